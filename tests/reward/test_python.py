@@ -1,0 +1,120 @@
+"""A reward that is a function in the user's own file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo.prompt import Prompt
+from zoo.reward.python import PythonReward
+
+SOURCE = """
+from __future__ import annotations
+from dataclasses import dataclass
+import torch
+
+number = 3
+
+@dataclass
+class Scale:
+    by: float
+
+def bright(images, prompts):
+    return images.mean(dim=(1, 2, 3)).double() * Scale(2.0).by
+
+def long_prompts(images, prompts):
+    return torch.tensor([len(prompt.text) for prompt in prompts])
+
+def one_number(images, prompts):
+    return images.mean()
+
+def a_list(images, prompts):
+    return [0.0] * len(images)
+
+def broken(images, prompts):
+    raise RuntimeError("no server")
+"""
+IMAGES, PROMPTS = torch.full((2, 3, 8, 8), 0.25), [Prompt("a"), Prompt("abc")]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the user's file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(SOURCE)
+    return tmp_path
+
+
+def test_the_function_scores_images_as_float32() -> None:
+    scores = PythonReward(path="mine.py:bright").score(IMAGES, PROMPTS)
+    torch.testing.assert_close(scores, torch.tensor([0.5, 0.5]))
+
+
+def test_the_function_sees_the_prompts() -> None:
+    assert PythonReward(path="mine.py:long_prompts").score(IMAGES, PROMPTS).tolist() == [1, 3]
+
+
+def test_a_file_in_another_folder_is_named_by_its_path(here: Path) -> None:
+    (here / "sub").mkdir()
+    (here / "sub" / "mine.py").write_text("def f(images, prompts): return images[:, 0, 0, 0]")
+    for path in ("sub/mine.py:f", f"{here}/sub/mine.py:f"):
+        assert PythonReward(path=path).score(IMAGES, PROMPTS).tolist() == [0.25, 0.25]
+    assert PythonReward(path="mine.py:bright").score(IMAGES, PROMPTS).tolist() == [0.5, 0.5]
+
+
+def test_an_error_of_the_function_is_its_own() -> None:
+    with pytest.raises(RuntimeError, match=r"no server"):
+        PythonReward(path="mine.py:broken").score(IMAGES, PROMPTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "got"), [("one_number", r"a tensor of shape \[\]"), ("a_list", "a list")]
+)
+def test_what_is_not_a_number_for_each_image_is_refused(name: str, got: str) -> None:
+    with pytest.raises(ValueError, match=rf"mine.py:{name} returned {got} for 2 images; .* \[2\]"):
+        PythonReward(path=f"mine.py:{name}").score(IMAGES, PROMPTS)
+
+
+@pytest.mark.parametrize("path", ["mine.py", "mine.py:", ":bright", ""])
+def test_a_path_without_file_or_function_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match=rf"'{path}' does not name .* write path: my_file.py:my_f"):
+        PythonReward(path=path)
+
+
+def test_a_missing_file_is_named_with_the_working_directory(here: Path) -> None:
+    with pytest.raises(ValueError, match=rf"'his.py' does not exist; .* is {here}; write path"):
+        PythonReward(path="his.py:bright")
+
+
+def test_a_missing_function_is_named_with_those_there_are() -> None:
+    with pytest.raises(
+        ValueError, match=r"'mine.py' has no function 'dark'; it has: .*bright.*; write"
+    ):
+        PythonReward(path="mine.py:dark")
+
+
+def test_what_is_not_callable_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"'number' in .*'mine.py' is of type int; make it a function"
+    ):
+        PythonReward(path="mine.py:number")
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("import no_such_module", "ModuleNotFoundError"),
+        ("def f(:", "SyntaxError"),
+        ("1 / 0", "ZeroDiv"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_refused(here: Path, source: str, error: str) -> None:
+    (here / "bad.py").write_text(source)
+    with pytest.raises(ValueError, match=rf"'bad.py' cannot be imported: {error}.* shows where"):
+        PythonReward(path="bad.py:f")
+
+
+def test_a_file_that_is_not_python_is_refused(here: Path) -> None:
+    (here / "mine.txt").write_text(SOURCE)
+    with pytest.raises(ValueError, match=r"'mine.txt' is not Python source; name a .py file"):
+        PythonReward(path="mine.txt:bright")

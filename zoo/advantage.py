@@ -1,0 +1,92 @@
+"""From rewards to advantages: mixing several rewards, and measuring each image against its group.
+
+Statistics are float64 with population standard deviations (ddof 0). NaN marks an invalid image: it is left out
+of every statistic and stays NaN. GDPO: arXiv 2601.05242.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def group_advantage(
+    reward: Float[Tensor, " batch"],
+    group: Int[Tensor, " batch"],
+    *,
+    std: Literal["global", "group"] = "global",
+    eps: float = 1e-4,
+) -> Float[Tensor, " batch"]:
+    """(reward - mean of its group) / (std + eps), in float64.
+
+    `std` is of all rewards as they are (not of the residuals), or of the image's group. A group whose rewards
+    are all equal gets exactly 0.
+    """
+    residual, group_std = _within_groups(reward, group)
+    if std == "group":
+        return residual / (group_std + eps)
+    if std == "global":
+        return residual / (_std(reward.double()) + eps)
+    raise ValueError(f"std is 'global' or 'group', not {std!r}")
+
+
+def mix(
+    scores: Mapping[str, Float[Tensor, " batch"]],
+    weights: Mapping[str, float],
+    group: Int[Tensor, " batch"],
+    *,
+    how: Literal["sum", "gdpo"] = "sum",
+    eps: float = 1e-4,
+) -> Float[Tensor, " batch"]:
+    """One reward from several, in float64; an image with any invalid score is invalid.
+
+    `sum` adds them with their weights. `gdpo` first normalises each within its group, so that a reward of small
+    spread is not starved, adds, and normalises the sum over the batch.
+    """
+    if set(scores) != set(weights):
+        raise ValueError(f"scores {sorted(scores)} and weights {sorted(weights)} must have the same names")
+    if how == "sum":
+        return torch.stack([weights[name] * score.double() for name, score in scores.items()]).sum(0)
+    if how != "gdpo":
+        raise ValueError(f"how is 'sum' or 'gdpo', not {how!r}")
+    invalid = torch.stack([score.isnan() for score in scores.values()]).any(0)
+    total = torch.zeros(len(group), dtype=torch.float64, device=group.device)
+    for name, score in scores.items():
+        valid = score.double().masked_fill(invalid, torch.nan)
+        total += weights[name] * group_advantage(valid, group, std="group", eps=eps)
+    return (total - total.nanmean()) / (_std(total) + eps)
+
+
+def _within_groups(
+    reward: Float[Tensor, " batch"], group: Int[Tensor, " batch"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """Each reward less its group's mean, and its group's standard deviation."""
+    reward = reward.double()
+    _, member = group.unique(return_inverse=True)
+    num_groups = int(member.max()) + 1 if len(member) else 0
+    valid = ~reward.isnan()
+    value = reward.masked_fill(~valid, 0.0)
+
+    def per_group(x: Tensor) -> Tensor:
+        return reward.new_zeros(num_groups).index_add(0, member, x)
+
+    count = per_group(valid.double()).clamp(min=1)
+    residual = (value - (per_group(value) / count)[member]).masked_fill(~valid, 0.0)
+    low = reward.new_full((num_groups,), torch.inf).scatter_reduce(
+        0, member, reward.masked_fill(~valid, torch.inf), "amin"
+    )
+    high = reward.new_full((num_groups,), -torch.inf).scatter_reduce(
+        0, member, reward.masked_fill(~valid, -torch.inf), "amax"
+    )
+    # The mean of equal numbers can miss them by a rounding error, which a tiny std would blow up.
+    residual = residual.masked_fill((low >= high)[member], 0.0)
+    group_std = (per_group(residual.square()) / count).sqrt()[member]
+    return residual.masked_fill(~valid, torch.nan), group_std
+
+
+def _std(x: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+    """The population standard deviation of what is not NaN."""
+    valid = x[~x.isnan()]
+    return valid.std(correction=0) if len(valid) else x.new_zeros(())

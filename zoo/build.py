@@ -1,0 +1,109 @@
+"""From a recipe to objects: rewards first, since one that cannot start should stop the run before weights load."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from zoo.data import prompts as prompt_sources
+from zoo.engine.base import Engine
+from zoo.engine.plain import AdamWOptions, PlainEngine
+from zoo.objective.base import Objective
+from zoo.policy.base import Policy
+from zoo.prompt import Prompt
+from zoo.recipe.recipe import Recipe, RewardEntry
+from zoo.reward.judge import Judge, Judged
+from zoo.rollout import Weights
+from zoo.sampler.base import Sampler
+from zoo.sampler.flow_sampler import FlowSampler
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation needs, and the weights that it is of."""
+
+    sampler: Sampler
+    judge: Judge
+    prompts: Sequence[Prompt]
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a recipe names, built."""
+
+    recipe: Recipe
+    engine: Engine
+    policy: Policy
+    sampler: Sampler
+    judge: Judge
+    objective: Objective[Any]
+    prompts: Sequence[Prompt]
+    evaluation: Evaluation | None
+
+    @property
+    def copies(self) -> frozenset[Weights]:
+        """The sets besides live that move, and that a checkpoint keeps."""
+        return copies(self.recipe, self.objective)
+
+
+def copies(recipe: Recipe, objective: Objective[Any]) -> frozenset[Weights]:
+    """The sets besides live that a run of this recipe writes."""
+    return objective.moves | ({Weights.EMA} if recipe.optim.ema else set())
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """This process's device.
+
+    Raises:
+        ValueError: the recipe wants CUDA where there is none.
+    """
+    wanted = recipe.engine.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("engine.device is cuda, but no CUDA device is found; use engine.device: auto or cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+def build(recipe: Recipe) -> Run:
+    """Builds all of it, on this process's device; joins no process group."""
+    device = device_of(recipe)
+    prompts = prompt_sources.load(recipe.data.train)
+    sampler: Sampler = recipe.sampler.build({})
+    objective: Objective[Any] = recipe.objective.build({"solver": getattr(sampler, "solver", None)})
+    judge = _judge(recipe, recipe.rewards, device)
+    evaluation = _evaluation(recipe, judge, prompts, device)
+    policy: Policy = recipe.policy.build({"device": device})
+    policy.weights.allocate(copies(recipe, objective), seed=recipe.seed)
+    engine = PlainEngine(
+        policy.weights,
+        AdamWOptions(
+            recipe.optim.betas, recipe.optim.eps, recipe.optim.weight_decay, recipe.optim.max_grad_norm
+        ),
+        device=device,
+    )
+    return Run(recipe, engine, policy, sampler, judge, objective, prompts, evaluation)
+
+
+def _judge(recipe: Recipe, entries: Sequence[RewardEntry], device: torch.device) -> Judge:
+    judged = [Judged(entry.label, entry.build({"device": device}), entry.weight) for entry in entries]
+    return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
+
+
+def _evaluation(
+    recipe: Recipe, judge: Judge, prompts: Sequence[Prompt], device: torch.device
+) -> Evaluation | None:
+    """With the training rewards and prompts where the recipe names no others."""
+    options = recipe.eval
+    if options is None:
+        return None
+    sampler = FlowSampler(solver=options.solver.build({}), steps=options.steps, guidance=options.guidance)
+    return Evaluation(
+        sampler,
+        _judge(recipe, options.rewards, device) if options.rewards else judge,
+        prompt_sources.load(recipe.data.eval) if recipe.data.eval else prompts,
+        Weights.EMA if recipe.optim.ema else Weights.LIVE,
+    )

@@ -1,0 +1,114 @@
+"""Collecting an epoch: every group's images, sampled with the acting weights and scored while sampling goes on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from zoo.dealing import dealt, largest_share
+from zoo.engine.base import Engine
+from zoo.generate import Wanted, generate
+from zoo.policy.base import Policy
+from zoo.prompt import Prompt
+from zoo.reward.judge import Judge, RewardError, Verdict
+from zoo.rollout import Rollout, Weights
+from zoo.sampler.base import Sampler
+from zoo.seeds import Draws
+
+
+@dataclass(frozen=True)
+class Collected:
+    """This process's images, and the scores of all processes' in the order of their keys.
+
+    `num_evals` counts network forwards on images over all processes, `num_broken` images that came out
+    non-finite (their scores are NaN).
+    """
+
+    rollout: Rollout
+    verdict: Verdict
+    group: Int[Tensor, " images"]
+    num_evals: int
+    num_broken: int
+
+
+def collect(
+    engine: Engine,
+    policy: Policy,
+    sampler: Sampler,
+    judge: Judge,
+    prompts: Sequence[Prompt],
+    *,
+    group_size: int,
+    acts_with: Weights,
+    keep_path: bool,
+    draws: Callable[[Int[Tensor, " rows"]], Draws],
+    micro_batch: int,
+    between: Callable[[], None] = lambda: None,
+    see: Callable[[Tensor, Int[Tensor, " rows"]], None] = lambda images, key: None,
+) -> Collected:
+    """One group of images for each prompt; group g is made by process g mod size.
+
+    `draws` are by image; `between` is called after each micro-batch, `see` with each one's images and keys.
+    """
+    mine = dealt(len(prompts), rank=engine.rank, size=engine.size)
+    local_group = torch.arange(len(mine)).repeat_interleave(group_size)
+    group = mine[local_group]
+    key = group * group_size + torch.arange(group_size).repeat(len(mine))
+    wanted = Wanted(
+        prompts=[prompts[g] for g in mine.tolist()] or prompts[:1],
+        prompt=local_group,
+        key=key,
+        largest=largest_share(len(prompts), size=engine.size) * group_size,
+    )
+
+    def receive(images: Tensor, rows: Int[Tensor, " rows"]) -> None:
+        judge.submit(images, [prompts[g] for g in group[rows].tolist()], group[rows])
+        see(images, key[rows])
+
+    made = generate(
+        policy, sampler, wanted, draws,
+        weights=acts_with, micro_batch=micro_batch, keep_path=keep_path, receive=receive, between=between,
+    )  # fmt: skip
+    verdict = _gathered(engine, _agreed(engine, judge), key, made.finite)
+    return Collected(
+        rollout=Rollout(key, group, made.path, made.cond, sampler.grid(policy)),
+        verdict=verdict,
+        group=torch.arange(len(prompts)).repeat_interleave(group_size),
+        num_evals=int(engine.gather(torch.tensor([made.num_evals])).sum()),
+        num_broken=int(engine.gather((~made.finite).long()).sum()),
+    )
+
+
+def _agreed(engine: Engine, judge: Judge) -> Verdict:
+    """This process's verdict; where a reward breaks its contract on any process, all of them stop.
+
+    Raises:
+        RewardError: with the first such process's reason.
+    """
+    verdict, broken = Verdict({}), []
+    try:
+        verdict = judge.finish()
+    except RewardError as error:
+        broken.append(str(error))
+    reasons = engine.gather_lines(broken)
+    if reasons:
+        raise RewardError(reasons[0])
+    return verdict
+
+
+def _gathered(
+    engine: Engine, verdict: Verdict, key: Int[Tensor, " rows"], finite: Tensor
+) -> Verdict:
+    """Every process's scores in the order of the images' keys; those of broken images are NaN."""
+    order = engine.gather(key).argsort()
+
+    def all_of(score: Float[Tensor, " rows"]) -> Float[Tensor, " images"]:
+        return engine.gather(score.masked_fill(~finite, torch.nan))[order]
+
+    return Verdict(
+        {label: all_of(score) for label, score in verdict.scores.items()},
+        {name: all_of(extra) for name, extra in verdict.extras.items()},
+        engine.gather_lines(verdict.failures),
+    )

@@ -1,0 +1,1 @@
+"""Gradients and processes: who computes them, and how they are put together."""

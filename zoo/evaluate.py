@@ -1,0 +1,80 @@
+"""Evaluation: held-out prompts, the same noise every time, every reward of the recipe's evaluation, and a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from zoo.collect import collect
+from zoo.engine.base import Engine
+from zoo.policy.base import Policy
+from zoo.prompt import Prompt
+from zoo.reward.judge import Judge
+from zoo.rollout import Weights
+from zoo.sampler.base import Sampler
+from zoo.seeds import Draws
+
+_SHOWN_PROMPTS, _SHOWN_IMAGES = 10, 4
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """`eval/<label>` means over all valid images, and a few images to look at: a column a prompt."""
+
+    metrics: dict[str, float]
+    shown: Tensor
+    columns: int
+    failures: tuple[str, ...] = ()
+
+
+@dataclass
+class _Shown:
+    """The first images of the first prompts, as bytes."""
+
+    images_per_prompt: int
+    images: list[Tensor] = field(default_factory=list)
+    keys: list[Tensor] = field(default_factory=list)
+
+    def see(self, images: Tensor, key: Int[Tensor, " rows"]) -> None:
+        wanted = (key // self.images_per_prompt < _SHOWN_PROMPTS) & (
+            key % self.images_per_prompt < _SHOWN_IMAGES
+        )
+        stills = images[:, 0] if images.ndim == 5 else images  # a video's first frame
+        chosen = stills[wanted.to(images.device)]
+        self.images.append((chosen * 255).round().to("cpu", torch.uint8))
+        self.keys.append(key[wanted])
+
+
+def evaluate(
+    engine: Engine,
+    policy: Policy,
+    sampler: Sampler,
+    judge: Judge,
+    prompts: Sequence[Prompt],
+    *,
+    images_per_prompt: int,
+    weights: Weights,
+    seed: int,
+    micro_batch: int,
+) -> Evaluated:
+    """Makes `images_per_prompt` images of each prompt with these weights and scores them."""
+    shown = _Shown(images_per_prompt)
+    collected = collect(
+        engine, policy, sampler, judge, prompts,
+        group_size=images_per_prompt, acts_with=weights, keep_path=False,
+        draws=lambda key: Draws(seed, "evaluate", 0, key, engine.device),
+        micro_batch=micro_batch, see=shown.see,
+    )  # fmt: skip
+    verdict = collected.verdict
+    metrics = {
+        f"eval/{name}": float(values.nanmean())
+        for name, values in {**verdict.scores, **verdict.extras}.items()
+    }
+    images, key = engine.gather(torch.cat(shown.images)), engine.gather(torch.cat(shown.keys))
+    # A row of the picture is the i-th image of every prompt.
+    order = (key % images_per_prompt * len(prompts) + key // images_per_prompt).argsort()
+    return Evaluated(
+        metrics, images[order].float() / 255, min(len(prompts), _SHOWN_PROMPTS), verdict.failures
+    )

@@ -1,0 +1,55 @@
+"""Stopping politely: a signal sets a flag that all processes agree on; a second one leaves at once."""
+
+import signal
+from types import FrameType, TracebackType
+from typing import Self
+
+import torch
+
+from zoo.engine.base import Engine
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, at a point where nothing of the epoch has been kept."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.number = number
+
+
+class Interrupt:
+    """Catches SIGINT and SIGTERM while it is entered."""
+
+    _signals = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._number = 0
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        for number in self._signals:
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def asked(self) -> int:
+        """The signal that any process got, or 0; the same on all processes, which must all call it."""
+        return int(self._engine.gather(torch.tensor([self._number])).max())
+
+    def leave_if_asked(self) -> None:
+        """Raises `Interrupted` on every process if any was asked to stop."""
+        number = self.asked()
+        if number:
+            raise Interrupted(number)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._number:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._number = number

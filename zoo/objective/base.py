@@ -1,0 +1,93 @@
+"""The Objective interface: which rows to train on, their loss, and what moves after an update."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.policy.base import Policy
+from zoo.policy.weights import WeightSets
+from zoo.rollout import Rollout, Rows, Weights
+from zoo.seeds import Draws
+
+R = TypeVar("R", bound=Rows)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss for each row, and further numbers by row that are averaged with the rows' weights and recorded."""
+
+    per_row: Float[Tensor, " rows"]
+    metrics: Mapping[str, Float[Tensor, " rows"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Something that must hold before the first update, as measured."""
+
+    name: str
+    measured: float
+    expected: float
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether it does; a NaN does not."""
+        return abs(self.measured - self.expected) <= self.tolerance
+
+
+class Objective(ABC, Generic[R]):
+    """One algorithm. It sees its own process's images, whole groups of them, and never other processes."""
+
+    acts_with: ClassVar[Weights] = Weights.LIVE
+    """The weights that collect."""
+
+    needs_path: ClassVar[bool] = False
+    """Whether it needs a stochastic solver's path and log-probabilities."""
+
+    trains_guided: ClassVar[bool] = False
+    """Whether it can train with classifier-free guidance."""
+
+    images_per_row: ClassVar[int] = 1
+    """Images that one row puts through the network: 2 for a pair."""
+
+    @property
+    def moves(self) -> frozenset[Weights]:
+        """The sets besides live that it writes; only these are allocated and kept in checkpoints.
+
+        `Weights.REFERENCE` may be used without: it is the model as pre-trained.
+        """
+        return frozenset()
+
+    @abstractmethod
+    def rows(
+        self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws
+    ) -> R:
+        """What to train on. `advantage` is NaN for invalid images, whose rows get weight 0; `draws` are by image.
+
+        The number of rows must depend on the rollout's shape alone.
+        """
+
+    @abstractmethod
+    def loss(self, policy: Policy, rows: R, draws: Draws) -> Loss:
+        """The loss of some rows; `draws` are by row. One forward with gradients, through the live weights."""
+
+    def after_update(self, weights: WeightSets, step: int) -> None:
+        """Called after each optimizer step; `step` counts those done."""
+
+    def after_epoch(self, weights: WeightSets, step: int) -> None:
+        """Called after each epoch."""
+
+    def probes(self, policy: Policy, rows: R, draws: Draws) -> Sequence[Probe]:
+        """What must hold at the start of a run, when no update has been made, measured on some rows."""
+        return ()
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must keep, as JSON can hold it."""
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state` gave."""

@@ -1,0 +1,210 @@
+"""DiffusionNFT: online reinforcement learning on the forward process (Zheng et al. 2025, arXiv 2509.16117).
+
+Any solver collects, with the old weights; only clean latents and rewards are kept. An implicit positive and an implicit
+negative policy, mixed from live and old on either side of old, are both fitted to the clean latents by flow matching, in
+proportion to how good the image was (eq. 5 to 8, algorithm 1).
+
+Departs from the paper: it writes the plain velocity loss; the default here is the published code's clean-latent form with
+adaptive weighting (`uniform` is the paper's). Prompts are never merged into one group where a prompt comes twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.flow import Time, clean_from, noised, over_latent
+from zoo.objective.base import Loss, Objective, Probe
+from zoo.policy.base import Policy
+from zoo.policy.weights import WeightSets
+from zoo.rollout import Cond, Lookup, Rollout, Rows, Weights, take
+from zoo.seeds import Draws
+
+Mode = Literal["all", "positive_only", "negative_only", "one_only", "binary"]
+Weighting = Literal["adaptive", "uniform"]
+
+
+def optimality(
+    advantage: Float[Tensor, " batch"], *, clip: float = 5.0, mode: Mode = "all"
+) -> Float[Tensor, " batch"]:
+    """The probability r in [0, 1] that an image is optimal: clip(a / clip / 2 + 1/2), a clipped to [-clip, clip].
+
+    `mode` changes the advantage first: `positive_only` and `negative_only` clamp at 0, `one_only` makes it 1 where
+    positive and else 0, `binary` takes its sign. All are still divided by `clip`, as published.
+    """
+    a = advantage.clamp(-clip, clip)
+    if mode == "positive_only":
+        a = a.clamp(min=0)
+    elif mode == "negative_only":
+        a = a.clamp(max=0)
+    elif mode == "one_only":
+        a = (a > 0).to(a.dtype)
+    elif mode == "binary":
+        a = a.sign()
+    elif mode != "all":
+        raise ValueError(f"mode is one of {', '.join(Mode.__args__)}, not {mode!r}")  # type: ignore[attr-defined]
+    return (a / clip / 2 + 0.5).clamp(0, 1)
+
+
+def nft_loss(
+    velocity: Float[Tensor, "batch *latent"],
+    old_velocity: Float[Tensor, "batch *latent"],
+    x: Float[Tensor, "batch *latent"],
+    clean: Float[Tensor, "batch *latent"],
+    t: Time,
+    optimality: Float[Tensor, " batch"],
+    *,
+    beta: float,
+    clip: float = 5.0,
+    weighting: Weighting = "adaptive",
+) -> Float[Tensor, " batch"]:
+    """The policy loss of each row, with its factor clip / beta and without the KL term.
+
+    `adaptive` compares clean predictions, each error divided by its own mean absolute size (at least 1e-5, without
+    gradient, in float64); `uniform` compares velocities with (x - clean) / t, so t must be above 0.
+    """
+    positive = (1 - beta) * old_velocity + beta * velocity
+    negative = (1 + beta) * old_velocity - beta * velocity
+
+    def error(implicit: Float[Tensor, "batch *latent"]) -> Float[Tensor, " batch"]:
+        if weighting == "uniform":
+            return (implicit - (x - clean) / over_latent(t, x)).square().flatten(1).mean(1)
+        if weighting != "adaptive":
+            raise ValueError(f"weighting is 'adaptive' or 'uniform', not {weighting!r}")
+        off = clean_from(x, implicit, t) - clean
+        size = off.detach().double().abs().flatten(1).mean(1).clamp(min=1e-5)
+        return (off.square() / over_latent(size, off)).flatten(1).mean(1)
+
+    return clip / beta * (optimality * error(positive) + (1 - optimality) * error(negative))
+
+
+def old_decay(step: int, *, flat: int, rate: float, cap: float) -> float:
+    """How much of old stays at gradient step `step`: 0 before `flat`, then min(rate (step - flat), cap).
+
+    The published types: 0 is rate 0; 1 is flat 0, rate 0.001, cap 0.5; 2 is flat 75, rate 0.0075, cap 0.999.
+    """
+    return 0.0 if step < flat else min(rate * (step - flat), cap)
+
+
+@dataclass(frozen=True)
+class OldSchedule:
+    """How the old weights follow live: see `old_decay`."""
+
+    flat: Annotated[int, Ge(0)] = 0
+    rate: Annotated[float, Ge(0)] = 0.001
+    cap: Annotated[float, Ge(0), Lt(1)] = 0.5
+
+
+@dataclass(frozen=True)
+class NFTRows(Rows):
+    """A row is one image at one time."""
+
+    clean: Lookup
+    cond: Cond
+    t: Float[Tensor, " rows"]
+    optimality: Float[Tensor, " rows"]
+
+
+class NFT(Objective[NFTRows]):
+    """DiffusionNFT (arXiv 2509.16117): any solver collects, a contrastive flow-matching loss learns.
+
+    Collects with the old weights, which follow live slowly. Needs only clean images and rewards: no path, no
+    log-probabilities, no guidance.
+    """
+
+    acts_with = Weights.OLD
+
+    def __init__(
+        self,
+        *,
+        beta: Annotated[float, Gt(0)] = 1.0,
+        kl_weight: Annotated[float, Ge(0)] = 1e-4,
+        adv_clip: Annotated[float, Gt(0)] = 5.0,
+        mode: Mode = "all",
+        weighting: Weighting = "adaptive",
+        trained_steps: Annotated[int, Ge(1)] | None = None,
+        old: OldSchedule = OldSchedule(),  # noqa: B008  (frozen)
+    ) -> None:
+        """Hyper-parameters of the paper.
+
+        Args:
+            beta: how far the implicit policies lie from old; published 1.0, and 0.1 for OCR and several rewards.
+            kl_weight: weight of the squared velocity distance to the reference; 0 skips its forward.
+            adv_clip: the advantage that counts as certain.
+            mode: what of the advantage is used.
+            weighting: the published code's adaptive loss or the paper's plain one.
+            trained_steps: of the sampler's timesteps, how many a random choice trains on for each image;
+                none: 99% of them, rounded down, as published.
+            old: the schedule of the old weights.
+        """
+        self.beta = beta
+        self.kl_weight = kl_weight
+        self.adv_clip = adv_clip
+        self.mode: Mode = mode
+        self.weighting: Weighting = weighting
+        self.trained_steps = trained_steps
+        self.old = old
+
+    @property
+    def moves(self) -> frozenset[Weights]:
+        """Old follows live."""
+        return frozenset({Weights.OLD})
+
+    def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> NFTRows:
+        """Each image at `trained_steps` of the sampler's own times, in an order of its own."""
+        times = rollout.grid[:-1].float()
+        trained = max(1, int(0.99 * len(times))) if self.trained_steps is None else self.trained_steps
+        if trained > len(times):
+            raise ValueError(f"trained_steps is {trained}, but the sampler has only {len(times)} steps")
+        num_images = len(rollout.key)
+        image = torch.arange(num_images).repeat_interleave(trained)
+        chosen = draws.permutation(len(times))[:, :trained].cpu()
+        valid = ~advantage.isnan()
+        good = optimality(advantage.nan_to_num(), clip=self.adv_clip, mode=self.mode).float()
+        device = rollout.path.clean.device
+        return NFTRows(
+            key=(rollout.key[:, None] * trained + torch.arange(trained)).flatten(),
+            unit=rollout.key[image],
+            weight=valid.float()[image],
+            clean=Lookup(rollout.path.clean, image.to(device)),
+            cond=take(rollout.cond, image),
+            t=times[chosen].flatten().to(device),
+            optimality=good[image].to(device),
+        )
+
+    def loss(self, policy: Policy, rows: NFTRows, draws: Draws) -> Loss:
+        """The policy loss, plus the KL term where it has weight."""
+        clean = rows.clean.rows()
+        x = noised(clean, draws.normal(tuple(clean.shape[1:])), rows.t)
+        with torch.no_grad(), policy.weights.using(Weights.OLD):
+            old = policy.velocity(x, rows.t, rows.cond)
+        live = policy.velocity(x, rows.t, rows.cond)
+        per_row = nft_loss(
+            live, old, x, clean, rows.t, rows.optimality,
+            beta=self.beta, clip=self.adv_clip, weighting=self.weighting,
+        )  # fmt: skip
+        metrics = {"old_gap": (live.detach() - old).square().flatten(1).mean(1)}
+        if self.kl_weight > 0:
+            with torch.no_grad(), policy.weights.using(Weights.REFERENCE):
+                reference = policy.velocity(x, rows.t, rows.cond)
+            kl = (live - reference).square().flatten(1).mean(1)
+            per_row = per_row + self.kl_weight * kl
+            metrics["kl"] = kl.detach()
+        return Loss(per_row, metrics)
+
+    def after_epoch(self, weights: WeightSets, step: int) -> None:
+        """Old moves towards live."""
+        weights.blend(Weights.OLD, old_decay(step, flat=self.old.flat, rate=self.old.rate, cap=self.old.cap))
+
+    def probes(self, policy: Policy, rows: NFTRows, draws: Draws) -> Sequence[Probe]:
+        """At zero advantage, with live, old and reference equal, positive and negative cancel: no gradient."""
+        neutral = replace(rows, optimality=torch.full_like(rows.optimality, 0.5))
+        loss = self.loss(policy, neutral, draws)
+        live = list(policy.weights.parameters(Weights.LIVE).values())
+        gradients = torch.autograd.grad(loss.per_row.mean(), live, allow_unused=True)
+        largest = max(float(g.abs().max()) for g in gradients if g is not None)
+        return (Probe("gradient at zero advantage", largest, 0.0, 1e-4),)

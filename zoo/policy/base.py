@@ -1,0 +1,53 @@
+"""The Policy interface: one model family, as five operations on latents, prompts and images."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.policy.weights import WeightSets
+from zoo.prompt import Prompt
+from zoo.rollout import Cond
+
+
+class Policy(ABC):
+    """One family of flow-matching models.
+
+    Everything particular to a family (text encoders, packing of latents, position ids, guidance, VAE) stays
+    inside. Latents are float32. A constructor takes the device as its only positional argument:
+    `def __init__(self, device: torch.device, /, *, option: type = default)`.
+    """
+
+    weights: WeightSets
+    """The network and its sets of weights; `velocity` calls the network only as `self.weights(...)`."""
+
+    latent_shape: tuple[int, ...]
+    """[C, H, W], or [C, T, H, W] for video."""
+
+    @abstractmethod
+    def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
+        """The prompts as the network needs them, a row a prompt; per-prompt tensors as Lookups."""
+
+    @abstractmethod
+    def velocity(
+        self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
+    ) -> Float[Tensor, "batch *latent"]:
+        """dx/dt at time t in [0, 1] under the active weights, with the guidance of `cond` applied.
+
+        float32. Gradients flow through the conditional branch only.
+        """
+
+    @abstractmethod
+    def decode(self, latents: Float[Tensor, "batch *latent"]) -> Float[Tensor, "batch *frames 3 height width"]:
+        """Images in [0, 1], float32, on the policy's device."""
+
+    @abstractmethod
+    def latents(
+        self, images: Float[Tensor, "batch *frames 3 height width"]
+    ) -> Float[Tensor, "batch *latent"]:
+        """The clean latents of images in [0, 1], for offline data."""
+
+    @abstractmethod
+    def grid(self, num_steps: int) -> Float[Tensor, " num_steps+1"]:
+        """The family's time grid, from its first t (at most 1) down to 0, float64 on the CPU."""

@@ -1,0 +1,201 @@
+"""One network and its sets of weights: live, old, reference, EMA; LoRA adapters or full copies.
+
+LoRA: Hu et al. 2021 (arXiv 2106.09685). With LoRA every set but the untouched reference is an
+adapter of its own over one frozen base, and the reference is the base with adapters off. In full
+fine-tuning a set is a copy of the parameters, which its forward uses in place of the live ones.
+
+PEFT's own `set_adapter` toggles requires_grad, which would break an optimizer sharding engine;
+switching here touches only which adapter is active.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from zoo import seeds
+from zoo.rollout import Weights
+
+_ADAPTER = {
+    Weights.LIVE: "default",
+    Weights.OLD: "old",
+    Weights.REFERENCE: "reference",
+    Weights.EMA: "ema",
+}
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters on the linear layers whose names end in one of `targets`.
+
+    With no targets, the model family's own.
+    """
+
+    rank: Annotated[int, Ge(1)] = 32
+    alpha: Annotated[int, Ge(1)] = 64
+    targets: tuple[str, ...] = ()
+
+
+class WeightSets:
+    """Owns the network; `using` chooses the set of a forward, `blend` moves one towards live.
+
+    A policy makes it with its bare network; the run then calls `allocate` with the sets that its
+    objective moves. Until then there is only live.
+    """
+
+    def __init__(
+        self, network: nn.Module, lora: Lora | None, *, default_targets: tuple[str, ...] = ()
+    ) -> None:
+        """`lora` None trains the whole network; `default_targets` are the family's LoRA targets."""
+        self.network = network
+        self.lora = lora
+        self.num_rows = 0
+        """Rows that went through the network so far: its first tensor's leading dimension."""
+        self._targets = default_targets
+        self._forward: Callable[..., Any] = network
+        self._active = Weights.LIVE
+        self._sets: dict[Weights, dict[str, Tensor]] = {}
+        self._layers: list[Any] = []
+
+    def allocate(self, copies: Iterable[Weights], *, seed: int) -> None:
+        """Makes the live set trainable and the `copies` equal to it.
+
+        Called once, before the engine is made. In full fine-tuning there is always a copy for the
+        reference.
+
+        Raises:
+            RuntimeError: it was called before.
+            ValueError: no layer of the network is a LoRA target.
+        """
+        if self._sets:
+            raise RuntimeError("the weight sets of this policy are already allocated")
+        copies = {*copies} - {Weights.LIVE}
+        if self.lora is None:
+            self._sets = self._copy(copies | {Weights.REFERENCE})
+        else:
+            self._sets = self._inject(copies, self.lora, seed)
+            self._activate(Weights.LIVE)
+            for which in copies:
+                self.blend(which, decay=0.0)
+
+    def _copy(self, copies: set[Weights]) -> dict[Weights, dict[str, Tensor]]:
+        live: dict[str, Tensor] = dict(self.network.requires_grad_(True).named_parameters())
+        sets = {Weights.LIVE: live}
+        for which in _in_order(copies):
+            sets[which] = {name: p.detach().clone() for name, p in live.items()}
+        return sets
+
+    def _inject(
+        self, copies: set[Weights], lora: Lora, seed: int
+    ) -> dict[Weights, dict[str, Tensor]]:
+        from peft import LoraConfig, LoraModel
+        from peft.tuners.lora import LoraLayer
+
+        targets = lora.targets or self._targets
+        suffixes = tuple(f".{target}" for target in targets)
+        if not any(f".{name}".endswith(suffixes) for name, _ in self.network.named_modules()):
+            raise ValueError(
+                f"no layer of the network is named like one of lora.targets: {', '.join(targets)}"
+            )
+        config = LoraConfig(
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            init_lora_weights="gaussian",
+            target_modules=list(targets),
+        )
+        self.network.requires_grad_(False)
+        wanted = [Weights.LIVE, *_in_order(copies)]
+        with seeds.borrowed(seed, "lora"):
+            tuner = LoraModel(self.network, config, _ADAPTER[Weights.LIVE])
+            for which in wanted[1:]:
+                tuner.peft_config[_ADAPTER[which]] = config
+                tuner.inject_adapter(self.network, _ADAPTER[which])
+        found = {name: m for name, m in self.network.named_modules() if isinstance(m, LoraLayer)}
+        self._layers = list(found.values())
+        sets: dict[Weights, dict[str, Tensor]] = {which: {} for which in wanted}
+        for which, parameters in sets.items():
+            for name, layer in found.items():
+                for part in ("lora_A", "lora_B"):
+                    # float32 over any base: bfloat16 cannot hold an average's small steps.
+                    linear = getattr(layer, part)[_ADAPTER[which]].float()
+                    linear.requires_grad_(which is Weights.LIVE)
+                    parameters[f"{name}.{part}.weight"] = linear.weight
+        return sets
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Forward of the active set."""
+        self.num_rows += next(len(a) for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
+        if self.lora is None and self._active is not Weights.LIVE:
+            return functional_call(self.network, self._sets[self._active], args, kwargs)
+        return self._forward(*args, **kwargs)
+
+    @contextmanager
+    def using(self, which: Weights) -> Iterator[None]:
+        """Forwards inside use this set. Only live has gradients.
+
+        Raises:
+            ValueError: the set is not allocated.
+        """
+        before = self._active
+        self._activate(which)
+        try:
+            yield
+        finally:
+            self._activate(before)
+
+    def blend(self, into: Weights, decay: float) -> None:
+        """Sets `into` to decay * into + (1 - decay) * live, by parameter; decay 0 copies.
+
+        Raises:
+            ValueError: `into` is live, or not allocated.
+        """
+        if into is Weights.LIVE:
+            raise ValueError("live is blended into other sets, not into itself")
+        target, live = self.parameters(into), self.parameters()
+        with torch.no_grad():
+            for name, parameter in target.items():
+                parameter.lerp_(live[name], 1.0 - decay)
+
+    def parameters(self, which: Weights = Weights.LIVE) -> dict[str, Tensor]:
+        """The parameters of one set by name, the same in every set; live's are what is trained.
+
+        Raises:
+            ValueError: the set is not allocated; with LoRA an unmoved reference has no parameters.
+        """
+        if which not in self._sets:
+            raise ValueError(self._missing(which))
+        return self._sets[which]
+
+    def attach(self, forward: Callable[..., Any]) -> None:
+        """Sends forwards through an engine's wrapper; called by the engine."""
+        self._forward = forward
+
+    def _activate(self, which: Weights) -> None:
+        bare = which not in self._sets
+        base_is_wanted = which is Weights.REFERENCE and self.lora is not None
+        if bare and not base_is_wanted and (self._sets or which is not Weights.LIVE):
+            raise ValueError(self._missing(which))
+        self._active = which
+        for layer in self._layers:
+            layer._disable_adapters = bare
+            if not bare:
+                layer._active_adapter = [_ADAPTER[which]]
+
+    def _missing(self, which: Weights) -> str:
+        if not self._sets:
+            return f"the weights '{which.value}' do not exist yet; call allocate first"
+        have = ", ".join(have.value for have in self._sets)
+        return (
+            f"the weights '{which.value}' are not allocated (there are: {have}); "
+            f"name Weights.{which.name} in the objective's `moves`"
+        )
+
+
+def _in_order(sets: set[Weights]) -> list[Weights]:
+    """The same order in every process, which a set of enum members does not have."""
+    return [which for which in Weights if which in sets]

@@ -1,0 +1,105 @@
+"""What is recorded of an epoch: one flat mapping of numbers."""
+
+import resource
+import sys
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.collect import Collected
+from zoo.learn import Learned
+from zoo.objective.base import Probe
+from zoo.run_state import Progress
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of an epoch's phases. Rewards run beside collecting, so their time is what it takes longer."""
+
+    collect: float
+    learn: float
+
+    @property
+    def total(self) -> float:
+        """Both phases."""
+        return self.collect + self.learn
+
+
+def moved_on(
+    progress: Progress, collected: Collected, learned: Learned, timed: Timed
+) -> Progress:
+    """The counters after one more epoch."""
+    return replace(
+        progress,
+        epoch=progress.epoch + 1,
+        step=learned.step,
+        num_evals=progress.num_evals + collected.num_evals + learned.num_evals,
+        seconds=progress.seconds + timed.total,
+        num_invalid=progress.num_invalid + int(invalid(collected).sum()),
+        num_dropped=progress.num_dropped + learned.num_dropped,
+    )
+
+
+def counters(progress: Progress) -> dict[str, float]:
+    """Where the run is, and the most memory that this process has held."""
+    return {
+        "epoch": progress.epoch,
+        "step": progress.step,
+        "num_evals": progress.num_evals,
+        "seconds": progress.seconds,
+        "peak_memory_gb": peak_memory_gb(),
+    }
+
+
+def rewards(collected: Collected, weights: dict[str, float]) -> dict[str, float]:
+    """Means over the valid images: `reward` of the weighted sum, `reward/<label>` of each before weighting.
+
+    The weighted sum also where GDPO mixes, whose own mean is 0 by construction.
+    """
+    scores = collected.verdict.scores
+    total = torch.stack([weights[label] * score for label, score in scores.items()]).sum(0)
+    record = {"reward": float(total.nanmean()), "reward_std": float(_std(total))}
+    for label, score in {**scores, **collected.verdict.extras}.items():
+        record[f"reward/{label}"] = float(score.nanmean())
+    for label, score in scores.items():
+        if score.isnan().any():
+            record[f"invalid/{label}"] = int(score.isnan().sum())
+    if collected.num_broken:
+        record["broken_images"] = collected.num_broken
+    return record
+
+
+def learned_record(learned: Learned, timed: Timed, num_images: int, lr: float) -> dict[str, float]:
+    """The epoch's losses, and how fast it was."""
+    return {
+        **learned.metrics,
+        "lr": lr,
+        "dropped_updates": learned.num_dropped,
+        "images_per_second": num_images / timed.total,
+        "seconds/collect": timed.collect,
+        "seconds/learn": timed.learn,
+    }
+
+
+def probed(probes: tuple[Probe, ...]) -> dict[str, float]:
+    """`probe/<name>`: what was measured."""
+    return {f"probe/{probe.name.replace(' ', '_')}": probe.measured for probe in probes}
+
+
+def invalid(collected: Collected) -> Tensor:
+    """Which images have any invalid score."""
+    return torch.stack([score.isnan() for score in collected.verdict.scores.values()]).any(0)
+
+
+def peak_memory_gb() -> float:
+    """The most memory held so far, in 1e9 bytes: of the CUDA device where there is one, else resident."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _std(values: Float[Tensor, " images"]) -> Float[Tensor, ""]:
+    return values[~values.isnan()].std(correction=0)

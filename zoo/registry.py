@@ -1,0 +1,170 @@
+"""Finds components by name: built-ins and plugins alike register through entry points.
+
+A group of entry points is a kind of component (`zoo.rewards`, ...). Listing names imports nothing
+but the package metadata, so `zoo list` needs no torch; a plugin that cannot be imported is
+reported by name when it is asked for, and stops nothing else.
+"""
+
+import configparser
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from operator import attrgetter
+from typing import Any
+
+import entrypoints
+
+from zoo import API_VERSION
+
+SINGULAR = {
+    "policies": "policy",
+    "samplers": "sampler",
+    "solvers": "solver",
+    "rewards": "reward",
+    "objectives": "objective",
+}
+"""Each kind of component, with the word for one of it."""
+
+KINDS = tuple(SINGULAR)
+
+
+class UnknownComponentError(Exception):
+    """The name is not that of one installed component: nothing registers it, or two packages do."""
+
+
+class BrokenPluginError(Exception):
+    """A registered component cannot be loaded, or is not written as components must be."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered component, not yet imported."""
+
+    kind: str
+    name: str
+    target: str
+    package: str
+    version: str
+
+
+def closest(given: str, allowed: Sequence[str]) -> str:
+    """`; did you mean 'x'?` for the most similar allowed name, or nothing."""
+    match = difflib.get_close_matches(given, allowed, n=1, cutoff=0.5)
+    return f"; did you mean '{match[0]}'?" if match else ""
+
+
+def suggest(given: str, allowed: Sequence[str], label: str) -> str:
+    """`closest`, then every allowed name after its label: `; did you mean 'x'? allowed: x, y`."""
+    guess = closest(given, allowed)
+    return f"{guess}{' ' if guess else '; '}{label}: {', '.join(allowed) or 'none'}"
+
+
+@cache
+def entries(kind: str) -> tuple[Entry, ...]:
+    """Everything registered of a kind, by name and then package.
+
+    Raises:
+        UnknownComponentError: there is no such kind.
+        BrokenPluginError: a package's entry points cannot be read.
+    """
+    if kind not in KINDS:
+        raise UnknownComponentError(f"unknown kind '{kind}'{suggest(kind, KINDS, 'allowed')}")
+    try:
+        points = entrypoints.get_group_all(f"zoo.{kind}")
+    except configparser.Error as error:
+        raise BrokenPluginError(
+            f"the entry points of an installed package cannot be read: {one_line(error)}; "
+            "reinstall or remove that package"
+        ) from error
+    found: dict[tuple[str, str], Entry] = {}
+    for point in points:
+        package = _normal(point.distro.name) if point.distro else "unknown"
+        version = (point.distro.version or "") if point.distro else ""
+        target = f"{point.module_name}:{point.object_name or ''}"
+        entry = Entry(kind, point.name, target, package, version)
+        # A distribution that is found twice on sys.path is imported from the first place.
+        found.setdefault((point.name, package), entry)
+    return tuple(sorted(found.values(), key=attrgetter("name", "package")))
+
+
+def find(kind: str, name: str) -> Entry:
+    """The entry of a name; `package:name` picks one where several packages register it.
+
+    Raises:
+        UnknownComponentError: no installed package registers it, or several do.
+    """
+    package, _, short = name.rpartition(":")
+    claims = [entry for entry in entries(kind) if entry.name == short]
+    chosen = [entry for entry in claims if not package or entry.package == _normal(package)]
+    if len(chosen) == 1:
+        return chosen[0]
+    what = SINGULAR[kind]
+    packages = [entry.package for entry in claims]
+    if chosen:
+        ways = " or ".join(f"'{owner}:{short}'" for owner in packages)
+        raise UnknownComponentError(
+            f"the {what} '{short}' is registered by {len(claims)} packages "
+            f"({', '.join(packages)}); write {ways}, or uninstall all but one"
+        )
+    if claims:
+        raise UnknownComponentError(
+            f"the {what} '{short}' is not registered by the package '{package}'"
+            f"{suggest(package, packages, 'it is registered by')}"
+        )
+    names = sorted({entry.name for entry in entries(kind)})
+    raise UnknownComponentError(
+        f"unknown {what} '{name}'{suggest(name, names, 'installed')} (zoo list {kind}); "
+        "a new entry point is seen only after `pip install -e .` is repeated"
+    )
+
+
+def load(kind: str, name: str) -> type[Any]:
+    """The class that is registered under a name.
+
+    Raises:
+        UnknownComponentError: the name is not that of one installed component.
+        BrokenPluginError: it cannot be imported, is no class, or is written against another
+            version of the interfaces.
+    """
+    entry = find(kind, name)
+    who = f"the {SINGULAR[kind]} '{entry.name}' of package {entry.package} {entry.version}".strip()
+    module, _, path = entry.target.partition(":")
+    try:
+        top = import_module(module.partition(".")[0])
+        _require_version(getattr(top, "ZOO_API_VERSION", API_VERSION), who)
+        component = attrgetter(path)(import_module(module)) if path else None
+    except BrokenPluginError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BrokenPluginError(
+            f"{who} cannot be imported: {one_line(error)}; "
+            f"repair or uninstall {entry.package} (try: python -c 'import {module}')"
+        ) from error
+    if not isinstance(component, type):
+        raise BrokenPluginError(
+            f"{who} is not a class: its entry point is '{entry.target}', "
+            "which must have the form 'package.module:Class'"
+        )
+    _require_version(getattr(component, "ZOO_API_VERSION", API_VERSION), who)
+    return component
+
+
+def one_line(error: BaseException) -> str:
+    """The error's type and the first line that it says."""
+    said = " ".join(str(error).strip().splitlines()[:1])
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _require_version(declared: object, who: str) -> None:
+    if declared != API_VERSION:
+        raise BrokenPluginError(
+            f"{who} is written for version {declared} of zoo's interfaces and this zoo has "
+            f"version {API_VERSION}; install the release of the plugin that fits"
+        )
+
+
+def _normal(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()

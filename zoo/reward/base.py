@@ -1,0 +1,36 @@
+"""The Reward interface: images and prompts in, one number an image out, higher is better."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.prompt import Prompt
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A reward's values with further numbers that are recorded beside them and not trained on."""
+
+    value: Float[Tensor, " batch"]
+    extras: Mapping[str, Float[Tensor, " batch"]] = field(default_factory=dict)
+
+
+class Reward(ABC):
+    """Scores images. NaN says that an image could not be scored: it is then left out, never counted as 0.
+
+    An image's score depends on that image and its prompt alone, unless `groupwise`. A constructor takes the
+    device as its only positional argument, or nothing: `def __init__(self, device, /, *, option: type = default)`.
+    """
+
+    groupwise: ClassVar[bool] = False
+    """True: called once for each whole prompt group, all its images together."""
+
+    @abstractmethod
+    def score(
+        self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
+    ) -> Float[Tensor, " batch"] | Scores:
+        """A score for each image in [0, 1]."""

@@ -1,0 +1,112 @@
+"""Rewards of the embedded digits task: a small CNN to train on, and a judge of another kind.
+
+They learn from different halves of the data set, so a policy that deceives the one does not deceive
+the other.
+"""
+
+from collections.abc import Sequence
+from importlib.resources import as_file, files
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from zoo.digits import SIZE, WORDS, halves, wanted
+from zoo.prompt import Prompt
+from zoo.reward.base import Reward, Scores
+
+
+class Classifier(nn.Sequential):
+    """A CNN of 26k parameters: grey images [batch, 1, 8, 8] in [-1, 1] to ten logits."""
+
+    def __init__(self) -> None:
+        """Random weights from torch's global generator."""
+        super().__init__(
+            nn.Conv2d(1, 16, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.GELU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3, padding=1),
+            nn.GELU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(256, len(WORDS)),
+        )
+
+
+class Digit(Reward):
+    """Probability, in [0, 1], of the prompted digit under a CNN trained on half of the digits.
+
+    Prompts need {"digit": 7} in their metadata, images 8 x 8 pixels. The weights ship with the
+    package.
+    """
+
+    def __init__(self, device: torch.device, /) -> None:
+        """Loads the shipped CNN."""
+        from safetensors.torch import load_file
+
+        self._device = device
+        self._classifier = Classifier().eval().requires_grad_(False)
+        with as_file(files("zoo") / "assets" / "digit_classifier.safetensors") as path:
+            self._classifier.load_state_dict(load_file(path))
+        self._classifier.to(device)
+
+    @torch.no_grad()
+    def score(
+        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
+    ) -> Float[Tensor, " batch"]:
+        """The probability of each image's digit."""
+        digit = torch.tensor(wanted(prompts), device=self._device)
+        probability = self._classifier(grey(images.to(self._device))).softmax(dim=1)
+        scores: Tensor = probability.gather(1, digit.unsqueeze(1)).squeeze(1)
+        return scores
+
+
+class DigitJudge(Reward):
+    """1 where a support vector machine fitted on the other half names the prompted digit, else 0.
+
+    Never train on it. It also records `distance_to_data`: the L2 distance, with pixels in [-1, 1],
+    to the nearest image of the half that the judge was fitted on. Prompts need {"digit": 7} in
+    their metadata, images 8 x 8 pixels.
+    """
+
+    def __init__(self, device: torch.device, /) -> None:
+        """Fits the judge, in 0.03 s and with the same result each time."""
+        from sklearn.svm import SVC
+
+        _, half = halves()
+        data = half.images.reshape(len(half.images), -1) * 2.0 - 1.0
+        self._device = device
+        self._data = torch.from_numpy(data)
+        self._judge = SVC(C=10, gamma="scale").fit(data, half.digits)
+
+    def score(
+        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
+    ) -> Scores:
+        """1.0 or 0.0 for each image, with its distance to real digits."""
+        pixels = grey(images).flatten(start_dim=1).float().cpu()
+        named = self._judge.predict(pixels.numpy())
+        right = torch.from_numpy(np.equal(named, wanted(prompts)))
+        # The exact form: the usual one by matrix product loses digits where images are close.
+        distance = torch.cdist(pixels, self._data, compute_mode="donot_use_mm_for_euclid_dist")
+        nearest = distance.min(dim=1).values
+        return Scores(
+            right.float().to(self._device), {"distance_to_data": nearest.to(self._device)}
+        )
+
+
+def grey(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1 8 8"]:
+    """The mean of the channels, from [0, 1] to [-1, 1].
+
+    Raises:
+        ValueError: the images are not of 8 x 8 pixels.
+    """
+    if images.shape[-2:] != (SIZE, SIZE):
+        raise ValueError(
+            f"digit rewards score images of {SIZE} x {SIZE} pixels, not {images.shape[-2]} x "
+            f"{images.shape[-1]}; use them with the digits policy"
+        )
+    return images.mean(dim=1, keepdim=True) * 2.0 - 1.0

@@ -1,0 +1,30 @@
+"""Diversity: how far an image is from the others made for the same prompt."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.prompt import Prompt
+from zoo.reward.base import Reward
+
+
+class Diversity(Reward):
+    """The root-mean-square pixel distance of an image to the others of its group, averaged over them.
+
+    In [0, 1], whatever the resolution; a group of one image has none and scores NaN. Meant for evaluation, to see what a
+    reward costs, and usable as a reward.
+    """
+
+    groupwise = True
+
+    def score(
+        self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
+    ) -> Float[Tensor, " batch"]:
+        """One group's images, all together."""
+        pixels = images.flatten(1).double()
+        if len(pixels) == 1:
+            return torch.full((1,), torch.nan, dtype=torch.float64)
+        distance = torch.cdist(pixels, pixels, compute_mode="donot_use_mm_for_euclid_dist")
+        return distance.sum(1) / (len(pixels) - 1) / pixels.shape[1] ** 0.5

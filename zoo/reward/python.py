@@ -1,0 +1,100 @@
+"""A reward that is a function in a file of the user's own: nothing to install or to register."""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.prompt import Prompt
+from zoo.reward.base import Reward
+
+_FORM = "write path: my_file.py:my_function"
+
+
+class PythonReward(Reward):
+    """A function in a Python file: f(images, prompts) returns a tensor, a number for each image.
+
+    `images` is [batch, 3, height, width] in [0, 1], `prompts` a sequence of zoo.prompt.Prompt;
+    higher is better and NaN says that an image could not be scored.
+    """
+
+    def __init__(self, *, path: str) -> None:
+        """`path` is 'my_file.py:my_function', relative to the working directory.
+
+        Raises:
+            ValueError: there is no such file, it cannot be imported, or has no such function.
+        """
+        self._path = path
+        self._function = _function(path)
+
+    def score(
+        self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
+    ) -> Float[Tensor, " batch"]:
+        """What the function returns.
+
+        Raises:
+            ValueError: it did not return a tensor with a number for each image.
+        """
+        scores = self._function(images, prompts)
+        if not isinstance(scores, Tensor) or scores.shape != (len(images),):
+            got = (
+                f"a tensor of shape {list(scores.shape)}"
+                if isinstance(scores, Tensor)
+                else f"a {type(scores).__name__}"
+            )
+            raise ValueError(
+                f"the reward {self._path} returned {got} for {len(images)} images; "
+                f"it must return a tensor of shape [{len(images)}]"
+            )
+        return scores.float()
+
+
+def _function(path: str) -> Callable[[Tensor, Sequence[Prompt]], object]:
+    file, _, name = path.rpartition(":")
+    if not file or not name:
+        raise ValueError(f"the reward path {path!r} does not name a file and a function; {_FORM}")
+    if not Path(file).is_file():
+        raise ValueError(
+            f"the reward file {file!r} does not exist; "
+            f"the working directory is {Path.cwd()}; {_FORM}"
+        )
+    module = _module(file)
+    if name not in module:
+        public = sorted(
+            key for key, value in module.items() if callable(value) and not key.startswith("_")
+        )
+        raise ValueError(
+            f"the reward file {file!r} has no function {name!r}; "
+            f"it has: {', '.join(public) or 'none'}; {_FORM}"
+        )
+    function = module[name]
+    if not callable(function):
+        raise ValueError(
+            f"{name!r} in the reward file {file!r} is of type {type(function).__name__}; "
+            "make it a function"
+        )
+    return function  # type: ignore[no-any-return]
+
+
+def _module(file: str) -> dict[str, Any]:
+    """What a file defines, imported as a module."""
+    name = f"zoo.reward.python: {file}"
+    spec = spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"the reward file {file!r} is not Python source; name a .py file")
+    module = module_from_spec(spec)
+    # Dataclasses and pickling look their module up there.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ValueError(
+            f"the reward file {file!r} cannot be imported: {type(error).__name__}: {error}; "
+            f"python {file} shows where"
+        ) from error
+    return vars(module)

@@ -1,0 +1,1 @@
+"""From noise to clean latents: samplers, and the solvers that the usual sampler runs."""

@@ -1,0 +1,164 @@
+"""The Sampler and Solver interfaces: how images are collected.
+
+A sampler turns one micro-batch of prompts into clean latents. The usual one runs a solver over the policy's grid; a
+solver integrates dx/dt = field(x, t) from grid[0] to 0 and knows nothing of models, prompts or rewards.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.flow import Time
+from zoo.policy.base import Policy
+from zoo.prompt import Prompt
+from zoo.rollout import Cond, Path
+from zoo.seeds import Draws
+
+Field = Callable[[Tensor, Tensor], Tensor]
+"""field(x [batch, *latent], t 0-dim) -> velocity [batch, *latent]"""
+
+
+class Sampler(ABC):
+    """Makes one flat micro-batch of images: a row a prompt, as many rows out as in."""
+
+    guidance: float = 1.0
+    """The classifier-free guidance that prompts are encoded with; 1 is none."""
+
+    @abstractmethod
+    def sample(
+        self, policy: Policy, prompts: Sequence[Prompt], cond: Cond, draws: Draws, *, keep_path: bool
+    ) -> Path:
+        """Clean latents, with the steps on the way if `keep_path`. Rows do not depend on each other."""
+
+    @abstractmethod
+    def grid(self, policy: Policy) -> Float[Tensor, " num_steps+1"]:
+        """The times it visits, which objectives that train at the sampler's own timesteps use."""
+
+
+class Solver(ABC):
+    """Integrates dx/dt = field(x, t) from grid[0] to 0."""
+
+    stochastic: ClassVar[bool] = False
+    """Whether it adds noise and returns the path with its log-probabilities."""
+
+    @abstractmethod
+    def integrate(
+        self, field: Field, x: Float[Tensor, "batch *latent"], grid: Float[Tensor, " num_steps+1"], draws: Draws
+    ) -> Path:
+        """From `x` at grid[0] to clean latents at grid[-1] = 0. The field is called within [0, grid[0]] only."""
+
+    @abstractmethod
+    def num_evals(self, num_steps: int) -> int | None:
+        """Evaluations of the field for so many steps; None where they depend on the data."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A point at the next time, and what the solver carries on to the step after."""
+
+    x: Float[Tensor, "batch *latent"]
+    state: Any = None
+    log_prob: Float[Tensor, " batch"] | None = None
+
+
+class StepSolver(Solver):
+    """A solver that walks the grid; a subclass is its `step`, with the state passed in and out, never stored."""
+
+    evals_per_step: ClassVar[int] = 1
+
+    def start(self, grid: Float[Tensor, " num_steps+1"]) -> Any:  # noqa: ANN401  (each solver's own state)
+        """The state that the first step gets."""
+        return None
+
+    @abstractmethod
+    def step(
+        self,
+        field: Field,
+        x: Float[Tensor, "batch *latent"],
+        t: Float[Tensor, ""],
+        s: Float[Tensor, ""],
+        state: Any,  # noqa: ANN401
+        draws: Draws,
+    ) -> Step:
+        """From x at t to x at s < t."""
+
+    def integrate(
+        self, field: Field, x: Float[Tensor, "batch *latent"], grid: Float[Tensor, " num_steps+1"], draws: Draws
+    ) -> Path:
+        """Steps along the grid; a stochastic solver keeps every point and its log-probability."""
+        state, xs, log_probs = self.start(grid), [x], []
+        for i, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+            step = self.step(field, x, t, s, state, draws.at(i))
+            x, state = step.x, step.state
+            if self.stochastic:
+                xs.append(x)
+                log_probs.append(x.new_full((len(x),), torch.nan) if step.log_prob is None else step.log_prob)
+        evals = self.num_evals(len(grid) - 1)
+        if not self.stochastic:
+            return Path(x, evals)
+        return Path(x, evals, torch.stack(xs, 1), grid, torch.stack(log_probs, 1))
+
+    def num_evals(self, num_steps: int) -> int:
+        """The same number at every step."""
+        return num_steps * self.evals_per_step
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A step's distribution, independent over the latent axes. `std` broadcasts over them and may be 0."""
+
+    mean: Float[Tensor, "batch *latent"]
+    std: Float[Tensor, "..."]
+
+    def sample(self, draws: Draws) -> Float[Tensor, "batch *latent"]:
+        """A point drawn from it."""
+        return self.mean + self.std * draws.normal(tuple(self.mean.shape[1:]))
+
+    def log_prob(self, value: Float[Tensor, "batch *latent"]) -> Float[Tensor, " batch"]:
+        """The log-density of `value`: the mean over latent axes (not the sum), in float32."""
+        mean, std, value = self.mean.float(), self.std.float(), value.float()
+        density = -((value - mean).square()) / (2 * std.square()) - std.log() - 0.5 * math.log(2 * math.pi)
+        return density.flatten(1).mean(1)
+
+
+class StochasticSolver(StepSolver):
+    """A solver whose every step is drawn from a Gaussian, which an objective can evaluate again."""
+
+    stochastic = True
+
+    @abstractmethod
+    def transition(
+        self,
+        velocity: Float[Tensor, "batch *latent"],
+        x: Float[Tensor, "batch *latent"],
+        t: Time,
+        s: Time,
+        grid: Float[Tensor, " num_steps+1"],
+    ) -> Gaussian:
+        """The distribution of x at s given x at t and its velocity. t and s have shape [batch] or none."""
+
+    def start(self, grid: Float[Tensor, " num_steps+1"]) -> Float[Tensor, " num_steps+1"]:
+        """The whole grid, which the transition's coefficients may need."""
+        return grid
+
+    def step(
+        self,
+        field: Field,
+        x: Float[Tensor, "batch *latent"],
+        t: Float[Tensor, ""],
+        s: Float[Tensor, ""],
+        state: Float[Tensor, " num_steps+1"],
+        draws: Draws,
+    ) -> Step:
+        """A point of the transition, with its log-probability but for the last step's, which has none."""
+        gaussian = self.transition(field(x, t), x, t, s, state)
+        x = gaussian.sample(draws)
+        return Step(x, state, None if s == 0 else gaussian.log_prob(x))
+
+

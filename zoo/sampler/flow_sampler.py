@@ -1,0 +1,43 @@
+"""The usual sampler: a solver over the policy's time grid, from noise."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from annotated_types import Ge
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.policy.base import Policy
+from zoo.prompt import Prompt
+from zoo.rollout import Cond, Path
+from zoo.sampler.base import Sampler, Solver
+from zoo.seeds import Draws
+
+
+class FlowSampler(Sampler):
+    """Starts from Gaussian noise at the grid's first t and lets a solver take it to clean latents."""
+
+    def __init__(
+        self, *, solver: Solver, steps: Annotated[int, Ge(1)], guidance: Annotated[float, Ge(0)] = 1.0
+    ) -> None:
+        """`steps` of the policy's own grid; `guidance` is the classifier-free scale, 1 is none."""
+        self.solver = solver
+        self.steps = steps
+        self.guidance = guidance
+
+    def grid(self, policy: Policy) -> Float[Tensor, " num_steps+1"]:
+        """The policy's grid of `steps` steps."""
+        return policy.grid(self.steps)
+
+    def sample(
+        self, policy: Policy, prompts: Sequence[Prompt], cond: Cond, draws: Draws, *, keep_path: bool
+    ) -> Path:
+        """One row a prompt; noise is drawn by row, so a row's image is the same in any batch."""
+        grid = self.grid(policy)
+        x = float(grid[0]) * draws.at("start").normal(policy.latent_shape)
+
+        def field(x: Tensor, t: Tensor) -> Tensor:
+            return policy.velocity(x, t.to(x).expand(len(x)), cond)
+
+        path = self.solver.integrate(field, x, grid, draws)
+        return path if keep_path else Path(path.clean, path.num_evals)

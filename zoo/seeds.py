@@ -1,0 +1,84 @@
+"""Random numbers by name: keyed, stateless, equal on every device and for any number of processes.
+
+Every draw is a pure function of (seed, purpose, epoch, key, label), so a run has no generator state to save,
+an image gets the same noise whichever process makes it, and a resumed run draws what it would have drawn.
+Nothing else in the project draws random numbers.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def derive(*parts: object) -> int:
+    """A 63-bit seed from anything with a stable `str`, the same on every machine."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers for some rows, one independent stream a row.
+
+    `keys` name the rows over all processes. Numbers are drawn on the CPU in float32 and moved to `device`:
+    0.2 ms for the 65k values of an SD3 latent. Asking twice gives the same numbers; `at` gives others.
+    """
+
+    seed: int
+    purpose: str
+    epoch: int
+    keys: Int[Tensor, " rows"]
+    device: torch.device | str = "cpu"
+    labels: tuple[object, ...] = ()
+
+    def normal(self, shape: tuple[int, ...] = ()) -> Float[Tensor, "rows *shape"]:
+        """Standard normal numbers, of `shape` for each row."""
+        return self._draw(torch.randn, shape, "normal")
+
+    def uniform(self, shape: tuple[int, ...] = ()) -> Float[Tensor, "rows *shape"]:
+        """Uniform numbers in [0, 1), of `shape` for each row."""
+        return self._draw(torch.rand, shape, "uniform")
+
+    def permutation(self, n: int) -> Int[Tensor, "rows n"]:
+        """A random order of 0 to n - 1 for each row."""
+        return self.at("permutation").uniform((n,)).argsort(dim=1, stable=True)
+
+    def at(self, label: object) -> "Draws":
+        """The same rows' numbers under another name: a solver's step, say."""
+        return replace(self, labels=(*self.labels, label))
+
+    def take(self, index: Int[Tensor, " taken"]) -> "Draws":
+        """The draws of some of the rows."""
+        return replace(self, keys=self.keys[index.to(self.keys.device)])
+
+    def _draw(
+        self, draw: Callable[..., Tensor], shape: tuple[int, ...], kind: str
+    ) -> Float[Tensor, "rows *shape"]:
+        stem = (self.seed, self.purpose, self.epoch, *self.labels, kind)
+        out = torch.empty(len(self.keys), *shape)
+        generator = torch.Generator()
+        for row, key in zip(out, self.keys.tolist(), strict=True):
+            generator.manual_seed(derive(*stem, key))
+            row.copy_(draw(shape, generator=generator))
+        return out.to(self.device)
+
+
+def order(n: int, *, seed: int, purpose: str, epoch: int = 0) -> Int[Tensor, " n"]:
+    """A random order of 0 to n - 1, the same on every process."""
+    return Draws(seed, purpose, epoch, torch.zeros(1, dtype=torch.long)).permutation(n)[0]
+
+
+@contextmanager
+def borrowed(seed: int, purpose: str) -> Iterator[None]:
+    """Seeds torch's global generator for code that cannot be given draws, and puts it back after.
+
+    PEFT's initialisation and third-party modules use it.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, purpose))
+        yield

@@ -1,0 +1,201 @@
+"""The loop: collect, measure advantages, learn, record; evaluate and save when due."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from zoo import pictures, records
+from zoo.advantage import group_advantage, mix
+from zoo.build import Run
+from zoo.collect import Collected, collect
+from zoo.data.prompts import drawn
+from zoo.evaluate import evaluate
+from zoo.interrupt import Interrupt, Interrupted
+from zoo.learn import Learned, LearningRate, learn
+from zoo.probes import Pixels, probe
+from zoo.reward.judge import RewardError, require_enough_valid
+from zoo.run_state import Progress, save
+from zoo.seeds import Draws
+from zoo.tracking import Tracker
+
+MAX_DROPPED_EPOCHS = 3
+"""So many epochs in a row without one finite update end the run."""
+
+
+class RunError(Exception):
+    """A run that cannot go on."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Where a run ended; `signal` is the one that ended it early, or 0."""
+
+    progress: Progress
+    signal: int = 0
+
+
+def train(run: Run, progress: Progress, open_tracker: Callable[[], Tracker]) -> Trained:
+    """Runs the epochs that remain of the recipe.
+
+    The tracker, and with it the run's folder, is opened once a first collection has been made and scored.
+
+    Raises:
+        RewardError: a reward fails too often or breaks its contract.
+        RunError: the updates have no finite gradients.
+    """
+    recipe = run.recipe
+    before = _before_any_update(run) if progress.epoch == 0 else None
+    with open_tracker() as tracker, Interrupt(run.engine) as interrupt:
+        if before is not None:
+            for text in before.warnings:
+                tracker.warn(text)
+            tracker.record(before.record | _evaluated(run, tracker, 0))
+        idle = 0
+        for epoch in range(progress.epoch, recipe.epochs):
+            started = time.perf_counter()
+            try:
+                collected = _collected(run, epoch, recipe.data.groups_per_epoch, interrupt.leave_if_asked)
+            except Interrupted as asked:
+                save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
+                return Trained(progress, asked.number)
+            except RewardError:
+                # Nothing of this epoch is kept, and what came before must not be lost.
+                save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
+                raise
+            for text in collected.verdict.failures:
+                tracker.warn(text)
+            advantage = _advantage(run, collected)
+            between = time.perf_counter()
+            learned = _learned(run, collected, advantage, epoch, progress.step)
+            run.objective.after_epoch(run.policy.weights, learned.step)
+            timed = records.Timed(between - started, time.perf_counter() - between)
+
+            idle = 0 if learned.step > progress.step or not learned.num_dropped else idle + 1
+            progress = records.moved_on(progress, collected, learned, timed)
+            record = records.counters(progress) | records.rewards(collected, run.judge.weights)
+            record |= records.learned_record(learned, timed, len(collected.group), _rate(run).at(progress.step))
+            last = progress.epoch == recipe.epochs
+            if recipe.eval is not None and (last or progress.epoch % recipe.eval.every == 0):
+                record |= _evaluated(run, tracker, progress.epoch)
+            tracker.record(record)
+            number = interrupt.asked()
+            lost = idle == MAX_DROPPED_EPOCHS
+            if last or number or lost or progress.epoch % recipe.checkpoint.every == 0:
+                save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
+            if lost:
+                raise RunError(
+                    f"the gradients of the last {idle} epochs were not finite and nothing was learned; "
+                    "lower optim.lr, or look at the rewards and the loss in metrics.jsonl"
+                )
+            if number and not last:
+                return Trained(progress, number)
+    return Trained(progress)
+
+
+@dataclass(frozen=True)
+class _Before:
+    record: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+def _before_any_update(run: Run) -> _Before:
+    """A group for each process, collected, scored and probed: what the first line of the metrics tells."""
+    pixels = Pixels()
+    collected = _collected(run, -1, run.engine.size, lambda: None, pixels.see)
+    advantage = _advantage(run, collected)
+    mine = advantage[collected.rollout.key]
+    probes = probe(
+        run.objective, run.policy, collected.rollout, mine,
+        lambda purpose, key: Draws(run.recipe.seed, purpose, -1, key, run.engine.device),
+        micro_batch=run.recipe.engine.micro_batch.train,
+    )  # fmt: skip
+    probes = (*probes, pixels.probe())
+    record = records.counters(Progress()) | records.rewards(collected, run.judge.weights)
+    warnings = [
+        f"probe failed: {p.name} is {p.measured:.6g}, expected {p.expected:.6g} within {p.tolerance:.1g}"
+        for p in probes
+        if not p.holds
+    ]
+    return _Before(record | records.probed(probes), (*collected.verdict.failures, *warnings))
+
+
+def _collected(
+    run: Run,
+    epoch: int,
+    num_groups: int,
+    between: Callable[[], None],
+    see: Callable[[Tensor, Int[Tensor, " rows"]], None] = lambda images, key: None,
+) -> Collected:
+    """An epoch's images, with enough of them scored."""
+    recipe = run.recipe
+    collected = collect(
+        run.engine, run.policy, run.sampler, run.judge,
+        drawn(run.prompts, num_groups, seed=recipe.seed, epoch=epoch),
+        group_size=recipe.data.group_size,
+        acts_with=run.objective.acts_with,
+        keep_path=run.objective.needs_path,
+        draws=lambda key: Draws(recipe.seed, "collect", epoch, key, run.engine.device),
+        micro_batch=recipe.engine.micro_batch.sample,
+        between=between,
+        see=see,
+    )  # fmt: skip
+    verdict = collected.verdict
+    require_enough_valid(verdict.scores, verdict.failures, max_invalid=recipe.scoring.max_invalid)
+    return collected
+
+
+def _advantage(run: Run, collected: Collected) -> Float[Tensor, " images"]:
+    """Of all processes' images: there are no distributed statistics."""
+    options = run.recipe.advantage
+    mixed = mix(collected.verdict.scores, run.judge.weights, collected.group, how=options.mix)
+    return group_advantage(mixed, collected.group, std=options.std)
+
+
+def _learned(
+    run: Run, collected: Collected, advantage: Float[Tensor, " images"], epoch: int, step: int
+) -> Learned:
+    recipe, rollout = run.recipe, collected.rollout
+    seed, device = recipe.seed, run.engine.device
+    rows = run.objective.rows(rollout, advantage[rollout.key], Draws(seed, "rows", epoch, rollout.key))
+    return learn(
+        run.engine, run.policy, run.objective, rows,
+        draws=Draws(seed, "loss", epoch, rows.key, device),
+        num_updates=recipe.optim.updates_per_epoch,
+        micro_batch=recipe.engine.micro_batch.train,
+        rate=_rate(run),
+        step=step,
+        ema_cap=recipe.optim.ema.cap if recipe.optim.ema else None,
+    )  # fmt: skip
+
+
+def _rate(run: Run) -> LearningRate:
+    optim = run.recipe.optim
+    total = run.recipe.epochs * optim.updates_per_epoch
+    return LearningRate(optim.lr, optim.schedule, optim.warmup, total)
+
+
+def _evaluated(run: Run, tracker: Tracker, epoch: int) -> dict[str, float]:
+    """`eval/*`, with the picture saved; nothing where the recipe has no evaluation."""
+    options, evaluation = run.recipe.eval, run.evaluation
+    if options is None or evaluation is None:
+        return {}
+    evaluated = evaluate(
+        run.engine, run.policy, evaluation.sampler, evaluation.judge, evaluation.prompts,
+        images_per_prompt=options.images_per_prompt,
+        weights=evaluation.weights,
+        seed=run.recipe.seed,
+        micro_batch=run.recipe.engine.micro_batch.sample,
+    )  # fmt: skip
+    for text in evaluated.failures:
+        tracker.warn(text)
+    if run.engine.rank == 0:
+        folder = tracker.run_dir / "images"
+        picture = pictures.grid(evaluated.shown, evaluated.columns)
+        pictures.save(picture, folder / f"epoch_{epoch:06}.png")
+        tracker.picture("images", folder / f"epoch_{epoch:06}.png")
+        if epoch:
+            pictures.save_before_after(folder, epoch)
+    return evaluated.metrics
