@@ -1,7 +1,7 @@
 """From rewards to advantages: mixing several rewards, and measuring each image against its group.
 
-Statistics are float64 with population standard deviations (ddof 0). NaN marks an invalid image: it is left out
-of every statistic and stays NaN. GDPO: arXiv 2601.05242.
+Statistics are float64 with population standard deviations (ddof 0). NaN marks an invalid image: it
+is left out of every statistic and stays NaN. GDPO: arXiv 2601.05242.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ def group_advantage(
 ) -> Float[Tensor, " batch"]:
     """(reward - mean of its group) / (std + eps), in float64.
 
-    `std` is of all rewards as they are (not of the residuals), or of the image's group. A group whose rewards
-    are all equal gets exactly 0.
+    `std` is of all rewards as they are (not of the residuals), or of the image's group. A group
+    whose rewards are all equal gets exactly 0.
     """
     residual, group_std = _within_groups(reward, group)
     if std == "group":
@@ -42,13 +42,17 @@ def mix(
 ) -> Float[Tensor, " batch"]:
     """One reward from several, in float64; an image with any invalid score is invalid.
 
-    `sum` adds them with their weights. `gdpo` first normalises each within its group, so that a reward of small
-    spread is not starved, adds, and normalises the sum over the batch.
+    `sum` adds them with their weights. `gdpo` first normalises each within its group, so that a
+    reward of small spread is not starved, adds, and normalises the sum over the batch.
     """
     if set(scores) != set(weights):
-        raise ValueError(f"scores {sorted(scores)} and weights {sorted(weights)} must have the same names")
+        raise ValueError(
+            f"scores {sorted(scores)} and weights {sorted(weights)} must have the same names"
+        )
     if how == "sum":
-        return torch.stack([weights[name] * score.double() for name, score in scores.items()]).sum(0)
+        return torch.stack([weights[name] * score.double() for name, score in scores.items()]).sum(
+            0
+        )
     if how != "gdpo":
         raise ValueError(f"how is 'sum' or 'gdpo', not {how!r}")
     invalid = torch.stack([score.isnan() for score in scores.values()]).any(0)
@@ -64,7 +68,7 @@ def _within_groups(
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
     """Each reward less its group's mean, and its group's standard deviation."""
     reward = reward.double()
-    _, member = group.unique(return_inverse=True)
+    _, member = torch.unique(group, return_inverse=True)
     num_groups = int(member.max()) + 1 if len(member) else 0
     valid = ~reward.isnan()
     value = reward.masked_fill(~valid, 0.0)

@@ -13,7 +13,7 @@ from zoo.engine.plain import AdamWOptions, PlainEngine
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt
-from zoo.recipe.recipe import Recipe, RewardEntry
+from zoo.recipe.model import Recipe, RewardEntry
 from zoo.reward.judge import Judge, Judged
 from zoo.rollout import Weights
 from zoo.sampler.base import Sampler

@@ -1,7 +1,7 @@
-"""Dealing work out: groups to processes, rows to micro-batches, so that every process does as many forwards.
+"""Dealing out work: groups to processes, rows to micro-batches, as many forwards for each.
 
-Group g lives on process g mod size. Micro-batches have one fixed shape: a short one is filled up with a repeated row, which
-its receiver drops or weighs 0, so no forward ever depends on the data.
+Group g lives on process g mod size. Micro-batches have one fixed shape: a short one is filled up
+with a repeated row, which its receiver drops or weighs 0, so no forward ever depends on the data.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class MicroBatch:
 
 def dealt(num: int, *, rank: int, size: int) -> Int[Tensor, " dealt"]:
     """The indices below `num` that are this process's."""
-    return torch.arange(rank, num, size)
+    return torch.arange(num)[rank::size]
 
 
 def largest_share(num: int, *, size: int) -> int:
@@ -30,13 +30,20 @@ def largest_share(num: int, *, size: int) -> int:
     return -(-num // size)
 
 
+def even_batch(rows: int, at_most: int) -> int:
+    """The size at which as few micro-batches as `at_most` allows hold `rows` with the least filling up."""
+    return -(-rows // -(-rows // at_most))
+
+
 def num_micro_batches(largest: int, batch: int) -> int:
     """How many micro-batches the process with most rows needs, and so every process runs."""
     return -(-largest // batch)
 
 
-def micro_batches(rows: Int[Tensor, " rows"], batch: int, count: int, *, filler: int = 0) -> Iterator[MicroBatch]:
+def micro_batches(
+    rows: Int[Tensor, " rows"], batch: int, count: int, *, filler: int = 0
+) -> Iterator[MicroBatch]:
     """`count` micro-batches of exactly `batch` rows, filled up with row `filler`."""
     padded = torch.cat([rows, rows.new_full((count * batch - len(rows),), filler)])
-    for i, index in enumerate(padded.split(batch)):
+    for i, index in enumerate(padded.reshape(count, batch)):
         yield MicroBatch(index, min(max(len(rows) - i * batch, 0), batch))

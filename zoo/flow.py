@@ -1,7 +1,7 @@
-"""The time convention: t = 0 is data, t = 1 is noise, x_t = (1 - t) clean + t noise, velocity = noise - clean.
+"""The time convention: t = 0 is data, t = 1 is noise.
 
-Rectified flow, Liu et al. 2022 (arXiv 2209.03003). `t` has shape [batch] or is a scalar and broadcasts over the
-latent axes.
+x_t = (1 - t) clean + t noise, velocity = noise - clean. Rectified flow, Liu et al. 2022 (arXiv
+2209.03003). `t` has shape [batch] or is a scalar and broadcasts over the latent axes.
 """
 
 import torch

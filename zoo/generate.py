@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zoo.dealing import micro_batches, num_micro_batches
+from zoo.dealing import even_batch, micro_batches, num_micro_batches
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt
 from zoo.rollout import Cond, Path, Weights, join, take
@@ -62,7 +62,7 @@ def generate(
     entry, key = (wanted.prompt, wanted.key) if len(wanted.key) else (none, none)
     keyed = draws(key)
     cond = take(policy.encode(wanted.prompts, guidance=sampler.guidance), entry)
-    batch = min(micro_batch, wanted.largest)
+    batch = even_batch(wanted.largest, micro_batch)
     count = num_micro_batches(wanted.largest, batch)
     paths, finite, num_evals = [], [], 0
     for micro in micro_batches(torch.arange(len(wanted.key)), batch, count):

@@ -2,7 +2,7 @@
 
 import signal
 from types import FrameType, TracebackType
-from typing import Self
+
 
 import torch
 
@@ -27,7 +27,7 @@ class Interrupt:
         self._number = 0
         self._before: dict[int, object] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Interrupt":
         for number in self._signals:
             self._before[number] = signal.signal(number, self._ask)
         return self

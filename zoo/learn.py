@@ -1,20 +1,20 @@
-"""Learning from rows: a seeded cut of the epoch's units into updates, the same for any number of processes.
+"""Learning from rows: a seeded cut of the epoch's units into updates, for any number of processes.
 
-Every process knows every row's unit and weight, shuffles the units alike, trains the rows it holds and weighs them by the
-weight of the whole update, so that gradients averaged over processes are those of one process with all rows.
+Every process knows every row's unit and weight, shuffles the units alike, trains the rows it holds
+and weighs them by the weight of the whole update, so that gradients averaged over processes are
+those of one process with all rows.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, pi
 from typing import Literal, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from zoo import seeds
-from zoo.dealing import micro_batches, num_micro_batches
+from zoo.dealing import even_batch, micro_batches, num_micro_batches
 from zoo.engine.base import Engine
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
@@ -26,7 +26,7 @@ R = TypeVar("R", bound=Rows)
 
 @dataclass(frozen=True)
 class LearningRate:
-    """A learning rate by update: `warmup` updates from 0 up to `peak`, then constant or down to 0 at `total`."""
+    """A learning rate by update: up from 0 over `warmup`, then constant or down to 0 at `total`."""
 
     peak: float
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -38,7 +38,9 @@ class LearningRate:
         if step < self.warmup:
             return self.peak * (step + 1) / self.warmup
         done = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
-        factor = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + cos(pi * done)) / 2}[self.schedule]
+        factor = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + cos(pi * done)) / 2}[
+            self.schedule
+        ]
         return self.peak * factor
 
 
@@ -56,6 +58,7 @@ class Cut:
     """By update, the rows of the process that holds most."""
 
 
+
 @dataclass(frozen=True)
 class Learned:
     """What an epoch's updates did: the averages of its metrics, and counts over all processes."""
@@ -67,25 +70,33 @@ class Learned:
 
 
 def cut(engine: Engine, rows: Rows, num_updates: int, *, seed: int, epoch: int) -> Cut:
-    """Shuffles the units of all processes by seed and cuts them into `num_updates` nearly equal parts."""
-    unit = engine.gather(rows.unit)
-    weight = engine.gather(rows.weight.double())
-    rank = engine.gather(torch.full_like(rows.unit, engine.rank).cpu())
-    every = unit.unique()
-    position = torch.empty(len(every), dtype=torch.long)
-    position[seeds.order(len(every), seed=seed, purpose="updates", epoch=epoch)] = torch.arange(len(every))
-    # As torch.tensor_split cuts: the first parts get one more.
-    sizes = torch.tensor([len(part) for part in torch.arange(len(every)).tensor_split(num_updates)])
-    update = torch.bucketize(position, sizes.cumsum(0), right=True)
-    at = update[torch.searchsorted(every, unit)]
-    local = update[torch.searchsorted(every, rows.unit.cpu())]
+    """Shuffles all processes' units by seed and cuts them into `num_updates` nearly equal parts."""
+    unit = rows.unit.cpu()
+    rank = engine.gather(torch.full_like(unit, engine.rank))
+    every, weight = engine.gather(unit), engine.gather(rows.weight.double())
+    update = updates(every, num_updates, seed=seed, epoch=epoch)
+    local = update[rank == engine.rank]
     return Cut(
         rows=tuple((local == u).nonzero()[:, 0] for u in range(num_updates)),
-        weight=tuple(float(weight[at == u].sum()) for u in range(num_updates)),
-        largest=tuple(
-            int(torch.bincount(rank[at == u], minlength=engine.size).max()) for u in range(num_updates)
-        ),
+        weight=tuple(float(weight[update == u].sum()) for u in range(num_updates)),
+        largest=tuple(most_rows(rank[update == u]) for u in range(num_updates)),
     )
+
+
+def updates(
+    unit: Int[Tensor, " rows"], num_updates: int, *, seed: int, epoch: int
+) -> Int[Tensor, " rows"]:
+    """The update of each row, given the units of all processes' rows in any order."""
+    every, member = torch.unique(unit, return_inverse=True)
+    position = seeds.order(len(every), seed=seed, purpose="updates", epoch=epoch).argsort()
+    # As torch.tensor_split cuts: the first parts get one more.
+    sizes = torch.tensor([len(part) for part in position.tensor_split(num_updates)])
+    return torch.bucketize(position, sizes.cumsum(0), right=True)[member]
+
+
+def most_rows(rank: Int[Tensor, " rows"]) -> int:
+    """The rows of the process that has most of them, given each row's process."""
+    return int(torch.bincount(rank).max()) if len(rank) else 0
 
 
 def learn(
@@ -101,20 +112,19 @@ def learn(
     step: int,
     ema_cap: float | None,
 ) -> Learned:
-    """`num_updates` updates on all rows; `draws` are by row, `micro_batch` in images, `step` those done before.
+    """Makes `num_updates` updates on all rows; `step` counts those done before.
 
-    An update whose gradient is not finite changes nothing and is counted as dropped, and one whose rows all weigh
-    0 is passed over.
+    `draws` are by row, `micro_batch` is in images. An update whose gradient is not finite changes
+    nothing and is counted as dropped, and one whose rows all weigh 0 is passed over.
     """
     plan = cut(engine, rows, num_updates, seed=draws.seed, epoch=draws.epoch)
-    batch = max(1, micro_batch // objective.images_per_row)
+    batch = even_batch(max(plan.largest), max(1, micro_batch // objective.images_per_row))
     totals: dict[str, Tensor] = {}
     num_evals, num_dropped, norms, total_weight = 0, 0, [], 0.0
     for mine, weight, largest in zip(plan.rows, plan.weight, plan.largest, strict=True):
         if weight == 0:
             continue
-        fitting = min(batch, largest)
-        for micro in micro_batches(mine, fitting, num_micro_batches(largest, fitting)):
+        for micro in micro_batches(mine, batch, num_micro_batches(largest, batch)):
             before = policy.weights.num_rows
             part = take(rows, micro.index)
             kept = part.weight.to(engine.device, copy=True)
@@ -123,7 +133,7 @@ def learn(
             # where, not a product: 0 * NaN is NaN.
             weighted = torch.where(kept > 0, kept * loss.per_row, 0.0).sum()
             engine.backward(weighted * (engine.size / weight))
-            num_evals += (policy.weights.num_rows - before) * micro.num_real // fitting
+            num_evals += (policy.weights.num_rows - before) * micro.num_real // batch
             for name, value in {"loss": loss.per_row.detach(), **loss.metrics}.items():
                 entry = torch.where(kept > 0, kept * value, 0.0).double().sum()
                 totals[name] = totals[name] + entry if name in totals else entry
@@ -149,5 +159,3 @@ def _averaged(engine: Engine, totals: dict[str, Tensor], weight: float) -> dict[
         return {}
     local = torch.stack(list(totals.values()))[None]
     return dict(zip(totals, (engine.gather(local).sum(0) / weight).tolist(), strict=True))
-
-

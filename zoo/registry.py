@@ -168,3 +168,8 @@ def _require_version(declared: object, who: str) -> None:
 
 def _normal(package: str) -> str:
     return re.sub(r"[-_.]+", "-", package).lower()
+
+
+def packages() -> dict[str, str]:
+    """The version of every package that registers something."""
+    return {entry.package: entry.version for kind in KINDS for entry in entries(kind)}

@@ -15,8 +15,9 @@ T = TypeVar("T")
 class Weights(Enum):
     """The sets of weights of one network.
 
-    `LIVE` is trained, `OLD` collects the images where it differs from live (DiffusionNFT), `REFERENCE` is
-    the model as pre-trained unless an objective moves it (online DPO), `EMA` averages live for evaluation.
+    `LIVE` is trained, `OLD` collects the images where it differs from live (DiffusionNFT),
+    `REFERENCE` is the model as pre-trained unless an objective moves it (online DPO), `EMA`
+    averages live for evaluation.
     """
 
     LIVE = "live"
@@ -27,7 +28,7 @@ class Weights(Enum):
 
 @dataclass(frozen=True)
 class Lookup:
-    """Rows of a shared table: many images of one prompt point at one embedding, which is never copied."""
+    """Rows of a shared table: many images of a prompt point at one embedding, never copied."""
 
     table: Shaped[Tensor, "entries ..."]
     index: Int[Tensor, " rows"]
@@ -39,17 +40,18 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Cond:
-    """What a policy needs to know of the prompts, by row. Only the policy that made it reads the keys.
+    """What a policy needs to know of the prompts, by row.
 
-    `guidance` is the classifier-free guidance scale that `Policy.velocity` applies; 1 is none.
+    Only the policy that made it reads the keys. `guidance` is the classifier-free guidance scale
+    that `Policy.velocity` applies; 1 is none.
     """
 
     tensors: Mapping[str, Tensor | Lookup]
     guidance: float = 1.0
 
 
-def shared() -> Any:  # noqa: ANN401  (a dataclass field of whatever type is annotated)
-    """A dataclass field that belongs to all rows together, which `take` and `join` leave as it is."""
+def shared() -> Any:
+    """A dataclass field of all rows together, which `take` and `join` leave as it is."""
     return field(default=None, metadata={"shared": True})
 
 
@@ -57,14 +59,14 @@ def shared() -> Any:  # noqa: ANN401  (a dataclass field of whatever type is ann
 class Path:
     """What a solver made of noise: the clean latents and, if it keeps them, the steps on the way.
 
-    `num_evals` counts the evaluations of the field for each row. `log_prob` is NaN where a transition has
-    no density: at the last step and outside an SDE window.
+    `num_evals` counts the evaluations of the field for each row. `log_prob` is NaN where a
+    transition has no density: at the last step and outside an SDE window.
     """
 
     clean: Float[Tensor, "batch *latent"]
     num_evals: int
-    x: Float[Tensor, "batch num_steps+1 *latent"] | None = None
-    grid: Float[Tensor, " num_steps+1"] | None = shared()
+    x: Float[Tensor, "batch num_points *latent"] | None = None
+    grid: Float[Tensor, " num_points"] | None = shared()
     log_prob: Float[Tensor, "batch num_steps"] | None = None
 
 
@@ -72,24 +74,25 @@ class Path:
 class Rollout:
     """The images that one process collected in an epoch.
 
-    `key` is an image's index in the epoch over all processes, `group` its prompt group's; `path` and `cond`
-    have the same rows. An image whose latents came out non-finite has `clean` zeroed and its scores NaN.
-    `grid` is the family's time grid that the images were collected on.
+    `key` is an image's index in the epoch over all processes, `group` its prompt group's; `path`
+    and `cond` have the same rows. An image whose latents came out non-finite has `clean` zeroed and
+    its scores NaN. `grid` is the family's time grid that the images were collected on.
     """
 
     key: Int[Tensor, " rows"]
     group: Int[Tensor, " rows"]
     path: Path
     cond: Cond
-    grid: Float[Tensor, " num_steps+1"] = shared()
+    grid: Float[Tensor, " num_points"] = shared()
 
 
 @dataclass(frozen=True)
 class Rows:
     """What an objective trains on; an algorithm adds its own tensors or Lookups by subclassing.
 
-    `key` identifies a row over all processes and seeds its noise. `unit` is what is shuffled and cut into
-    updates: rows of one unit (an image's timesteps) are trained in the same update. `weight` 0 drops a row.
+    `key` identifies a row over all processes and seeds its noise. `unit` is what is shuffled and
+    cut into updates: rows of one unit (an image's timesteps) are trained in the same update.
+    `weight` 0 drops a row.
     """
 
     key: Int[Tensor, " rows"]
@@ -100,7 +103,8 @@ class Rows:
 def take(value: T, index: Int[Tensor, " taken"]) -> T:
     """The rows at `index` of a tensor, a Lookup, or a mapping or dataclass of them.
 
-    Numbers, `None` and fields marked `shared()` are left as they are; a Lookup's table is never copied.
+    Numbers, `None` and fields marked `shared()` are left as they are; a Lookup's table is never
+    copied.
     """
     if isinstance(value, Tensor):
         return cast(T, value[index.to(value.device)])
@@ -122,13 +126,17 @@ def join(parts: list[T]) -> T:
     if isinstance(first, Lookup):
         lookups = cast(list[Lookup], parts)
         if any(part.table is not first.table for part in lookups):
-            raise ValueError("rows of different tables cannot be joined; encode their prompts together")
+            raise ValueError(
+                "rows of different tables cannot be joined; encode their prompts together"
+            )
         return cast(T, Lookup(first.table, torch.cat([part.index for part in lookups])))
     if isinstance(first, Mapping):
         mappings = cast(list[Mapping[str, Any]], parts)
         return cast(T, {key: join([part[key] for part in mappings]) for key in first})
     if is_dataclass(first) and not isinstance(first, type):
-        changed = {f.name: join([getattr(part, f.name) for part in parts]) for f in _row_fields(first)}
+        changed = {
+            f.name: join([getattr(part, f.name) for part in parts]) for f in _row_fields(first)
+        }
         return cast(T, replace(first, **changed))
     return first
 

@@ -18,7 +18,7 @@ R = TypeVar("R", bound=Rows)
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss for each row, and further numbers by row that are averaged with the rows' weights and recorded."""
+    """A loss for each row, and numbers by row to record, averaged with the rows' weights."""
 
     per_row: Float[Tensor, " rows"]
     metrics: Mapping[str, Float[Tensor, " rows"]] = field(default_factory=dict)
@@ -40,9 +40,9 @@ class Probe:
 
 
 class Objective(ABC, Generic[R]):
-    """One algorithm. It sees its own process's images, whole groups of them, and never other processes."""
+    """One algorithm. It sees its own process's images, whole groups of them, and no others."""
 
-    acts_with: ClassVar[Weights] = Weights.LIVE
+    acts_with: Weights = Weights.LIVE
     """The weights that collect."""
 
     needs_path: ClassVar[bool] = False
@@ -63,17 +63,16 @@ class Objective(ABC, Generic[R]):
         return frozenset()
 
     @abstractmethod
-    def rows(
-        self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws
-    ) -> R:
-        """What to train on. `advantage` is NaN for invalid images, whose rows get weight 0; `draws` are by image.
+    def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> R:
+        """What to train on; `draws` are by image.
 
-        The number of rows must depend on the rollout's shape alone.
+        `advantage` is NaN for invalid images, whose rows get weight 0. The number of rows must
+        depend on the rollout's shape alone.
         """
 
     @abstractmethod
     def loss(self, policy: Policy, rows: R, draws: Draws) -> Loss:
-        """The loss of some rows; `draws` are by row. One forward with gradients, through the live weights."""
+        """The loss of some rows, by one forward of live with gradients; `draws` are by row."""
 
     def after_update(self, weights: WeightSets, step: int) -> None:
         """Called after each optimizer step; `step` counts those done."""
@@ -82,7 +81,7 @@ class Objective(ABC, Generic[R]):
         """Called after each epoch."""
 
     def probes(self, policy: Policy, rows: R, draws: Draws) -> Sequence[Probe]:
-        """What must hold at the start of a run, when no update has been made, measured on some rows."""
+        """What must hold before the first update of a run, measured on some rows."""
         return ()
 
     def state(self) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""Diffusion-DPO on flow matching (Wallace et al. 2023, arXiv 2311.12908, eq. 14), online: best against worst.
+"""Diffusion-DPO on flow matching, online: best against worst.
 
-The best and the worst images of each group make pairs; both get the same noise and the same t, and live is asked to fit the
-winner better, relative to the reference, than the loser. Times are logit-normal, then shifted as SD3's.
+Wallace et al. 2023 (arXiv 2311.12908, eq. 14). The best and the worst images of each group make
+pairs; both get the same noise and the same t, and live is asked to fit the winner better, relative
+to the reference, than the loser. Times are logit-normal, then shifted as SD3's.
 
-Departs from the published online run: it collects with the reference and never moves it in its shipped config; here live
-collects (`collect_with` changes that) and the reference is set to live every `ref_update` updates (0: never).
+Departs from the published online run: it collects with the reference and never moves it in its
+shipped config; here live collects (`collect_with` changes that) and the reference is set to live
+every `ref_update` updates (0: never).
 """
 
 import math
@@ -34,7 +36,7 @@ def diffusion_dpo_loss(
     *,
     beta: float,
 ) -> Float[Tensor, " pairs"]:
-    """-log sigmoid(-beta / 2 [(live - ref error of the winner) - (live - ref error of the loser)])."""
+    """-log sigmoid(-beta / 2 [(live - ref error of winner) - (live - ref error of loser)])."""
     inside = -0.5 * beta * ((err_live_win - err_ref_win) - (err_live_lose - err_ref_lose))
     return -F.logsigmoid(inside)
 
@@ -71,7 +73,7 @@ class DPO(Objective[DPORows]):
         Args:
             beta: strength of the preference; 100 online, 2000 to 5000 in offline papers.
             ref_update: optimizer steps after which the reference becomes live; 0: never.
-            pairs_per_group: the best with the worst, the second best with the second worst, and so on.
+            pairs_per_group: best with worst, second best with second worst, and so on.
             draws_per_pair: draws of (noise, t) for each pair.
             shift: t = shift u / (1 + (shift - 1) u) of a logit-normal u; 3 is SD3's, 1 is none.
             collect_with: the weights that collect.
@@ -91,14 +93,17 @@ class DPO(Objective[DPORows]):
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> DPORows:
         """Every pair of every group, `draws_per_pair` times."""
         win, lose, weight, unit = [], [], [], []
-        for group in rollout.group.unique().tolist():
+        for group in torch.unique(rollout.group).tolist():
             member = (rollout.group == group).nonzero()[:, 0]
             if len(member) < 2 * self.pairs_per_group:
                 raise ValueError(
-                    f"pairs_per_group is {self.pairs_per_group}, but group {group} has only {len(member)} images"
+                    f"pairs_per_group is {self.pairs_per_group}, "
+                    f"but group {group} has only {len(member)} images"
                 )
-            # Invalid images go to the middle: behind every valid winner and before every valid loser.
-            down = member[advantage[member].nan_to_num(-torch.inf).argsort(descending=True, stable=True)]
+            # Invalid images go to the middle: after every valid winner, before every valid loser.
+            down = member[
+                advantage[member].nan_to_num(-torch.inf).argsort(descending=True, stable=True)
+            ]
             up = member[advantage[member].nan_to_num(torch.inf).argsort(stable=True)]
             for i in range(self.pairs_per_group):
                 win.append(int(down[i]))
@@ -128,8 +133,16 @@ class DPO(Objective[DPORows]):
         u = draws.at("t").normal().sigmoid()
         t = self.shift * u / (1 + (self.shift - 1) * u)
         noise = draws.at("noise").normal(tuple(win.shape[1:]))
-        clean, t, noise = torch.cat([win, lose]), t.repeat(2), noise.repeat(2, *[1] * (noise.ndim - 1))
-        x, target, cond = noised(clean, noise, t), velocity_target(clean, noise), join([rows.cond, rows.cond])
+        clean, t, noise = (
+            torch.cat([win, lose]),
+            t.repeat(2),
+            noise.repeat(2, *[1] * (noise.ndim - 1)),
+        )
+        x, target, cond = (
+            noised(clean, noise, t),
+            velocity_target(clean, noise),
+            join([rows.cond, rows.cond]),
+        )
 
         def errors() -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
             error = (policy.velocity(x, t, cond) - target).square().flatten(1).mean(1)

@@ -1,10 +1,12 @@
-"""Flow-GRPO: policy gradients over a stochastic sampler's steps (Liu et al. 2025, arXiv 2505.05470).
+"""Flow-GRPO: policy gradients over a stochastic sampler's steps.
 
-Collects with live and a stochastic solver, keeps the path and each step's log-probability, and maximises PPO's clipped
-surrogate of the advantage (eq. 4), with a KL term to the reference.
+Liu et al. 2025 (arXiv 2505.05470). Collects with live and a stochastic solver, keeps the path and
+each step's log-probability, and maximises PPO's clipped surrogate of the advantage (eq. 4), with a
+KL term to the reference.
 
-The log-probability is the mean over latent axes, as published, so `clip_range` depends on the latents' size: 1e-4 suits
-SD3's 65,536 dimensions, 3e-3 the digits' 64. The KL divides by sigma_t^2, as the published code does.
+The log-probability is the mean over latent axes, as published, so `clip_range` depends on the
+latents' size: 1e-4 suits SD3's 65,536 dimensions, 3e-3 the digits' 64. The KL divides by sigma_t^2,
+as the published code does.
 """
 
 from collections.abc import Sequence
@@ -32,7 +34,7 @@ def clipped_surrogate(
     clip_range: float,
     adv_clip: float = 5.0,
 ) -> Float[Tensor, " batch"]:
-    """max(-a ratio, -a clip(ratio, 1 - clip_range, 1 + clip_range)), a clipped to [-adv_clip, adv_clip]."""
+    """max(-a ratio, -a clip(ratio, 1 - clip_range, 1 + clip_range)), a clipped to +-adv_clip."""
     ratio = (log_prob - old_log_prob).exp()
     a = advantage.clamp(-adv_clip, adv_clip)
     return torch.maximum(-a * ratio, -a * ratio.clamp(1 - clip_range, 1 + clip_range))
@@ -49,14 +51,14 @@ class FlowGRPORows(Rows):
     s: Float[Tensor, " rows"]
     log_prob: Float[Tensor, " rows"]
     advantage: Float[Tensor, " rows"]
-    grid: Float[Tensor, " num_steps+1"] = shared()
+    grid: Float[Tensor, " num_points"] = shared()
 
 
 class FlowGRPO(Objective[FlowGRPORows]):
     """Flow-GRPO (arXiv 2505.05470): a clipped policy gradient on the steps of a stochastic solver.
 
-    Groups whose rewards are all equal carry no signal and get weight 0. With guidance, the unconditional branch is
-    detached, and the reference is guided too.
+    Groups whose rewards are all equal carry no signal and get weight 0. With guidance, the
+    unconditional branch is detached, and the reference is guided too.
     """
 
     needs_path = True
@@ -77,10 +79,11 @@ class FlowGRPO(Objective[FlowGRPORows]):
         Args:
             solver: the run's own solver, whose transitions are evaluated again.
             clip_range: how far the ratio may leave 1; scale it with the latents' size.
-            kl_weight: weight of the KL to the reference; 0 skips its forward. Published 0.04, PickScore 0.01.
+            kl_weight: weight of the KL to the reference; 0 skips its forward. Published 0.04,
+                PickScore 0.01.
             adv_clip: advantages are clipped to this.
-            trained_steps: how many of a path's steps a random choice trains on for each image; none: all that
-                have a log-probability.
+            trained_steps: how many of a path's steps a random choice trains on for each image;
+                none: all that have a log-probability.
         """
         self.solver = solver
         self.clip_range = clip_range
@@ -88,15 +91,23 @@ class FlowGRPO(Objective[FlowGRPORows]):
         self.adv_clip = adv_clip
         self.trained_steps = trained_steps
 
-    def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> FlowGRPORows:
+    def rows(
+        self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws
+    ) -> FlowGRPORows:
         """Each image at its steps that have a log-probability, or at `trained_steps` of them."""
         path = rollout.path
         if path.x is None or path.log_prob is None or path.grid is None:
-            raise ValueError("flow_grpo needs the path of a stochastic solver; use sampler.solver: {name: flow_sde}")
-        steps = torch.arange(path.log_prob.shape[1])[~path.log_prob.isnan().all(0).cpu()]
+            raise ValueError(
+                "flow_grpo needs the path of a stochastic solver; "
+                "use sampler.solver: {name: flow_sde}"
+            )
+        # A broken image is zeroed and so has no NaN; what has no density for one has it for none.
+        steps = torch.arange(path.log_prob.shape[1])[~path.log_prob.isnan().any(0).cpu()]
         trained = len(steps) if self.trained_steps is None else self.trained_steps
         if trained > len(steps):
-            raise ValueError(f"trained_steps is {trained}, but only {len(steps)} steps have a log-probability")
+            raise ValueError(
+                f"trained_steps is {trained}, but only {len(steps)} steps have a log-probability"
+            )
         step = steps[draws.permutation(len(steps))[:, :trained].cpu()].flatten()
         image = torch.arange(len(rollout.key)).repeat_interleave(trained)
         device = path.clean.device
@@ -124,7 +135,11 @@ class FlowGRPO(Objective[FlowGRPORows]):
         gaussian = self.solver.transition(policy.velocity(x, t, rows.cond), x, t, s, rows.grid)
         log_prob = gaussian.log_prob(rows.reached.rows())
         per_row = clipped_surrogate(
-            log_prob, rows.log_prob, rows.advantage, clip_range=self.clip_range, adv_clip=self.adv_clip
+            log_prob,
+            rows.log_prob,
+            rows.advantage,
+            clip_range=self.clip_range,
+            adv_clip=self.adv_clip,
         )
         ratio = (log_prob.detach() - rows.log_prob).exp()
         metrics = {"ratio": ratio, "clip_fraction": ((ratio - 1).abs() > self.clip_range).float()}
@@ -134,7 +149,9 @@ class FlowGRPO(Objective[FlowGRPORows]):
             reference = self.solver.transition(velocity, x, t, s, rows.grid)
             # std is sigma_t sqrt(t - s), so this is the published 2 sigma_t^2 for any solver.
             sigma_squared = gaussian.std.square() / over_latent(t - s, x)
-            kl = ((gaussian.mean - reference.mean).square() / (2 * sigma_squared)).flatten(1).mean(1)
+            kl = (
+                ((gaussian.mean - reference.mean).square() / (2 * sigma_squared)).flatten(1).mean(1)
+            )
             per_row = per_row + self.kl_weight * kl
             metrics["kl"] = kl.detach()
         return Loss(per_row, metrics)
@@ -151,8 +168,8 @@ def _has_signal(
     advantage: Float[Tensor, " batch"], group: Int[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
     """1 for the images of groups in which some advantage is not 0, else 0."""
-    _, member = group.unique(return_inverse=True)
-    any_nonzero = torch.zeros(len(group), dtype=advantage.dtype).index_reduce(
+    _, member = torch.unique(group, return_inverse=True)
+    any_nonzero = torch.zeros(len(group), dtype=advantage.dtype).scatter_reduce(
         0, member, advantage.nan_to_num().abs(), "amax"
     )
     return (any_nonzero > 0).float()[member]

@@ -1,16 +1,18 @@
-"""DiffusionNFT: online reinforcement learning on the forward process (Zheng et al. 2025, arXiv 2509.16117).
+"""DiffusionNFT: online reinforcement learning on the forward process.
 
-Any solver collects, with the old weights; only clean latents and rewards are kept. An implicit positive and an implicit
-negative policy, mixed from live and old on either side of old, are both fitted to the clean latents by flow matching, in
-proportion to how good the image was (eq. 5 to 8, algorithm 1).
+Zheng et al. 2025 (arXiv 2509.16117). Any solver collects, with the old weights; only clean latents
+and rewards are kept. An implicit positive and an implicit negative policy, mixed from live and old
+on either side of old, are both fitted to the clean latents by flow matching, in proportion to how
+good the image was (eq. 5 to 8, algorithm 1).
 
-Departs from the paper: it writes the plain velocity loss; the default here is the published code's clean-latent form with
-adaptive weighting (`uniform` is the paper's). Prompts are never merged into one group where a prompt comes twice.
+Departs from the paper: it writes the plain velocity loss; the default here is the published code's
+clean-latent form with adaptive weighting (`uniform` is the paper's). Prompts are never merged into
+one group where a prompt comes twice.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -31,10 +33,11 @@ Weighting = Literal["adaptive", "uniform"]
 def optimality(
     advantage: Float[Tensor, " batch"], *, clip: float = 5.0, mode: Mode = "all"
 ) -> Float[Tensor, " batch"]:
-    """The probability r in [0, 1] that an image is optimal: clip(a / clip / 2 + 1/2), a clipped to [-clip, clip].
+    """The probability r in [0, 1] that an image is optimal: a / clip / 2 + 1/2, a within +-clip.
 
-    `mode` changes the advantage first: `positive_only` and `negative_only` clamp at 0, `one_only` makes it 1 where
-    positive and else 0, `binary` takes its sign. All are still divided by `clip`, as published.
+    `mode` changes the advantage first: `positive_only` and `negative_only` clamp at 0, `one_only`
+    makes it 1 where positive and else 0, `binary` takes its sign. All are still divided by `clip`,
+    as published.
     """
     a = advantage.clamp(-clip, clip)
     if mode == "positive_only":
@@ -46,7 +49,7 @@ def optimality(
     elif mode == "binary":
         a = a.sign()
     elif mode != "all":
-        raise ValueError(f"mode is one of {', '.join(Mode.__args__)}, not {mode!r}")  # type: ignore[attr-defined]
+        raise ValueError(f"mode is one of {', '.join(get_args(Mode))}, not {mode!r}")
     return (a / clip / 2 + 0.5).clamp(0, 1)
 
 
@@ -64,8 +67,9 @@ def nft_loss(
 ) -> Float[Tensor, " batch"]:
     """The policy loss of each row, with its factor clip / beta and without the KL term.
 
-    `adaptive` compares clean predictions, each error divided by its own mean absolute size (at least 1e-5, without
-    gradient, in float64); `uniform` compares velocities with (x - clean) / t, so t must be above 0.
+    `adaptive` compares clean predictions, each error divided by its own mean absolute size (at
+    least 1e-5, without gradient, in float64); `uniform` compares velocities with (x - clean) / t,
+    so t must be above 0.
     """
     positive = (1 - beta) * old_velocity + beta * velocity
     negative = (1 + beta) * old_velocity - beta * velocity
@@ -83,9 +87,10 @@ def nft_loss(
 
 
 def old_decay(step: int, *, flat: int, rate: float, cap: float) -> float:
-    """How much of old stays at gradient step `step`: 0 before `flat`, then min(rate (step - flat), cap).
+    """How much of old stays at gradient step `step`.
 
-    The published types: 0 is rate 0; 1 is flat 0, rate 0.001, cap 0.5; 2 is flat 75, rate 0.0075, cap 0.999.
+    0 before `flat`, then min(rate (step - flat), cap). The published types: 0 is rate 0; 1 is flat
+    0, rate 0.001, cap 0.5; 2 is flat 75, rate 0.0075, cap 0.999.
     """
     return 0.0 if step < flat else min(rate * (step - flat), cap)
 
@@ -110,10 +115,10 @@ class NFTRows(Rows):
 
 
 class NFT(Objective[NFTRows]):
-    """DiffusionNFT (arXiv 2509.16117): any solver collects, a contrastive flow-matching loss learns.
+    """DiffusionNFT (arXiv 2509.16117): any solver collects, a contrastive flow loss learns.
 
-    Collects with the old weights, which follow live slowly. Needs only clean images and rewards: no path, no
-    log-probabilities, no guidance.
+    Collects with the old weights, which follow live slowly. Needs only clean images and rewards: no
+    path, no log-probabilities, no guidance.
     """
 
     acts_with = Weights.OLD
@@ -127,18 +132,19 @@ class NFT(Objective[NFTRows]):
         mode: Mode = "all",
         weighting: Weighting = "adaptive",
         trained_steps: Annotated[int, Ge(1)] | None = None,
-        old: OldSchedule = OldSchedule(),  # noqa: B008  (frozen)
+        old: OldSchedule = OldSchedule(),
     ) -> None:
         """Hyper-parameters of the paper.
 
         Args:
-            beta: how far the implicit policies lie from old; published 1.0, and 0.1 for OCR and several rewards.
-            kl_weight: weight of the squared velocity distance to the reference; 0 skips its forward.
+            beta: how far the implicit policies lie from old; published 1.0, and 0.1 for OCR and
+                several rewards.
+            kl_weight: weight of the squared velocity distance to the reference; 0 skips it.
             adv_clip: the advantage that counts as certain.
             mode: what of the advantage is used.
             weighting: the published code's adaptive loss or the paper's plain one.
-            trained_steps: of the sampler's timesteps, how many a random choice trains on for each image;
-                none: 99% of them, rounded down, as published.
+            trained_steps: of the sampler's timesteps, how many a random choice trains on for each
+                image; none: 99% of them, rounded down, as published.
             old: the schedule of the old weights.
         """
         self.beta = beta
@@ -157,9 +163,13 @@ class NFT(Objective[NFTRows]):
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> NFTRows:
         """Each image at `trained_steps` of the sampler's own times, in an order of its own."""
         times = rollout.grid[:-1].float()
-        trained = max(1, int(0.99 * len(times))) if self.trained_steps is None else self.trained_steps
+        trained = (
+            max(1, int(0.99 * len(times))) if self.trained_steps is None else self.trained_steps
+        )
         if trained > len(times):
-            raise ValueError(f"trained_steps is {trained}, but the sampler has only {len(times)} steps")
+            raise ValueError(
+                f"trained_steps is {trained}, but the sampler has only {len(times)} steps"
+            )
         num_images = len(rollout.key)
         image = torch.arange(num_images).repeat_interleave(trained)
         chosen = draws.permutation(len(times))[:, :trained].cpu()
@@ -198,13 +208,16 @@ class NFT(Objective[NFTRows]):
 
     def after_epoch(self, weights: WeightSets, step: int) -> None:
         """Old moves towards live."""
-        weights.blend(Weights.OLD, old_decay(step, flat=self.old.flat, rate=self.old.rate, cap=self.old.cap))
+        weights.blend(
+            Weights.OLD, old_decay(step, flat=self.old.flat, rate=self.old.rate, cap=self.old.cap)
+        )
 
     def probes(self, policy: Policy, rows: NFTRows, draws: Draws) -> Sequence[Probe]:
-        """At zero advantage, with live, old and reference equal, positive and negative cancel: no gradient."""
+        """At zero advantage, where live, old and reference are equal, there is no gradient."""
         neutral = replace(rows, optimality=torch.full_like(rows.optimality, 0.5))
         loss = self.loss(policy, neutral, draws)
         live = list(policy.weights.parameters(Weights.LIVE).values())
         gradients = torch.autograd.grad(loss.per_row.mean(), live, allow_unused=True)
-        largest = max(float(g.abs().max()) for g in gradients if g is not None)
+        # torch's maximum, unlike Python's, is NaN where any is.
+        largest = float(torch.stack([g.abs().max() for g in gradients if g is not None]).max())
         return (Probe("gradient at zero advantage", largest, 0.0, 1e-4),)

@@ -49,5 +49,5 @@ class Policy(ABC):
         """The clean latents of images in [0, 1], for offline data."""
 
     @abstractmethod
-    def grid(self, num_steps: int) -> Float[Tensor, " num_steps+1"]:
+    def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The family's time grid, from its first t (at most 1) down to 0, float64 on the CPU."""

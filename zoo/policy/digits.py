@@ -177,7 +177,7 @@ class Digits(Policy):
             )
         return 2.0 * images.mean(dim=1, keepdim=True) - 1.0
 
-    def grid(self, num_steps: int) -> Float[Tensor, " {num_steps}+1"]:
+    def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """Even steps from 1 to 0: at this resolution no shift is needed."""
         return torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64)
 

@@ -7,7 +7,7 @@ the last one is split into plain data and the origins by location.
 import datetime
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
 from zoo.registry import closest
 
-DEFAULT_NAMES = {("sampler",): "flow"}
+DEFAULT_NAMES: Mapping[Loc, str] = {("sampler",): "flow"}
 """Components that a recipe may leave unnamed, and what they are then."""
 
 _MAX_DEPTH = 50
@@ -80,7 +80,9 @@ def _file(path: Path, trail: tuple[Path, ...]) -> _Node:
         )
     base = Path(os.path.normpath(path.parent / extends.value))
     if not base.is_file():
-        raise RecipeError(f"{extends.origin}: extends {base}, which is no file{_sibling(base)}")
+        raise RecipeError(
+            f"{extends.origin}: extends {base}, which is no file{_sibling(base, path)}"
+        )
     return _merge(_file(base, seen), _Node(own, node.origin), ())
 
 
@@ -95,9 +97,10 @@ def _text(path: Path) -> str:
         raise RecipeError(f"{path}: the recipe is not UTF-8 text; save it as UTF-8") from error
 
 
-def _sibling(path: Path) -> str:
-    names = [str(other) for other in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-    return closest(str(path), sorted(names)) or "; check the path"
+def _sibling(path: Path, besides: Path | None = None) -> str:
+    found = path.parent.glob("*.yaml") if path.parent.is_dir() else ()
+    names = sorted(str(other) for other in found if other != besides)
+    return closest(str(path), names) or "; check the path"
 
 
 def _parse(text: str, place: Callable[[int], str], source: str) -> _Node:

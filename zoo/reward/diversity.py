@@ -1,5 +1,6 @@
 """Diversity: how far an image is from the others made for the same prompt."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,10 +12,10 @@ from zoo.reward.base import Reward
 
 
 class Diversity(Reward):
-    """The root-mean-square pixel distance of an image to the others of its group, averaged over them.
+    """The root-mean-square pixel distance of an image to the others of its group, on average.
 
-    In [0, 1], whatever the resolution; a group of one image has none and scores NaN. Meant for evaluation, to see what a
-    reward costs, and usable as a reward.
+    In [0, 1], whatever the resolution; a group of one image has none and scores NaN. Meant for
+    evaluation, to see what a reward costs, and usable as a reward.
     """
 
     groupwise = True
@@ -27,4 +28,4 @@ class Diversity(Reward):
         if len(pixels) == 1:
             return torch.full((1,), torch.nan, dtype=torch.float64)
         distance = torch.cdist(pixels, pixels, compute_mode="donot_use_mm_for_euclid_dist")
-        return distance.sum(1) / (len(pixels) - 1) / pixels.shape[1] ** 0.5
+        return distance.sum(1) / (len(pixels) - 1) / math.sqrt(pixels.shape[1])

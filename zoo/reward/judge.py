@@ -1,8 +1,9 @@
-"""The judge: runs every reward beside the sampling, retries what fails, and marks what stays failed invalid.
+"""The judge: runs every reward beside the sampling, retries failures, marks the lasting invalid.
 
-Each reward has a thread of its own and gets its batches in order, so that a batch is scored while the next one is sampled. A
-reward that raises or hangs is tried again; then its images are NaN, never 0, and the failure is counted and reported. A result
-of the wrong shape is a mistake in the reward and stops the run.
+Each reward has a thread of its own and gets its batches in order, so that a batch is scored while
+the next one is sampled. A reward that raises or hangs is tried again; then its images are NaN,
+never 0, and the failure is counted and reported. A result of the wrong shape is a mistake in the
+reward and stops the run.
 """
 
 import queue
@@ -35,7 +36,8 @@ class Judged:
 class Verdict:
     """All scores of what was submitted, in the order of submission, in float64; NaN is invalid.
 
-    `extras` are the further numbers that rewards record, as `label/name`. `failures` are one line each.
+    `extras` are the further numbers that rewards record, as `label/name`. `failures` are one line
+    each.
     """
 
     scores: dict[str, Float[Tensor, " images"]]
@@ -53,7 +55,7 @@ class Judge:
     """Scores images with several rewards: `submit` any number of batches, then `finish`."""
 
     def __init__(self, rewards: Sequence[Judged], *, timeout: float, retries: int) -> None:
-        """`timeout` seconds for one call of one reward; `retries` more calls after one that failed."""
+        """`timeout` seconds for a call of a reward; `retries` more calls after one that failed."""
         self.rewards = tuple(rewards)
         self._timeout = timeout
         self._retries = retries
@@ -91,7 +93,7 @@ class Judge:
         """
         groups = torch.tensor(self._groups, dtype=torch.long)
         order = torch.arange(len(groups))
-        grouped = [torch.nonzero(groups == group)[:, 0] for group in groups.unique().tolist()]
+        grouped = [torch.nonzero(groups == group)[:, 0] for group in torch.unique(groups).tolist()]
         by_group = torch.cat(grouped) if grouped else order
         for lane in self._lanes:
             if lane.judged.reward.groupwise:
@@ -101,11 +103,15 @@ class Judge:
         for lane in self._lanes:
             results = lane.drain()
             place = by_group if lane.judged.reward.groupwise else order
-            names = {name for result in results if isinstance(result, Scores) for name in result.extras}
+            names = {
+                name for result in results if isinstance(result, Scores) for name in result.extras
+            }
             label = lane.judged.label
             scores[label] = _placed([_value(result) for result in results], place)
             for name in sorted(names):
-                extras[f"{label}/{name}"] = _placed([_extra(result, name) for result in results], place)
+                extras[f"{label}/{name}"] = _placed(
+                    [_extra(result, name) for result in results], place
+                )
             failures += [result.reason for result in results if isinstance(result, _Failed)]
         self._groups, self._held = [], []
         return Verdict(scores, extras, tuple(failures))
@@ -126,9 +132,12 @@ class Judge:
             reason = (
                 f"reward '{judged.label}' took over {self._timeout:g} s"
                 if outcome is None
-                else f"reward '{judged.label}' raised {type(outcome).__name__}: {_first_line(outcome)}"
+                else f"reward '{judged.label}' raised "
+                f"{type(outcome).__name__}: {_first_line(outcome)}"
             )
-        return _Failed(len(batch.prompts), f"{reason} ({1 + self._retries} tries); its images are invalid")
+        return _Failed(
+            len(batch.prompts), f"{reason} ({1 + self._retries} tries); its images are invalid"
+        )
 
 
 @dataclass(frozen=True)
@@ -169,18 +178,18 @@ class _Lane:
             batch = self._todo.get()
             try:
                 self._done.put(self._attempt(self.judged, batch))
-            except Exception as error:  # noqa: BLE001  (raised again by drain, in the run's thread)
+            except Exception as error:
                 self._done.put(error)
 
 
 def _within(timeout: float, call: Callable[[], Scores]) -> Scores | Exception | None:
-    """What a call returns or raises, or None if it takes too long: its thread is then left behind."""
+    """What a call returns or raises; None if it takes too long, its thread left behind."""
     outcome: list[Scores | Exception] = []
 
     def work() -> None:
         try:
             outcome.append(call())
-        except Exception as error:  # noqa: BLE001  (whatever a third party's reward raises)
+        except Exception as error:
             outcome.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
@@ -193,15 +202,19 @@ def _score(judged: Judged, batch: _Batch) -> Scores:
     # Gradient mode is per thread.
     with torch.no_grad():
         result = judged.reward.score(batch.images, batch.prompts)
-    scores = result if isinstance(result, Scores) else Scores(result)
-    as_numbers = {name: _numbers(judged.label, batch, extra) for name, extra in scores.extras.items()}
-    return Scores(_numbers(judged.label, batch, scores.value), as_numbers)
+    value, extras = (result.value, result.extras) if isinstance(result, Scores) else (result, {})
+    return Scores(
+        _numbers(judged.label, batch, value),
+        {name: _numbers(judged.label, batch, extra) for name, extra in extras.items()},
+    )
 
 
 def _numbers(label: str, batch: _Batch, value: object) -> Float[Tensor, " batch"]:
     """The value as float64 on the CPU, if it is one number an image."""
     if not isinstance(value, Tensor):
-        raise RewardError(f"reward '{label}' returned {type(value).__name__}; it must return a tensor [batch]")
+        raise RewardError(
+            f"reward '{label}' returned {type(value).__name__}; it must return a tensor [batch]"
+        )
     if value.shape != (len(batch.prompts),):
         raise RewardError(
             f"reward '{label}' returned shape {list(value.shape)} for {len(batch.prompts)} images; "
@@ -254,7 +267,9 @@ def require_enough_valid(
     for label, score in scores.items():
         share = float(score.isnan().double().mean())
         if share > max_invalid or share == 1:
-            why = next((line for line in failures if f"'{label}'" in line), "it returned NaN or infinity")
+            why = next(
+                (line for line in failures if f"'{label}'" in line), "it returned NaN or infinity"
+            )
             raise RewardError(
                 f"{share:.0%} of the images are invalid for reward '{label}' "
                 f"(scoring.max_invalid allows {max_invalid:.0%}): {why}"

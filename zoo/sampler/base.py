@@ -1,13 +1,15 @@
 """The Sampler and Solver interfaces: how images are collected.
 
-A sampler turns one micro-batch of prompts into clean latents. The usual one runs a solver over the policy's grid; a
-solver integrates dx/dt = field(x, t) from grid[0] to 0 and knows nothing of models, prompts or rewards.
+A sampler turns one micro-batch of prompts into clean latents. The usual one runs a solver over the
+policy's grid; a solver integrates dx/dt = field(x, t) from grid[0] to 0 and knows nothing of
+models, prompts or rewards.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -32,12 +34,18 @@ class Sampler(ABC):
 
     @abstractmethod
     def sample(
-        self, policy: Policy, prompts: Sequence[Prompt], cond: Cond, draws: Draws, *, keep_path: bool
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        cond: Cond,
+        draws: Draws,
+        *,
+        keep_path: bool,
     ) -> Path:
-        """Clean latents, with the steps on the way if `keep_path`. Rows do not depend on each other."""
+        """Clean latents, with the steps on the way if `keep_path`; each row independent."""
 
     @abstractmethod
-    def grid(self, policy: Policy) -> Float[Tensor, " num_steps+1"]:
+    def grid(self, policy: Policy) -> Float[Tensor, " num_points"]:
         """The times it visits, which objectives that train at the sampler's own timesteps use."""
 
 
@@ -49,9 +57,13 @@ class Solver(ABC):
 
     @abstractmethod
     def integrate(
-        self, field: Field, x: Float[Tensor, "batch *latent"], grid: Float[Tensor, " num_steps+1"], draws: Draws
+        self,
+        field: Field,
+        x: Float[Tensor, "batch *latent"],
+        grid: Float[Tensor, " num_points"],
+        draws: Draws,
     ) -> Path:
-        """From `x` at grid[0] to clean latents at grid[-1] = 0. The field is called within [0, grid[0]] only."""
+        """From `x` at grid[0] to clean latents at 0; calls the field within [0, grid[0]] only."""
 
     @abstractmethod
     def num_evals(self, num_steps: int) -> int | None:
@@ -68,11 +80,11 @@ class Step:
 
 
 class StepSolver(Solver):
-    """A solver that walks the grid; a subclass is its `step`, with the state passed in and out, never stored."""
+    """A solver that walks the grid: its `step`, with the state passed in and out, never stored."""
 
     evals_per_step: ClassVar[int] = 1
 
-    def start(self, grid: Float[Tensor, " num_steps+1"]) -> Any:  # noqa: ANN401  (each solver's own state)
+    def start(self, grid: Float[Tensor, " num_points"]) -> Any:
         """The state that the first step gets."""
         return None
 
@@ -83,22 +95,28 @@ class StepSolver(Solver):
         x: Float[Tensor, "batch *latent"],
         t: Float[Tensor, ""],
         s: Float[Tensor, ""],
-        state: Any,  # noqa: ANN401
+        state: Any,
         draws: Draws,
     ) -> Step:
         """From x at t to x at s < t."""
 
     def integrate(
-        self, field: Field, x: Float[Tensor, "batch *latent"], grid: Float[Tensor, " num_steps+1"], draws: Draws
+        self,
+        field: Field,
+        x: Float[Tensor, "batch *latent"],
+        grid: Float[Tensor, " num_points"],
+        draws: Draws,
     ) -> Path:
         """Steps along the grid; a stochastic solver keeps every point and its log-probability."""
         state, xs, log_probs = self.start(grid), [x], []
-        for i, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+        for i, (t, s) in enumerate(pairwise(grid)):
             step = self.step(field, x, t, s, state, draws.at(i))
             x, state = step.x, step.state
             if self.stochastic:
                 xs.append(x)
-                log_probs.append(x.new_full((len(x),), torch.nan) if step.log_prob is None else step.log_prob)
+                log_probs.append(
+                    x.new_full((len(x),), torch.nan) if step.log_prob is None else step.log_prob
+                )
         evals = self.num_evals(len(grid) - 1)
         if not self.stochastic:
             return Path(x, evals)
@@ -111,7 +129,7 @@ class StepSolver(Solver):
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A step's distribution, independent over the latent axes. `std` broadcasts over them and may be 0."""
+    """A step's distribution, independent over the latent axes; `std` broadcasts and may be 0."""
 
     mean: Float[Tensor, "batch *latent"]
     std: Float[Tensor, "..."]
@@ -123,7 +141,11 @@ class Gaussian:
     def log_prob(self, value: Float[Tensor, "batch *latent"]) -> Float[Tensor, " batch"]:
         """The log-density of `value`: the mean over latent axes (not the sum), in float32."""
         mean, std, value = self.mean.float(), self.std.float(), value.float()
-        density = -((value - mean).square()) / (2 * std.square()) - std.log() - 0.5 * math.log(2 * math.pi)
+        density = (
+            -((value - mean).square()) / (2 * std.square())
+            - std.log()
+            - 0.5 * math.log(2 * math.pi)
+        )
         return density.flatten(1).mean(1)
 
 
@@ -139,11 +161,11 @@ class StochasticSolver(StepSolver):
         x: Float[Tensor, "batch *latent"],
         t: Time,
         s: Time,
-        grid: Float[Tensor, " num_steps+1"],
+        grid: Float[Tensor, " num_points"],
     ) -> Gaussian:
-        """The distribution of x at s given x at t and its velocity. t and s have shape [batch] or none."""
+        """The distribution of x at s given x at t; t and s have shape [batch] or none."""
 
-    def start(self, grid: Float[Tensor, " num_steps+1"]) -> Float[Tensor, " num_steps+1"]:
+    def start(self, grid: Float[Tensor, " num_points"]) -> Float[Tensor, " num_points"]:
         """The whole grid, which the transition's coefficients may need."""
         return grid
 
@@ -153,12 +175,10 @@ class StochasticSolver(StepSolver):
         x: Float[Tensor, "batch *latent"],
         t: Float[Tensor, ""],
         s: Float[Tensor, ""],
-        state: Float[Tensor, " num_steps+1"],
+        state: Float[Tensor, " num_points"],
         draws: Draws,
     ) -> Step:
-        """A point of the transition, with its log-probability but for the last step's, which has none."""
+        """A point of the transition, with its log-probability, which the last step lacks."""
         gaussian = self.transition(field(x, t), x, t, s, state)
         x = gaussian.sample(draws)
         return Step(x, state, None if s == 0 else gaussian.log_prob(x))
-
-

@@ -15,22 +15,32 @@ from zoo.seeds import Draws
 
 
 class FlowSampler(Sampler):
-    """Starts from Gaussian noise at the grid's first t and lets a solver take it to clean latents."""
+    """Starts from Gaussian noise at the grid's first t; a solver takes it to clean latents."""
 
     def __init__(
-        self, *, solver: Solver, steps: Annotated[int, Ge(1)], guidance: Annotated[float, Ge(0)] = 1.0
+        self,
+        *,
+        solver: Solver,
+        steps: Annotated[int, Ge(1)],
+        guidance: Annotated[float, Ge(0)] = 1.0,
     ) -> None:
         """`steps` of the policy's own grid; `guidance` is the classifier-free scale, 1 is none."""
         self.solver = solver
         self.steps = steps
         self.guidance = guidance
 
-    def grid(self, policy: Policy) -> Float[Tensor, " num_steps+1"]:
+    def grid(self, policy: Policy) -> Float[Tensor, " num_points"]:
         """The policy's grid of `steps` steps."""
         return policy.grid(self.steps)
 
     def sample(
-        self, policy: Policy, prompts: Sequence[Prompt], cond: Cond, draws: Draws, *, keep_path: bool
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        cond: Cond,
+        draws: Draws,
+        *,
+        keep_path: bool,
     ) -> Path:
         """One row a prompt; noise is drawn by row, so a row's image is the same in any batch."""
         grid = self.grid(policy)

@@ -31,7 +31,7 @@ class Euler(StepSolver):
 
 
 class Heun(StepSolver):
-    """Heun's method (explicit trapezoid): second order, two evaluations a step, the last of them at t = 0."""
+    """Heun's method (explicit trapezoid): second order, two evaluations a step, the last at 0."""
 
     evals_per_step = 2
 
@@ -44,7 +44,7 @@ class Heun(StepSolver):
         state: None,
         draws: Draws,
     ) -> Step:
-        """X plus dt times the mean of the velocities at both ends, the far end reached by an Euler step."""
+        """X plus dt times the mean velocity of both ends, the far end reached by Euler."""
         here = field(x, t)
         there = field(x + (s - t) * here, s)
         return Step(x + (s - t) * (here + there) / 2)
@@ -61,8 +61,9 @@ class _Before:
 class DPMSolver2M(StepSolver):
     """DPM-Solver++(2M), Lu et al. 2022 (arXiv 2211.01095), on the flow's alpha = 1 - t, sigma = t.
 
-    Second order with one evaluation a step: it reuses the clean prediction of the step before. The first and the last
-    step are first order, and so is the second where the grid starts at t = 1 (the log signal-to-noise is -inf there).
+    Second order with one evaluation a step: it reuses the clean prediction of the step before. The
+    first and the last step are first order, and so is the second where the grid starts at t = 1
+    (the log signal-to-noise is -inf there).
     """
 
     def step(
@@ -74,12 +75,15 @@ class DPMSolver2M(StepSolver):
         state: _Before | None,
         draws: Draws,
     ) -> Step:
-        """(s / t) x - (1 - s) (e^-h - 1) D, with D extrapolated from the last two clean predictions."""
+        """(s / t) x - (1 - s) (e^-h - 1) D, D extrapolated from the last two clean predictions."""
         t_, s_ = float(t), float(s)
         clean = clean_from(x, field(x, t), t)
         direction = clean
         if state is not None and s_ > 0 and state.t < 1:
-            h, h_before = _half_log_snr(s_) - _half_log_snr(t_), _half_log_snr(t_) - _half_log_snr(state.t)
+            h, h_before = (
+                _half_log_snr(s_) - _half_log_snr(t_),
+                _half_log_snr(t_) - _half_log_snr(state.t),
+            )
             direction = clean + (clean - state.clean) * (h / (2 * h_before))
         # e^-h written without the logarithms is exact at t = 1 and at s = 0.
         exp_minus_h = ((1 - t_) * s_) / ((1 - s_) * t_)

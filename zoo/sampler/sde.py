@@ -1,6 +1,7 @@
-"""Stochastic transitions with the same marginals as the ODE: what Flow-GRPO and its kin explore with.
+"""Stochastic transitions: what Flow-GRPO and its kin explore with.
 
-In all of them dt = s - t < 0, and the clean and noise predictions are those of the velocity.
+As the steps shrink all have the ODE's marginals but CPS, which shrinks the spread of the data. In
+all of them dt = s - t < 0, and the clean and noise predictions are those of the velocity.
 """
 
 import math
@@ -15,13 +16,14 @@ from zoo.flow import Time, clean_from, noise_from, over_latent
 from zoo.sampler.base import Gaussian, StochasticSolver
 
 Latents = Float[Tensor, "batch *latent"]
-Grid = Float[Tensor, " num_steps+1"]
+Grid = Float[Tensor, " num_points"]
 
 
 class FlowSDE(StochasticSolver):
-    """Flow-GRPO's reverse SDE by Euler-Maruyama (arXiv 2505.05470, eq. 9): sigma_t = noise_level sqrt(t / (1 - t)).
+    """Flow-GRPO's reverse SDE by Euler-Maruyama (arXiv 2505.05470, eq. 9).
 
-    At t = 1, where sigma is infinite, 1 - t is replaced by 1 - t_1 of the grid's second point, as published.
+    sigma_t = noise_level sqrt(t / (1 - t)). At t = 1, where sigma is infinite, 1 - t is replaced by
+    1 - t_1 of the grid's second point, as published.
     """
 
     def __init__(self, *, noise_level: Annotated[float, Gt(0)] = 0.7) -> None:
@@ -29,13 +31,15 @@ class FlowSDE(StochasticSolver):
         self.noise_level = noise_level
 
     def transition(self, velocity: Latents, x: Latents, t: Time, s: Time, grid: Grid) -> Gaussian:
-        """Mean x (1 + sigma^2 / (2 t) dt) + v (1 + sigma^2 (1 - t) / (2 t)) dt, std sigma sqrt(-dt)."""
+        """Mean x (1 + g dt) + v (1 + g (1 - t)) dt, g = sigma^2 / (2 t); std sigma sqrt(-dt)."""
         second = over_latent(grid[1], x)
         t, s = over_latent(t, x), over_latent(s, x)
         dt = s - t
         sigma = self.noise_level * (t / (1 - torch.where(t == 1, second, t))).sqrt()
         drift = sigma.square() / (2 * t)
-        return Gaussian(x * (1 + drift * dt) + velocity * (1 + drift * (1 - t)) * dt, sigma * (-dt).sqrt())
+        return Gaussian(
+            x * (1 + drift * dt) + velocity * (1 + drift * (1 - t)) * dt, sigma * (-dt).sqrt()
+        )
 
 
 class DanceSDE(StochasticSolver):
@@ -46,7 +50,7 @@ class DanceSDE(StochasticSolver):
         self.noise_level = noise_level
 
     def transition(self, velocity: Latents, x: Latents, t: Time, s: Time, grid: Grid) -> Gaussian:
-        """Mean x + v dt + noise_level^2 / 2 (x - (1 - t) clean) / t^2 dt, std noise_level sqrt(-dt)."""
+        """Mean x + v dt + n^2 / 2 (x - (1 - t) clean) / t^2 dt, std n sqrt(-dt), n noise_level."""
         clean = clean_from(x, velocity, t)
         t, s = over_latent(t, x), over_latent(s, x)
         dt = s - t
@@ -55,7 +59,7 @@ class DanceSDE(StochasticSolver):
 
 
 class DDIM(StochasticSolver):
-    """DDIM with eta (arXiv 2010.02502, eq. 16) on the flow's alpha = 1 - t, sigma = t; eta 1 is ancestral."""
+    """DDIM with eta (arXiv 2010.02502, eq. 16), alpha = 1 - t, sigma = t; eta 1 is ancestral."""
 
     def __init__(self, *, eta: Annotated[float, Gt(0), Le(1)] = 1.0) -> None:
         """`eta` in (0, 1] scales the noise."""
@@ -66,7 +70,9 @@ class DDIM(StochasticSolver):
         clean, noise = clean_from(x, velocity, t), noise_from(x, velocity, t)
         t, s = over_latent(t, x), over_latent(s, x)
         rho = self.eta * s * (1 - (s * (1 - t) / (t * (1 - s))).square()).clamp(min=0).sqrt()
-        return Gaussian((1 - s) * clean + (s.square() - rho.square()).clamp(min=0).sqrt() * noise, rho)
+        return Gaussian(
+            (1 - s) * clean + (s.square() - rho.square()).clamp(min=0).sqrt() * noise, rho
+        )
 
 
 class CPS(StochasticSolver):
@@ -84,7 +90,9 @@ class CPS(StochasticSolver):
         clean, noise = clean_from(x, velocity, t), noise_from(x, velocity, t)
         s = over_latent(s, x)
         angle = self.eta * math.pi / 2
-        return _WithoutNormaliser((1 - s) * clean + s * math.cos(angle) * noise, s * math.sin(angle))
+        return _WithoutNormaliser(
+            (1 - s) * clean + s * math.cos(angle) * noise, s * math.sin(angle)
+        )
 
 
 class _WithoutNormaliser(Gaussian):

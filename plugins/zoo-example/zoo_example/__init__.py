@@ -1,0 +1,3 @@
+"""An example plugin: one reward, one solver."""
+
+ZOO_API_VERSION = 1

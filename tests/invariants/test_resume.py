@@ -1,0 +1,60 @@
+"""A run that was killed and resumed is the run that was not."""
+
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+
+from tests.runs import (
+    RECIPES,
+    clean_environment,
+    command,
+    metrics,
+    only_run,
+    overrides,
+    tensors,
+    without_clocks,
+    zoo,
+)
+
+
+@pytest.mark.parametrize("algorithm", sorted(RECIPES))
+def test_a_run_killed_at_several_instants_ends_as_one_that_was_not(algorithm, tmp_path):
+    recipe = RECIPES[algorithm]
+    whole = zoo("train", recipe, *overrides(algorithm, tmp_path / "whole", epochs=6))
+    assert whole.returncode == 0, whole.stderr
+    broken = tmp_path / "broken"
+    arguments = ["train", recipe, *overrides(algorithm, broken, epochs=6)]
+    instants = random.Random(algorithm)
+    for kill in range(2):
+        process = subprocess.Popen(
+            command(*arguments),
+            env=clean_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for_lines(broken, 2 + 2 * kill, process)
+        time.sleep(instants.uniform(0, 0.2))  # anywhere in the epochs after that line
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        arguments = ["train", "--resume", only_run(broken)]
+    resumed = zoo(*arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    expected, found = tensors(only_run(tmp_path / "whole")), tensors(only_run(broken))
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]), name
+    lines = [without_clocks(metrics(only_run(tmp_path / out))) for out in ("whole", "broken")]
+    assert lines[0] == lines[1]
+
+
+def wait_for_lines(out, count, process):
+    """Waits until the run has recorded so many lines, or is over."""
+    while process.poll() is None:
+        files = list(out.glob("*/*/metrics.jsonl"))
+        if files and files[0].read_text().count("\n") >= count:
+            return
+        time.sleep(0.01)

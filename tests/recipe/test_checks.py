@@ -1,0 +1,268 @@
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+import torch
+from annotated_types import Ge
+
+from zoo.objective.base import Objective
+from zoo.policy.base import Policy
+from zoo.recipe.recipe import RecipeError, load_recipe, recipe_from
+from zoo.reward.base import Reward
+from zoo.sampler.base import Sampler, Solver, StochasticSolver
+
+RECIPE = """\
+name: fake
+epochs: 3
+policy: {name: fake}
+sampler: {solver: {name: euler}, steps: 4}
+rewards:
+  - {name: fake}
+  - {name: fake, label: again, weight: -2, size: 4}
+objective: {name: plain}
+data: {train: prompts.txt, groups_per_epoch: 4, group_size: 2}
+"""
+
+
+class Euler(Solver):
+    def integrate(self, field, x, grid, draws):
+        raise NotImplementedError
+
+    def num_evals(self, num_steps):
+        return num_steps
+
+
+class Noisy(StochasticSolver):
+    def transition(self, velocity, x, t, s, grid):
+        raise NotImplementedError
+
+
+class FakePolicy(Policy):
+    def __init__(self, device: torch.device, /, *, dtype: Literal["f4", "bf"] = "f4"):
+        self.device = device
+
+    def encode(self, prompts, *, guidance=1.0):
+        raise NotImplementedError
+
+    def velocity(self, x, t, cond):
+        raise NotImplementedError
+
+    def decode(self, latents):
+        raise NotImplementedError
+
+    def latents(self, images):
+        raise NotImplementedError
+
+    def grid(self, num_steps):
+        raise NotImplementedError
+
+
+class Flow(Sampler):
+    def __init__(self, *, solver: Solver, steps: Annotated[int, Ge(1)], guidance: float = 1.0):
+        pass
+
+    def sample(self, policy, prompts, cond, draws, *, keep_path):
+        raise NotImplementedError
+
+    def grid(self, policy):
+        raise NotImplementedError
+
+
+class Dataset(Flow):
+    def __init__(self, *, path: str):
+        pass
+
+
+class FakeReward(Reward):
+    def __init__(self, *, size: int = 3):
+        pass
+
+    def score(self, images, prompts):
+        raise NotImplementedError
+
+
+class Plain(Objective):
+    def rows(self, rollout, advantage, draws):
+        raise NotImplementedError
+
+    def loss(self, policy, rows, draws):
+        raise NotImplementedError
+
+
+class OnPath(Plain):
+    needs_path = True
+
+
+class WithSolver(Plain):
+    trains_guided = True
+
+    def __init__(self, solver: StochasticSolver, /):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def recipe_file(register, tmp_path, monkeypatch):
+    for kind, name, cls in [
+        ("policies", "fake", FakePolicy),
+        ("samplers", "flow", Flow),
+        ("samplers", "dataset", Dataset),
+        ("solvers", "euler", Euler),
+        ("solvers", "noisy", Noisy),
+        ("rewards", "fake", FakeReward),
+        ("objectives", "plain", Plain),
+        ("objectives", "on_path", OnPath),
+        ("objectives", "with_solver", WithSolver),
+    ]:
+        register(kind, name, cls)
+    monkeypatch.chdir(tmp_path)
+    Path("r.yaml").write_text(RECIPE)
+
+
+def refusal(*overrides):
+    with pytest.raises(RecipeError) as raised:
+        load_recipe("r.yaml", overrides)
+    assert len(raised.value.lines) == 1, raised.value.lines
+    return str(raised.value)
+
+
+def test_a_recipe_has_its_values_defaults_and_origins():
+    recipe = load_recipe("r.yaml", ["optim.lr=1e-4"], epochs=7)
+    assert (recipe.name, recipe.seed, recipe.epochs) == ("fake", 42, 7)
+    assert recipe.optim.lr == 1e-4
+    assert recipe.optim.betas == (0.9, 0.999)
+    assert recipe.engine.micro_batch.train == 8
+    assert recipe.eval is None
+    assert recipe.sampler.name == "flow"
+    assert [(reward.label, reward.weight) for reward in recipe.rewards] == [
+        ("fake", 1.0),
+        ("again", -2.0),
+    ]
+    assert recipe.rewards[1].options == {"size": 4}
+    assert isinstance(recipe.rewards[1].build({}), FakeReward)
+    assert recipe.origin(("rewards", 1, "weight")) == "r.yaml:7"
+    assert recipe.origin(("epochs",)) == "-s epochs=7"
+    assert recipe.policy.build({"device": "cpu", "dtype": None}).device == "cpu"
+
+
+def test_a_resolved_recipe_reads_back_equal():
+    recipe = load_recipe("r.yaml", ["eval={}", "optim.ema={}", "tracking.wandb={mode: offline}"])
+    resolved = recipe.resolved()
+    assert resolved["eval"]["solver"] == {"name": "euler"}
+    assert resolved["optim"]["ema"] == {"cap": 0.9}
+    assert resolved["sampler"] == {
+        "name": "flow",
+        "solver": {"name": "euler"},
+        "steps": 4,
+        "guidance": 1.0,
+    }
+    assert recipe_from(resolved) == recipe
+    assert recipe_from({**resolved, "seed": 1}) != recipe
+
+
+def test_a_recipe_is_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        load_recipe("r.yaml").seed = 3
+
+
+def test_errors_of_data_name_its_source():
+    with pytest.raises(RecipeError, match=r"^runs/x/recipe.json: the recipe needs 'name': text"):
+        recipe_from({}, source="runs/x/recipe.json")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("name=a/b", "name: 'a/b' cannot name a run's folder; use up to 100 letters"),
+        ("rewards=[]", "rewards must be a list of rewards at least 1 long, not []"),
+        ("rewards.0.weight=0", "rewards.0.weight: a reward of weight 0 trains nothing; remove it"),
+        ("rewards.0.weight=.inf", "rewards.0.weight must be a finite number, not .inf"),
+        (
+            "rewards.0.sizes=1",
+            "unknown key 'rewards.0.sizes'; did you mean 'size'? allowed: name, ",
+        ),
+        ("rewards.0=fake", "rewards.0 must be a mapping that names a reward, such as {name: ...}"),
+        ("engine.processes=0", "engine.processes must be a whole number >= 1 or 'auto', not 0"),
+        ("scoring.max_invalid=2", "scoring.max_invalid must be a number >= 0 and <= 1, not 2"),
+        ("eval.solver.name=eulr", "unknown solver 'eulr'; did you mean 'euler'?"),
+        ("stages=[]", "unknown key 'stages'"),
+        ("optim.lr='1'", "optim.lr must be a number > 0, not '1'; remove the quotes"),
+        ("data.train=''", "data.train must be text at least 1 long, not ''"),
+    ],
+)
+def test_a_wrong_value_says_what_is_allowed(override, said):
+    assert refusal(override).startswith(f"-s {override}: {said}")
+
+
+def test_a_sampler_that_is_left_out_is_flow_and_says_what_it_needs():
+    data = {**load_recipe("r.yaml").resolved()}
+    del data["sampler"]
+    with pytest.raises(RecipeError) as raised:
+        recipe_from(data)
+    assert raised.value.lines == (
+        "recipe: sampler needs 'solver': a mapping that names a solver",
+        "recipe: sampler needs 'steps': a whole number >= 1",
+    )
+
+
+@pytest.mark.parametrize("name", ["on_path", "with_solver"])
+def test_a_path_needs_a_stochastic_solver(name):
+    assert refusal(f"objective.name={name}") == (
+        f"r.yaml:4: the objective '{name}' needs a StochasticSolver, and sampler.solver is "
+        "'euler', which is not one; write sampler.solver: {name: noisy}"
+    )
+    load_recipe("r.yaml", [f"objective.name={name}", "sampler.solver.name=noisy"])
+
+
+def test_a_path_needs_a_sampler_with_a_solver():
+    said = refusal("objective.name=on_path", "sampler={name: dataset, path: x}")
+    assert "the sampler 'dataset' has no solver; write sampler: {name: flow" in said
+
+
+def test_guidance_needs_an_objective_that_trains_with_it():
+    assert refusal("sampler.guidance=4.5") == (
+        "-s sampler.guidance=4.5: sampler.guidance is 4.5 and the objective 'plain' trains "
+        "without guidance; write sampler.guidance: 1.0 (evaluation has eval.guidance)"
+    )
+    guided = ["sampler.guidance=4.5", "sampler.solver.name=noisy", "objective.name=with_solver"]
+    load_recipe("r.yaml", guided)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "advantage={mix: gdpo, std: group}",
+            "advantage.mix gdpo divides by each group's deviation",
+        ),
+        ("data.group_size=1", "data.group_size is 1, and an advantage compares the images"),
+        ("engine.processes=5", "engine.processes is 5 and data.groups_per_epoch is 4: a group"),
+        ("optim.updates_per_epoch=9", "optim.updates_per_epoch is 9 and an epoch has 8 images"),
+        ("rewards=[{name: fake}, {name: fake}]", "2 rewards in rewards are called 'fake', which"),
+        (
+            "eval.rewards=[{name: fake}, {name: fake}]",
+            "2 rewards in eval.rewards are called 'fake'",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(override, said):
+    assert refusal(override).startswith(f"-s {override}: {said}")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "advantage={mix: gdpo, std: global}",
+        "engine.processes=auto",
+        "engine.processes=4",
+        "optim.updates_per_epoch=8",
+        "eval.rewards=[{name: fake}]",
+    ],
+)
+def test_parts_that_fit_are_accepted(override):
+    load_recipe("r.yaml", [override])
+
+
+def test_every_misfit_has_its_line():
+    with pytest.raises(RecipeError) as raised:
+        load_recipe("r.yaml", ["data.group_size=1", "engine.processes=5"])
+    assert len(raised.value.lines) == 2

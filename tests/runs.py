@@ -1,0 +1,82 @@
+"""Short real runs of the digits recipes, for tests: in this process, or as a user would start them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parent.parent
+RECIPES = {name: ROOT / "recipes" / f"{name}_digits.yaml" for name in ("nft", "flow_grpo", "dpo")}
+
+# Small, and everything that moves moves: old, the reference, EMA, a schedule.
+SHORT = {
+    "epochs": 4,
+    "data.groups_per_epoch": 5,
+    "data.group_size": 4,
+    "sampler.steps": 3,
+    "optim.updates_per_epoch": 2,
+    "optim.ema": "{cap: 0.9}",
+    "optim.schedule": "cosine",
+    "eval.images_per_prompt": 1,
+    "eval.steps": 2,
+    "eval.every": 2,
+    "checkpoint.every": 1,
+    "engine.micro_batch": "{sample: 6, train: 7}",
+}
+OWN = {
+    "nft": {"objective.old.rate": 0.1},
+    "flow_grpo": {"objective.kl_weight": 0.01},
+    "dpo": {"objective.ref_update": 3, "objective.pairs_per_group": 1, "objective.draws_per_pair": 3},
+}
+
+
+def overrides(algorithm: str, out: Path, **changes: object) -> list[str]:
+    """`-s` arguments of a short run that writes under `out`; in `changes`, `__` stands for a dot."""
+    options = {**SHORT, **OWN[algorithm], "output_dir": out}
+    options |= {key.replace("__", "."): value for key, value in changes.items()}
+    return [part for key, value in options.items() for part in ("-s", f"{key}={value}")]
+
+
+def zoo(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command to its end."""
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, env=clean_environment(**environment),
+        cwd=ROOT, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "zoo", *map(str, arguments)]
+
+
+def clean_environment(**environment: str) -> dict[str, str]:
+    """Without what a launcher or pytest's workers set; one thread, so that runs side by side do not fight."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE")}
+    return {**kept, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", **environment}
+
+
+def only_run(out: Path) -> Path:
+    """The one run folder under an output folder."""
+    (folder,) = out.glob("*/*")
+    return folder
+
+
+def tensors(run_dir: Path) -> dict:
+    """What the newest checkpoint holds."""
+    newest = sorted(p for p in (run_dir / "checkpoints").iterdir() if p.name.isdigit())[-1]
+    return load_file(newest / "tensors.safetensors")
+
+
+def metrics(run_dir: Path) -> list[dict]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+# Differ between two equal runs.
+CLOCKS = ("seconds", "seconds/collect", "seconds/learn", "images_per_second", "peak_memory_gb")
+
+
+def without_clocks(lines: list[dict]) -> list[dict]:
+    return [{key: value for key, value in line.items() if key not in CLOCKS} for line in lines]

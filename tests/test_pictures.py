@@ -1,0 +1,106 @@
+"""Grids and comparisons, pixel by pixel where it matters."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from zoo import pictures
+
+
+def images(count: int, height: int = 8, width: int = 8) -> torch.Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def test_small_images_are_enlarged_by_repeating_pixels_to_64() -> None:
+    samples = images(5)
+    sheet = pictures.grid(samples, 3)
+    assert sheet.size == (4 + 3 * 68, 4 + 2 * 68)
+    # The fourth image is the first of the second row; its pixel (row 2, column 5) is 8 x 8 large.
+    expected = tuple((samples[3, :, 2, 5] * 255).round().int().tolist())
+    for y, x in ((0, 0), (7, 7)):
+        assert sheet.getpixel((4 + 5 * 8 + x, 4 + 68 + 2 * 8 + y)) == expected
+
+
+def test_large_images_keep_their_size_and_a_scale_is_obeyed() -> None:
+    assert pictures.grid(images(1, 100, 80), 1).size == (88, 108)
+    assert pictures.grid(images(1, 100, 80), 1, scale=2).size == (168, 208)
+    assert pictures.grid(images(1, 9, 20), 1).size == (8 + 20 * 8, 8 + 9 * 8)
+
+
+def test_the_last_row_may_be_short_and_stays_white() -> None:
+    sheet = pictures.grid(torch.zeros(3, 3, 64, 64), 2)
+    assert sheet.getpixel((4 + 68 + 30, 4 + 68 + 30)) == (255, 255, 255)
+    assert sheet.getpixel((4 + 30, 4 + 68 + 30)) == (0, 0, 0)
+
+
+def test_values_out_of_range_are_clamped_and_nan_is_black() -> None:
+    samples = torch.full((3, 3, 64, 64), 2.0)
+    samples[1], samples[2] = -1.0, torch.nan
+    sheet = pictures.grid(samples, 3)
+    assert [sheet.getpixel((10 + 68 * i, 10))[0] for i in range(3)] == [255, 0, 0]
+
+
+def test_labels_head_the_columns_and_are_cut_to_their_width() -> None:
+    samples = torch.ones(2, 3, 64, 64)
+    plain = pictures.grid(samples, 2)
+    labelled = pictures.grid(samples, 2, labels=["a", "a very long label that cannot fit"])
+    assert labelled.width == plain.width
+    strip = labelled.crop((0, 0, labelled.width, labelled.height - plain.height)).convert("L")
+    left, _, right, _ = strip.point(lambda value: 255 - value).getbbox() or pytest.fail("no text")
+    assert left >= 4
+    assert right <= labelled.width - 4
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "scale", "labels"),
+    [(0, 1, None, None), (1, 0, None, None), (1, 1, 0, None), (2, 2, None, ["one"])],
+)
+def test_an_impossible_grid_is_refused(
+    count: int, columns: int, scale: int | None, labels: list[str] | None
+) -> None:
+    with pytest.raises(ValueError, match=r"at least 1|one a column"):
+        pictures.grid(images(count), columns, scale=scale, labels=labels)
+
+
+def test_a_saved_picture_is_the_picture_and_nothing_else_is_left(tmp_path: Path) -> None:
+    sheet = pictures.grid(images(4), 2)
+    path = tmp_path / "images" / "a.png"
+    pictures.save(sheet, path)
+    pictures.save(sheet, path)
+    with Image.open(path) as found:
+        assert found.format == "PNG"
+        assert found.tobytes() == sheet.tobytes()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    pictures.save(pictures.grid(images(1), 1), path)
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="cannot write mode"):
+        pictures.save(Image.new("HSV", (4, 4)), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_before_and_after_stand_side_by_side_under_their_titles() -> None:
+    before, after = Image.new("RGB", (200, 100), "red"), Image.new("RGB", (220, 120), "blue")
+    both = pictures.before_after(before, after)
+    top = both.height - 120
+    assert top >= 14
+    assert both.width > 420
+    assert both.getpixel((0, top)) == (255, 0, 0)
+    assert both.getpixel((both.width - 1, top)) == (0, 0, 255)
+    for left in (0, both.width - 220):
+        assert both.crop((left, 0, left + 200, top)).getextrema()[0][0] < 128
+
+
+def test_a_run_s_before_and_after_needs_both_pictures(tmp_path: Path) -> None:
+    sheet = pictures.grid(images(4), 2)
+    pictures.save(sheet, tmp_path / "epoch_000030.png")
+    assert pictures.save_before_after(tmp_path, 30) is None
+    pictures.save(sheet, tmp_path / "epoch_000000.png")
+    assert pictures.save_before_after(tmp_path, 30) == tmp_path / "before_after.png"
+    assert (tmp_path / "before_after.png").is_file()

@@ -1,0 +1,69 @@
+"""`zoo check`: validates recipes and prints what they will do."""
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from zoo.cli.errors import exit_code, lines
+from zoo.data.prompts import load
+from zoo.plan import Batches, Plan, plan
+from zoo.recipe.recipe import Recipe, RecipeError, load_recipe
+
+
+def check(recipes: list[Path], overrides: list[str], epochs: int | None) -> None:
+    """Checks each; all are looked at before the exit code tells of the first that is wrong."""
+    worst = 0
+    for path in recipes:
+        try:
+            recipe = load_recipe(path, overrides, epochs)
+            _print(path, recipe)
+        except Exception as error:
+            worst = max(worst, exit_code(error))
+            for line in lines(error):
+                typer.echo(f"error: {line}", err=True)
+    if worst:
+        raise typer.Exit(worst)
+
+
+def _print(path: Path, recipe: Recipe) -> None:
+    prompts = load(recipe.data.train)
+    eval_prompts = load(recipe.data.eval) if recipe.data.eval else prompts
+    processes = 1 if recipe.engine.processes == "auto" else recipe.engine.processes
+    try:
+        made = plan(recipe, processes)
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from error
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim")
+    table.add_column()
+    for name, text in _lines(recipe, made, len(prompts), len(eval_prompts)):
+        table.add_row(name, text)
+    console = Console(highlight=False)
+    console.print(f"[bold]{path}[/bold]: ok")
+    console.print(table)
+
+
+def _lines(recipe: Recipe, made: Plan, num_prompts: int, num_eval: int) -> list[tuple[str, str]]:
+    rewards = ", ".join(f"{entry.label} x {entry.weight:g}" for entry in recipe.rewards)
+    forwards = made.collect_forwards + made.train_forwards
+    found = [
+        ("trains", f"{recipe.policy.name} with {recipe.objective.name} on {rewards}"),
+        ("processes", f"{made.processes}" + (" (auto: one a GPU)" if recipe.engine.processes == "auto" else "")),
+        ("an epoch", f"{made.groups} groups x {made.group_size} images = {made.images:,} images, of {num_prompts} prompts"),
+        ("sampling", _batches(made.sampling, made.processes)),
+        ("training", f"{made.rows:,} rows in {made.updates} updates; {_batches(made.training, made.processes)}"),
+        ("forwards", f"{made.collect_forwards:,} to collect + {made.train_forwards:,} to train ({made.gradient_forwards:,} of them with gradients) = {forwards:,} an epoch, {forwards * recipe.epochs:,} in {recipe.epochs} epochs"),
+    ]  # fmt: skip
+    if recipe.eval:
+        images = num_eval * recipe.eval.images_per_prompt
+        found.append(
+            ("evaluation", f"{images:,} images of {num_eval} prompts, every {recipe.eval.every} epochs")
+        )
+    return found
+
+
+def _batches(batches: Batches, processes: int) -> str:
+    each = " a process" if processes > 1 else ""
+    return f"{batches.count} micro-batches of {batches.rows}{each}, {batches.filled:.0%} of it filled up"

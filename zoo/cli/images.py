@@ -1,0 +1,107 @@
+"""`zoo eval` and `zoo sample`: images of a checkpoint, or of the model that a recipe starts from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import typer
+from torch import Tensor
+
+from zoo import checkpoint, pictures, run_dir, run_state
+from zoo.build import Run, build
+from zoo.evaluate import evaluate as evaluate_images
+from zoo.generate import Wanted, generate
+from zoo.prompt import Prompt
+from zoo.recipe.recipe import RecipeError, load_recipe
+from zoo.rollout import Weights
+from zoo.seeds import Draws
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    run: Run
+    weights: Weights
+    origin: str
+
+
+def evaluate(
+    source: Path, overrides: list[str], epoch: int | None, weights: str | None, out: Path | None
+) -> None:
+    """Prints every metric of the recipe's evaluation."""
+    loaded = _load(source, overrides, epoch, weights)
+    run, options = loaded.run, loaded.run.recipe.eval
+    if run.evaluation is None or options is None:
+        raise RecipeError(f"{source} has no `eval` section; write one, or -s 'eval={{every: 10}}'")
+    evaluated = evaluate_images(
+        run.engine, run.policy, run.evaluation.sampler, run.evaluation.judge, run.evaluation.prompts,
+        images_per_prompt=options.images_per_prompt,
+        weights=loaded.weights,
+        seed=run.recipe.seed,
+        micro_batch=run.recipe.engine.micro_batch.sample,
+    )  # fmt: skip
+    typer.echo(f"{loaded.weights.value} weights of {loaded.origin}")
+    for line in evaluated.failures:
+        typer.echo(f"warning: {line}", err=True)
+    for name, value in evaluated.metrics.items():
+        typer.echo(f"{name:30} {value:.4g}")
+    if out is not None:
+        pictures.save(pictures.grid(evaluated.shown, evaluated.columns), out)
+        typer.echo(f"wrote {out}")
+
+
+def sample(
+    source: Path,
+    overrides: list[str],
+    epoch: int | None,
+    weights: str | None,
+    texts: list[str],
+    num: int,
+    seed: int,
+    out: Path,
+) -> None:
+    """Writes one picture: a row a prompt, `num` images each."""
+    loaded = _load(source, overrides, epoch, weights)
+    run = loaded.run
+    sampler = run.evaluation.sampler if run.evaluation else run.sampler
+    prompts = [Prompt(text) for text in texts]
+    images: list[Tensor] = []
+    wanted = Wanted(
+        prompts, torch.arange(len(prompts)).repeat_interleave(num), torch.arange(num).repeat(len(prompts)),
+        len(prompts) * num,
+    )  # fmt: skip
+    generate(
+        run.policy, sampler, wanted,
+        lambda key: Draws(seed, "sample", 0, key, run.engine.device),
+        weights=loaded.weights,
+        micro_batch=run.recipe.engine.micro_batch.sample,
+        keep_path=False,
+        receive=lambda batch, rows: images.append(batch.cpu()),
+    )  # fmt: skip
+    pictures.save(pictures.grid(torch.cat(images).clamp(0, 1), num), out)
+    typer.echo(f"wrote {out}: {len(prompts) * num} images with the {loaded.weights.value} weights of {loaded.origin}")
+
+
+def _load(source: Path, overrides: list[str], epoch: int | None, weights: str | None) -> _Loaded:
+    """A run with its checkpoint's weights, or a recipe's model as it starts."""
+    allowed = [which.value for which in Weights]
+    if weights is not None and weights not in allowed:
+        raise RecipeError(f"--weights {weights}: allowed are {', '.join(allowed)}")
+    if source.is_dir():
+        recipe = run_dir.recipe_of(source, overrides)
+        folder = checkpoint.at(source, epoch) if epoch is not None else checkpoint.latest(source)
+        if folder is None:
+            raise checkpoint.CheckpointError(f"{source} has no checkpoint yet")
+    else:
+        if epoch is not None:
+            raise RecipeError(f"--epoch {epoch}: {source} is a recipe; only a run folder has checkpoints")
+        recipe, folder = load_recipe(source, overrides), None
+    run = build(recipe)
+    if folder is not None:
+        run_state.load_weights(run, checkpoint.load(folder).tensors, folder)
+    usual = run.evaluation.weights if run.evaluation else Weights.LIVE
+    which = Weights(weights) if weights else usual
+    have = {Weights.LIVE, Weights.REFERENCE, *run.copies}
+    if which not in have:
+        names = ", ".join(sorted(each.value for each in have))
+        raise RecipeError(f"--weights {which.value}: this run has {names}")
+    return _Loaded(run, which, str(folder or source))

@@ -1,0 +1,140 @@
+"""The command `zoo`. Commands import what they need when they run, so `zoo --help` needs no torch."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="zoo",
+    help="Train image generators with rewards: DiffusionNFT, Flow-GRPO and DPO, from YAML recipes.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Recipe = Annotated[Path, typer.Argument(help="A recipe, as in recipes/.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="Override any part: -s objective.beta=0.5 (repeatable)."),
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Instead of the recipe's epochs.", min=1)]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A recipe, as in recipes/.", show_default=False)
+    ] = None,
+    overrides: Overrides = None,
+    epochs: Epochs = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Go on with this run folder.", show_default=False)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Train with a recipe, or go on with a run folder."""
+    from zoo.cli.train import train as run_training
+
+    run_training(recipe, overrides or [], epochs, resume)
+
+
+@app.command()
+def check(
+    recipes: Annotated[
+        list[Path], typer.Argument(help="Recipes, as in recipes/.", show_default=False)
+    ],
+    overrides: Overrides = None,
+    epochs: Epochs = None,
+    debug: Debug = False,
+) -> None:
+    """Validate recipes and print what they will do; loads no weights."""
+    from zoo.cli.check import check as check_recipes
+
+    check_recipes(recipes, overrides or [], epochs)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="policies, samplers, solvers, rewards or objectives; none: all."),
+    ] = None,
+) -> None:
+    """List what is installed, plugins included; imports none of it."""
+    from zoo.cli.listing import list_installed
+
+    list_installed(kind)
+
+
+@app.command()
+def describe(
+    name: Annotated[str, typer.Argument(help="A component, as `zoo list` names it.")],
+    debug: Debug = False,
+) -> None:
+    """Show a component's description and its options."""
+    from zoo.cli.listing import describe as describe_component
+
+    describe_component(name)
+
+
+Weights = Annotated[
+    str | None,
+    typer.Option(help="live, old, reference or ema; default: what the run evaluates."),
+]
+Checkpoint = Annotated[
+    int | None, typer.Option("--epoch", help="A checkpoint's epoch; default: the last.", min=0)
+]
+
+
+@app.command(name="eval")
+def evaluate(
+    source: Annotated[Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")],
+    overrides: Overrides = None,
+    epoch: Checkpoint = None,
+    weights: Weights = None,
+    out: Annotated[Path | None, typer.Option(help="Save the picture as this PNG.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Evaluate a run's checkpoint as its recipe's `eval` says."""
+    from zoo.cli.images import evaluate as evaluate_run
+
+    evaluate_run(source, overrides or [], epoch, weights, out)
+
+
+@app.command()
+def sample(
+    source: Annotated[Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")],
+    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to show (repeatable).")],
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("samples.png"),
+    num: Annotated[int, typer.Option("--num", "-n", help="Images of each prompt.", min=1)] = 4,
+    seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
+    overrides: Overrides = None,
+    epoch: Checkpoint = None,
+    weights: Weights = None,
+    debug: Debug = False,
+) -> None:
+    """Make images with a run's checkpoint and its evaluation's solver."""
+    from zoo.cli.images import sample as sample_run
+
+    sample_run(source, overrides or [], epoch, weights, prompt, num, seed, out)
+
+
+def run() -> None:
+    """Runs the command line; a mistake of the user's is one line and exit code 2, a failed run exit code 1."""
+    debug = "--debug" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except Exception as error:
+        if debug:
+            raise
+        from zoo.cli.errors import exit_code, lines
+
+        if int(os.environ.get("RANK", "0")) == 0:
+            for line in lines(error):
+                typer.echo(f"error: {line}", err=True)
+        sys.exit(exit_code(error))

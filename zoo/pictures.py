@@ -1,0 +1,129 @@
+"""Pictures to look at: a grid of samples, and one before beside one after."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+_SMALLEST_TILE = 64
+_GAP = 4
+_BACKGROUND, _INK = (255, 255, 255), (32, 32, 32)
+
+
+def grid(
+    images: Float[Tensor, "n 3 h w"],
+    columns: int,
+    *,
+    scale: int | None = None,
+    labels: Sequence[str] | None = None,
+) -> Image.Image:
+    """Images in rows of `columns`, a small gap between them.
+
+    Values outside [0, 1] are clamped; NaN is black. Enlarging repeats pixels.
+
+    Args:
+        images: In [0, 1].
+        columns: At least 1; the last row may be short.
+        scale: How many times larger; None enlarges just enough for tiles of 64 pixels.
+        labels: A heading of each column, cut to its width.
+
+    Raises:
+        ValueError: no image, `columns` or `scale` less than 1, or not a label a column.
+    """
+    if len(images) == 0 or columns < 1 or (scale is not None and scale < 1):
+        raise ValueError(
+            f"a grid of {len(images)} images, columns={columns}, scale={scale}; "
+            "each must be at least 1"
+        )
+    if labels is not None and len(labels) != columns:
+        raise ValueError(f"{len(labels)} labels for {columns} columns; give one a column or none")
+    height, width = images.shape[2:]
+    if scale is None:
+        scale = max(1, math.ceil(_SMALLEST_TILE / min(height, width)))
+    tile = (width * scale, height * scale)
+    top = _heading_height(_heading_size(tile[0])) if labels else 0
+    rows = math.ceil(len(images) / columns)
+    sheet = Image.new(
+        "RGB",
+        (_GAP + columns * (tile[0] + _GAP), top + _GAP + rows * (tile[1] + _GAP)),
+        _BACKGROUND,
+    )
+    pixels = (images.detach().nan_to_num(0.0).clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+    for i, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
+        row, column = divmod(i, columns)
+        corner = (_GAP + column * (tile[0] + _GAP), top + _GAP + row * (tile[1] + _GAP))
+        sheet.paste(Image.fromarray(image).resize(tile, Image.Resampling.NEAREST), corner)
+    for column, label in enumerate(labels or ()):
+        _write(sheet, label, left=_GAP + column * (tile[0] + _GAP), width=tile[0])
+    return sheet
+
+
+def before_after(
+    before: Image.Image, after: Image.Image, *, titles: tuple[str, str] = ("before", "after")
+) -> Image.Image:
+    """The two side by side under their titles, at their own sizes."""
+    size = _heading_size(min(before.width, after.width))
+    top, gap = _heading_height(size), max(_GAP, size // 2)
+    sheet = Image.new(
+        "RGB",
+        (before.width + gap + after.width, top + max(before.height, after.height)),
+        _BACKGROUND,
+    )
+    left = 0
+    for image, title in zip((before, after), titles, strict=True):
+        sheet.paste(image, (left, top))
+        _write(sheet, title, left=left, width=image.width)
+        left += image.width + gap
+    return sheet
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Writes a PNG file, whole or not at all; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        image.save(temporary, format="PNG")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_before_after(folder: Path, epoch: int) -> Path | None:
+    """Writes `before_after.png` of `epoch_000000.png` and this epoch's picture in the folder.
+
+    Returns:
+        Its path, or None where either picture is missing.
+    """
+    paths = (folder / "epoch_000000.png", folder / f"epoch_{epoch:06}.png")
+    if not all(path.is_file() for path in paths):
+        return None
+    with Image.open(paths[0]) as before, Image.open(paths[1]) as after:
+        image = before_after(before, after, titles=("before", f"after {epoch} epochs"))
+    save(image, folder / "before_after.png")
+    return folder / "before_after.png"
+
+
+def _heading_size(width: int) -> int:
+    """The font's size in pixels, for a heading over so many."""
+    return min(max(14, width // 20), 48)
+
+
+def _heading_height(size: int) -> int:
+    return size + size // 2
+
+
+def _write(sheet: Image.Image, text: str, *, left: int, width: int) -> None:
+    """A heading in the middle of its part of the strip at the top, cut where it is too long."""
+    size = _heading_size(width)
+    font = ImageFont.load_default(size)
+    draw = ImageDraw.Draw(sheet)
+    shown = text
+    while shown and draw.textlength(shown, font=font) > width:
+        shown = shown[:-2].rstrip("…") + "…" if len(shown) > 2 else ""
+    middle = (left + width / 2, _heading_height(size) / 2)
+    draw.text(middle, shown, fill=_INK, font=font, anchor="mm")

@@ -1,0 +1,175 @@
+"""What a recipe will do, before paying for it: geometry, forwards, and the share of work that only fills up micro-batches.
+
+Nothing here is estimated: the recipe's own sampler and objective run once on a stand-in model of one number, so the counts are
+those of the code that will run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from zoo.dealing import dealt, even_batch, largest_share, num_micro_batches
+from zoo.learn import most_rows, updates
+from zoo.objective.base import Objective
+from zoo.policy.base import Policy
+from zoo.policy.weights import WeightSets
+from zoo.prompt import Prompt
+from zoo.recipe.model import Recipe
+from zoo.rollout import Cond, Path, Rollout, Rows, Weights, take
+from zoo.sampler.base import Sampler
+from zoo.seeds import Draws
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Micro-batches of one shape on the process that has most, and the share of rows that fill them up."""
+
+    count: int
+    rows: int
+    filled: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An epoch of a recipe on a number of processes."""
+
+    processes: int
+    groups: int
+    group_size: int
+    sampling: Batches
+    rows: int
+    updates: int
+    training: Batches
+    collect_forwards: int
+    train_forwards: int
+    gradient_forwards: int
+
+    @property
+    def images(self) -> int:
+        """Images an epoch."""
+        return self.groups * self.group_size
+
+
+class StandIn(Policy):
+    """A model of one number a row, which counts what goes through it."""
+
+    latent_shape = (1,)
+
+    def __init__(self) -> None:
+        """Makes its one linear layer."""
+        self.weights = WeightSets(nn.Linear(1, 1), None)
+        self.gradient_rows = 0
+
+    def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
+        """Nothing but the guidance."""
+        return Cond({}, guidance)
+
+    def velocity(
+        self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
+    ) -> Float[Tensor, "batch *latent"]:
+        """One forward, two with guidance, as every policy."""
+        if torch.is_grad_enabled():
+            self.gradient_rows += len(x)
+        if cond.guidance != 1:
+            with torch.no_grad():
+                self.weights(x)
+        out: Tensor = self.weights(x)
+        return out
+
+    def decode(
+        self, latents: Float[Tensor, "batch *latent"]
+    ) -> Float[Tensor, "batch *frames 3 height width"]:
+        """Grey."""
+        return latents.new_full((len(latents), 3, 1, 1), 0.5)
+
+    def latents(
+        self, images: Float[Tensor, "batch *frames 3 height width"]
+    ) -> Float[Tensor, "batch *latent"]:
+        """Zeros."""
+        return images.new_zeros(len(images), 1)
+
+    def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
+        """Even steps."""
+        return torch.linspace(1, 0, num_steps + 1, dtype=torch.float64)
+
+
+def plan(recipe: Recipe, processes: int) -> Plan:
+    """An epoch's geometry, by a dry run of the recipe's sampler and objective.
+
+    Raises:
+        ValueError: the objective cannot make its rows of such an epoch; the message says why.
+    """
+    sampler: Sampler = recipe.sampler.build({})
+    objective: Objective[Any] = recipe.objective.build({"solver": getattr(sampler, "solver", None)})
+    policy, size = StandIn(), recipe.data.group_size
+    policy.weights.allocate({*objective.moves, Weights.REFERENCE}, seed=recipe.seed)
+    groups, share = recipe.data.groups_per_epoch, largest_share(recipe.data.groups_per_epoch, size=processes)
+    path = _one_path(policy, sampler, objective)
+    collect_forwards = policy.weights.num_rows * groups * size
+    ranks = [_rows(recipe, sampler, objective, policy, path, rank, processes) for rank in range(processes)]
+    rank = torch.cat([torch.full_like(rows.unit, i) for i, rows in enumerate(ranks)])
+    update = updates(
+        torch.cat([rows.unit for rows in ranks]),
+        recipe.optim.updates_per_epoch,
+        seed=recipe.seed,
+        epoch=0,
+    )
+    largest = [most_rows(rank[update == u]) for u in range(recipe.optim.updates_per_epoch)]
+    forwards, gradient = _row_forwards(policy, objective, ranks[0])
+    sample = even_batch(share * size, recipe.engine.micro_batch.sample)
+    train = even_batch(max(largest), max(1, recipe.engine.micro_batch.train // objective.images_per_row))
+    return Plan(
+        processes, groups, size,
+        sampling=_batches([share * size], sample, groups * size / processes),
+        rows=len(rank),
+        updates=recipe.optim.updates_per_epoch,
+        training=_batches(largest, train, len(rank) / processes),
+        collect_forwards=collect_forwards,
+        train_forwards=forwards * len(rank),
+        gradient_forwards=gradient * len(rank),
+    )  # fmt: skip
+
+
+def _one_path(policy: StandIn, sampler: Sampler, objective: Objective[Any]) -> Path:
+    """One image's path, of the structure that the sampler gives every image."""
+    draws = Draws(0, "plan", 0, torch.zeros(1, dtype=torch.long))
+    cond = policy.encode([Prompt("")], guidance=sampler.guidance)
+    with torch.no_grad():
+        return sampler.sample(policy, [Prompt("")], cond, draws, keep_path=objective.needs_path)
+
+
+def _rows(
+    recipe: Recipe, sampler: Sampler, objective: Objective[Any], policy: StandIn, path: Path, rank: int, size: int
+) -> Rows:
+    """The rows of one process, had all its images that path and distinct rewards."""
+    groups, group_size = dealt(recipe.data.groups_per_epoch, rank=rank, size=size), recipe.data.group_size
+    group = groups.repeat_interleave(group_size)
+    key = group * group_size + torch.arange(group_size).repeat(len(groups))
+    rollout = Rollout(
+        key,
+        group,
+        take(path, torch.zeros(len(key), dtype=torch.long)),
+        policy.encode([], guidance=sampler.guidance),
+        sampler.grid(policy),
+    )
+    advantage = (key % group_size).double() - (group_size - 1) / 2
+    rows: Rows = objective.rows(rollout, advantage, Draws(recipe.seed, "rows", 0, key))
+    return rows
+
+
+def _row_forwards(policy: StandIn, objective: Objective[Any], rows: Rows) -> tuple[int, int]:
+    """Forwards for one row, and how many of them with gradients."""
+    before, before_gradient = policy.weights.num_rows, policy.gradient_rows
+    one = take(rows, torch.zeros(1, dtype=torch.long))
+    objective.loss(policy, one, Draws(0, "plan", 0, one.key))
+    return policy.weights.num_rows - before, policy.gradient_rows - before_gradient
+
+
+def _batches(largest: Sequence[int], batch: int, wanted: float) -> Batches:
+    """What the largest shares need, against the rows that a process has on average."""
+    count = sum(num_micro_batches(most, batch) for most in largest)
+    return Batches(count, batch, 1 - wanted / (count * batch))

@@ -1,0 +1,136 @@
+"""What a recipe's parts must agree on, checked on classes and numbers before any weights load.
+
+A check yields the location that is at fault and what is wrong with it, with the fix. What depends
+on the machine (the number of GPUs) or on the objective's rows is left to the run.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, get_origin
+
+from zoo.recipe.component import Component
+from zoo.recipe.errors import Loc, RecipeError
+from zoo.recipe.model import Recipe, RewardEntry
+from zoo.recipe.options import fitting
+from zoo.recipe.signature import signature
+from zoo.sampler.base import Solver, StochasticSolver
+
+Found = Iterator[tuple[Loc, str]]
+
+
+def check(recipe: Recipe) -> None:
+    """Refuses combinations that cannot work.
+
+    Raises:
+        RecipeError: a line for each, with the place and the fix.
+    """
+    lines = [f"{recipe.origin(loc)}: {said}" for test in CHECKS for loc, said in test(recipe)]
+    if lines:
+        raise RecipeError(*lines)
+
+
+def _solver_suits_objective(recipe: Recipe) -> Found:
+    objective, solver = recipe.objective, recipe.sampler.options.get("solver")
+    wanted = _solver_wanted(objective)
+    if wanted is None or (isinstance(solver, Component) and issubclass(solver.cls, wanted)):
+        return
+    allowed = " or ".join(f"{{name: {name}}}" for name in fitting(wanted))
+    why = f"the objective '{objective.name}' needs a {wanted.__name__}"
+    if isinstance(solver, Component):
+        yield (
+            ("sampler", "solver"),
+            f"{why}, and sampler.solver is '{solver.name}', which is not one; "
+            f"write sampler.solver: {allowed}",
+        )
+    else:
+        yield (
+            ("sampler",),
+            f"{why}, and the sampler '{recipe.sampler.name}' has no solver; "
+            f"write sampler: {{name: flow, solver: ...}} with solver {allowed}",
+        )
+
+
+def _solver_wanted(objective: Component[Any]) -> type[Solver] | None:
+    annotation = signature(objective.cls).given.get("solver")
+    wanted = get_origin(annotation) or annotation
+    if isinstance(wanted, type) and issubclass(wanted, Solver):
+        return wanted
+    return StochasticSolver if objective.cls.needs_path else None
+
+
+def _guidance_can_be_trained(recipe: Recipe) -> Found:
+    guidance = recipe.sampler.options.get("guidance", 1.0)
+    if guidance != 1 and not recipe.objective.cls.trains_guided:
+        yield (
+            ("sampler", "guidance"),
+            f"sampler.guidance is {guidance} and the objective '{recipe.objective.name}' trains "
+            "without guidance; write sampler.guidance: 1.0 (evaluation has eval.guidance)",
+        )
+
+
+def _gdpo_without_group_std(recipe: Recipe) -> Found:
+    if recipe.advantage.mix == "gdpo" and recipe.advantage.std == "group":
+        yield (
+            ("advantage", "std"),
+            "advantage.mix gdpo divides by each group's deviation already and cannot be combined "
+            "with advantage.std group; write advantage.std: global or advantage.mix: sum",
+        )
+
+
+def _groups_are_groups(recipe: Recipe) -> Found:
+    if recipe.data.group_size < 2:
+        yield (
+            ("data", "group_size"),
+            "data.group_size is 1, and an advantage compares the images of one prompt with each "
+            "other: alone, every image's is 0; write data.group_size: 2 or more",
+        )
+
+
+def _every_process_has_a_group(recipe: Recipe) -> Found:
+    processes, groups = recipe.engine.processes, recipe.data.groups_per_epoch
+    if isinstance(processes, int) and processes > groups:
+        yield (
+            ("engine", "processes"),
+            f"engine.processes is {processes} and data.groups_per_epoch is {groups}: a group stays "
+            f"on one process, so some would have none; write engine.processes: {groups} or fewer, "
+            "or more groups",
+        )
+
+
+def _every_update_has_an_image(recipe: Recipe) -> Found:
+    updates = recipe.optim.updates_per_epoch
+    images = recipe.data.groups_per_epoch * recipe.data.group_size
+    if updates > images:
+        yield (
+            ("optim", "updates_per_epoch"),
+            f"optim.updates_per_epoch is {updates} and an epoch has {images} images "
+            f"(data.groups_per_epoch x data.group_size); write {images} or fewer",
+        )
+
+
+def _labels_differ(recipe: Recipe) -> Found:
+    evaluated = recipe.eval.rewards if recipe.eval else ()
+    yield from _repeated(("rewards",), recipe.rewards)
+    yield from _repeated(("eval", "rewards"), evaluated)
+
+
+def _repeated(loc: Loc, rewards: tuple[RewardEntry, ...]) -> Found:
+    counts = Counter(reward.label for reward in rewards)
+    for label in (label for label, count in counts.items() if count > 1):
+        last = max(i for i, reward in enumerate(rewards) if reward.label == label)
+        yield (
+            (*loc, last),
+            f"{counts[label]} rewards in {'.'.join(map(str, loc))} are called '{label}', which "
+            f"names their metrics; give one another label: {{..., label: {label}_2}}",
+        )
+
+
+CHECKS: tuple[Callable[[Recipe], Found], ...] = (
+    _solver_suits_objective,
+    _guidance_can_be_trained,
+    _gdpo_without_group_std,
+    _groups_are_groups,
+    _every_process_has_a_group,
+    _every_update_has_an_image,
+    _labels_differ,
+)

@@ -1,0 +1,199 @@
+"""The sections of a recipe; docstrings and defaults are their documentation.
+
+Every section is frozen and strict. A component (policy, sampler, ...) is validated against its own
+constructor: see `options`.
+"""
+
+import re
+from typing import Annotated, Any, Literal, cast
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import AfterValidator, Field, PrivateAttr
+
+from zoo.objective.base import Objective
+from zoo.policy.base import Policy
+from zoo.recipe.component import Component, Named, Strict
+from zoo.recipe.errors import Loc, Origins
+from zoo.recipe.load import DEFAULT_NAMES
+from zoo.recipe.options import Slot
+from zoo.reward.base import Reward
+from zoo.sampler.base import Sampler, Solver
+
+Count = Annotated[int, Ge(1)]
+Seconds = Annotated[float, Gt(0)]
+Text = Annotated[str, MinLen(1)]
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(
+            f"{name!r} cannot name a run's folder; use up to 100 letters, digits, '.', '_' and "
+            "'-', the first a letter or digit"
+        )
+    return name
+
+
+def _not_zero(weight: float) -> float:
+    if weight == 0:
+        raise ValueError(
+            "a reward of weight 0 trains nothing; remove it or move it to eval.rewards"
+        )
+    return weight
+
+
+def _written(data: dict[str, Any]) -> Any:
+    """A default as a recipe would write it, validated where it is used."""
+    return Field(default_factory=lambda: data, validate_default=True)
+
+
+class Weighted(Named):
+    """What a recipe says of a reward besides its options."""
+
+    weight: Annotated[float, AfterValidator(_not_zero)] = 1.0
+    label: Text | None = None
+
+
+class RewardEntry(Component[Reward]):
+    """A reward with its weight in the sum, and the name of its metrics."""
+
+    @property
+    def weight(self) -> float:
+        """Its factor in the weighted sum; negative to train against it."""
+        return cast(Weighted, self.settings).weight
+
+    @property
+    def label(self) -> str:
+        """What its metrics are called: by default its name."""
+        return cast(Weighted, self.settings).label or self.name.rpartition(":")[2]
+
+
+Rewards = tuple[Annotated[RewardEntry, Slot(Reward, base=Weighted)], ...]
+
+
+class Advantage(Strict):
+    """How rewards become advantages: see `zoo.advantage`."""
+
+    std: Literal["global", "group"] = "global"
+    mix: Literal["sum", "gdpo"] = "sum"
+
+
+class Data(Strict):
+    """Prompts, and how many images of how many of them an epoch collects."""
+
+    train: Text
+    eval: Text | None = None
+    groups_per_epoch: Count
+    group_size: Count
+
+
+class Ema(Strict):
+    """An average of the live weights, for evaluation. `cap` is the most it keeps of itself."""
+
+    cap: Annotated[float, Gt(0), Lt(1)] = 0.9
+
+
+class Optim(Strict):
+    """AdamW. `warmup` counts updates."""
+
+    lr: Annotated[float, Gt(0)] = 3e-4
+    betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.999)
+    eps: Annotated[float, Gt(0)] = 1e-8
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: Annotated[int, Ge(0)] = 0
+    updates_per_epoch: Count = 1
+    max_grad_norm: Annotated[float, Gt(0)] = 1.0
+    ema: Ema | None = None
+
+
+class MicroBatch(Strict):
+    """Images that go through the network together."""
+
+    sample: Count = 16
+    train: Count = 8
+
+
+class Engine(Strict):
+    """Where it runs. `timeout` is how many seconds to wait for other processes."""
+
+    processes: Count | Literal["auto"] = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    micro_batch: MicroBatch = MicroBatch()
+    timeout: Seconds = 600.0
+
+
+class Evaluation(Strict):
+    """Measures held-out prompts; without rewards of its own, by the training rewards."""
+
+    every: Count = 10
+    steps: Count = 40
+    solver: Annotated[Component[Solver], Slot(Solver)] = _written({"name": "euler"})
+    guidance: Annotated[float, Ge(0)] = 1.0
+    images_per_prompt: Count = 4
+    rewards: Rewards = ()
+
+
+class Scoring(Strict):
+    """How long and how often a reward may try, and what share of a batch may stay unscored."""
+
+    timeout: Seconds = 300.0
+    retries: Annotated[int, Ge(0)] = 2
+    max_invalid: Annotated[float, Ge(0), Le(1)] = 0.5
+
+
+class Checkpoint(Strict):
+    """How often a run is saved, in epochs, and how many checkpoints are kept."""
+
+    every: Count = 10
+    keep: Count = 3
+
+
+class Wandb(Strict):
+    """Weights & Biases; `auto` is online where there is a key and offline elsewhere."""
+
+    project: Text = "zoo"
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+
+
+class Tracking(Strict):
+    """Where metrics go besides the console and the run folder."""
+
+    wandb: Wandb | None = None
+
+
+class Recipe(Strict):
+    """Everything about a run."""
+
+    name: Annotated[str, AfterValidator(_folder_name)]
+    seed: Annotated[int, Ge(0)] = 42
+    epochs: Count
+    policy: Annotated[Component[Policy], Slot(Policy)]
+    sampler: Annotated[Component[Sampler], Slot(Sampler, DEFAULT_NAMES[("sampler",)])] = _written(
+        {}
+    )
+    rewards: Annotated[Rewards, MinLen(1)]
+    advantage: Advantage = Advantage()
+    objective: Annotated[Component[Objective[Any]], Slot(Objective)]
+    data: Data
+    optim: Optim = Optim()
+    engine: Engine = Engine()
+    eval: Evaluation | None = None
+    scoring: Scoring = Scoring()
+    checkpoint: Checkpoint = Checkpoint()
+    output_dir: Text = "runs"
+    tracking: Tracking = Tracking()
+
+    _origins: Origins = PrivateAttr(Origins())
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Takes the origins, which the validation's context is."""
+        if isinstance(context, Origins):
+            self._origins = context
+
+    def origin(self, loc: Loc) -> str:
+        """Where a part was written: `recipes/x.yaml:14`, or the override."""
+        return self._origins.at(loc)
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe with every default filled in, as JSON can hold it; `recipe_from` reads it."""
+        return self.model_dump(mode="json", by_alias=True)
