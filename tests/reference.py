@@ -1,4 +1,4 @@
-"""The functional core again, in float64 NumPy, from the equations of ALGORITHMS.md and not from zoo.
+"""The functional core in float64 NumPy, from the equations of ALGORITHMS.md and not from zoo.
 
 Loops over rows wherever they are clearer: slow, and hard to get wrong.
 """
@@ -54,7 +54,9 @@ def spread(values: list[float]) -> float:
     return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values))
 
 
-def group_advantage(reward: Array, group: Array, *, std: str = "global", eps: float = 1e-4) -> Array:
+def group_advantage(
+    reward: Array, group: Array, *, std: str = "global", eps: float = 1e-4
+) -> Array:
     out = np.full(len(reward), np.nan)
     everything = [float(r) for r in reward if not math.isnan(r)]
     for i, r in enumerate(reward):

@@ -205,7 +205,7 @@ def learned(
 
 
 def value(policy: Linear, which: Weights = Weights.LIVE) -> float:
-    return float(policy.weights.parameters(which)["weight"])
+    return float(policy.weights.parameters(which)["weight"].detach())
 
 
 def test_an_update_moves_the_weights_and_is_counted() -> None:

@@ -31,7 +31,7 @@ def largest_share(num: int, *, size: int) -> int:
 
 
 def even_batch(rows: int, at_most: int) -> int:
-    """The size at which as few micro-batches as `at_most` allows hold `rows` with the least filling up."""
+    """The batch size of least filling up, with as few micro-batches as `at_most` allows."""
     return -(-rows // -(-rows // at_most))
 
 

@@ -48,7 +48,7 @@ class LearningRate:
 class Cut:
     """How the rows of all processes fall into updates, as every process computes it alike."""
 
-    rows: tuple[Int[Tensor, " rows"], ...]
+    rows: tuple[Int[Tensor, " _"], ...]
     """By update, the indices of this process's own rows."""
 
     weight: tuple[float, ...]
@@ -56,7 +56,6 @@ class Cut:
 
     largest: tuple[int, ...]
     """By update, the rows of the process that holds most."""
-
 
 
 @dataclass(frozen=True)
@@ -119,6 +118,10 @@ def learn(
     """
     plan = cut(engine, rows, num_updates, seed=draws.seed, epoch=draws.epoch)
     batch = even_batch(max(plan.largest), max(1, micro_batch // objective.images_per_row))
+    # Rows of weight 0 may hold anything, and a gradient of NaN times 0 is NaN: one that counts
+    # is run in their place.
+    row_weight = rows.weight.cpu()
+    stand_in = row_weight.argmax()
     totals: dict[str, Tensor] = {}
     num_evals, num_dropped, norms, total_weight = 0, 0, [], 0.0
     for mine, weight, largest in zip(plan.rows, plan.weight, plan.largest, strict=True):
@@ -126,10 +129,11 @@ def learn(
             continue
         for micro in micro_batches(mine, batch, num_micro_batches(largest, batch)):
             before = policy.weights.num_rows
-            part = take(rows, micro.index)
-            kept = part.weight.to(engine.device, copy=True)
+            kept = row_weight[micro.index]
             kept[micro.num_real :] = 0
-            loss = objective.loss(policy, part, draws.take(micro.index))
+            index = torch.where(kept > 0, micro.index, stand_in)
+            kept = kept.to(engine.device)
+            loss = objective.loss(policy, take(rows, index), draws.take(index))
             # where, not a product: 0 * NaN is NaN.
             weighted = torch.where(kept > 0, kept * loss.per_row, 0.0).sum()
             engine.backward(weighted * (engine.size / weight))

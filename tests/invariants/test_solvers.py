@@ -1,8 +1,8 @@
 """Solvers on a flow whose solution is known: Gaussian data N(m, c^2).
 
-There x_t has mean (1 - t) m and variance V(t) = (1 - t)^2 c^2 + t^2, the velocity is affine in x, and the
-ODE's solution keeps (x - mean) / sqrt(V). Every transition is affine in x too, so that the mean and
-the variance that a stochastic solver reaches follow exactly, step by step, without a sample.
+There x_t has mean (1 - t) m and variance V(t) = (1 - t)^2 c^2 + t^2, the velocity is affine in x,
+and the ODE's solution keeps (x - mean) / sqrt(V). Every transition is affine in x too, so the
+mean and the variance that a stochastic solver reaches follow exactly, step by step, unsampled.
 """
 
 import math
@@ -67,7 +67,7 @@ def test_euler_is_of_first_and_heun_of_second_order(solver, order, start) -> Non
 
 
 def test_dpm2_is_of_second_order_but_for_a_logarithm() -> None:
-    """Near t = 0 an even grid's steps in log-SNR do not shrink: the error is (a + b log n) / n^2."""
+    """Near t = 0 even steps in t stay large in log-SNR: the error is (a + b log n) / n^2."""
     for start in (1.0, 0.95):
         steps = [80, 160, 320, 640]
         errors = [error(DPMSolver2M(), grid(n, start)) for n in steps]
@@ -144,12 +144,18 @@ def test_the_variance_converges_to_the_datas_with_first_order(name) -> None:
     assert errors[-1] < 0.02 * SPREAD**2
 
 
-@pytest.mark.parametrize("level", [0.3, 0.7, 1.0])
-def test_flow_sde_has_the_datas_variance_within_two_percent(level) -> None:
-    """Its noise is infinite at t = 1, where the published rule cuts it: the rest fades slowly."""
-    for n in (50, 200, 400):
-        reached = moments(FlowSDE(noise_level=level), grid(n))[1]
-        assert reached == pytest.approx(SPREAD**2, rel=0.02)
+@pytest.mark.parametrize(
+    ("level", "bounds"),
+    [(0.3, [0.25, 0.05, 0.01]), (0.7, [0.1, 0.01, 0.005]), (1.0, [0.03, 0.005, 0.001])],
+)
+def test_the_variance_of_flow_sde_nears_the_datas(level, bounds) -> None:
+    """The bounds are of what was measured; no order is promised, since at t = 1 sigma is infinite.
+
+    There the published rule cuts it, and what that leaves fades the slower the less noise follows.
+    """
+    for num_steps, bound in zip((10, 50, 200), bounds, strict=True):
+        reached = moments(FlowSDE(noise_level=level), grid(num_steps))[1]
+        assert reached == pytest.approx(SPREAD**2, rel=bound)
 
 
 @pytest.mark.parametrize(("eta", "kept"), [(0.9, 0.57), (0.5, 0.84)])

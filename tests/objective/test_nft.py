@@ -37,7 +37,9 @@ def test_optimality_agrees_with_the_reference(mode, clip) -> None:
     assert 0 <= float(found.min()) <= float(found.max()) <= 1
 
 
-@pytest.mark.parametrize(("mode", "levels"), [("binary", {0.4, 0.5, 0.6}), ("one_only", {0.5, 0.6})])
+@pytest.mark.parametrize(
+    ("mode", "levels"), [("binary", {0.4, 0.5, 0.6}), ("one_only", {0.5, 0.6})]
+)
 def test_sign_modes_are_divided_by_the_clip_as_published(mode, levels) -> None:
     found = optimality(torch.tensor([-3.0, 0.0, 0.01]).double(), mode=mode)
     assert {round(float(r), 12) for r in found} == levels
@@ -119,7 +121,7 @@ def test_the_old_decay_is_the_published_schedule(kind, schedule) -> None:
 
 # Under pytest the annotations refuse these first, which they do not in a run.
 def test_an_unknown_mode_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="mode is one of all, positive_only, .*, not 'positive'"):
+    with pytest.raises(ValueError, match=r"mode is one of all, positive_only, .*, not 'positive'"):
         unwrap(optimality)(torch.zeros(1), mode="positive")
 
 

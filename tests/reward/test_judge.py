@@ -191,9 +191,7 @@ def test_a_reward_that_hangs_is_invalid_and_the_next_batch_is_scored() -> None:
     found = to.finish()
     release.set()
     assert found.scores["a"].nan_to_num(-1).tolist() == [-1, 2]
-    assert found.failures == (
-        "reward 'a' took over 0.1 s (2 tries); its images are invalid",
-    )
+    assert found.failures == ("reward 'a' took over 0.1 s (2 tries); its images are invalid",)
 
 
 def test_a_reward_that_hangs_once_is_tried_again() -> None:
@@ -231,13 +229,11 @@ def test_a_broken_contract_stops_the_run_without_retries(result, message, groupw
 
 
 def test_extras_of_the_wrong_length_stop_the_run() -> None:
-    reward = Scored(lambda images, prompts: Scores(values(images), {"tag": torch.zeros(1)}))
-    # The annotations of Scores refuse it first under pytest, in the reward's own code.
+    # Under pytest the annotations of Scores would refuse it, in the reward's own code.
     wrong = object.__new__(Scores)
     wrong.__dict__.update(value=torch.zeros(2), extras={"tag": torch.zeros(1)})
-    reward.function = lambda images, prompts: wrong
     with pytest.raises(RewardError, match=r"shape \[1\] for 2 images"):
-        verdict(reward)
+        verdict(Scored(lambda images, prompts: wrong))
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
@@ -330,7 +326,7 @@ def test_a_run_stops_when_too_many_images_are_invalid(score, allowed, fails) -> 
     scores = {"good": torch.zeros(len(score)), "a": torch.tensor(score)}
     if not fails:
         return require_enough_valid(scores, (), max_invalid=allowed)
-    with pytest.raises(RewardError, match="invalid for reward 'a'.*NaN or infinity"):
+    with pytest.raises(RewardError, match=r"invalid for reward 'a'.*NaN or infinity"):
         require_enough_valid(scores, (), max_invalid=allowed)
     with pytest.raises(RewardError, match="reward 'a' raised OSError"):
         require_enough_valid(

@@ -88,7 +88,9 @@ def _load(source: Path, overrides: list[str], epoch: int | None, weights: str | 
         raise RecipeError(f"--weights {weights}: allowed are {', '.join(allowed)}")
     if source.is_dir():
         recipe = run_dir.recipe_of(source, overrides)
-        folder = checkpoint.at(source, epoch) if epoch is not None else checkpoint.latest(source)
+        folder = checkpoint.latest(source)
+        if epoch is not None:
+            folder = source / "checkpoints" / f"{epoch:06}"
         if folder is None:
             raise checkpoint.CheckpointError(f"{source} has no checkpoint yet")
     else:

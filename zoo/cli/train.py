@@ -17,9 +17,10 @@ def train(recipe_path: Path | None, overrides: list[str], epochs: int | None, re
     processes = _processes(recipe)
     if processes > 1 and not started_by_launcher():
         code = launch(["-m", "zoo", *sys.argv[1:]], processes)
-        if code:
-            raise typer.Exit(code)
-        return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # The store of torch's rendezvous sometimes aborts the interpreter's own shutdown (torch 2.13).
+        os._exit(code)
     _work(recipe, resume)
 
 
@@ -53,7 +54,7 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
     from zoo import checkpoint, run_dir, run_state
     from zoo.build import build
     from zoo.engine import plain
-    from zoo.tracking import Silent, Tracker
+    from zoo.tracking import Silent, Tracker, truncate
     from zoo.train import train as run_loop
 
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -78,6 +79,7 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
             folder = run_dir.create(recipe) if resume is None else resume
             if resume is not None:
                 run_dir.write_recipe(folder, recipe)
+                truncate(folder, progress.epoch + 1)
             wandb = recipe.tracking.wandb
             return Tracker(
                 folder,
