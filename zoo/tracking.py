@@ -1,22 +1,136 @@
-"""Placeholder while the tracker is being written."""
+"""Where the numbers of a run go: the console, `metrics.jsonl`, and Weights & Biases if asked."""
+
 import json
+import math
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from zoo.console import Display
+from zoo.wandb_run import WandbRun
+
+METRICS = "metrics.jsonl"
+
+
 class Tracker:
-    def __init__(self, run_dir, **k): self.run_dir=Path(run_dir); self.wandb_id=None
-    def __enter__(self): return self
-    def __exit__(self,*a): pass
-    def record(self, m):
-        with open(self.run_dir/"metrics.jsonl","a") as f: f.write(json.dumps(m)+"\n")
-        print({k: (round(v,3) if isinstance(v,float) else v) for k,v in m.items() if k in("epoch","reward","eval/judge","seconds")}, flush=True)
-    def warn(self,t): print("warning",t)
-    def say(self,t): print(t)
-    def picture(self,n,p): pass
-    def close(self): pass
+    """Records one mapping of numbers an epoch; opened by the first process alone."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        name: str,
+        epochs: int,
+        first_epoch: int,
+        config: Mapping[str, Any],
+        wandb_project: str | None = None,
+        wandb_mode: str = "auto",
+        wandb_id: str | None = None,
+    ) -> None:
+        """Shows `epochs` on the console, of which `first_epoch` are done; logs to wandb if it has a project."""
+        self.run_dir = run_dir
+        self._warned: set[str] = set()
+        self._display = Display(name, epochs, first_epoch)
+        self._display.say(f"run folder {run_dir}")
+        self._wandb = None
+        if wandb_project is not None:
+            self._wandb = WandbRun(
+                run_dir, project=wandb_project, name=f"{name}/{run_dir.name}", mode=wandb_mode,
+                run_id=wandb_id, config=config, warn=self.warn,
+            )  # fmt: skip
+
+    @property
+    def wandb_id(self) -> str | None:
+        """The id under which wandb goes on with this run, if it has one."""
+        return self._wandb.run_id if self._wandb else None
+
+    def record(self, metrics: Mapping[str, float]) -> None:
+        """One epoch's numbers; `epoch` counts those done. NaN and infinities become null in the file."""
+        finite = {key: _or_null(value) for key, value in metrics.items()}
+        with (self.run_dir / METRICS).open("a") as file:
+            file.write(json.dumps(finite) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._display.epoch(metrics)
+        if self._wandb:
+            self._wandb.log(finite, step=int(metrics["epoch"]))
+
+    def warn(self, text: str) -> None:
+        """A visible line, once however often it is said; all of them are in `run.log`."""
+        with (self.run_dir / "run.log").open("a") as file:
+            file.write(f"warning: {text}\n")
+        if text not in self._warned:
+            self._warned.add(text)
+            self._display.warn(text)
+
+    def say(self, text: str) -> None:
+        """A line on the console."""
+        self._display.say(text)
+
+    def picture(self, name: str, path: Path, epoch: int) -> None:
+        """Sends an image file to wandb, if on."""
+        if self._wandb:
+            self._wandb.picture(name, path, step=epoch)
+
+    def close(self) -> None:
+        """Ends the display and lets wandb finish, for a minute at most."""
+        self._display.close()
+        if self._wandb:
+            self._wandb.close()
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
 class Silent(Tracker):
-    def __init__(self): self.run_dir=Path("."); self.wandb_id=None
-    def record(self,m): pass
-    def warn(self,t): pass
-def truncate(run_dir, epoch):
-    p=Path(run_dir)/"metrics.jsonl"
-    L=[l for l in p.read_text().splitlines(True) if json.loads(l)["epoch"]<epoch]
-    p.write_text("".join(L))
+    """What all processes but the first record to: nothing."""
+
+    def __init__(self) -> None:
+        self.run_dir = Path(os.devnull)
+        self._wandb = None
+
+    def record(self, metrics: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def warn(self, text: str) -> None:
+        """Nothing: the first process says it."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def read(run_dir: Path) -> list[dict[str, Any]]:
+    """Every whole line of a run's metrics; one cut short by a kill is left out."""
+    path = run_dir / METRICS
+    found = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return found
+
+
+def truncate(run_dir: Path, epochs: int) -> None:
+    """Keeps the lines up to so many epochs done, for a run that goes on from there."""
+    kept = [line for line in read(run_dir) if line["epoch"] <= epochs]
+    temporary = run_dir / f".{METRICS}.tmp"
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    temporary.replace(run_dir / METRICS)
+
+
+def _or_null(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -195,7 +195,7 @@ def _evaluated(run: Run, tracker: Tracker, epoch: int) -> dict[str, float]:
         folder = tracker.run_dir / "images"
         picture = pictures.grid(evaluated.shown, evaluated.columns)
         pictures.save(picture, folder / f"epoch_{epoch:06}.png")
-        tracker.picture("images", folder / f"epoch_{epoch:06}.png")
+        tracker.picture("images", folder / f"epoch_{epoch:06}.png", epoch)
         if epoch:
             pictures.save_before_after(folder, epoch)
     return evaluated.metrics

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -125,16 +126,30 @@ def sample(
 
 
 def run() -> None:
-    """Runs the command line; a mistake of the user's is one line and exit code 2, a failed run exit code 1."""
-    debug = "--debug" in sys.argv
+    """Runs the command line; a user's mistake is a line and exit code 2, a failed run exit code 1."""
+    code = _run()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "torch.distributed.distributed_c10d" in sys.modules:
+        # The threads of torch's process store sometimes abort the interpreter's own shutdown (torch 2.13),
+        # and a run that ended well would look as if it had failed.
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The exit code, with errors said."""
     try:
         app(standalone_mode=True)
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     except Exception as error:
-        if debug:
-            raise
+        if "--debug" in sys.argv:
+            traceback.print_exc()
         from zoo.cli.errors import exit_code, lines
 
         if int(os.environ.get("RANK", "0")) == 0:
             for line in lines(error):
                 typer.echo(f"error: {line}", err=True)
-        sys.exit(exit_code(error))
+        return exit_code(error)
+    return 0

@@ -16,11 +16,7 @@ def train(recipe_path: Path | None, overrides: list[str], epochs: int | None, re
     recipe = _recipe(recipe_path, overrides, epochs, resume)
     processes = _processes(recipe)
     if processes > 1 and not started_by_launcher():
-        code = launch(["-m", "zoo", *sys.argv[1:]], processes)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # The store of torch's rendezvous sometimes aborts the interpreter's own shutdown (torch 2.13).
-        os._exit(code)
+        raise typer.Exit(launch(["-m", "zoo", *sys.argv[1:]], processes))
     _work(recipe, resume)
 
 
@@ -79,7 +75,7 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
             folder = run_dir.create(recipe) if resume is None else resume
             if resume is not None:
                 run_dir.write_recipe(folder, recipe)
-                truncate(folder, progress.epoch + 1)
+                truncate(folder, progress.epoch)
             wandb = recipe.tracking.wandb
             return Tracker(
                 folder,

@@ -1,0 +1,82 @@
+"""What a person sees during a run: a progress bar on a terminal, plain lines elsewhere."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import TimeElapsedColumn, TimeRemainingColumn  # isort: skip
+
+_SHOWN = ("reward", "eval/", "images_per_second")
+
+
+class Display:
+    """Shows a run's epochs: each that was evaluated on a terminal, under a bar; each elsewhere."""
+
+    def __init__(
+        self, name: str, epochs: int, first_epoch: int, *, console: Console | None = None
+    ) -> None:
+        self._console = console or Console(highlight=False)
+        self._epochs = epochs
+        self._first: dict[str, float] = {}
+        self._last: dict[str, float] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("reward {task.fields[reward]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task(
+            name, total=epochs, completed=first_epoch, reward="..."
+        )
+        self._progress.start()
+
+    def epoch(self, metrics: Mapping[str, float]) -> None:
+        """An epoch's line, and the bar moved on."""
+        done = int(metrics["epoch"])
+        evaluated = {key: value for key, value in metrics.items() if key.startswith("eval/")}
+        if evaluated:
+            self._first = self._first or evaluated
+            self._last = evaluated
+        if evaluated or not self._console.is_terminal:
+            self.say(line(metrics, self._epochs, self._console.width))
+        self._progress.update(self._task, completed=done, reward=short(metrics["reward"]))
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """A line that is seen."""
+        self._console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Takes the bar down, and says from where to where the evaluation went."""
+        self._progress.stop()
+        if self._last is not self._first:
+            for key, value in self._last.items():
+                if key in self._first:
+                    self.say(f"{key:32} {short(self._first[key]):>7} -> {short(value)}")
+
+
+def line(metrics: Mapping[str, float], epochs: int, width: int) -> str:
+    """An epoch in as many of its numbers as fit, the most telling first."""
+    done = f"epoch {int(metrics['epoch']):{len(str(epochs))}}/{epochs}"
+    found = [done]
+    for prefix in _SHOWN:
+        for key, value in metrics.items():
+            if key == prefix or (prefix.endswith("/") and key.startswith(prefix)):
+                name = key.removeprefix("eval/").replace("_per_second", "/s")
+                found.append(f"{name} {short(value)}")
+    while len("  ".join(found)) > width and len(found) > 2:
+        found.pop()
+    return "  ".join(found)
+
+
+def short(value: float) -> str:
+    """Three significant digits."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

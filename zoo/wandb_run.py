@@ -1,0 +1,100 @@
+"""Weights & Biases in a thread of its own, so that it can neither block nor end a run."""
+
+import netrc
+import os
+import queue
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+_CLOSE_SECONDS = 60.0
+_INIT_SECONDS = 30.0
+
+Send = Callable[[Any], None]
+
+
+class WandbRun:
+    """Logs to wandb: online with a key, offline without; a failure is one warning."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        project: str,
+        name: str,
+        mode: str,
+        run_id: str | None,
+        config: Mapping[str, Any],
+        warn: Callable[[str], None],
+    ) -> None:
+        """`mode` auto, online, offline or disabled; `run_id` of a run to go on with."""
+        self.run_id = run_id or uuid.uuid4().hex[:8]
+        self._warn = warn
+        self._todo: queue.Queue[Send | None] = queue.Queue()
+        self._options = {
+            "project": project,
+            "name": name,
+            "id": self.run_id,
+            "dir": str(run_dir),
+            "config": dict(config),
+            "mode": _resolved(mode),
+            "resume": "allow",
+        }
+        self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
+        self._thread.start()
+
+    def log(self, metrics: Mapping[str, float | None], *, step: int) -> None:
+        """An epoch's numbers; returns at once."""
+        known = {key: value for key, value in metrics.items() if value is not None}
+        self._todo.put(lambda run: run.log(known, step=step))
+
+    def picture(self, name: str, path: Path, *, step: int) -> None:
+        """An image file, read later; returns at once."""
+
+        def send(run: Any) -> None:
+            import wandb
+
+            run.log({name: wandb.Image(str(path))}, step=step)
+
+        self._todo.put(send)
+
+    def close(self) -> None:
+        """Waits for what is left to send, for a minute at most."""
+        self._todo.put(None)
+        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            self._warn(f"wandb did not finish within {_CLOSE_SECONDS:g} s; wandb sync can send the rest")
+
+    def _work(self) -> None:
+        try:
+            import wandb
+
+            settings = wandb.Settings(
+                init_timeout=_INIT_SECONDS, silent=True, console="off", finish_timeout=_CLOSE_SECONDS
+            )
+            with wandb.init(**self._options, settings=settings) as run:
+                while (send := self._todo.get()) is not None:
+                    send(run)
+        except Exception as error:
+            said = str(error).splitlines() or [""]
+            self._warn(f"wandb is off for the rest of this run: {type(error).__name__}: {said[0]}")
+
+
+def _resolved(mode: str) -> str:
+    """Auto is what WANDB_MODE says, else online with a key and offline without."""
+    if mode != "auto":
+        return mode
+    return os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        return host is not None and netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
