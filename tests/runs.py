@@ -29,7 +29,11 @@ SHORT = {
 OWN = {
     "nft": {"objective.old.rate": 0.1},
     "flow_grpo": {"objective.kl_weight": 0.01},
-    "dpo": {"objective.ref_update": 3, "objective.pairs_per_group": 1, "objective.draws_per_pair": 3},
+    "dpo": {
+        "objective.ref_update": 3,
+        "objective.pairs_per_group": 1,
+        "objective.draws_per_pair": 3,
+    },
 }
 
 

@@ -1,4 +1,7 @@
-"""From a recipe to objects: rewards first, since one that cannot start should stop the run before weights load."""
+"""From a recipe to objects.
+
+Rewards come before the model: one that cannot start should stop the run before weights load.
+"""
 
 import os
 from collections.abc import Sequence
@@ -62,7 +65,9 @@ def device_of(recipe: Recipe) -> torch.device:
     """
     wanted = recipe.engine.device
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("engine.device is cuda, but no CUDA device is found; use engine.device: auto or cpu")
+        raise ValueError(
+            "engine.device is cuda, but no CUDA device is found; use engine.device: auto or cpu"
+        )
     if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -81,7 +86,10 @@ def build(recipe: Recipe) -> Run:
     engine = PlainEngine(
         policy.weights,
         AdamWOptions(
-            recipe.optim.betas, recipe.optim.eps, recipe.optim.weight_decay, recipe.optim.max_grad_norm
+            recipe.optim.betas,
+            recipe.optim.eps,
+            recipe.optim.weight_decay,
+            recipe.optim.max_grad_norm,
         ),
         device=device,
     )
@@ -89,7 +97,9 @@ def build(recipe: Recipe) -> Run:
 
 
 def _judge(recipe: Recipe, entries: Sequence[RewardEntry], device: torch.device) -> Judge:
-    judged = [Judged(entry.label, entry.build({"device": device}), entry.weight) for entry in entries]
+    judged = [
+        Judged(entry.label, entry.build({"device": device}), entry.weight) for entry in entries
+    ]
     return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
 
 
@@ -100,7 +110,9 @@ def _evaluation(
     options = recipe.eval
     if options is None:
         return None
-    sampler = FlowSampler(solver=options.solver.build({}), steps=options.steps, guidance=options.guidance)
+    sampler = FlowSampler(
+        solver=options.solver.build({}), steps=options.steps, guidance=options.guidance
+    )
     return Evaluation(
         sampler,
         _judge(recipe, options.rewards, device) if options.rewards else judge,

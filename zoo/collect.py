@@ -1,4 +1,4 @@
-"""Collecting an epoch: every group's images, sampled with the acting weights and scored while sampling goes on."""
+"""Collecting an epoch: every group's images, sampled and scored while sampling goes on."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from zoo.seeds import Draws
 class Collected:
     """This process's images, and the scores of all processes' in the order of their keys.
 
-    `num_evals` counts network forwards on images over all processes, `num_broken` images that came out
-    non-finite (their scores are NaN).
+    `num_evals` counts network forwards on images over all processes, `num_broken` images that
+    came out non-finite (their scores are NaN).
     """
 
     rollout: Rollout
@@ -50,7 +50,8 @@ def collect(
 ) -> Collected:
     """One group of images for each prompt; group g is made by process g mod size.
 
-    `draws` are by image; `between` is called after each micro-batch, `see` with each one's images and keys.
+    `draws` are by image; `between` is called after each micro-batch, `see` with each one's images
+    and keys.
     """
     mine = dealt(len(prompts), rank=engine.rank, size=engine.size)
     local_group = torch.arange(len(mine)).repeat_interleave(group_size)
@@ -63,21 +64,26 @@ def collect(
         largest=largest_share(len(prompts), size=engine.size) * group_size,
     )
 
+    received: list[Tensor] = []
+
     def receive(images: Tensor, rows: Int[Tensor, " rows"]) -> None:
+        received.append(rows)
         judge.submit(images, [prompts[g] for g in group[rows].tolist()], group[rows])
         see(images, key[rows])
 
     made = generate(
         policy, sampler, wanted, draws,
-        weights=acts_with, micro_batch=micro_batch, keep_path=keep_path, receive=receive, between=between,
+        weights=acts_with, micro_batch=micro_batch, keep_path=keep_path,
+        receive=receive, between=between,
     )  # fmt: skip
-    verdict = _gathered(engine, _agreed(engine, judge), key, made.finite)
+    rows = torch.cat(received)
+    num_broken = engine.gather(torch.tensor([len(key) - len(rows)]))
     return Collected(
         rollout=Rollout(key, group, made.path, made.cond, sampler.grid(policy)),
-        verdict=verdict,
+        verdict=_gathered(engine, _agreed(engine, judge), rows, key),
         group=torch.arange(len(prompts)).repeat_interleave(group_size),
         num_evals=int(engine.gather(torch.tensor([made.num_evals])).sum()),
-        num_broken=int(engine.gather((~made.finite).long()).sum()),
+        num_broken=int(num_broken.sum()),
     )
 
 
@@ -99,16 +105,25 @@ def _agreed(engine: Engine, judge: Judge) -> Verdict:
 
 
 def _gathered(
-    engine: Engine, verdict: Verdict, key: Int[Tensor, " rows"], finite: Tensor
+    engine: Engine, verdict: Verdict, rows: Int[Tensor, " scored"], key: Int[Tensor, " rows"]
 ) -> Verdict:
-    """Every process's scores in the order of the images' keys; those of broken images are NaN."""
+    """All processes' scores in the order of the images' keys; NaN for an image that was not scored.
+
+    A number that only some processes' rewards recorded is NaN for the others' images.
+    """
     order = engine.gather(key).argsort()
 
-    def all_of(score: Float[Tensor, " rows"]) -> Float[Tensor, " images"]:
-        return engine.gather(score.masked_fill(~finite, torch.nan))[order]
+    def all_of(score: Float[Tensor, " scored"] | None) -> Float[Tensor, " images"]:
+        mine = torch.full((len(key),), torch.nan, dtype=torch.float64)
+        if score is not None:
+            mine[rows] = score
+        return engine.gather(mine)[order]
 
     return Verdict(
         {label: all_of(score) for label, score in verdict.scores.items()},
-        {name: all_of(extra) for name, extra in verdict.extras.items()},
+        {
+            name: all_of(verdict.extras.get(name))
+            for name in engine.gather_lines(sorted(verdict.extras))
+        },
         engine.gather_lines(verdict.failures),
     )

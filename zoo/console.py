@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
 from rich.progress import TimeElapsedColumn, TimeRemainingColumn  # isort: skip
 
 _SHOWN = ("reward", "eval/", "images_per_second")

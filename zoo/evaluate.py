@@ -1,4 +1,4 @@
-"""Evaluation: held-out prompts, the same noise every time, every reward of the recipe's evaluation, and a picture."""
+"""Evaluation: held-out prompts, the same noise every time, every reward, and a picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from zoo import pictures
+from zoo.build import Run
 from zoo.collect import collect
 from zoo.engine.base import Engine
 from zoo.policy.base import Policy
@@ -15,13 +17,14 @@ from zoo.reward.judge import Judge
 from zoo.rollout import Weights
 from zoo.sampler.base import Sampler
 from zoo.seeds import Draws
+from zoo.tracking import Tracker
 
 _SHOWN_PROMPTS, _SHOWN_IMAGES = 10, 4
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """`eval/<label>` means over all valid images, and a few images to look at: a column a prompt."""
+    """`eval/<label>`: means over all valid images; and some images to see, a column a prompt."""
 
     metrics: dict[str, float]
     shown: Tensor
@@ -78,3 +81,25 @@ def evaluate(
     return Evaluated(
         metrics, images[order].float() / 255, min(len(prompts), _SHOWN_PROMPTS), verdict.failures
     )
+
+
+def evaluated(run: Run, tracker: Tracker, epoch: int) -> dict[str, float]:
+    """A run's `eval/*` after so many epochs, with the picture saved; nothing without `eval`."""
+    options, evaluation = run.recipe.eval, run.evaluation
+    if options is None or evaluation is None:
+        return {}
+    found = evaluate(
+        run.engine, run.policy, evaluation.sampler, evaluation.judge, evaluation.prompts,
+        images_per_prompt=options.images_per_prompt,
+        weights=evaluation.weights,
+        seed=run.recipe.seed,
+        micro_batch=run.recipe.engine.micro_batch.sample,
+    )  # fmt: skip
+    tracker.warn(*found.failures)
+    if run.engine.rank == 0:
+        path = tracker.run_dir / "images" / f"epoch_{epoch:06}.png"
+        pictures.save(pictures.grid(found.shown, found.columns), path)
+        tracker.picture("images", path, epoch)
+        if epoch:
+            pictures.save_before_after(path.parent, epoch)
+    return found.metrics

@@ -1,10 +1,10 @@
-"""Images from prompts, in micro-batches of one shape: what collecting, evaluating and sampling share."""
+"""Images from prompts, in micro-batches of one shape: for collecting, evaluating and sampling."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from zoo.dealing import even_batch, micro_batches, num_micro_batches
@@ -17,10 +17,10 @@ from zoo.seeds import Draws
 
 @dataclass(frozen=True)
 class Wanted:
-    """The images that one process makes: an entry of `prompts` (one at least) for each, and its key.
+    """The images that one process makes, of at least one prompt: each an index of one, and a key.
 
-    `largest` is the number of images of the process that makes most, which settles how many micro-batches
-    all processes run.
+    `largest` is the number of images of the process that makes most, which settles how many
+    micro-batches all processes run.
     """
 
     prompts: Sequence[Prompt]
@@ -31,14 +31,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Generated:
-    """Clean latents (and paths, if kept) of what was wanted, the prompts encoded, and the forwards it took.
+    """Clean latents (and paths, if kept), the prompts encoded, and the forwards it took.
 
-    `finite` is False for an image with a NaN or an infinity in its latents or pixels; its latents are zeroed.
+    The latents of an image with a NaN or an infinity in its latents or pixels are zeroed; such an
+    image was not received.
     """
 
     path: Path
     cond: Cond
-    finite: Tensor
     num_evals: int
 
 
@@ -54,9 +54,10 @@ def generate(
     receive: Callable[[Float[Tensor, "batch *frames 3 height width"], Int[Tensor, " batch"]], None],
     between: Callable[[], None] = lambda: None,
 ) -> Generated:
-    """Samples and decodes; `receive(images, rows)` gets each batch, `between` is called after each.
+    """Samples and decodes; `receive(images, rows)` gets the finite images of each micro-batch.
 
-    A process that wants no image does the same forwards, on its first prompt. `draws` are by key.
+    `between` is called after each. A process that wants no image does the same forwards, on its
+    first prompt. `draws` are by key.
     """
     none = torch.zeros(1, dtype=torch.long)
     entry, key = (wanted.prompt, wanted.key) if len(wanted.key) else (none, none)
@@ -64,7 +65,7 @@ def generate(
     cond = take(policy.encode(wanted.prompts, guidance=sampler.guidance), entry)
     batch = even_batch(wanted.largest, micro_batch)
     count = num_micro_batches(wanted.largest, batch)
-    paths, finite, num_evals = [], [], 0
+    paths, num_evals = [], 0
     for micro in micro_batches(torch.arange(len(wanted.key)), batch, count):
         before = policy.weights.num_rows
         prompts = [wanted.prompts[i] for i in entry[micro.index].tolist()]
@@ -81,24 +82,23 @@ def generate(
         real = torch.arange(micro.num_real)
         path, images = take(path, real), images[: micro.num_real]
         whole = path.clean.flatten(1).isfinite().all(1) & images.flatten(1).isfinite().all(1)
-        receive(images.nan_to_num(), micro.index[: micro.num_real])
+        if not bool(whole.all()):
+            path, images = _zeroed(path, ~whole), images[whole]
+        receive(images, micro.index[: micro.num_real][whole.cpu()])
         paths.append(path)
-        finite.append(whole)
         between()
-    path, all_finite = join(paths), torch.cat(finite)
-    if not bool(all_finite.all()):
-        path = _zeroed(path, ~all_finite)
-    return Generated(path, cond, all_finite.cpu(), num_evals)
+    return Generated(join(paths), cond, num_evals)
 
 
-def _zeroed(path: Path, broken: Tensor) -> Path:
+def _zeroed(path: Path, broken: Bool[Tensor, " batch"]) -> Path:
     """The path with its broken rows 0, so that a row of weight 0 cannot spread a NaN."""
 
-    def fill(value: Tensor | None) -> Tensor | None:
-        if value is None:
-            return None
+    def fill(value: Tensor) -> Tensor:
         return value.masked_fill(broken.reshape(-1, *[1] * (value.ndim - 1)), 0.0)
 
-    clean = fill(path.clean)
-    assert clean is not None
-    return Path(clean, path.num_evals, fill(path.x), path.grid, fill(path.log_prob))
+    return replace(
+        path,
+        clean=fill(path.clean),
+        x=None if path.x is None else fill(path.x),
+        log_prob=None if path.log_prob is None else fill(path.log_prob),
+    )

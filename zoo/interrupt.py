@@ -1,8 +1,7 @@
-"""Stopping politely: a signal sets a flag that all processes agree on; a second one leaves at once."""
+"""Stopping politely: a signal sets a flag that all processes agree on; a second leaves at once."""
 
 import signal
 from types import FrameType, TracebackType
-
 
 import torch
 
@@ -33,13 +32,16 @@ class Interrupt:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def asked(self) -> int:
-        """The signal that any process got, or 0; the same on all processes, which must all call it."""
+        """The signal that any process got, or 0; all processes must call it, and get the same."""
         return int(self._engine.gather(torch.tensor([self._number])).max())
 
     def leave_if_asked(self) -> None:

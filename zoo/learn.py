@@ -5,12 +5,13 @@ and weighs them by the weight of the whole update, so that gradients averaged ov
 those of one process with all rows.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import cos, pi
 from typing import Literal, TypeVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoo import seeds
@@ -122,11 +123,12 @@ def learn(
     # is run in their place.
     row_weight = rows.weight.cpu()
     stand_in = row_weight.argmax()
-    totals: dict[str, Tensor] = {}
-    num_evals, num_dropped, norms, total_weight = 0, 0, [], 0.0
+    kept_metrics = _Averages(engine)
+    num_evals, num_dropped, norms = 0, 0, []
     for mine, weight, largest in zip(plan.rows, plan.weight, plan.largest, strict=True):
         if weight == 0:
             continue
+        metrics = _Averages(engine)
         for micro in micro_batches(mine, batch, num_micro_batches(largest, batch)):
             before = policy.weights.num_rows
             kept = row_weight[micro.index]
@@ -134,32 +136,51 @@ def learn(
             index = torch.where(kept > 0, micro.index, stand_in)
             kept = kept.to(engine.device)
             loss = objective.loss(policy, take(rows, index), draws.take(index))
-            # where, not a product: 0 * NaN is NaN.
-            weighted = torch.where(kept > 0, kept * loss.per_row, 0.0).sum()
-            engine.backward(weighted * (engine.size / weight))
+            engine.backward((kept * loss.per_row).sum() * (engine.size / weight))
             num_evals += (policy.weights.num_rows - before) * micro.num_real // batch
-            for name, value in {"loss": loss.per_row.detach(), **loss.metrics}.items():
-                entry = torch.where(kept > 0, kept * value, 0.0).double().sum()
-                totals[name] = totals[name] + entry if name in totals else entry
+            metrics.add({"loss": loss.per_row.detach(), **loss.metrics}, kept)
         norm = engine.update(rate.at(step))
         if norm < float("inf"):
             step += 1
             norms.append(norm)
+            kept_metrics.merge(metrics, weight)
             objective.after_update(policy.weights, step)
             if ema_cap is not None:
                 policy.weights.blend(Weights.EMA, min((1 + step) / (10 + step), ema_cap))
         else:
             num_dropped += 1
-        total_weight += weight
-    metrics = _averaged(engine, totals, total_weight)
+    averages = kept_metrics.averages()
     if norms:
-        metrics["grad_norm"] = sum(norms) / len(norms)
-    return Learned(step, metrics, int(engine.gather(torch.tensor([num_evals])).sum()), num_dropped)
+        averages["grad_norm"] = sum(norms) / len(norms)
+        averages["lr"] = rate.at(step - 1)
+    return Learned(step, averages, int(engine.gather(torch.tensor([num_evals])).sum()), num_dropped)
 
 
-def _averaged(engine: Engine, totals: dict[str, Tensor], weight: float) -> dict[str, float]:
-    """The sums of all processes, by their weight; a process without rows has the same names."""
-    if not totals:
-        return {}
-    local = torch.stack(list(totals.values()))[None]
-    return dict(zip(totals, (engine.gather(local).sum(0) / weight).tolist(), strict=True))
+class _Averages:
+    """Averages of metrics over all processes' rows, summed on the device without a wait."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._sums: dict[str, Tensor] = {}
+        self._weight = 0.0
+
+    def add(
+        self, metrics: Mapping[str, Float[Tensor, " rows"]], weight: Float[Tensor, " rows"]
+    ) -> None:
+        """This process's rows."""
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + (weight * value).double().sum()
+
+    def merge(self, other: "_Averages", weight: float) -> None:
+        """An update's sums, and the weight of all processes' rows in it."""
+        for name, value in other._sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._weight += weight
+
+    def averages(self) -> dict[str, float]:
+        """Of what was merged; the same on every process."""
+        if not self._sums:
+            return {}
+        local = torch.stack(list(self._sums.values()))[None]
+        mean = self._engine.gather(local).sum(0) / self._weight
+        return dict(zip(self._sums, mean.tolist(), strict=True))

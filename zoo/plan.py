@@ -1,7 +1,7 @@
-"""What a recipe will do, before paying for it: geometry, forwards, and the share of work that only fills up micro-batches.
+"""What a recipe will do, before paying for it: geometry, forwards, filled-up micro-batches.
 
-Nothing here is estimated: the recipe's own sampler and objective run once on a stand-in model of one number, so the counts are
-those of the code that will run.
+Nothing here is estimated: the recipe's own sampler and objective run once on a stand-in model of
+one number, so the counts are those of the code that will run.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from zoo.seeds import Draws
 
 @dataclass(frozen=True)
 class Batches:
-    """Micro-batches of one shape on the process that has most, and the share of rows that fill them up."""
+    """Micro-batches of one shape on the process that has most; the share that fills them up."""
 
     count: int
     rows: int
@@ -107,10 +107,16 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     objective: Objective[Any] = recipe.objective.build({"solver": getattr(sampler, "solver", None)})
     policy, size = StandIn(), recipe.data.group_size
     policy.weights.allocate({*objective.moves, Weights.REFERENCE}, seed=recipe.seed)
-    groups, share = recipe.data.groups_per_epoch, largest_share(recipe.data.groups_per_epoch, size=processes)
+    groups, share = (
+        recipe.data.groups_per_epoch,
+        largest_share(recipe.data.groups_per_epoch, size=processes),
+    )
     path = _one_path(policy, sampler, objective)
     collect_forwards = policy.weights.num_rows * groups * size
-    ranks = [_rows(recipe, sampler, objective, policy, path, rank, processes) for rank in range(processes)]
+    ranks = [
+        _rows(recipe, sampler, objective, policy, path, rank, processes)
+        for rank in range(processes)
+    ]
     rank = torch.cat([torch.full_like(rows.unit, i) for i, rows in enumerate(ranks)])
     update = updates(
         torch.cat([rows.unit for rows in ranks]),
@@ -121,7 +127,9 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     largest = [most_rows(rank[update == u]) for u in range(recipe.optim.updates_per_epoch)]
     forwards, gradient = _row_forwards(policy, objective, ranks[0])
     sample = even_batch(share * size, recipe.engine.micro_batch.sample)
-    train = even_batch(max(largest), max(1, recipe.engine.micro_batch.train // objective.images_per_row))
+    train = even_batch(
+        max(largest), max(1, recipe.engine.micro_batch.train // objective.images_per_row)
+    )
     return Plan(
         processes, groups, size,
         sampling=_batches([share * size], sample, groups * size / processes),
@@ -143,10 +151,19 @@ def _one_path(policy: StandIn, sampler: Sampler, objective: Objective[Any]) -> P
 
 
 def _rows(
-    recipe: Recipe, sampler: Sampler, objective: Objective[Any], policy: StandIn, path: Path, rank: int, size: int
+    recipe: Recipe,
+    sampler: Sampler,
+    objective: Objective[Any],
+    policy: StandIn,
+    path: Path,
+    rank: int,
+    size: int,
 ) -> Rows:
     """The rows of one process, had all its images that path and distinct rewards."""
-    groups, group_size = dealt(recipe.data.groups_per_epoch, rank=rank, size=size), recipe.data.group_size
+    groups, group_size = (
+        dealt(recipe.data.groups_per_epoch, rank=rank, size=size),
+        recipe.data.group_size,
+    )
     group = groups.repeat_interleave(group_size)
     key = group * group_size + torch.arange(group_size).repeat(len(groups))
     rollout = Rollout(

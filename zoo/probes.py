@@ -1,13 +1,12 @@
-"""Step-0 probes: what must hold before the first update, measured on a small collection with the real components.
+"""Step-0 probes: what must hold before the first update, measured with the real components.
 
-They catch in seconds what would otherwise spoil a run in silence: dropout left on, adapters that do not switch, a sampler and a
-trainer that disagree about time, rewards that fail.
+They catch in seconds what would otherwise spoil a run in silence: dropout left on, adapters that
+do not switch, a sampler and a trainer that disagree about time, rewards that fail.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -44,8 +43,9 @@ def probe(
     *,
     micro_batch: int,
 ) -> tuple[Probe, ...]:
-    """The objective's own probes on the first micro-batch of its rows; `draws` are by purpose and key."""
+    """The objective's probes on one micro-batch of its rows; `draws` are by purpose and key."""
     rows = objective.rows(rollout, advantage, draws("rows", rollout.key))
-    first = torch.arange(min(len(rows.key), max(1, micro_batch // objective.images_per_row)))
-    some = take(rows, first)
+    # Those that count first: the rows of a broken image hold no truth.
+    order = (rows.weight == 0).long().argsort(stable=True)
+    some = take(rows, order[: max(1, micro_batch // objective.images_per_row)])
     return tuple(objective.probes(policy, some, draws("loss", some.key)))

@@ -10,8 +10,9 @@ from typing import Any
 class Prompt:
     """A text, with whatever a reward needs to know about it.
 
-    `metadata` is read by rewards alone (a digit, a list of required objects, a preference) and holds
-    only what JSON can hold. `images` are files that belong to the prompt: a preference pair, say.
+    `metadata` is read by rewards alone (a digit, a list of required objects, a preference) and
+    holds only what JSON can hold. `images` are files that belong to the prompt: a preference
+    pair, say.
     """
 
     text: str

@@ -16,7 +16,7 @@ from zoo.run_state import Progress
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of an epoch's phases. Rewards run beside collecting, so their time is what it takes longer."""
+    """Seconds of an epoch's phases; collecting includes what rewards take beyond sampling."""
 
     collect: float
     learn: float
@@ -27,9 +27,7 @@ class Timed:
         return self.collect + self.learn
 
 
-def moved_on(
-    progress: Progress, collected: Collected, learned: Learned, timed: Timed
-) -> Progress:
+def moved_on(progress: Progress, collected: Collected, learned: Learned, timed: Timed) -> Progress:
     """The counters after one more epoch."""
     return replace(
         progress,
@@ -54,7 +52,7 @@ def counters(progress: Progress) -> dict[str, float]:
 
 
 def rewards(collected: Collected, weights: dict[str, float]) -> dict[str, float]:
-    """Means over the valid images: `reward` of the weighted sum, `reward/<label>` of each before weighting.
+    """Means over valid images: `reward` of the weighted sum, `reward/<label>` of each as it is.
 
     The weighted sum also where GDPO mixes, whose own mean is 0 by construction.
     """
@@ -71,13 +69,20 @@ def rewards(collected: Collected, weights: dict[str, float]) -> dict[str, float]
     return record
 
 
-def learned_record(learned: Learned, timed: Timed, num_images: int, lr: float) -> dict[str, float]:
-    """The epoch's losses, and how fast it was."""
+def epoch(
+    progress: Progress,
+    collected: Collected,
+    learned: Learned,
+    timed: Timed,
+    weights: dict[str, float],
+) -> dict[str, float]:
+    """All numbers of an epoch that is done; `progress` counts it, `weights` mix the rewards."""
     return {
+        **counters(progress),
+        **rewards(collected, weights),
         **learned.metrics,
-        "lr": lr,
         "dropped_updates": learned.num_dropped,
-        "images_per_second": num_images / timed.total,
+        "images_per_second": len(collected.group) / timed.total,
         "seconds/collect": timed.collect,
         "seconds/learn": timed.learn,
     }
@@ -94,8 +99,8 @@ def invalid(collected: Collected) -> Tensor:
 
 
 def peak_memory_gb() -> float:
-    """The most memory held so far, in 1e9 bytes: of the CUDA device where there is one, else resident."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    """The most memory held so far, in 1e9 bytes: the CUDA device's if in use, else resident."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

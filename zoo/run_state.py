@@ -1,4 +1,4 @@
-"""What a checkpoint of a run holds: every set of weights that moves, the optimizer, the counters."""
+"""What a run's checkpoint holds: every set of weights that moves, the optimizer, the counters."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ from zoo.rollout import Weights
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. `seconds` are those of collecting and learning; evaluation is not counted."""
+    """How far a run is. `seconds` are of collecting and learning; evaluation is not counted."""
 
     epoch: int = 0
     step: int = 0
@@ -73,5 +73,3 @@ def load_weights(run: Run, tensors: Mapping[str, Tensor], folder: Path) -> None:
                 )
             with torch.no_grad():
                 parameter.copy_(value)
-
-

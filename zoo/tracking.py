@@ -29,7 +29,7 @@ class Tracker:
         wandb_mode: str = "auto",
         wandb_id: str | None = None,
     ) -> None:
-        """Shows `epochs` on the console, of which `first_epoch` are done; logs to wandb if it has a project."""
+        """Shows `epochs`, of which `first_epoch` are done; logs to wandb if given a project."""
         self.run_dir = run_dir
         self._warned: set[str] = set()
         self._display = Display(name, epochs, first_epoch)
@@ -47,7 +47,7 @@ class Tracker:
         return self._wandb.run_id if self._wandb else None
 
     def record(self, metrics: Mapping[str, float]) -> None:
-        """One epoch's numbers; `epoch` counts those done. NaN and infinities become null in the file."""
+        """One epoch's numbers; `epoch` counts those done. The file has null for NaN, infinity."""
         finite = {key: _or_null(value) for key, value in metrics.items()}
         with (self.run_dir / METRICS).open("a") as file:
             file.write(json.dumps(finite) + "\n")
@@ -57,13 +57,14 @@ class Tracker:
         if self._wandb:
             self._wandb.log(finite, step=int(metrics["epoch"]))
 
-    def warn(self, text: str) -> None:
-        """A visible line, once however often it is said; all of them are in `run.log`."""
-        with (self.run_dir / "run.log").open("a") as file:
-            file.write(f"warning: {text}\n")
-        if text not in self._warned:
-            self._warned.add(text)
-            self._display.warn(text)
+    def warn(self, *texts: str) -> None:
+        """Visible lines, each once however often it is said; all of them are in `run.log`."""
+        for text in texts:
+            with (self.run_dir / "run.log").open("a") as file:
+                file.write(f"warning: {text}\n")
+            if text not in self._warned:
+                self._warned.add(text)
+                self._display.warn(text)
 
     def say(self, text: str) -> None:
         """A line on the console."""
@@ -102,7 +103,7 @@ class Silent(Tracker):
     def record(self, metrics: Mapping[str, float]) -> None:
         """Nothing."""
 
-    def warn(self, text: str) -> None:
+    def warn(self, *texts: str) -> None:
         """Nothing: the first process says it."""
 
     def say(self, text: str) -> None:

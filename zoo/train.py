@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zoo import pictures, records
+from zoo import records
 from zoo.advantage import group_advantage, mix
 from zoo.build import Run
 from zoo.collect import Collected, collect
 from zoo.data.prompts import drawn
-from zoo.evaluate import evaluate
+from zoo.evaluate import evaluated
 from zoo.interrupt import Interrupt, Interrupted
 from zoo.learn import Learned, LearningRate, learn
 from zoo.probes import Pixels, probe
@@ -21,7 +21,7 @@ from zoo.run_state import Progress, save
 from zoo.seeds import Draws
 from zoo.tracking import Tracker
 
-MAX_DROPPED_EPOCHS = 3
+MAX_IDLE_EPOCHS = 3
 """So many epochs in a row without one finite update end the run."""
 
 
@@ -40,7 +40,7 @@ class Trained:
 def train(run: Run, progress: Progress, open_tracker: Callable[[], Tracker]) -> Trained:
     """Runs the epochs that remain of the recipe.
 
-    The tracker, and with it the run's folder, is opened once a first collection has been made and scored.
+    The tracker, and with it the run's folder, is opened once a first collection has been scored.
 
     Raises:
         RewardError: a reward fails too often or breaks its contract.
@@ -50,44 +50,41 @@ def train(run: Run, progress: Progress, open_tracker: Callable[[], Tracker]) -> 
     before = _before_any_update(run) if progress.epoch == 0 else None
     with open_tracker() as tracker, Interrupt(run.engine) as interrupt:
         if before is not None:
-            for text in before.warnings:
-                tracker.warn(text)
-            tracker.record(before.record | _evaluated(run, tracker, 0))
+            tracker.warn(*before.warnings)
+            tracker.record(before.record | evaluated(run, tracker, 0))
         idle = 0
         for epoch in range(progress.epoch, recipe.epochs):
             started = time.perf_counter()
             try:
-                collected = _collected(run, epoch, recipe.data.groups_per_epoch, interrupt.leave_if_asked)
-            except Interrupted as asked:
-                save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
-                return Trained(progress, asked.number)
-            except RewardError:
+                num_groups = recipe.data.groups_per_epoch
+                collected = _collected(run, epoch, num_groups, interrupt.leave_if_asked)
+            except (Interrupted, RewardError) as stop:
                 # Nothing of this epoch is kept, and what came before must not be lost.
                 save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
+                if isinstance(stop, Interrupted):
+                    return Trained(progress, stop.number)
                 raise
-            for text in collected.verdict.failures:
-                tracker.warn(text)
+            tracker.warn(*collected.verdict.failures)
             advantage = _advantage(run, collected)
             between = time.perf_counter()
             learned = _learned(run, collected, advantage, epoch, progress.step)
             run.objective.after_epoch(run.policy.weights, learned.step)
             timed = records.Timed(between - started, time.perf_counter() - between)
 
-            idle = 0 if learned.step > progress.step or not learned.num_dropped else idle + 1
+            idle = idle + 1 if learned.num_dropped and learned.step == progress.step else 0
             progress = records.moved_on(progress, collected, learned, timed)
-            record = records.counters(progress) | records.rewards(collected, run.judge.weights)
-            record |= records.learned_record(learned, timed, len(collected.group), _rate(run).at(progress.step))
+            record = records.epoch(progress, collected, learned, timed, run.judge.weights)
             last = progress.epoch == recipe.epochs
             if recipe.eval is not None and (last or progress.epoch % recipe.eval.every == 0):
-                record |= _evaluated(run, tracker, progress.epoch)
+                record |= evaluated(run, tracker, progress.epoch)
             tracker.record(record)
             number = interrupt.asked()
-            lost = idle == MAX_DROPPED_EPOCHS
+            lost = idle == MAX_IDLE_EPOCHS
             if last or number or lost or progress.epoch % recipe.checkpoint.every == 0:
                 save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
             if lost:
                 raise RunError(
-                    f"the gradients of the last {idle} epochs were not finite and nothing was learned; "
+                    f"nothing was learned in the last {idle} epochs: no gradient was finite; "
                     "lower optim.lr, or look at the rewards and the loss in metrics.jsonl"
                 )
             if number and not last:
@@ -102,7 +99,7 @@ class _Before:
 
 
 def _before_any_update(run: Run) -> _Before:
-    """A group for each process, collected, scored and probed: what the first line of the metrics tells."""
+    """A group for each process, collected, scored and probed, for the first line of the metrics."""
     pixels = Pixels()
     collected = _collected(run, -1, run.engine.size, lambda: None, pixels.see)
     advantage = _advantage(run, collected)
@@ -115,7 +112,8 @@ def _before_any_update(run: Run) -> _Before:
     probes = (*probes, pixels.probe())
     record = records.counters(Progress()) | records.rewards(collected, run.judge.weights)
     warnings = [
-        f"probe failed: {p.name} is {p.measured:.6g}, expected {p.expected:.6g} within {p.tolerance:.1g}"
+        f"probe failed: {p.name} is {p.measured:.6g}, "
+        f"expected {p.expected:.6g} within {p.tolerance:.1g}"
         for p in probes
         if not p.holds
     ]
@@ -159,7 +157,9 @@ def _learned(
 ) -> Learned:
     recipe, rollout = run.recipe, collected.rollout
     seed, device = recipe.seed, run.engine.device
-    rows = run.objective.rows(rollout, advantage[rollout.key], Draws(seed, "rows", epoch, rollout.key))
+    rows = run.objective.rows(
+        rollout, advantage[rollout.key], Draws(seed, "rows", epoch, rollout.key)
+    )
     return learn(
         run.engine, run.policy, run.objective, rows,
         draws=Draws(seed, "loss", epoch, rows.key, device),
@@ -175,27 +175,3 @@ def _rate(run: Run) -> LearningRate:
     optim = run.recipe.optim
     total = run.recipe.epochs * optim.updates_per_epoch
     return LearningRate(optim.lr, optim.schedule, optim.warmup, total)
-
-
-def _evaluated(run: Run, tracker: Tracker, epoch: int) -> dict[str, float]:
-    """`eval/*`, with the picture saved; nothing where the recipe has no evaluation."""
-    options, evaluation = run.recipe.eval, run.evaluation
-    if options is None or evaluation is None:
-        return {}
-    evaluated = evaluate(
-        run.engine, run.policy, evaluation.sampler, evaluation.judge, evaluation.prompts,
-        images_per_prompt=options.images_per_prompt,
-        weights=evaluation.weights,
-        seed=run.recipe.seed,
-        micro_batch=run.recipe.engine.micro_batch.sample,
-    )  # fmt: skip
-    for text in evaluated.failures:
-        tracker.warn(text)
-    if run.engine.rank == 0:
-        folder = tracker.run_dir / "images"
-        picture = pictures.grid(evaluated.shown, evaluated.columns)
-        pictures.save(picture, folder / f"epoch_{epoch:06}.png")
-        tracker.picture("images", folder / f"epoch_{epoch:06}.png", epoch)
-        if epoch:
-            pictures.save_before_after(folder, epoch)
-    return evaluated.metrics

@@ -34,7 +34,7 @@ class WandbRun:
         self.run_id = run_id or uuid.uuid4().hex[:8]
         self._warn = warn
         self._todo: queue.Queue[Send | None] = queue.Queue()
-        self._options = {
+        self._options: dict[str, Any] = {
             "project": project,
             "name": name,
             "id": self.run_id,
@@ -66,14 +66,19 @@ class WandbRun:
         self._todo.put(None)
         self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive():
-            self._warn(f"wandb did not finish within {_CLOSE_SECONDS:g} s; wandb sync can send the rest")
+            self._warn(
+                f"wandb did not finish within {_CLOSE_SECONDS:g} s; wandb sync can send the rest"
+            )
 
     def _work(self) -> None:
         try:
             import wandb
 
             settings = wandb.Settings(
-                init_timeout=_INIT_SECONDS, silent=True, console="off", finish_timeout=_CLOSE_SECONDS
+                init_timeout=_INIT_SECONDS,
+                silent=True,
+                console="off",
+                finish_timeout=_CLOSE_SECONDS,
             )
             with wandb.init(**self._options, settings=settings) as run:
                 while (send := self._todo.get()) is not None:

@@ -47,23 +47,27 @@ def _print(path: Path, recipe: Recipe) -> None:
 
 def _lines(recipe: Recipe, made: Plan, num_prompts: int, num_eval: int) -> list[tuple[str, str]]:
     rewards = ", ".join(f"{entry.label} x {entry.weight:g}" for entry in recipe.rewards)
+    auto = " (auto: one a GPU)" if recipe.engine.processes == "auto" else ""
     forwards = made.collect_forwards + made.train_forwards
+    images = f"{made.groups} groups x {made.group_size} = {made.images:,} images"
     found = [
         ("trains", f"{recipe.policy.name} with {recipe.objective.name} on {rewards}"),
-        ("processes", f"{made.processes}" + (" (auto: one a GPU)" if recipe.engine.processes == "auto" else "")),
-        ("an epoch", f"{made.groups} groups x {made.group_size} images = {made.images:,} images, of {num_prompts} prompts"),
+        ("processes", f"{made.processes}{auto}"),
+        ("an epoch", f"{images}, of {num_prompts} prompts"),
         ("sampling", _batches(made.sampling, made.processes)),
-        ("training", f"{made.rows:,} rows in {made.updates} updates; {_batches(made.training, made.processes)}"),
-        ("forwards", f"{made.collect_forwards:,} to collect + {made.train_forwards:,} to train ({made.gradient_forwards:,} of them with gradients) = {forwards:,} an epoch, {forwards * recipe.epochs:,} in {recipe.epochs} epochs"),
-    ]  # fmt: skip
+        ("training", f"{made.rows:,} rows in {made.updates} updates"),
+        ("", _batches(made.training, made.processes)),
+        ("forwards", f"{made.collect_forwards:,} to collect, {made.train_forwards:,} to train"),
+        ("", f"({made.gradient_forwards:,} of them with gradients)"),
+        ("", f"{forwards:,} an epoch, {forwards * recipe.epochs:,} in {recipe.epochs} epochs"),
+    ]
     if recipe.eval:
-        images = num_eval * recipe.eval.images_per_prompt
-        found.append(
-            ("evaluation", f"{images:,} images of {num_eval} prompts, every {recipe.eval.every} epochs")
-        )
+        images = f"{num_eval * recipe.eval.images_per_prompt:,} images of {num_eval} prompts"
+        found.append(("evaluation", f"{images}, every {recipe.eval.every} epochs"))
     return found
 
 
 def _batches(batches: Batches, processes: int) -> str:
     each = " a process" if processes > 1 else ""
-    return f"{batches.count} micro-batches of {batches.rows}{each}, {batches.filled:.0%} of it filled up"
+    what = "micro-batch" if batches.count == 1 else "micro-batches"
+    return f"{batches.count} {what} of {batches.rows}{each}, {batches.filled:.0%} filled up"

@@ -9,7 +9,7 @@ def exit_code(error: Exception) -> int:
 
 
 def lines(error: Exception) -> Sequence[str]:
-    """An error as it is printed, a line each; of an unexpected one its kind, and how to see more."""
+    """An error as it is printed; of an unexpected one its kind, and how to see more."""
     from zoo.train import RunError
 
     if isinstance(error, (*_mistakes(), RunError)):

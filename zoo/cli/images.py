@@ -1,4 +1,4 @@
-"""`zoo eval` and `zoo sample`: images of a checkpoint, or of the model that a recipe starts from."""
+"""`zoo eval` and `zoo sample`: images of a checkpoint, or of the model a recipe starts from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,8 @@ def evaluate(
     if run.evaluation is None or options is None:
         raise RecipeError(f"{source} has no `eval` section; write one, or -s 'eval={{every: 10}}'")
     evaluated = evaluate_images(
-        run.engine, run.policy, run.evaluation.sampler, run.evaluation.judge, run.evaluation.prompts,
+        run.engine, run.policy,
+        run.evaluation.sampler, run.evaluation.judge, run.evaluation.prompts,
         images_per_prompt=options.images_per_prompt,
         weights=loaded.weights,
         seed=run.recipe.seed,
@@ -66,8 +67,10 @@ def sample(
     prompts = [Prompt(text) for text in texts]
     images: list[Tensor] = []
     wanted = Wanted(
-        prompts, torch.arange(len(prompts)).repeat_interleave(num), torch.arange(num).repeat(len(prompts)),
-        len(prompts) * num,
+        prompts,
+        prompt=torch.arange(len(prompts)).repeat_interleave(num),
+        key=torch.arange(num).repeat(len(prompts)),
+        largest=len(prompts) * num,
     )  # fmt: skip
     generate(
         run.policy, sampler, wanted,
@@ -78,7 +81,10 @@ def sample(
         receive=lambda batch, rows: images.append(batch.cpu()),
     )  # fmt: skip
     pictures.save(pictures.grid(torch.cat(images).clamp(0, 1), num), out)
-    typer.echo(f"wrote {out}: {len(prompts) * num} images with the {loaded.weights.value} weights of {loaded.origin}")
+    typer.echo(
+        f"wrote {out}: {len(prompts) * num} images "
+        f"with the {loaded.weights.value} weights of {loaded.origin}"
+    )
 
 
 def _load(source: Path, overrides: list[str], epoch: int | None, weights: str | None) -> _Loaded:
@@ -95,7 +101,9 @@ def _load(source: Path, overrides: list[str], epoch: int | None, weights: str | 
             raise checkpoint.CheckpointError(f"{source} has no checkpoint yet")
     else:
         if epoch is not None:
-            raise RecipeError(f"--epoch {epoch}: {source} is a recipe; only a run folder has checkpoints")
+            raise RecipeError(
+                f"--epoch {epoch}: {source} is a recipe; only a run folder has checkpoints"
+            )
         recipe, folder = load_recipe(source, overrides), None
     run = build(recipe)
     if folder is not None:

@@ -16,12 +16,14 @@ def list_installed(kind: str | None) -> None:
         table.add_column(heading)
     for each in kinds:
         for entry in registry.entries(each):
-            table.add_row(registry.SINGULAR[each], entry.name, f"{entry.package} {entry.version}".strip())
+            table.add_row(
+                registry.SINGULAR[each], entry.name, f"{entry.package} {entry.version}".strip()
+            )
     Console().print(table)
 
 
 def describe(name: str) -> None:
-    """A component's docstring and options, whatever its kind; several if several kinds have the name.
+    """A component's docstring and options; of several kinds if several have the name.
 
     Raises:
         UnknownComponentError: nothing of that name is installed.
@@ -29,17 +31,22 @@ def describe(name: str) -> None:
     from zoo.recipe.schema import describe as options_of
 
     short = name.rpartition(":")[2]
-    kinds = [kind for kind in registry.KINDS if any(e.name == short for e in registry.entries(kind))]
+    kinds = [
+        kind for kind in registry.KINDS if any(e.name == short for e in registry.entries(kind))
+    ]
     if not kinds:
         names = sorted({entry.name for kind in registry.KINDS for entry in registry.entries(kind)})
         raise registry.UnknownComponentError(
-            f"nothing named '{name}' is installed{registry.suggest(name, names, 'installed')} (zoo list)"
+            f"nothing named '{name}' is installed{registry.suggest(name, names, 'installed')}"
         )
     console = Console(highlight=False)
     for kind in kinds:
         component = registry.load(kind, name)
         entry = registry.find(kind, name)
-        console.print(f"[bold]{entry.name}[/bold], {registry.SINGULAR[kind]} of {entry.package} {entry.version}\n")
+        console.print(
+            f"[bold]{entry.name}[/bold], {registry.SINGULAR[kind]} "
+            f"of {entry.package} {entry.version}\n"
+        )
         console.print(inspect.getdoc(component) or "No description.", markup=False, soft_wrap=True)
         console.print()
         documented = inspect.getdoc(component.__init__) if "__init__" in vars(component) else None

@@ -1,4 +1,7 @@
-"""The command `zoo`. Commands import what they need when they run, so `zoo --help` needs no torch."""
+"""The command `zoo`.
+
+Commands import what they need when they run, so `zoo --help` and `zoo list` need no torch.
+"""
 
 import os
 import sys
@@ -22,7 +25,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", help="Override any part: -s objective.beta=0.5 (repeatable)."),
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", help="Instead of the recipe's epochs.", min=1)]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", help="Instead of the recipe's epochs.", min=1)
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -34,7 +39,8 @@ def train(
     overrides: Overrides = None,
     epochs: Epochs = None,
     resume: Annotated[
-        Path | None, typer.Option("--resume", help="Go on with this run folder.", show_default=False)
+        Path | None,
+        typer.Option("--resume", help="Go on with this run folder.", show_default=False),
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -94,7 +100,9 @@ Checkpoint = Annotated[
 
 @app.command(name="eval")
 def evaluate(
-    source: Annotated[Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")],
+    source: Annotated[
+        Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")
+    ],
     overrides: Overrides = None,
     epoch: Checkpoint = None,
     weights: Weights = None,
@@ -109,7 +117,9 @@ def evaluate(
 
 @app.command()
 def sample(
-    source: Annotated[Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")],
+    source: Annotated[
+        Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")
+    ],
     prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to show (repeatable).")],
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("samples.png"),
     num: Annotated[int, typer.Option("--num", "-n", help="Images of each prompt.", min=1)] = 4,
@@ -126,12 +136,12 @@ def sample(
 
 
 def run() -> None:
-    """Runs the command line; a user's mistake is a line and exit code 2, a failed run exit code 1."""
+    """Runs the command line; a user's mistake is exit code 2, a failed run 1, said in a line."""
     code = _run()
     sys.stdout.flush()
     sys.stderr.flush()
     if "torch.distributed.distributed_c10d" in sys.modules:
-        # The threads of torch's process store sometimes abort the interpreter's own shutdown (torch 2.13),
+        # The threads of torch's process store sometimes abort the interpreter's shutdown (2.13),
         # and a run that ended well would look as if it had failed.
         os._exit(code)
     sys.exit(code)

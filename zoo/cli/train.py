@@ -11,7 +11,9 @@ from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe
 
 
-def train(recipe_path: Path | None, overrides: list[str], epochs: int | None, resume: Path | None) -> None:
+def train(
+    recipe_path: Path | None, overrides: list[str], epochs: int | None, resume: Path | None
+) -> None:
     """Trains, in this process or in as many as the recipe asks for."""
     recipe = _recipe(recipe_path, overrides, epochs, resume)
     processes = _processes(recipe)
@@ -28,7 +30,9 @@ def _recipe(
     if resume is None and path is None:
         raise RecipeError("name a recipe (zoo train recipes/nft_digits.yaml) or --resume RUN_DIR")
     if resume is not None and path is not None:
-        raise RecipeError("name a recipe or --resume RUN_DIR, not both: a run goes on with its own recipe")
+        raise RecipeError(
+            "name a recipe or --resume RUN_DIR, not both: a run goes on with its own recipe"
+        )
     if resume is None:
         assert path is not None
         return load_recipe(path, overrides, epochs)
@@ -64,7 +68,9 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
             if start is None:
                 raise checkpoint.CheckpointError(f"{resume} has no checkpoint to go on from")
         run = build(recipe)
-        progress, wandb_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
+        progress, wandb_id = (
+            run_state.restore(run, start) if start else (run_state.Progress(), None)
+        )
         if progress.epoch >= recipe.epochs:
             typer.echo(f"{resume} has its {recipe.epochs} epochs; --epochs N goes on to more")
             return

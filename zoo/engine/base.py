@@ -10,7 +10,8 @@ from torch import Tensor
 class Engine(ABC):
     """Owns the optimizer. `backward` any number of times, then one `update`.
 
-    Losses are averaged over processes, so a process passes `size` times its share of the global mean.
+    Losses are averaged over processes, so a process passes `size` times its share of the global
+    mean.
     """
 
     rank: int
@@ -25,7 +26,8 @@ class Engine(ABC):
     def update(self, lr: float) -> float:
         """One optimizer step at this learning rate with clipped gradients, which it then clears.
 
-        Returns their norm over all processes before clipping. Where that is not finite nothing is changed.
+        Returns their norm over all processes before clipping. Where that is not finite nothing is
+        changed.
         """
 
     @abstractmethod
@@ -40,11 +42,8 @@ class Engine(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """The optimizer's moments and step, by parameter name, independent of how they are sharded."""
+        """The optimizer's moments and step, by parameter name, however they are sharded."""
 
     @abstractmethod
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Takes back what `state` gave, at any number of processes."""
-
-    def close(self) -> None:
-        """Leaves the process group, where there is one."""

@@ -1,6 +1,7 @@
-"""Starting one process a device with torch's elastic launch; each worker is the same command, told its rank by environment.
+"""Starting several processes with torch's elastic launch.
 
-The worker also runs under an external `torchrun`: it reads RANK, WORLD_SIZE and LOCAL_RANK only.
+Each worker is the same command, told its rank by the environment: RANK, WORLD_SIZE and LOCAL_RANK.
+It reads no more than those, so it also runs under an external `torchrun`.
 """
 
 import logging
@@ -15,9 +16,10 @@ def started_by_launcher() -> bool:
 
 
 def launch(arguments: Sequence[str], processes: int) -> int:
-    """Runs `python arguments` in so many processes on this machine; returns the exit code of the first that failed.
+    """Runs `python arguments` in so many processes here; the exit code of the first that failed.
 
-    When one fails the others are ended. Two launches on one machine do not meet: the port is free and their own.
+    When one fails the others are ended. Two launches on one machine do not meet: the port is free
+    and their own.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

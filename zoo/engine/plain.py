@@ -28,17 +28,20 @@ class AdamWOptions:
 
 
 class PlainEngine(Engine):
-    """Trains the live weights on one process, or data-parallel on several that torch's launcher started."""
+    """Trains the live weights, on one process or data-parallel on several."""
 
     def __init__(self, weights: WeightSets, optim: AdamWOptions, *, device: torch.device) -> None:
-        """Takes its rank and number of processes from an initialised process group; none is one process."""
+        """Takes its rank and size from the process group; where there is none, it is alone."""
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.size = dist.get_world_size() if dist.is_initialized() else 1
         self.device = device
         self._named = weights.parameters(Weights.LIVE)
         self._max_grad_norm = optim.max_grad_norm
         self._optimizer = torch.optim.AdamW(
-            list(self._named.values()), betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay
+            list(self._named.values()),
+            betas=optim.betas,
+            eps=optim.eps,
+            weight_decay=optim.weight_decay,
         )
 
     def backward(self, loss: Tensor) -> None:
@@ -47,7 +50,9 @@ class PlainEngine(Engine):
 
     def update(self, lr: float) -> float:
         """One AdamW step; see `Engine.update`."""
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self._named.values()]
+        gradients = [
+            p.grad if p.grad is not None else torch.zeros_like(p) for p in self._named.values()
+        ]
         flat = torch.cat([g.flatten().float() for g in gradients])
         if self.size > 1:
             dist.all_reduce(flat)
@@ -55,7 +60,8 @@ class PlainEngine(Engine):
         norm = float(torch.linalg.vector_norm(flat))
         if norm < float("inf"):
             flat *= min(1.0, self._max_grad_norm / (norm + 1e-6))
-            for p, g in zip(self._named.values(), flat.split([g.numel() for g in gradients]), strict=True):
+            parts = flat.split_with_sizes([g.numel() for g in gradients])
+            for p, g in zip(self._named.values(), parts, strict=True):
                 p.grad = g.view_as(p).to(p.dtype)
             for group in self._optimizer.param_groups:
                 group["lr"] = lr
@@ -92,19 +98,17 @@ class PlainEngine(Engine):
         for key, value in state.items():
             name, moment = key.rsplit("/", 1)
             if name not in self._named:
-                raise ValueError(f"the optimizer state is of other weights: '{name}' is not trained here")
+                raise ValueError(
+                    f"the optimizer state is of other weights: '{name}' is not trained here"
+                )
             p = self._named[name]
             # Adam keeps its step count on the CPU.
             kept = value.clone() if moment == "step" else value.to(p.device, p.dtype).clone()
             self._optimizer.state[p][moment] = kept
 
-    def close(self) -> None:
-        """Leaves the process group."""
-        leave()
-
 
 def join(timeout: float) -> None:
-    """Joins the other processes where torch's launcher (or `torchrun`) started this one; else does nothing.
+    """Joins the other processes, where a launcher started this one among several.
 
     `timeout` in seconds is how long any process waits for the others.
     """

@@ -14,13 +14,13 @@ from zoo.rollout import Cond
 class Policy(ABC):
     """One family of flow-matching models.
 
-    Everything particular to a family (text encoders, packing of latents, position ids, guidance, VAE) stays
-    inside. Latents are float32. A constructor takes the device as its only positional argument:
-    `def __init__(self, device: torch.device, /, *, option: type = default)`.
+    Everything particular to a family (text encoders, packing of latents, position ids, guidance,
+    VAE) stays inside. Latents are float32. A constructor takes the device as its only positional
+    argument: `def __init__(self, device: torch.device, /, *, option: type = default)`.
     """
 
     weights: WeightSets
-    """The network and its sets of weights; `velocity` calls the network only as `self.weights(...)`."""
+    """The network and its sets; `velocity` calls the network only as `self.weights(...)`."""
 
     latent_shape: tuple[int, ...]
     """[C, H, W], or [C, T, H, W] for video."""
@@ -39,7 +39,9 @@ class Policy(ABC):
         """
 
     @abstractmethod
-    def decode(self, latents: Float[Tensor, "batch *latent"]) -> Float[Tensor, "batch *frames 3 height width"]:
+    def decode(
+        self, latents: Float[Tensor, "batch *latent"]
+    ) -> Float[Tensor, "batch *frames 3 height width"]:
         """Images in [0, 1], float32, on the policy's device."""
 
     @abstractmethod

@@ -20,10 +20,11 @@ class Scores:
 
 
 class Reward(ABC):
-    """Scores images. NaN says that an image could not be scored: it is then left out, never counted as 0.
+    """Scores images; NaN says that one could not be scored: it is left out, never counted as 0.
 
-    An image's score depends on that image and its prompt alone, unless `groupwise`. A constructor takes the
-    device as its only positional argument, or nothing: `def __init__(self, device, /, *, option: type = default)`.
+    An image's score depends on that image and its prompt alone, unless `groupwise`. A constructor
+    takes the device as its only positional argument, or nothing: `def __init__(self, device, /,
+    *, option: type = default)`.
     """
 
     groupwise: ClassVar[bool] = False

@@ -182,14 +182,14 @@ class _Lane:
                 self._done.put(error)
 
 
-def _within(timeout: float, call: Callable[[], Scores]) -> Scores | Exception | None:
+def _within(timeout: float, call: Callable[[], Scores]) -> Scores | BaseException | None:
     """What a call returns or raises; None if it takes too long, its thread left behind."""
-    outcome: list[Scores | Exception] = []
+    outcome: list[Scores | BaseException] = []
 
     def work() -> None:
         try:
             outcome.append(call())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             outcome.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
@@ -252,7 +252,7 @@ def _placed(parts: list[Tensor], place: Int[Tensor, " images"]) -> Float[Tensor,
     return out
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else "no message"
 
 

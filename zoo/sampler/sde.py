@@ -8,7 +8,7 @@ import math
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Gt, Le
 from jaxtyping import Float
 from torch import Tensor
 
@@ -81,8 +81,8 @@ class CPS(StochasticSolver):
     Its log-probability is the published one, -mean (x_s - mean)^2, without the normaliser.
     """
 
-    def __init__(self, *, eta: Annotated[float, Ge(0), Le(1)] = 0.9) -> None:
-        """`eta` in [0, 1]: the share of fresh noise, as an angle of eta pi / 2."""
+    def __init__(self, *, eta: Annotated[float, Gt(0), Le(1)] = 0.9) -> None:
+        """`eta` in (0, 1]: the share of fresh noise, as an angle of eta pi / 2."""
         self.eta = eta
 
     def transition(self, velocity: Latents, x: Latents, t: Time, s: Time, grid: Grid) -> Gaussian:

@@ -1,7 +1,8 @@
 import torch
-from zoo.seeds import Draws
 from zoo_example.ink import Ink
 from zoo_example.midpoint import Midpoint
+
+from zoo.seeds import Draws
 
 
 def test_a_white_image_has_all_the_ink_and_a_black_one_none():

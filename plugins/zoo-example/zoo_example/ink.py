@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
+
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward
 
 
 class Ink(Reward):
-    """The mean brightness of an image, in [0, 1]; with a negative weight it asks for thin strokes."""
+    """The mean brightness of an image, in [0, 1]; a negative weight asks for thin strokes."""
 
     def score(
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]

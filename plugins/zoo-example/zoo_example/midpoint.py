@@ -2,6 +2,7 @@
 
 from jaxtyping import Float
 from torch import Tensor
+
 from zoo.sampler.base import Field, Step, StepSolver
 from zoo.seeds import Draws
 
