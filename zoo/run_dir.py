@@ -15,9 +15,19 @@ _CHANGEABLE = ("engine", "eval", "scoring", "checkpoint", "tracking")
 
 
 def create(recipe: Recipe) -> Path:
-    """A new folder `<output_dir>/<name>/<time>` with the recipe and the environment in it."""
+    """A new folder `<output_dir>/<name>/<time>` with the recipe and the environment in it.
+
+    Raises:
+        RecipeError: there can be no such folder.
+    """
     parent = Path(recipe.output_dir) / recipe.name
-    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(
+            f"{recipe.origin(('output_dir',))}: output_dir '{recipe.output_dir}' cannot hold "
+            f"{parent}: {error.strerror}"
+        ) from error
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     attempt = 0
     while True:

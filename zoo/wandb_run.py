@@ -100,6 +100,7 @@ def _has_key() -> bool:
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
     try:
-        return host is not None and netrc.netrc().authenticators(host) is not None
+        file = os.environ.get("NETRC")  # wandb reads it; Python's netrc does not
+        return host is not None and netrc.netrc(file).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo.cli.errors import exit_code, lines
-from zoo.data.prompts import load
-from zoo.plan import Batches, Plan, plan
-from zoo.recipe.recipe import Recipe, RecipeError, load_recipe
+from zoo.cli.ready import geometry, num_prompts
+from zoo.plan import Batches, Plan
+from zoo.recipe.recipe import Recipe, load_recipe
 
 
 def check(recipes: list[Path], overrides: list[str], epochs: int | None) -> None:
@@ -28,17 +28,13 @@ def check(recipes: list[Path], overrides: list[str], epochs: int | None) -> None
 
 
 def _print(path: Path, recipe: Recipe) -> None:
-    prompts = load(recipe.data.train)
-    eval_prompts = load(recipe.data.eval) if recipe.data.eval else prompts
+    num_train, num_eval = num_prompts(recipe)
     processes = 1 if recipe.engine.processes == "auto" else recipe.engine.processes
-    try:
-        made = plan(recipe, processes)
-    except ValueError as error:
-        raise RecipeError(f"{path}: {error}") from error
+    made = geometry(recipe, processes)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")
     table.add_column()
-    for name, text in _lines(recipe, made, len(prompts), len(eval_prompts)):
+    for name, text in _lines(recipe, made, num_train, num_eval):
         table.add_row(name, text)
     console = Console(highlight=False)
     console.print(f"[bold]{path}[/bold]: ok")

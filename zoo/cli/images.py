@@ -5,10 +5,12 @@ from pathlib import Path
 
 import torch
 import typer
+from PIL import Image
 from torch import Tensor
 
 from zoo import checkpoint, pictures, run_dir, run_state
 from zoo.build import Run, build
+from zoo.cli.ready import num_prompts, require_device
 from zoo.evaluate import evaluate as evaluate_images
 from zoo.generate import Wanted, generate
 from zoo.prompt import Prompt
@@ -46,7 +48,7 @@ def evaluate(
     for name, value in evaluated.metrics.items():
         typer.echo(f"{name:30} {value:.4g}")
     if out is not None:
-        pictures.save(pictures.grid(evaluated.shown, evaluated.columns), out)
+        _save(pictures.grid(evaluated.shown, evaluated.columns), out)
         typer.echo(f"wrote {out}")
 
 
@@ -65,6 +67,10 @@ def sample(
     run = loaded.run
     sampler = run.evaluation.sampler if run.evaluation else run.sampler
     prompts = [Prompt(text) for text in texts]
+    try:
+        run.policy.encode(prompts)
+    except ValueError as error:
+        raise RecipeError(f"--prompt: {error}") from error
     images: list[Tensor] = []
     wanted = Wanted(
         prompts,
@@ -80,11 +86,18 @@ def sample(
         keep_path=False,
         receive=lambda batch, rows: images.append(batch.cpu()),
     )  # fmt: skip
-    pictures.save(pictures.grid(torch.cat(images).clamp(0, 1), num), out)
+    _save(pictures.grid(torch.cat(images).clamp(0, 1), num), out)
     typer.echo(
         f"wrote {out}: {len(prompts) * num} images "
         f"with the {loaded.weights.value} weights of {loaded.origin}"
     )
+
+
+def _save(picture: Image.Image, out: Path) -> None:
+    try:
+        pictures.save(picture, out)
+    except OSError as error:
+        raise RecipeError(f"--out {out} cannot be written: {error.strerror or error}") from error
 
 
 def _load(source: Path, overrides: list[str], epoch: int | None, weights: str | None) -> _Loaded:
@@ -105,6 +118,8 @@ def _load(source: Path, overrides: list[str], epoch: int | None, weights: str | 
                 f"--epoch {epoch}: {source} is a recipe; only a run folder has checkpoints"
             )
         recipe, folder = load_recipe(source, overrides), None
+    require_device(recipe)
+    num_prompts(recipe)
     run = build(recipe)
     if folder is not None:
         run_state.load_weights(run, checkpoint.load(folder).tensors, folder)

@@ -17,8 +17,9 @@ def train(
     """Trains, in this process or in as many as the recipe asks for."""
     recipe = _recipe(recipe_path, overrides, epochs, resume)
     processes = _processes(recipe)
+    _require_ready(recipe, processes)
     if processes > 1 and not started_by_launcher():
-        raise typer.Exit(launch(["-m", "zoo", *sys.argv[1:]], processes))
+        raise typer.Exit(_launched(processes))
     _work(recipe, resume)
 
 
@@ -45,6 +46,24 @@ def _processes(recipe: Recipe) -> int:
     import torch
 
     return min(max(1, torch.cuda.device_count()), recipe.data.groups_per_epoch)
+
+
+def _require_ready(recipe: Recipe, processes: int) -> None:
+    from zoo.cli.ready import geometry, num_prompts, require_device
+
+    require_device(recipe)
+    num_prompts(recipe)
+    geometry(recipe, processes)
+
+
+def _launched(processes: int) -> int:
+    """The exit code of this command in so many processes, which get the signals that this gets."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+
+    try:
+        return launch(["-m", "zoo", *sys.argv[1:]], processes)
+    except SignalException as stop:
+        return 128 + int(stop.sigval)
 
 
 def _work(recipe: Recipe, resume: Path | None) -> None:

@@ -1,0 +1,50 @@
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from zoo.cli import main
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self):
+        """What was said on stderr."""
+        return self.err.splitlines()
+
+
+@pytest.fixture
+def zoo_here(monkeypatch, capsys):
+    """The command in this process; the recipes' own paths are found from the repository's root."""
+    # run() may end the process; _run() is all of it but that.
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["zoo", *map(str, arguments)])
+        code = main._run()
+        said = capsys.readouterr()
+        return Ended(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def reward_file(tmp_path):
+    """Writes a reward function's body; gives the overrides that use it as the only reward."""
+
+    def write(body, scoring="{timeout: 60, retries: 0}"):
+        path = tmp_path / "my_reward.py"
+        lines = "".join(f"    {line}\n" for line in body.splitlines())
+        path.write_text(f"import time\nimport torch\n\n\ndef score(images, prompts):\n{lines}")
+        return {
+            "rewards": f"[{{name: python, path: '{path}:score', label: mine}}]",
+            "scoring": scoring,
+        }
+
+    return write

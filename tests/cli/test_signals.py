@@ -1,0 +1,151 @@
+"""Ctrl-C and SIGTERM on real runs: a whole checkpoint is left, and the run can go on as if never stopped."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+
+from tests.runs import (
+    RECIPES,
+    ROOT,
+    clean_environment,
+    command,
+    metrics,
+    only_run,
+    overrides,
+    tensors,
+    without_clocks,
+    zoo,
+)
+from zoo import checkpoint
+
+NFT = RECIPES["nft"]
+
+
+@pytest.fixture
+def start():
+    """Starts the command; what is left of it at the test's end is killed."""
+    started = []
+
+    def run(*arguments):
+        process = subprocess.Popen(
+            command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=clean_environment(), cwd=ROOT, start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def wait_until(holds, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def recorded(out, count):
+    """Whether the run under a folder has so many lines of metrics."""
+    return any(file.read_text().count("\n") >= count for file in out.glob("*/*/metrics.jsonl"))
+
+
+def workers_of(process):
+    """The processes that it started."""
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    whole = zoo("train", NFT, *overrides("nft", out, epochs=12, checkpoint__every=100))
+    assert whole.returncode == 0, whole.stderr
+    return only_run(out)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_saves_and_goes_on_as_if_it_never_was(
+    number, start, uninterrupted, tmp_path
+):
+    process = start("train", NFT, *overrides("nft", tmp_path, epochs=12, checkpoint__every=100))
+    wait_until(lambda: recorded(tmp_path, 3), process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert "Traceback" not in err
+    run = only_run(tmp_path)
+    saved = checkpoint.load(checkpoint.latest(run))
+    assert 2 <= saved.epoch < 12
+    assert metrics(run)[-1]["epoch"] == saved.epoch
+    resumed = zoo("train", "--resume", run)
+    assert resumed.returncode == 0, resumed.stderr
+    expected, found = tensors(uninterrupted), tensors(run)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]), name
+    assert without_clocks(metrics(uninterrupted)) == without_clocks(metrics(run))
+
+
+def test_a_second_signal_leaves_at_once(start, tmp_path):
+    # The reward of the epochs hangs, so that the first signal is not yet answered.
+    called = tmp_path / "called"
+    reward = tmp_path / "slow.py"
+    reward.write_text(
+        "import time\nfrom pathlib import Path\n\n"
+        f"called = Path({str(called)!r})\n\n\n"
+        "def score(images, prompts):\n"
+        "    if called.exists():\n"
+        "        called.write_text('again')\n"
+        "        time.sleep(600)\n"
+        "    called.write_text('once')\n"
+        "    return images.mean(dim=(1, 2, 3))\n"
+    )
+    changed = overrides(
+        "nft", tmp_path / "out", rewards=f"[{{name: python, path: '{reward}:score'}}]", eval="null"
+    )
+    process = start("train", NFT, *changed)
+    wait_until(lambda: called.exists() and called.read_text() == "again", process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+
+
+def test_a_signal_to_the_launcher_ends_all_processes_with_a_checkpoint(start, tmp_path):
+    changed = overrides("nft", tmp_path, epochs=500, checkpoint__every=1000, engine__processes=2)
+    process = start("train", NFT, *changed)
+    wait_until(lambda: recorded(tmp_path, 3), process)
+    workers = workers_of(process)
+    assert len(workers) == 2
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert "Traceback" not in err
+    assert not [pid for pid in workers if alive(pid)]
+    run = only_run(tmp_path)
+    saved = checkpoint.load(checkpoint.latest(run))
+    assert saved.epoch == metrics(run)[-1]["epoch"] >= 2

@@ -1,0 +1,52 @@
+"""What a recipe asks of its files and of this machine, before processes start and weights load."""
+
+import re
+
+from zoo.build import device_of
+from zoo.data.prompts import PromptError, load
+from zoo.plan import Plan, plan
+from zoo.recipe.recipe import Recipe, RecipeError
+
+
+def geometry(recipe: Recipe, processes: int) -> Plan:
+    """An epoch on so many processes.
+
+    Raises:
+        RecipeError: it cannot be formed; at the option of the objective that the reason names.
+    """
+    try:
+        return plan(recipe, processes)
+    except ValueError as error:
+        words = re.findall(r"\w+", str(error))
+        named = [("objective", word) for word in words if word in recipe.objective.options]
+        place = recipe.origin(named[0] if named else ("objective",))
+        raise RecipeError(f"{place}: the objective '{recipe.objective.name}': {error}") from error
+
+
+def num_prompts(recipe: Recipe) -> tuple[int, int]:
+    """How many prompts there are to train on, and how many to evaluate.
+
+    Raises:
+        PromptError: they cannot be read.
+    """
+    train = _count(recipe, "train", recipe.data.train)
+    return train, _count(recipe, "eval", recipe.data.eval) if recipe.data.eval else train
+
+
+def require_device(recipe: Recipe) -> None:
+    """Looks for the device that the recipe wants.
+
+    Raises:
+        RecipeError: this machine has none.
+    """
+    try:
+        device_of(recipe)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.origin(('engine', 'device'))}: {error}") from error
+
+
+def _count(recipe: Recipe, which: str, source: str) -> int:
+    try:
+        return len(load(source))
+    except PromptError as error:
+        raise PromptError(f"{recipe.origin(('data', which))}: data.{which}: {error}") from error
