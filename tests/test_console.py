@@ -30,11 +30,7 @@ def test_off_a_terminal_every_epoch_is_a_plain_line():
     text = shown(False, [{**EPOCH, "epoch": 0}, {"epoch": 1, "reward": 0.25}, EPOCH])
     assert "\x1b" not in text
     lines = text.splitlines()
-    assert [row.split()[1] for row in lines[:3] if row.startswith("epoch")] == [
-        "0/20",
-        "1/20",
-        "3/20",
-    ]
+    assert [row.split()[:2] for row in lines[:3]] == [["epoch", f"{i}/20"] for i in (0, 1, 3)]
     assert "reward 0.512" in lines[2]
     assert "judge 0.7" in lines[2]
     assert all(len(row) <= 80 for row in lines)
@@ -77,13 +73,13 @@ def test_a_line_keeps_the_most_telling_numbers_that_fit():
         assert text.startswith("epoch  3/20  reward 0.512")
         assert len(text) <= max(width, len("epoch  3/20  reward 0.512"))
     assert line(EPOCH, 20, 80) == (
-        "epoch  3/20  reward 0.512  digit 0.61  judge 0.7  images/s 1,234"
+        "epoch  3/20  reward 0.512  digit 0.61  judge 0.7  images/s 1,230"
     )
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (0.123456, "0.123"), (-12.34, "-12.3"), (999.4, "999"), (123456.7, "123,457"),
+    [(0.0, "0"), (0.123456, "0.123"), (-12.34, "-12.3"), (999.4, "999"), (123456.7, "123,000"),
      (1e-9, "1e-09"), (math.nan, "nan"), (-math.inf, "-inf")],
 )  # fmt: skip
 def test_three_digits_are_enough(value, text):

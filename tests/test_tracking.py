@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from PIL import Image
 
 from zoo.tracking import METRICS, Silent, Tracker, read, truncate
 
@@ -48,9 +49,14 @@ def test_a_warning_is_shown_once_and_logged_each_time(tracker, tmp_path, capsys)
     ]
 
 
-def test_without_wandb_there_is_no_id_and_pictures_go_nowhere(tracker, tmp_path):
+def test_pictures_are_saved_and_from_the_second_on_beside_the_first(tracker, tmp_path):
     assert tracker.wandb_id is None
-    tracker.picture("images", tmp_path / "none.png", 0)
+    tracker.picture(Image.new("RGB", (8, 8)), 0)
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["epoch_000000.png"]
+    tracker.picture(Image.new("RGB", (8, 8), "white"), 5)
+    assert {"epoch_000000.png", "epoch_000005.png"} < {
+        path.name for path in (tmp_path / "images").iterdir()
+    }
 
 
 def test_a_half_line_at_the_end_is_left_out(tmp_path):
@@ -82,7 +88,7 @@ def test_other_processes_record_nothing(tmp_path, capsys, monkeypatch):
         silent.record({"epoch": 0, "reward": 0.5})
         silent.warn("x")
         silent.say("x")
-        silent.picture("images", tmp_path / "none.png", 0)
+        silent.picture(Image.new("RGB", (8, 8)), 0)
         assert silent.wandb_id is None
     assert capsys.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())

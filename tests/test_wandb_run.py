@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+import wandb
 
 from zoo import wandb_run
 from zoo.wandb_run import WandbRun
@@ -16,6 +17,8 @@ def environment(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     for name in ("NETRC", "HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
+    yield
+    wandb.teardown()  # it remembers the environment that it was first set up in
 
 
 def opened(run_dir, warnings, mode, run_id=None):
@@ -26,8 +29,8 @@ def opened(run_dir, warnings, mode, run_id=None):
 
 
 def record(run):
-    run.log({"epoch": 0, "reward": 0.5, "broken": None}, step=0)
-    run.log({"epoch": 1, "reward": 0.6}, step=1)
+    run.log({"epoch": 0, "reward": 0.5, "broken": None})
+    run.log({"epoch": 1, "reward": 0.6})
     run.close()
 
 
@@ -62,8 +65,8 @@ def test_a_server_that_is_not_there_is_one_warning_and_no_wait(tmp_path, monkeyp
     warnings = []
     started = time.perf_counter()
     run = opened(tmp_path, warnings, "online")
-    run.log({"epoch": 0, "reward": 0.5}, step=0)
-    run.picture("images", tmp_path / "none.png", step=0)
+    run.log({"epoch": 0, "reward": 0.5})
+    run.picture("images", tmp_path / "none.png", epoch=0)
     assert time.perf_counter() - started < 2  # nothing was waited for
     run.close()
     assert len(warnings) == 1
@@ -74,7 +77,7 @@ def test_a_server_that_is_not_there_is_one_warning_and_no_wait(tmp_path, monkeyp
 def test_what_wandb_refuses_is_one_warning(tmp_path):
     warnings = []
     run = opened(tmp_path, warnings, "offline")
-    run.picture("images", tmp_path / "none.png", step=0)
+    run.picture("images", tmp_path / "none.png", epoch=0)
     record(run)
     (said,) = warnings
     assert said.startswith("wandb is off for the rest of this run: ")
@@ -85,20 +88,27 @@ def test_a_run_goes_on_under_its_id(tmp_path):
     assert opened(tmp_path, [], "disabled").run_id != opened(tmp_path, [], "disabled").run_id
 
 
-def test_auto_is_what_the_environment_says_else_online_with_a_key(tmp_path, monkeypatch):
-    assert wandb_run._resolved("auto") == "offline"
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert wandb_run._resolved("auto") == "online"
+class Login:
+    """Stands in for wandb: whether it finds a key, and that it is never asked to prompt."""
+
+    def __init__(self, has_key):
+        self.has_key = has_key
+
+    def login(self, *, prompt, verify):
+        assert not prompt
+        assert not verify
+        return self.has_key
+
+
+def test_auto_is_what_the_environment_says_else_online_with_a_key(monkeypatch):
+    assert wandb_run._resolved(Login(False), "auto") == "offline"
+    assert wandb_run._resolved(Login(True), "auto") == "online"
+    assert wandb_run._resolved(Login(True), "offline") == "offline"
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert wandb_run._resolved("auto") == "disabled"
-    assert wandb_run._resolved("offline") == "offline"
+    assert wandb_run._resolved(Login(True), "auto") == "disabled"
+    assert wandb_run._resolved(Login(True), "online") == "online"
 
 
-def test_a_key_in_netrc_counts_for_its_host(tmp_path, monkeypatch):
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine api.wandb.ai login user password secret\n")
-    netrc.chmod(0o600)
-    monkeypatch.setenv("NETRC", str(netrc))
-    assert wandb_run._has_key()
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert not wandb_run._has_key()
+def test_online_without_a_key_is_refused_rather_than_asked_for():
+    with pytest.raises(RuntimeError, match="wandb login"):
+        wandb_run._resolved(Login(False), "online")

@@ -70,15 +70,24 @@ def device_of(recipe: Recipe) -> torch.device:
         )
     if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local >= found:
+        raise ValueError(
+            f"process {local + 1} on this machine has no GPU of its own: there are {found}; "
+            f"use engine.processes: {found} or engine.device: cpu"
+        )
+    return torch.device("cuda", local)
 
 
 def build(recipe: Recipe) -> Run:
     """Builds all of it, on this process's device; joins no process group."""
     device = device_of(recipe)
+    if device.type == "cuda":
+        # Code that names no device must find this process's own.
+        torch.cuda.set_device(device)
     prompts = prompt_sources.load(recipe.data.train)
     sampler: Sampler = recipe.sampler.build({})
-    objective: Objective[Any] = recipe.objective.build({"solver": getattr(sampler, "solver", None)})
+    objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
     judge = _judge(recipe, recipe.rewards, device)
     evaluation = _evaluation(recipe, judge, prompts, device)
     policy: Policy = recipe.policy.build({"device": device})

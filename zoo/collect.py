@@ -77,10 +77,12 @@ def collect(
         receive=receive, between=between,
     )  # fmt: skip
     rows = torch.cat(received)
+    verdict = _gathered(engine, _agreed(engine, judge), rows, key)
+    between()
     num_broken = engine.gather(torch.tensor([len(key) - len(rows)]))
     return Collected(
         rollout=Rollout(key, group, made.path, made.cond, sampler.grid(policy)),
-        verdict=_gathered(engine, _agreed(engine, judge), rows, key),
+        verdict=verdict,
         group=torch.arange(len(prompts)).repeat_interleave(group_size),
         num_evals=int(engine.gather(torch.tensor([made.num_evals])).sum()),
         num_broken=int(num_broken.sum()),
@@ -124,6 +126,10 @@ def _gathered(
         {
             name: all_of(verdict.extras.get(name))
             for name in engine.gather_lines(sorted(verdict.extras))
+        },
+        {
+            label: int(engine.gather(torch.tensor([count])).sum())
+            for label, count in verdict.retried.items()
         },
         engine.gather_lines(verdict.failures),
     )

@@ -22,7 +22,7 @@ class Display:
         self._last: dict[str, float] = {}
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("reward {task.fields[reward]}"),
             TimeElapsedColumn(),
@@ -30,6 +30,8 @@ class Display:
             TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
+            # Of the whole run: rich forgets after 30 s, and epochs may take minutes.
+            speed_estimate_period=float("inf"),
         )
         self._task = self._progress.add_task(
             name, total=epochs, completed=first_epoch, reward="..."
@@ -80,4 +82,5 @@ def line(metrics: Mapping[str, float], epochs: int, width: int) -> str:
 
 def short(value: float) -> str:
     """Three significant digits."""
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:g}" if abs(rounded) < 1000 else f"{rounded:,.0f}"

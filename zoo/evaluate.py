@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoo import pictures
@@ -27,9 +27,17 @@ class Evaluated:
     """`eval/<label>`: means over all valid images; and some images to see, a column a prompt."""
 
     metrics: dict[str, float]
-    shown: Tensor
+    shown: Float[Tensor, "images 3 height width"]
     columns: int
     failures: tuple[str, ...] = ()
+
+    def shown_in(self, tracker: Tracker, epoch: int) -> dict[str, float]:
+        """The metrics, with the picture and the warnings given to the run's tracker."""
+        tracker.warn(*self.failures)
+        if len(self.shown):
+            picture = pictures.grid(self.shown, self.columns)
+            tracker.picture(picture, epoch)
+        return self.metrics
 
 
 @dataclass
@@ -76,30 +84,22 @@ def evaluate(
         for name, values in {**verdict.scores, **verdict.extras}.items()
     }
     images, key = engine.gather(torch.cat(shown.images)), engine.gather(torch.cat(shown.keys))
-    # A row of the picture is the i-th image of every prompt.
-    order = (key % images_per_prompt * len(prompts) + key // images_per_prompt).argsort()
-    return Evaluated(
-        metrics, images[order].float() / 255, min(len(prompts), _SHOWN_PROMPTS), verdict.failures
-    )
+    columns, rows = min(len(prompts), _SHOWN_PROMPTS), min(images_per_prompt, _SHOWN_IMAGES)
+    # A row of the picture is the i-th image of every prompt; a broken image stays grey.
+    sheet = torch.full((rows * columns, *images.shape[1:]), 0.5)
+    sheet[key % images_per_prompt * columns + key // images_per_prompt] = images.float() / 255
+    return Evaluated(metrics, sheet, columns, verdict.failures)
 
 
-def evaluated(run: Run, tracker: Tracker, epoch: int) -> dict[str, float]:
-    """A run's `eval/*` after so many epochs, with the picture saved; nothing without `eval`."""
+def evaluated(run: Run) -> Evaluated:
+    """A run's evaluation with its weights as they are; of nothing where it has no `eval`."""
     options, evaluation = run.recipe.eval, run.evaluation
     if options is None or evaluation is None:
-        return {}
-    found = evaluate(
+        return Evaluated({}, torch.zeros(0, 3, 1, 1), 1)
+    return evaluate(
         run.engine, run.policy, evaluation.sampler, evaluation.judge, evaluation.prompts,
         images_per_prompt=options.images_per_prompt,
         weights=evaluation.weights,
         seed=run.recipe.seed,
         micro_batch=run.recipe.engine.micro_batch.sample,
     )  # fmt: skip
-    tracker.warn(*found.failures)
-    if run.engine.rank == 0:
-        path = tracker.run_dir / "images" / f"epoch_{epoch:06}.png"
-        pictures.save(pictures.grid(found.shown, found.columns), path)
-        tracker.picture("images", path, epoch)
-        if epoch:
-            pictures.save_before_after(path.parent, epoch)
-    return found.metrics

@@ -62,7 +62,8 @@ def generate(
     none = torch.zeros(1, dtype=torch.long)
     entry, key = (wanted.prompt, wanted.key) if len(wanted.key) else (none, none)
     keyed = draws(key)
-    cond = take(policy.encode(wanted.prompts, guidance=sampler.guidance), entry)
+    with torch.no_grad():
+        cond = take(policy.encode(wanted.prompts, guidance=sampler.guidance), entry)
     batch = even_batch(wanted.largest, micro_batch)
     count = num_micro_batches(wanted.largest, batch)
     paths, num_evals = [], 0
@@ -79,8 +80,8 @@ def generate(
             )
             images = policy.decode(path.clean)
         num_evals += (policy.weights.num_rows - before) * micro.num_real // batch
-        real = torch.arange(micro.num_real)
-        path, images = take(path, real), images[: micro.num_real]
+        if micro.num_real < batch:
+            path, images = take(path, torch.arange(micro.num_real)), images[: micro.num_real]
         whole = path.clean.flatten(1).isfinite().all(1) & images.flatten(1).isfinite().all(1)
         if not bool(whole.all()):
             path, images = _zeroed(path, ~whole), images[whole]

@@ -1,6 +1,7 @@
 """Stopping politely: a signal sets a flag that all processes agree on; a second leaves at once."""
 
 import signal
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 import torch
@@ -21,8 +22,10 @@ class Interrupt:
 
     _signals = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, say: Callable[[str], None]) -> None:
+        """`say` tells whoever asked what happens now."""
         self._engine = engine
+        self._say = say
         self._number = 0
         self._before: dict[int, object] = {}
 
@@ -55,3 +58,4 @@ class Interrupt:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self._number = number
+        self._say("stopping: saves at the next safe point; again to leave at once")

@@ -61,12 +61,16 @@ class Cut:
 
 @dataclass(frozen=True)
 class Learned:
-    """What an epoch's updates did: the averages of its metrics, and counts over all processes."""
+    """What an epoch's updates did: the averages of its metrics, and counts over all processes.
+
+    Dropped updates had a gradient that was not finite, empty ones no row of any weight.
+    """
 
     step: int
     metrics: dict[str, float]
     num_evals: int
     num_dropped: int
+    num_empty: int
 
 
 def cut(engine: Engine, rows: Rows, num_updates: int, *, seed: int, epoch: int) -> Cut:
@@ -124,9 +128,10 @@ def learn(
     row_weight = rows.weight.cpu()
     stand_in = row_weight.argmax()
     kept_metrics = _Averages(engine)
-    num_evals, num_dropped, norms = 0, 0, []
+    num_evals, num_dropped, num_empty, norms = 0, 0, 0, []
     for mine, weight, largest in zip(plan.rows, plan.weight, plan.largest, strict=True):
         if weight == 0:
+            num_empty += 1
             continue
         metrics = _Averages(engine)
         for micro in micro_batches(mine, batch, num_micro_batches(largest, batch)):
@@ -153,7 +158,8 @@ def learn(
     if norms:
         averages["grad_norm"] = sum(norms) / len(norms)
         averages["lr"] = rate.at(step - 1)
-    return Learned(step, averages, int(engine.gather(torch.tensor([num_evals])).sum()), num_dropped)
+    num_evals = int(engine.gather(torch.tensor([num_evals])).sum())
+    return Learned(step, averages, num_evals, num_dropped, num_empty)
 
 
 class _Averages:

@@ -103,8 +103,13 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     Raises:
         ValueError: the objective cannot make its rows of such an epoch; the message says why.
     """
+    if processes > recipe.data.groups_per_epoch:
+        raise ValueError(
+            f"data.groups_per_epoch is {recipe.data.groups_per_epoch}, less than the {processes} "
+            "processes, each of which needs a group; raise it or use fewer processes"
+        )
     sampler: Sampler = recipe.sampler.build({})
-    objective: Objective[Any] = recipe.objective.build({"solver": getattr(sampler, "solver", None)})
+    objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
     policy, size = StandIn(), recipe.data.group_size
     policy.weights.allocate({*objective.moves, Weights.REFERENCE}, seed=recipe.seed)
     groups, share = (
@@ -124,6 +129,17 @@ def plan(recipe: Recipe, processes: int) -> Plan:
         seed=recipe.seed,
         epoch=0,
     )
+    units = len(torch.unique(torch.cat([rows.unit for rows in ranks])))
+    if units < recipe.optim.updates_per_epoch:
+        raise ValueError(
+            f"optim.updates_per_epoch is {recipe.optim.updates_per_epoch}, but an epoch has only "
+            f"{units} images or pairs to train on; lower it or collect more"
+        )
+    if recipe.engine.micro_batch.train < objective.images_per_row:
+        raise ValueError(
+            f"engine.micro_batch.train is {recipe.engine.micro_batch.train}, but each row is "
+            f"{objective.images_per_row} images; write at least {objective.images_per_row}"
+        )
     largest = [most_rows(rank[update == u]) for u in range(recipe.optim.updates_per_epoch)]
     forwards, gradient = _row_forwards(policy, objective, ranks[0])
     sample = even_batch(share * size, recipe.engine.micro_batch.sample)

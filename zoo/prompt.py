@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 
+class PromptError(ValueError):
+    """A prompt that a policy or a reward cannot use, or a source of prompts that cannot be read."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A text, with whatever a reward needs to know about it.

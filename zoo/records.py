@@ -48,6 +48,8 @@ def counters(progress: Progress) -> dict[str, float]:
         "num_evals": progress.num_evals,
         "seconds": progress.seconds,
         "peak_memory_gb": peak_memory_gb(),
+        "total_invalid": progress.num_invalid,
+        "total_dropped": progress.num_dropped,
     }
 
 
@@ -64,6 +66,9 @@ def rewards(collected: Collected, weights: dict[str, float]) -> dict[str, float]
     for label, score in scores.items():
         if score.isnan().any():
             record[f"invalid/{label}"] = int(score.isnan().sum())
+    for label, count in collected.verdict.retried.items():
+        if count:
+            record[f"retries/{label}"] = count
     if collected.num_broken:
         record["broken_images"] = collected.num_broken
     return record
@@ -82,6 +87,7 @@ def epoch(
         **rewards(collected, weights),
         **learned.metrics,
         "dropped_updates": learned.num_dropped,
+        "empty_updates": learned.num_empty,
         "images_per_second": len(collected.group) / timed.total,
         "seconds/collect": timed.collect,
         "seconds/learn": timed.learn,

@@ -8,6 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from PIL.Image import Image
+
+from zoo import pictures
 from zoo.console import Display
 from zoo.wandb_run import WandbRun
 
@@ -55,7 +58,7 @@ class Tracker:
             os.fsync(file.fileno())
         self._display.epoch(metrics)
         if self._wandb:
-            self._wandb.log(finite, step=int(metrics["epoch"]))
+            self._wandb.log(finite)
 
     def warn(self, *texts: str) -> None:
         """Visible lines, each once however often it is said; all of them are in `run.log`."""
@@ -70,10 +73,15 @@ class Tracker:
         """A line on the console."""
         self._display.say(text)
 
-    def picture(self, name: str, path: Path, epoch: int) -> None:
-        """Sends an image file to wandb, if on."""
+    def picture(self, picture: Image, epoch: int) -> None:
+        """Saves an epoch's picture under `images/`, and it beside the first one."""
+        folder = self.run_dir / "images"
+        path = folder / f"epoch_{epoch:06}.png"
+        pictures.save(picture, path)
+        if epoch:
+            pictures.save_before_after(folder, epoch)
         if self._wandb:
-            self._wandb.picture(name, path, step=epoch)
+            self._wandb.picture("images", path, epoch=epoch)
 
     def close(self) -> None:
         """Ends the display and lets wandb finish, for a minute at most."""
@@ -107,6 +115,9 @@ class Silent(Tracker):
         """Nothing: the first process says it."""
 
     def say(self, text: str) -> None:
+        """Nothing."""
+
+    def picture(self, picture: Image, epoch: int) -> None:
         """Nothing."""
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -12,17 +13,18 @@ from zoo.advantage import group_advantage, mix
 from zoo.build import Run
 from zoo.collect import Collected, collect
 from zoo.data.prompts import drawn
-from zoo.evaluate import evaluated
+from zoo.evaluate import Evaluated, evaluated
 from zoo.interrupt import Interrupt, Interrupted
 from zoo.learn import Learned, LearningRate, learn
+from zoo.objective.base import Probe
 from zoo.probes import Pixels, probe
-from zoo.reward.judge import RewardError, require_enough_valid
+from zoo.reward.judge import require_enough_valid
 from zoo.run_state import Progress, save
 from zoo.seeds import Draws
 from zoo.tracking import Tracker
 
 MAX_IDLE_EPOCHS = 3
-"""So many epochs in a row without one finite update end the run."""
+"""So many epochs in a row without one update end the run."""
 
 
 class RunError(Exception):
@@ -31,9 +33,10 @@ class RunError(Exception):
 
 @dataclass(frozen=True)
 class Trained:
-    """Where a run ended; `signal` is the one that ended it early, or 0."""
+    """Where a run ended, and in which folder; `signal` is the one that ended it early, or 0."""
 
     progress: Progress
+    run_dir: Path
     signal: int = 0
 
 
@@ -48,82 +51,124 @@ def train(run: Run, progress: Progress, open_tracker: Callable[[], Tracker]) -> 
     """
     recipe = run.recipe
     before = _before_any_update(run) if progress.epoch == 0 else None
-    with open_tracker() as tracker, Interrupt(run.engine) as interrupt:
+    with open_tracker() as tracker, Interrupt(run.engine, tracker.say) as interrupt:
         if before is not None:
             tracker.warn(*before.warnings)
-            tracker.record(before.record | evaluated(run, tracker, 0))
+            tracker.record(before.record | before.evaluated.shown_in(tracker, 0))
         idle = 0
-        for epoch in range(progress.epoch, recipe.epochs):
+        while progress.epoch < recipe.epochs:
             started = time.perf_counter()
             try:
-                num_groups = recipe.data.groups_per_epoch
-                collected = _collected(run, epoch, num_groups, interrupt.leave_if_asked)
-            except (Interrupted, RewardError) as stop:
+                collected = _collected(run, progress.epoch, interrupt.leave_if_asked)
+            except Exception as stop:
                 # Nothing of this epoch is kept, and what came before must not be lost.
                 save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
                 if isinstance(stop, Interrupted):
-                    return Trained(progress, stop.number)
+                    return Trained(progress, tracker.run_dir, stop.number)
                 raise
-            tracker.warn(*collected.verdict.failures)
-            advantage = _advantage(run, collected)
-            between = time.perf_counter()
-            learned = _learned(run, collected, advantage, epoch, progress.step)
-            run.objective.after_epoch(run.policy.weights, learned.step)
-            timed = records.Timed(between - started, time.perf_counter() - between)
-
-            idle = idle + 1 if learned.num_dropped and learned.step == progress.step else 0
-            progress = records.moved_on(progress, collected, learned, timed)
-            record = records.epoch(progress, collected, learned, timed, run.judge.weights)
-            last = progress.epoch == recipe.epochs
-            if recipe.eval is not None and (last or progress.epoch % recipe.eval.every == 0):
-                record |= evaluated(run, tracker, progress.epoch)
-            tracker.record(record)
-            number = interrupt.asked()
-            lost = idle == MAX_IDLE_EPOCHS
-            if last or number or lost or progress.epoch % recipe.checkpoint.every == 0:
+            done = _learn_from(run, collected, progress, started, tracker)
+            del collected  # else its path would be held while the next one is made
+            idle = 0 if done.progress.step > progress.step else idle + 1
+            progress = done.progress
+            last, number = progress.epoch == recipe.epochs, interrupt.asked()
+            ends = last or number or done.failure or idle == MAX_IDLE_EPOCHS
+            if ends or progress.epoch % recipe.checkpoint.every == 0:
                 save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
-            if lost:
-                raise RunError(
-                    f"nothing was learned in the last {idle} epochs: no gradient was finite; "
-                    "lower optim.lr, or look at the rewards and the loss in metrics.jsonl"
-                )
+            if done.failure:
+                raise done.failure
+            if idle == MAX_IDLE_EPOCHS:
+                raise RunError(_lost(idle, done.record))
             if number and not last:
-                return Trained(progress, number)
-    return Trained(progress)
+                return Trained(progress, tracker.run_dir, number)
+    return Trained(progress, tracker.run_dir)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """An epoch that has been learned from and recorded; `failure` is of its evaluation."""
+
+    progress: Progress
+    record: dict[str, float]
+    failure: Exception | None = None
+
+
+def _learn_from(
+    run: Run, collected: Collected, progress: Progress, started: float, tracker: Tracker
+) -> _Done:
+    """Measures advantages, learns, evaluates where due, records."""
+    recipe = run.recipe
+    tracker.warn(*collected.verdict.failures)
+    advantage = _advantage(run, collected)
+    between = time.perf_counter()
+    learned = _learned(run, collected, advantage, progress.epoch, progress.step)
+    run.objective.after_epoch(run.policy.weights, learned.step)
+    timed = records.Timed(between - started, time.perf_counter() - between)
+
+    progress = records.moved_on(progress, collected, learned, timed)
+    record = records.epoch(progress, collected, learned, timed, run.judge.weights)
+    if learned.num_empty:
+        tracker.warn(_EMPTY)
+    failure = None
+    if recipe.eval is not None and _due(progress.epoch, recipe.eval.every, recipe.epochs):
+        try:
+            record |= evaluated(run).shown_in(tracker, progress.epoch)
+        except Exception as error:
+            failure = error  # what was learned is recorded and saved first
+    tracker.record(record)
+    return _Done(progress, record, failure)
+
+
+def _due(epoch: int, every: int, epochs: int) -> bool:
+    return epoch == epochs or epoch % every == 0
+
+
+_EMPTY = (
+    "some updates were passed over: no image in them carries a signal "
+    "(all rewards of a group equal, or invalid); see empty_updates in metrics.jsonl"
+)
+
+
+def _lost(idle: int, record: dict[str, float]) -> str:
+    why = "no gradient was finite" if record["dropped_updates"] else "no image carried a signal"
+    return (
+        f"nothing was learned in the last {idle} epochs: {why}; "
+        "look at the rewards and the loss in metrics.jsonl, or lower optim.lr"
+    )
 
 
 @dataclass(frozen=True)
 class _Before:
     record: dict[str, float]
+    evaluated: Evaluated
     warnings: tuple[str, ...]
 
 
 def _before_any_update(run: Run) -> _Before:
-    """A group for each process, collected, scored and probed, for the first line of the metrics."""
+    """An epoch collected, scored and probed, and the first evaluation: the metrics' first line."""
     pixels = Pixels()
-    collected = _collected(run, -1, run.engine.size, lambda: None, pixels.see)
-    advantage = _advantage(run, collected)
-    mine = advantage[collected.rollout.key]
+    collected = _collected(run, -1, lambda: None, pixels.see)
+    mine = _advantage(run, collected)[collected.rollout.key]
     probes = probe(
         run.objective, run.policy, collected.rollout, mine,
         lambda purpose, key: Draws(run.recipe.seed, purpose, -1, key, run.engine.device),
         micro_batch=run.recipe.engine.micro_batch.train,
     )  # fmt: skip
-    probes = (*probes, pixels.probe())
+    broken = Probe("broken images", collected.num_broken, 0.0, 0.0)
+    probes = (*probes, pixels.probe(), broken)
     record = records.counters(Progress()) | records.rewards(collected, run.judge.weights)
-    warnings = [
+    failed = [
         f"probe failed: {p.name} is {p.measured:.6g}, "
         f"expected {p.expected:.6g} within {p.tolerance:.1g}"
         for p in probes
         if not p.holds
     ]
-    return _Before(record | records.probed(probes), (*collected.verdict.failures, *warnings))
+    warnings = (*collected.verdict.failures, *run.engine.gather_lines(failed))
+    return _Before(record | records.probed(probes), evaluated(run), warnings)
 
 
 def _collected(
     run: Run,
     epoch: int,
-    num_groups: int,
     between: Callable[[], None],
     see: Callable[[Tensor, Int[Tensor, " rows"]], None] = lambda images, key: None,
 ) -> Collected:
@@ -131,7 +176,7 @@ def _collected(
     recipe = run.recipe
     collected = collect(
         run.engine, run.policy, run.sampler, run.judge,
-        drawn(run.prompts, num_groups, seed=recipe.seed, epoch=epoch),
+        drawn(run.prompts, recipe.data.groups_per_epoch, seed=recipe.seed, epoch=epoch),
         group_size=recipe.data.group_size,
         acts_with=run.objective.acts_with,
         keep_path=run.objective.needs_path,

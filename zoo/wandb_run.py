@@ -1,6 +1,5 @@
 """Weights & Biases in a thread of its own, so that it can neither block nor end a run."""
 
-import netrc
 import os
 import queue
 import threading
@@ -8,10 +7,9 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 _CLOSE_SECONDS = 60.0
-_INIT_SECONDS = 30.0
+_INIT_SECONDS = 8.0
 
 Send = Callable[[Any], None]
 
@@ -32,6 +30,7 @@ class WandbRun:
     ) -> None:
         """`mode` auto, online, offline or disabled; `run_id` of a run to go on with."""
         self.run_id = run_id or uuid.uuid4().hex[:8]
+        self._mode = mode
         self._warn = warn
         self._todo: queue.Queue[Send | None] = queue.Queue()
         self._options: dict[str, Any] = {
@@ -40,24 +39,23 @@ class WandbRun:
             "id": self.run_id,
             "dir": str(run_dir),
             "config": dict(config),
-            "mode": _resolved(mode),
             "resume": "allow",
         }
         self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
         self._thread.start()
 
-    def log(self, metrics: Mapping[str, float | None], *, step: int) -> None:
+    def log(self, metrics: Mapping[str, float | None]) -> None:
         """An epoch's numbers; returns at once."""
         known = {key: value for key, value in metrics.items() if value is not None}
-        self._todo.put(lambda run: run.log(known, step=step))
+        self._todo.put(lambda run: run.log(known))
 
-    def picture(self, name: str, path: Path, *, step: int) -> None:
+    def picture(self, name: str, path: Path, *, epoch: int) -> None:
         """An image file, read later; returns at once."""
 
         def send(run: Any) -> None:
             import wandb
 
-            run.log({name: wandb.Image(str(path))}, step=step)
+            run.log({name: wandb.Image(str(path)), "epoch": epoch})
 
         self._todo.put(send)
 
@@ -71,16 +69,23 @@ class WandbRun:
             )
 
     def _work(self) -> None:
+        # Without a network, wandb's own error reports keep a process from ending for 10 s.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         try:
             import wandb
 
+            wandb.setup(wandb.Settings(silent=True))  # silences what comes before init, too
             settings = wandb.Settings(
                 init_timeout=_INIT_SECONDS,
                 silent=True,
                 console="off",
                 finish_timeout=_CLOSE_SECONDS,
             )
-            with wandb.init(**self._options, settings=settings) as run:
+            mode: Any = _resolved(wandb, self._mode)
+            with wandb.init(**self._options, mode=mode, settings=settings) as run:
+                # By epoch, not by wandb's own step, which would refuse the epochs that a resumed
+                # run makes again.
+                run.define_metric("*", step_metric="epoch")
                 while (send := self._todo.get()) is not None:
                     send(run)
         except Exception as error:
@@ -88,19 +93,18 @@ class WandbRun:
             self._warn(f"wandb is off for the rest of this run: {type(error).__name__}: {said[0]}")
 
 
-def _resolved(mode: str) -> str:
-    """Auto is what WANDB_MODE says, else online with a key and offline without."""
-    if mode != "auto":
+def _resolved(wandb: Any, mode: str) -> str:
+    """Auto is what WANDB_MODE says, else online with a key and offline without.
+
+    Raises:
+        RuntimeError: it is online without a key, where wandb would ask on the terminal.
+    """
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE") or mode
+    if mode not in ("auto", "online"):
         return mode
-    return os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
-
-
-def _has_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    try:
-        file = os.environ.get("NETRC")  # wandb reads it; Python's netrc does not
-        return host is not None and netrc.netrc(file).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+    if wandb.login(prompt=False, verify=False):
+        return "online"
+    if mode == "online":
+        raise RuntimeError("no API key; run `wandb login`, set WANDB_API_KEY or use mode offline")
+    return "offline"

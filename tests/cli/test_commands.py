@@ -35,7 +35,7 @@ def rows(text):
 
 
 def test_check_prints_the_geometry(zoo_here):
-    # 5 groups of 4 are 20 images: 3 steps each to collect; 2 times a row to train, each a forward of
+    # 5 groups of 4 are 20 images: 3 steps each to collect; 2 times each to train, a forward of
     # old, of live with gradients and of the reference: 20 * 2 * 3. On two processes one has three
     # groups: 12 images in 2 micro-batches of 6, of 10 wanted on average.
     changed = overrides("nft", "unused", engine__processes=2)
@@ -57,7 +57,7 @@ def test_check_prints_the_geometry(zoo_here):
 
 
 def test_check_counts_pairs(zoo_here):
-    # 8 groups of 16, 4 pairs a group, 10 draws a pair; a pair is two images through live and reference.
+    # 8 groups of 16, 4 pairs a group, 10 draws a pair; both images go through live and reference.
     table = rows(zoo_here("check", RECIPES["dpo"]).out)
     assert table["training"][0] == "320 rows in 4 updates"
     assert table["forwards"][:2] == [

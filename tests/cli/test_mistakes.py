@@ -52,13 +52,13 @@ BAD_RECIPES = {
     "nonsense: 1": "3: unknown key 'nonsense'; .*allowed: name, seed",
     "sead: 1": "3: unknown key 'sead'; did you mean 'seed'",
     "optim:\n  lrr: 1": "4: unknown key 'optim.lrr'; did you mean 'lr'",
-    "rewards:\n  - {name: digit}\n  - {name: diversity, size: 3}": "5: unknown key 'rewards.1.size'",
+    "rewards:\n  - {name: digit}\n  - {name: digit, size: 3}": "5: unknown key 'rewards.1.size'",
     "sampler:\n  solver: {name: dpm2, ordr: 2}": "4: unknown key 'sampler.solver.ordr'",
     "seed: abc": "3: seed must be a whole number >= 0, not 'abc'",
     "optim: {lr: -1}": "3: optim.lr must be a number > 0, not -1",
     "data: {group_size: 2.5}": "3: data.group_size must be a whole number .*, not 2.5",
     "rewards: digit": "3: rewards must be a list .*, not 'digit'",
-    "rewards: [{name: digitt}]": "3: unknown reward 'digitt'; did you mean 'digit'.*zoo list rewards",
+    "rewards: [{name: digitt}]": "3: unknown reward 'digitt'; did you mean 'digit'.*zoo list",
     "objective: {name: ntf}": "3: unknown objective 'ntf'; did you mean 'nft'",
     "sampler: {solver: {name: eulr}}": "3: unknown solver 'eulr'; did you mean 'euler'",
     "policy: {name: digits, checkpoint: 7}": "3: policy.checkpoint must be a path or null, not 7",
@@ -163,7 +163,6 @@ def test_a_broken_prompt_file_is_said_with_its_line(name, text, said, tmp_path, 
     assert mistake("check", path) == line
 
 
-@pytest.mark.xfail(strict=True, reason="tokenize raises a bare ValueError: exit code 1")
 def test_a_training_prompt_that_the_policy_cannot_read_is_said(tmp_path, recipe, mistake):
     (tmp_path / "prompts.txt").write_text("a zebra\n")
     line = mistake("train", recipe(f"data: {{train: {tmp_path / 'prompts.txt'}}}"))
@@ -201,8 +200,8 @@ def test_a_reward_file_that_is_missing_or_lacks_the_function_is_said(tmp_path, r
     [
         ("return torch.zeros(len(images) + 1)", r"shape \[5\] for 4 images"),
         ("return torch.zeros(len(images), 1)", r"shape \[4, 1\] for 4 images"),
-        ("return [0.0] * len(images)", "returned a list"),
-        ("return None", "returned a NoneType"),
+        ("return [0.0] * len(images)", "returned (a )?list"),
+        ("return None", "returned (a )?NoneType"),
         ("return torch.full((len(images),), torch.nan)", "it returned NaN or infinity"),
         ("raise RuntimeError('out of ink\\nand more')", "raised RuntimeError: out of ink"),
         ("raise SystemExit(3)", "raised SystemExit: 3"),

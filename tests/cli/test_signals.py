@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM on real runs: a whole checkpoint is left, and the run can go on as if never stopped."""
+"""Ctrl-C and SIGTERM on real runs: a whole checkpoint is left, from which the run goes on."""
 
 import os
 import signal
@@ -109,7 +109,7 @@ def test_an_interrupted_run_saves_and_goes_on_as_if_it_never_was(
 
 
 def test_a_second_signal_leaves_at_once(start, tmp_path):
-    # The reward of the epochs hangs, so that the first signal is not yet answered.
+    # The reward hangs when the epoch's one micro-batch is sampled: the first signal has to wait.
     called = tmp_path / "called"
     reward = tmp_path / "slow.py"
     reward.write_text(
@@ -123,10 +123,15 @@ def test_a_second_signal_leaves_at_once(start, tmp_path):
         "    return images.mean(dim=(1, 2, 3))\n"
     )
     changed = overrides(
-        "nft", tmp_path / "out", rewards=f"[{{name: python, path: '{reward}:score'}}]", eval="null"
+        "nft",
+        tmp_path / "out",
+        rewards=f"[{{name: python, path: '{reward}:score'}}]",
+        eval="null",
+        engine__micro_batch="{sample: 20, train: 20}",
     )
     process = start("train", NFT, *changed)
     wait_until(lambda: called.exists() and called.read_text() == "again", process)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     time.sleep(1)
     assert process.poll() is None

@@ -75,15 +75,5 @@ def test_a_score_does_not_depend_on_the_batch_unless_it_is_groupwise(entry, tmp_
 
 
 @EACH
-def test_no_images_have_no_scores_or_are_a_clear_error(entry, tmp_path):
-    """The judge never asks; nothing may hang or return another shape."""
-    try:
-        found = scored(build(entry, tmp_path), some_images(0), [])
-    except (ValueError, RuntimeError, IndexError):
-        return
-    assert all(value.shape == (0,) for value in found.values())
-
-
-@EACH
 def test_groupwise_is_said_by_the_class(entry):
     assert isinstance(cls_of(entry).groupwise, bool)

@@ -1,5 +1,7 @@
 """What every registered solver promises."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -136,7 +138,7 @@ def test_a_stochastic_solvers_transitions_have_the_recorded_log_probabilities(
         pytest.skip("it has no transitions")
     x, draws = start(grid)
     path = solver.integrate(Watched(), x, grid, draws)
-    for i, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+    for i, (t, s) in enumerate(pairwise(grid)):
         here, reached = path.x[:, i], path.x[:, i + 1]
         velocity = Watched()(here, t)
         scalar = solver.transition(velocity, here, t, s, grid)

@@ -30,7 +30,7 @@ def test_the_digits_recipe_reproduces_its_gold_curve(tmp_path):
 COSTLY = {
     "nft": {"objective__kl_weight": 0.01, "sampler__solver": "{name: heun}"},
     "flow_grpo": {"objective__kl_weight": 0.01, "sampler__guidance": 2.0},
-    "dpo": {"objective__pairs_per_group": 2, "objective__draws_per_pair": 3},
+    "dpo": {"objective__pairs_per_group": 3, "objective__draws_per_pair": 3},
 }
 
 
@@ -39,8 +39,8 @@ COSTLY = {
 def test_the_forwards_planned_are_the_forwards_made(algorithm, extra, tmp_path):
     made = recipe(
         RECIPES[algorithm],
-        epochs=2, eval="null", data__groups_per_epoch=3, data__group_size=8, sampler__steps=3,
-        optim__updates_per_epoch=2, engine__micro_batch="{sample: 5, train: 7}",
+        epochs=2, eval="null", data__groups_per_epoch=3, data__group_size=9, sampler__steps=3,
+        optim__updates_per_epoch=2, engine__micro_batch="{sample: 5, train: 8}",
         **(COSTLY[algorithm] if extra else {}),
     )  # fmt: skip
     planned = plan(made, 1)

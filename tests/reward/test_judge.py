@@ -141,6 +141,7 @@ def test_a_reward_that_raises_once_is_tried_again() -> None:
     found = verdict(reward)
     assert found.scores["a"].tolist() == [1, 2]
     assert found.failures == ()
+    assert found.retried == {"a": 1}
     assert len(reward.calls) == 2
 
 
@@ -151,8 +152,10 @@ def test_a_reward_that_always_raises_gives_invalid_images_and_one_line(retries) 
     assert found.scores["a"].isnan().tolist() == [True, True]
     assert found.scores["b"].tolist() == [10, 20]
     assert len(broken.calls) == 1 + retries
+    assert found.retried == {"a": retries, "b": 0}
+    tries = " (3 tries)" if retries else ""
     assert found.failures == (
-        f"reward 'a' raised RuntimeError: no luck ({1 + retries} tries); its images are invalid",
+        f"reward 'a' raised RuntimeError: no luck{tries}; its images are invalid",
     )
 
 
@@ -177,35 +180,38 @@ def test_one_failed_batch_leaves_the_others_valid() -> None:
     assert len(found.failures) == 1
 
 
-def test_a_reward_that_hangs_is_invalid_and_the_next_batch_is_scored() -> None:
+def test_after_a_call_that_hangs_the_collection_is_invalid_and_the_next_one_is_scored() -> None:
     release = threading.Event()
 
     def score(images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
-        if float(values(images)[0]) == 1.0:
+        if float(values(images)[0]) == 2.0:
             release.wait(10)
         return values(images)
 
     to = judge(Scored(score), timeout=0.1, retries=1)
-    submit(to, [1.0])
-    submit(to, [2.0])
+    for number in (1.0, 2.0, 3.0):
+        submit(to, [number])
     found = to.finish()
+    assert found.scores["a"].nan_to_num(-1).tolist() == [1, -1, -1]
+    assert found.failures == (
+        "reward 'a' took over 0.1 s; its images are invalid",
+        "reward 'a' hangs; its images are invalid",
+    )
+    submit(to, [4.0])
+    assert to.finish().scores["a"].tolist() == [4]
     release.set()
-    assert found.scores["a"].nan_to_num(-1).tolist() == [-1, 2]
-    assert found.failures == ("reward 'a' took over 0.1 s (2 tries); its images are invalid",)
 
 
-def test_a_reward_that_hangs_once_is_tried_again() -> None:
-    release, first = threading.Event(), [True]
-
-    def score(images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
-        if first.pop() if first else False:
-            release.wait(10)
-        return values(images)
-
-    found = verdict(Scored(score), timeout=0.1)
-    release.set()
-    assert found.scores["a"].tolist() == [1, 2]
-    assert found.failures == ()
+def test_a_closed_judge_leaves_no_thread() -> None:
+    before = threading.active_count()
+    to = judge(plain(), plain())
+    submit(to, [1.0])
+    to.finish()
+    to.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("reward "):
+            thread.join(5)
+    assert threading.active_count() <= before
 
 
 @pytest.mark.parametrize(
@@ -215,7 +221,7 @@ def test_a_reward_that_hangs_once_is_tried_again() -> None:
         (torch.zeros(1), r"returned shape \[1\] for 2 images"),
         (torch.zeros(2, 1), r"returned shape \[2, 1\] for 2 images"),
         (torch.tensor(0.5), r"returned shape \[\] for 2 images"),
-        ([0.1, 0.2], r"returned list; it must return a tensor \[batch\]"),
+        ([0.1, 0.2], r"returned list; it must return a tensor of one number an image, shape \[2\]"),
         (None, "returned NoneType"),
         (0.5, "returned float"),
     ],

@@ -20,7 +20,7 @@ def lines(error: Exception) -> Sequence[str]:
 
 def _mistakes() -> tuple[type[Exception], ...]:
     from zoo.checkpoint import CheckpointError
-    from zoo.data.prompts import PromptError
+    from zoo.prompt import PromptError
     from zoo.recipe.errors import RecipeError
     from zoo.registry import BrokenPluginError, UnknownComponentError
     from zoo.reward.judge import RewardError

@@ -67,10 +67,6 @@ def sample(
     run = loaded.run
     sampler = run.evaluation.sampler if run.evaluation else run.sampler
     prompts = [Prompt(text) for text in texts]
-    try:
-        run.policy.encode(prompts)
-    except ValueError as error:
-        raise RecipeError(f"--prompt: {error}") from error
     images: list[Tensor] = []
     wanted = Wanted(
         prompts,

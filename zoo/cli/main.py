@@ -157,9 +157,11 @@ def _run() -> int:
         if "--debug" in sys.argv:
             traceback.print_exc()
         from zoo.cli.errors import exit_code, lines
+        from zoo.engine.launch import report
 
-        if int(os.environ.get("RANK", "0")) == 0:
-            for line in lines(error):
+        said = lines(error)
+        if not report("\n".join(said)):
+            for line in said:
                 typer.echo(f"error: {line}", err=True)
         return exit_code(error)
     return 0

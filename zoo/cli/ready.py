@@ -3,8 +3,9 @@
 import re
 
 from zoo.build import device_of
-from zoo.data.prompts import PromptError, load
+from zoo.data.prompts import load
 from zoo.plan import Plan, plan
+from zoo.prompt import PromptError
 from zoo.recipe.recipe import Recipe, RecipeError
 
 

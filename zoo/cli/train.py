@@ -1,14 +1,19 @@
-"""`zoo train`: starts the processes, builds the run, trains, and says where everything is."""
+"""`zoo train`: starts the processes, builds the run, trains, and says where it ended."""
 
 import os
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from zoo.engine.launch import launch, started_by_launcher
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from zoo.train import Trained
 
 
 def train(
@@ -57,13 +62,14 @@ def _require_ready(recipe: Recipe, processes: int) -> None:
 
 
 def _launched(processes: int) -> int:
-    """The exit code of this command in so many processes, which get the signals that this gets."""
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-
-    try:
-        return launch(["-m", "zoo", *sys.argv[1:]], processes)
-    except SignalException as stop:
-        return 128 + int(stop.sigval)
+    """The exit code of this command in so many processes, with the failure said once."""
+    failure = launch(["-m", "zoo", *sys.argv[1:]], processes)
+    if failure is None:
+        return 0
+    if failure.exit_code not in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        for line in failure.message.splitlines():
+            typer.echo(f"error: process {failure.rank}: {line}", err=True)
+    return failure.exit_code
 
 
 def _work(recipe: Recipe, resume: Path | None) -> None:
@@ -72,15 +78,16 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
 
     from zoo import checkpoint, run_dir, run_state
     from zoo.build import build
+    from zoo.cli.ready import geometry
     from zoo.engine import plain
     from zoo.tracking import Silent, Tracker, truncate
     from zoo.train import train as run_loop
 
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if local > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
-    plain.join(recipe.engine.timeout)
+    _share_cores(recipe)
+    # The others wait at most while a reward of one hangs.
+    size = plain.join(recipe.engine.timeout + recipe.scoring.timeout)
     try:
+        geometry(recipe, size)
         start = None
         if resume is not None:
             start = checkpoint.latest(resume)
@@ -100,7 +107,8 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
             folder = run_dir.create(recipe) if resume is None else resume
             if resume is not None:
                 run_dir.write_recipe(folder, recipe)
-                truncate(folder, progress.epoch)
+                # A run that goes on from before its first epoch records that line again.
+                truncate(folder, progress.epoch or -1)
             wandb = recipe.tracking.wandb
             return Tracker(
                 folder,
@@ -114,7 +122,33 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
             )
 
         trained = run_loop(run, progress, open_tracker)
+        # No process leaves before the first has saved: the launcher ends all when one has left.
+        run.engine.gather(torch.zeros(1))
     finally:
         plain.leave()
+    if run.engine.rank == 0:
+        _say_the_end(trained)
     if trained.signal:
         raise typer.Exit(128 + trained.signal)
+
+
+def _share_cores(recipe: Recipe) -> None:
+    """As many CPU threads as the recipe says; by default the processes here share the cores."""
+    import torch
+
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if recipe.engine.threads != "auto":
+        torch.set_num_threads(recipe.engine.threads)
+    elif local > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
+
+
+def _say_the_end(trained: "Trained") -> None:
+    folder, progress = trained.run_dir, trained.progress
+    if trained.signal:
+        typer.echo(f"saved after epoch {progress.epoch}; go on with: zoo train --resume {folder}")
+        return
+    typer.echo(f"{progress.epoch} epochs, {progress.seconds:.1f} s of collecting and learning")
+    picture = folder / "images" / "before_after.png"
+    if picture.is_file():
+        typer.echo(f"pictures: {picture}")

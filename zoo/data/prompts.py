@@ -9,17 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from zoo import digits, seeds
-from zoo.prompt import Prompt
+from zoo.prompt import Prompt, PromptError
 from zoo.registry import closest
 
 _BUILTIN: dict[str, Callable[[], list[Prompt]]] = {
     "digits/train": lambda: digits.prompts("train"),
     "digits/eval": lambda: digits.prompts("eval"),
 }
-
-
-class PromptError(Exception):
-    """A prompt source that does not exist, cannot be read or is empty."""
 
 
 def load(source: str) -> list[Prompt]:

@@ -107,14 +107,16 @@ class PlainEngine(Engine):
             self._optimizer.state[p][moment] = kept
 
 
-def join(timeout: float) -> None:
+def join(timeout: float) -> int:
     """Joins the other processes, where a launcher started this one among several.
 
-    `timeout` in seconds is how long any process waits for the others.
+    `timeout` in seconds is how long any process waits for the others. Returns their number.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    return size
 
 
 def leave() -> None:

@@ -102,7 +102,7 @@ class FlowGRPO(Objective[FlowGRPORows]):
                 "use sampler.solver: {name: flow_sde}"
             )
         # A broken image is zeroed and so has no NaN; what has no density for one has it for none.
-        steps = torch.arange(path.log_prob.shape[1])[~path.log_prob.isnan().any(0).cpu()]
+        steps = self.solver.has_density(path.grid).nonzero()[:, 0]
         trained = len(steps) if self.trained_steps is None else self.trained_steps
         if trained > len(steps):
             raise ValueError(

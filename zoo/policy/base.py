@@ -27,7 +27,11 @@ class Policy(ABC):
 
     @abstractmethod
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
-        """The prompts as the network needs them, a row a prompt; per-prompt tensors as Lookups."""
+        """The prompts as the network needs them, a row a prompt; per-prompt tensors as Lookups.
+
+        Raises:
+            PromptError: a prompt that this family cannot read.
+        """
 
     @abstractmethod
     def velocity(

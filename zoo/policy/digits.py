@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from zoo.digits import CAPTIONS, SIZE, WORDS
 from zoo.policy.base import Policy
 from zoo.policy.weights import Lora, WeightSets
-from zoo.prompt import Prompt
+from zoo.prompt import Prompt, PromptError
 from zoo.rollout import Cond, Lookup
 
 _TARGETS = (
@@ -66,18 +66,18 @@ def tokenize(texts: Sequence[str]) -> Int[Tensor, "batch tokens"]:
     The empty text is the null caption.
 
     Raises:
-        ValueError: a text has an unknown word, or more than 6.
+        PromptError: a text has an unknown word, or more than 6.
     """
     tokens = torch.zeros(len(texts), NUM_TOKENS, dtype=torch.long)
     for row, text in zip(tokens, texts, strict=True):
         words = text.lower().split()
         if len(words) > NUM_TOKENS:
-            raise ValueError(
+            raise PromptError(
                 f"the prompt {text!r} has {len(words)} words; the digits model reads {NUM_TOKENS}"
             )
         for i, word in enumerate(words):
             if word not in VOCABULARY:
-                raise ValueError(
+                raise PromptError(
                     f"unknown word {word!r} in the prompt {text!r}; "
                     f"the digits model knows: {', '.join(VOCABULARY[1:])}"
                 )

@@ -118,6 +118,7 @@ class Engine(Strict):
 
     processes: Count | Literal["auto"] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count | Literal["auto"] = "auto"
     micro_batch: MicroBatch = MicroBatch()
     timeout: Seconds = 600.0
 

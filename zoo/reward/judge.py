@@ -1,14 +1,10 @@
-"""The judge: runs every reward beside the sampling, retries failures, marks the lasting invalid.
+"""The judge: runs every reward beside the sampling, and puts the scores together.
 
 Each reward has a thread of its own and gets its batches in order, so that a batch is scored while
-the next one is sampled. A reward that raises or hangs is tried again; then its images are NaN,
-never 0, and the failure is counted and reported. A result of the wrong shape is a mistake in the
-reward and stops the run.
+the next one is sampled. What stays failed is NaN, never 0, and is reported.
 """
 
-import queue
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,52 +12,47 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward, Scores
+from zoo.reward.base import Scores
+from zoo.reward.lane import Batch, Drained, Judged, Lane, RewardError, extra_of, value_of
 
-
-class RewardError(Exception):
-    """A reward broke its contract, or fails too often to go on."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A reward under the label that its metrics carry, and its weight in the mix."""
-
-    label: str
-    reward: Reward
-    weight: float = 1.0
+__all__ = ["Judge", "Judged", "RewardError", "Verdict", "require_enough_valid"]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """All scores of what was submitted, in the order of submission, in float64; NaN is invalid.
 
-    `extras` are the further numbers that rewards record, as `label/name`. `failures` are one line
-    each.
+    `extras` are the further numbers that rewards record, as `label/name`. `retried` counts calls
+    made again by label, `failures` are one line each.
     """
 
     scores: dict[str, Float[Tensor, " images"]]
     extras: dict[str, Float[Tensor, " images"]] = field(default_factory=dict)
+    retried: dict[str, int] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Batch:
-    images: Tensor
-    prompts: tuple[Prompt, ...]
+@dataclass
+class _Group:
+    """One group's images so far, and their places in the order of submission."""
+
+    images: list[Tensor] = field(default_factory=list)
+    prompts: list[Prompt] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
 
 
 class Judge:
     """Scores images with several rewards: `submit` any number of batches, then `finish`."""
 
     def __init__(self, rewards: Sequence[Judged], *, timeout: float, retries: int) -> None:
-        """`timeout` seconds for a call of a reward; `retries` more calls after one that failed."""
+        """`timeout` seconds for a call of a reward; `retries` more calls after one that raised."""
         self.rewards = tuple(rewards)
-        self._timeout = timeout
-        self._retries = retries
-        self._lanes = [_Lane(judged, self._attempt) for judged in self.rewards]
-        self._groups: list[int] = []
-        self._held: list[_Batch] = []
+        lanes = [Lane(judged, timeout=timeout, retries=retries) for judged in self.rewards]
+        self._lanes = lanes
+        self._single = [lane for lane in lanes if not lane.judged.reward.groupwise]
+        self._whole = [lane for lane in lanes if lane.judged.reward.groupwise]
+        self._groups: dict[int, _Group] = {}
+        self._submitted = 0
 
     @property
     def weights(self) -> dict[str, float]:
@@ -77,13 +68,15 @@ class Judge:
         """Starts scoring a batch, which may be empty; returns at once."""
         if not prompts:
             return
-        batch = _Batch(images, tuple(prompts))
-        self._groups += group.tolist()
-        if any(lane.judged.reward.groupwise for lane in self._lanes):
-            self._held.append(batch)
-        for lane in self._lanes:
-            if not lane.judged.reward.groupwise:
-                lane.put(batch)
+        for lane in self._single:
+            lane.put(Batch(images, tuple(prompts)))
+        if self._whole:
+            for i, number in enumerate(group.tolist()):
+                gathered = self._groups.setdefault(number, _Group())
+                gathered.images.append(images[i])
+                gathered.prompts.append(prompts[i])
+                gathered.places.append(self._submitted + i)
+        self._submitted += len(prompts)
 
     def finish(self) -> Verdict:
         """Waits for all scores since the last `finish`.
@@ -91,157 +84,56 @@ class Judge:
         Raises:
             RewardError: a reward returned something that is not one number an image.
         """
-        groups = torch.tensor(self._groups, dtype=torch.long)
-        order = torch.arange(len(groups))
-        grouped = [torch.nonzero(groups == group)[:, 0] for group in torch.unique(groups).tolist()]
-        by_group = torch.cat(grouped) if grouped else order
-        for lane in self._lanes:
-            if lane.judged.reward.groupwise:
-                for member in grouped:
-                    lane.put(self._whole(member))
-        scores, extras, failures = {}, {}, []
-        for lane in self._lanes:
-            results = lane.drain()
-            place = by_group if lane.judged.reward.groupwise else order
-            names = {
-                name for result in results if isinstance(result, Scores) for name in result.extras
-            }
+        by_group = [place for _, group in sorted(self._groups.items()) for place in group.places]
+        for _, group in sorted(self._groups.items()):
+            batch = Batch(torch.stack(group.images), tuple(group.prompts))
+            group.images.clear()
+            for lane in self._whole:
+                lane.put(batch)
+        in_order = torch.arange(self._submitted)
+        self._groups, self._submitted = {}, 0
+        drained = _all_drained(self._lanes)
+        scores, extras = {}, {}
+        for lane, done in zip(self._lanes, drained, strict=True):
             label = lane.judged.label
-            scores[label] = _placed([_value(result) for result in results], place)
-            for name in sorted(names):
-                extras[f"{label}/{name}"] = _placed(
-                    [_extra(result, name) for result in results], place
-                )
-            failures += [result.reason for result in results if isinstance(result, _Failed)]
-        self._groups, self._held = [], []
-        return Verdict(scores, extras, tuple(failures))
-
-    def _whole(self, member: Int[Tensor, " members"]) -> _Batch:
-        """One group's images, from whichever batches they came in."""
-        images = torch.cat([batch.images for batch in self._held])
-        prompts = [prompt for batch in self._held for prompt in batch.prompts]
-        return _Batch(images[member.to(images.device)], tuple(prompts[i] for i in member.tolist()))
-
-    def _attempt(self, judged: Judged, batch: _Batch) -> "Scores | _Failed":
-        """Scores a batch, with retries; never raises but for a broken contract."""
-        reason = ""
-        for _ in range(1 + self._retries):
-            outcome = _within(self._timeout, lambda: _score(judged, batch))
-            if isinstance(outcome, Scores | RewardError):
-                return _checked(judged, batch, outcome)
-            reason = (
-                f"reward '{judged.label}' took over {self._timeout:g} s"
-                if outcome is None
-                else f"reward '{judged.label}' raised "
-                f"{type(outcome).__name__}: {_first_line(outcome)}"
-            )
-        return _Failed(
-            len(batch.prompts), f"{reason} ({1 + self._retries} tries); its images are invalid"
+            place = torch.tensor(by_group).long() if lane.judged.reward.groupwise else in_order
+            scores[label] = _placed([value_of(result) for result in done.results], place)
+            found = [result.extras for result in done.results if isinstance(result, Scores)]
+            for name in sorted({name for names in found for name in names}):
+                parts = [extra_of(result, name) for result in done.results]
+                extras[f"{label}/{name}"] = _placed(parts, place)
+        return Verdict(
+            scores,
+            extras,
+            {
+                lane.judged.label: done.retried
+                for lane, done in zip(self._lanes, drained, strict=True)
+            },
+            tuple(
+                result.reason
+                for done in drained
+                for result in done.results
+                if not isinstance(result, Scores)
+            ),
         )
 
-
-@dataclass(frozen=True)
-class _Failed:
-    num_images: int
-    reason: str
-
-
-_Result = Scores | _Failed
+    def close(self) -> None:
+        """Ends the threads; nothing can be submitted after."""
+        for lane in self._lanes:
+            lane.end()
 
 
-class _Lane:
-    """One reward's own thread, and its results in order."""
-
-    def __init__(self, judged: Judged, attempt: Callable[[Judged, _Batch], _Result]) -> None:
-        self.judged = judged
-        self._attempt = attempt
-        self._todo: queue.Queue[_Batch] = queue.Queue()
-        self._done: queue.Queue[_Result | Exception] = queue.Queue()
-        self._pending = 0
-        # A daemon: a reward that hangs for ever must not keep the process from ending.
-        threading.Thread(target=self._work, name=f"reward {judged.label}", daemon=True).start()
-
-    def put(self, batch: _Batch) -> None:
-        self._pending += 1
-        self._todo.put(batch)
-
-    def drain(self) -> list[_Result]:
-        results = [self._done.get() for _ in range(self._pending)]
-        self._pending = 0
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
-        return [result for result in results if not isinstance(result, Exception)]
-
-    def _work(self) -> None:
-        while True:
-            batch = self._todo.get()
-            try:
-                self._done.put(self._attempt(self.judged, batch))
-            except Exception as error:
-                self._done.put(error)
-
-
-def _within(timeout: float, call: Callable[[], Scores]) -> Scores | BaseException | None:
-    """What a call returns or raises; None if it takes too long, its thread left behind."""
-    outcome: list[Scores | BaseException] = []
-
-    def work() -> None:
+def _all_drained(lanes: Sequence[Lane]) -> list[Drained]:
+    """What each lane has; the first error only once all are empty."""
+    drained, errors = [], []
+    for lane in lanes:
         try:
-            outcome.append(call())
-        except (Exception, SystemExit) as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(timeout)
-    return outcome[0] if outcome else None
-
-
-def _score(judged: Judged, batch: _Batch) -> Scores:
-    # Gradient mode is per thread.
-    with torch.no_grad():
-        result = judged.reward.score(batch.images, batch.prompts)
-    value, extras = (result.value, result.extras) if isinstance(result, Scores) else (result, {})
-    return Scores(
-        _numbers(judged.label, batch, value),
-        {name: _numbers(judged.label, batch, extra) for name, extra in extras.items()},
-    )
-
-
-def _numbers(label: str, batch: _Batch, value: object) -> Float[Tensor, " batch"]:
-    """The value as float64 on the CPU, if it is one number an image."""
-    if not isinstance(value, Tensor):
-        raise RewardError(
-            f"reward '{label}' returned {type(value).__name__}; it must return a tensor [batch]"
-        )
-    if value.shape != (len(batch.prompts),):
-        raise RewardError(
-            f"reward '{label}' returned shape {list(value.shape)} for {len(batch.prompts)} images; "
-            f"it must return one number an image, shape [{len(batch.prompts)}]"
-        )
-    value = value.detach().to("cpu", torch.float64)
-    return value.masked_fill(~value.isfinite(), torch.nan)
-
-
-def _checked(judged: Judged, batch: _Batch, outcome: Scores | RewardError) -> Scores:
-    if isinstance(outcome, RewardError):
-        raise outcome
-    return outcome
-
-
-def _value(result: _Result) -> Float[Tensor, " batch"]:
-    return _invalid(result) if isinstance(result, _Failed) else result.value
-
-
-def _extra(result: _Result, name: str) -> Float[Tensor, " batch"]:
-    if isinstance(result, _Failed):
-        return _invalid(result)
-    return result.extras.get(name, torch.full_like(result.value, torch.nan))
-
-
-def _invalid(failed: _Failed) -> Float[Tensor, " batch"]:
-    return torch.full((failed.num_images,), torch.nan, dtype=torch.float64)
+            drained.append(lane.drain())
+        except RewardError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return drained
 
 
 def _placed(parts: list[Tensor], place: Int[Tensor, " images"]) -> Float[Tensor, " images"]:
@@ -252,25 +144,20 @@ def _placed(parts: list[Tensor], place: Int[Tensor, " images"]) -> Float[Tensor,
     return out
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else "no message"
-
-
 def require_enough_valid(
     scores: Mapping[str, Float[Tensor, " images"]], failures: Sequence[str], *, max_invalid: float
 ) -> None:
     """Stops a run whose rewards fail too often.
 
     Raises:
-        RewardError: more than `max_invalid` of a reward's images are invalid.
+        RewardError: more than `max_invalid` of a reward's images are invalid, or all of them.
     """
     for label, score in scores.items():
         share = float(score.isnan().double().mean())
         if share > max_invalid or share == 1:
-            why = next(
-                (line for line in failures if f"'{label}'" in line), "it returned NaN or infinity"
-            )
+            why = next((line for line in failures if f"'{label}'" in line), "")
             raise RewardError(
                 f"{share:.0%} of the images are invalid for reward '{label}' "
-                f"(scoring.max_invalid allows {max_invalid:.0%}): {why}"
+                f"(scoring.max_invalid allows {max_invalid:.0%}): "
+                f"{why or 'it returned NaN or infinity'}"
             )

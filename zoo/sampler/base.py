@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from zoo.flow import Time
@@ -31,6 +31,9 @@ class Sampler(ABC):
 
     guidance: float = 1.0
     """The classifier-free guidance that prompts are encoded with; 1 is none."""
+
+    solver: "Solver | None" = None
+    """The solver that it runs, which an objective may ask for."""
 
     @abstractmethod
     def sample(
@@ -164,6 +167,10 @@ class StochasticSolver(StepSolver):
         grid: Float[Tensor, " num_points"],
     ) -> Gaussian:
         """The distribution of x at s given x at t; t and s have shape [batch] or none."""
+
+    def has_density(self, grid: Float[Tensor, " num_points"]) -> Bool[Tensor, " num_steps"]:
+        """Which steps of a grid have a log-probability: all but the one that ends at 0."""
+        return grid[1:] > 0
 
     def start(self, grid: Float[Tensor, " num_points"]) -> Float[Tensor, " num_points"]:
         """The whole grid, which the transition's coefficients may need."""

@@ -17,6 +17,8 @@ from zoo.seeds import Draws
 class FlowSampler(Sampler):
     """Starts from Gaussian noise at the grid's first t; a solver takes it to clean latents."""
 
+    solver: Solver
+
     def __init__(
         self,
         *,

@@ -1,0 +1,193 @@
+"""One reward's own thread: calls it batch by batch, tries again what raised, leaves what hangs.
+
+A call that hangs cannot be ended, and calling the same reward beside it could break it: so the rest
+of that collection's images are invalid at once, and the next collection tries anew.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.prompt import Prompt
+from zoo.reward.base import Reward, Scores
+
+
+class RewardError(Exception):
+    """A reward broke its contract, or fails too often to go on."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A reward under the label that its metrics carry, and its weight in the mix."""
+
+    label: str
+    reward: Reward
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images and their prompts, to be scored in one call."""
+
+    images: Tensor
+    prompts: tuple[Prompt, ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A batch that could not be scored, and why in one line."""
+
+    num_images: int
+    reason: str
+
+
+Result = Scores | Failed
+
+
+@dataclass(frozen=True)
+class Drained:
+    """All results of a collection in order, and how many calls were made again."""
+
+    results: tuple[Result, ...]
+    retried: int
+
+
+class Lane:
+    """Scores the batches that are put, in order, beside whatever the caller does."""
+
+    def __init__(self, judged: Judged, *, timeout: float, retries: int) -> None:
+        """`timeout` seconds for a call; `retries` more calls after one that raised."""
+        self.judged = judged
+        self._timeout = timeout
+        self._retries = retries
+        self._todo: queue.Queue[Batch | None] = queue.Queue()
+        self._done: queue.Queue[Result | RewardError] = queue.Queue()
+        self._pending = 0
+        self._retried = 0
+        self._hung = False
+        # A daemon: a reward that hangs for ever must not keep the process from ending.
+        threading.Thread(target=self._work, name=f"reward {judged.label}", daemon=True).start()
+
+    def put(self, batch: Batch) -> None:
+        """Queues a batch."""
+        self._pending += 1
+        self._todo.put(batch)
+
+    def drain(self) -> Drained:
+        """Waits for all that was put since the last `drain`.
+
+        Raises:
+            RewardError: the reward returned something that is not one number an image.
+        """
+        results = [self._done.get() for _ in range(self._pending)]
+        drained = Drained(
+            tuple(r for r in results if not isinstance(r, RewardError)), self._retried
+        )
+        self._pending, self._retried, self._hung = 0, 0, False
+        for result in results:
+            if isinstance(result, RewardError):
+                raise result
+        return drained
+
+    def end(self) -> None:
+        """Ends the thread."""
+        self._todo.put(None)
+
+    def _work(self) -> None:
+        while (batch := self._todo.get()) is not None:
+            self._done.put(self._scored(batch))
+            # Else the images would be kept until the next batch comes.
+            del batch
+
+    def _scored(self, batch: Batch) -> Result | RewardError:
+        """A batch's scores, or why there are none."""
+        label, tries = self.judged.label, 1 + self._retries
+        reason = f"reward '{label}' hangs"
+        for attempt in range(tries):
+            if self._hung:
+                break
+            outcome = _within(self._timeout, lambda: self._call(batch), batch.images.device)
+            if isinstance(outcome, Scores | RewardError):
+                return outcome
+            if outcome is None:
+                self._hung = True
+                reason = f"reward '{label}' took over {self._timeout:g} s"
+                break
+            reason = f"reward '{label}' raised {type(outcome).__name__}: {_first_line(outcome)}"
+            reason += f" ({tries} tries)" if tries > 1 else ""
+            self._retried += attempt < self._retries
+        return Failed(len(batch.prompts), f"{reason}; its images are invalid")
+
+    def _call(self, batch: Batch) -> Scores:
+        # Gradient mode is per thread.
+        with torch.no_grad():
+            result: object = self.judged.reward.score(batch.images, batch.prompts)
+        value, extras = (
+            (result.value, result.extras) if isinstance(result, Scores) else (result, {})
+        )
+        numbers = {name: self._numbers(batch, extra) for name, extra in extras.items()}
+        return Scores(self._numbers(batch, value), numbers)
+
+    def _numbers(self, batch: Batch, value: object) -> Float[Tensor, " batch"]:
+        """The value as float64 on the CPU, if it is one number an image; not finite is NaN."""
+        label, wanted = self.judged.label, len(batch.prompts)
+        if not isinstance(value, Tensor):
+            raise RewardError(
+                f"reward '{label}' returned {type(value).__name__}; "
+                f"it must return a tensor of one number an image, shape [{wanted}]"
+            )
+        if value.shape != (wanted,):
+            raise RewardError(
+                f"reward '{label}' returned shape {list(value.shape)} for {wanted} images; "
+                f"it must return one number an image, shape [{wanted}]"
+            )
+        value = value.detach().to("cpu", torch.float64)
+        return value.masked_fill(~value.isfinite(), torch.nan)
+
+
+def invalid_scores(failed: Failed) -> Float[Tensor, " batch"]:
+    """NaN for every image of a batch that could not be scored."""
+    return torch.full((failed.num_images,), torch.nan, dtype=torch.float64)
+
+
+def value_of(result: Result) -> Float[Tensor, " batch"]:
+    """A batch's scores."""
+    return invalid_scores(result) if isinstance(result, Failed) else result.value
+
+
+def extra_of(result: Result, name: str) -> Float[Tensor, " batch"]:
+    """A batch's further number of that name; NaN where it has none."""
+    if isinstance(result, Failed):
+        return invalid_scores(result)
+    return result.extras.get(name, torch.full_like(result.value, torch.nan))
+
+
+def _within(
+    timeout: float, call: Callable[[], Scores], device: torch.device
+) -> Scores | BaseException | None:
+    """What a call returns or raises; None if it takes too long, its thread left behind."""
+    outcome: list[Scores | BaseException] = []
+
+    def work() -> None:
+        # A new thread starts on the first CUDA device, whichever is this process's.
+        on_device = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+        try:
+            with on_device:
+                outcome.append(call())
+        except (Exception, SystemExit) as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return outcome[0] if outcome else None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else "no message"
