@@ -1,4 +1,4 @@
-"""Short real runs of the digits recipes, for tests: in this process, or as a user would start them."""
+"""Short real runs of the digits recipes, for tests, as a user would start them."""
 
 import json
 import os
@@ -38,7 +38,7 @@ OWN = {
 
 
 def overrides(algorithm: str, out: Path, **changes: object) -> list[str]:
-    """`-s` arguments of a short run that writes under `out`; in `changes`, `__` stands for a dot."""
+    """`-s` arguments of a short run that writes under `out`; `__` in `changes` is a dot."""
     options = {**SHORT, **OWN[algorithm], "output_dir": out}
     options |= {key.replace("__", "."): value for key, value in changes.items()}
     return [part for key, value in options.items() for part in ("-s", f"{key}={value}")]
@@ -57,7 +57,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def clean_environment(**environment: str) -> dict[str, str]:
-    """Without what a launcher or pytest's workers set; one thread, so that runs side by side do not fight."""
+    """Without what a launcher sets; one thread, so that runs side by side do not fight."""
     kept = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE")}
     return {**kept, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", **environment}
 

@@ -73,7 +73,7 @@ def test_a_line_keeps_the_most_telling_numbers_that_fit():
         assert text.startswith("epoch  3/20  reward 0.512")
         assert len(text) <= max(width, len("epoch  3/20  reward 0.512"))
     assert line(EPOCH, 20, 80) == (
-        "epoch  3/20  reward 0.512  digit 0.61  judge 0.7  images/s 1,230"
+        "epoch  3/20  reward 0.512  1,230 images/s  eval: digit 0.61  judge 0.7"
     )
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-from rich.progress import TimeElapsedColumn, TimeRemainingColumn  # isort: skip
-
-_SHOWN = ("reward", "eval/", "images_per_second")
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class Display:
@@ -68,13 +71,15 @@ class Display:
 
 def line(metrics: Mapping[str, float], epochs: int, width: int) -> str:
     """An epoch in as many of its numbers as fit, the most telling first."""
-    done = f"epoch {int(metrics['epoch']):{len(str(epochs))}}/{epochs}"
-    found = [done]
-    for prefix in _SHOWN:
-        for key, value in metrics.items():
-            if key == prefix or (prefix.endswith("/") and key.startswith(prefix)):
-                name = key.removeprefix("eval/").replace("_per_second", "/s")
-                found.append(f"{name} {short(value)}")
+    found = [f"epoch {int(metrics['epoch']):{len(str(epochs))}}/{epochs}"]
+    found.append(f"reward {short(metrics['reward'])}")
+    if "images_per_second" in metrics:
+        found.append(f"{short(metrics['images_per_second'])} images/s")
+    mark = "eval: "
+    for key, value in metrics.items():
+        if key.startswith("eval/"):
+            found.append(f"{mark}{key.removeprefix('eval/')} {short(value)}")
+            mark = ""
     while len("  ".join(found)) > width and len(found) > 2:
         found.pop()
     return "  ".join(found)

@@ -46,11 +46,11 @@ def test_check_prints_the_geometry(zoo_here):
     assert table["trains"] == ["digits with nft on digit x 1"]
     assert table["processes"] == ["2"]
     assert table["an epoch"] == ["5 groups x 4 = 20 images, of 40 prompts"]
-    assert table["sampling"] == ["2 micro-batches of 6 a process, 17% filled up"]
+    assert table["sampling"] == ["2 micro-batches of 6 a process, 17% of it padding"]
     assert table["training"][0] == "40 rows in 2 updates"
     assert table["forwards"] == [
-        "60 to collect, 120 to train",
-        "(40 of them with gradients)",
+        "60 to collect",
+        "120 to train, 40 with gradients",
         "180 an epoch, 720 in 4 epochs",
     ]
     assert table["evaluation"] == ["10 images of 10 prompts, every 2 epochs"]
@@ -61,8 +61,8 @@ def test_check_counts_pairs(zoo_here):
     table = rows(zoo_here("check", RECIPES["dpo"]).out)
     assert table["training"][0] == "320 rows in 4 updates"
     assert table["forwards"][:2] == [
-        "1,280 to collect, 1,280 to train",
-        "(640 of them with gradients)",
+        "1,280 to collect",
+        "1,280 to train, 640 with gradients",
     ]
 
 

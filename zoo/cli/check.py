@@ -53,8 +53,8 @@ def _lines(recipe: Recipe, made: Plan, num_prompts: int, num_eval: int) -> list[
         ("sampling", _batches(made.sampling, made.processes)),
         ("training", f"{made.rows:,} rows in {made.updates} updates"),
         ("", _batches(made.training, made.processes)),
-        ("forwards", f"{made.collect_forwards:,} to collect, {made.train_forwards:,} to train"),
-        ("", f"({made.gradient_forwards:,} of them with gradients)"),
+        ("forwards", f"{made.collect_forwards:,} to collect"),
+        ("", f"{made.train_forwards:,} to train, {made.gradient_forwards:,} with gradients"),
         ("", f"{forwards:,} an epoch, {forwards * recipe.epochs:,} in {recipe.epochs} epochs"),
     ]
     if recipe.eval:
@@ -66,4 +66,4 @@ def _lines(recipe: Recipe, made: Plan, num_prompts: int, num_eval: int) -> list[
 def _batches(batches: Batches, processes: int) -> str:
     each = " a process" if processes > 1 else ""
     what = "micro-batch" if batches.count == 1 else "micro-batches"
-    return f"{batches.count} {what} of {batches.rows}{each}, {batches.filled:.0%} filled up"
+    return f"{batches.count} {what} of {batches.rows}{each}, {batches.filled:.0%} of it padding"
