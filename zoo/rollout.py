@@ -90,9 +90,11 @@ class Rollout:
 class Rows:
     """What an objective trains on; an algorithm adds its own tensors or Lookups by subclassing.
 
-    `key` identifies a row over all processes and seeds its noise. `unit` is what is shuffled and
-    cut into updates: rows of one unit (an image's timesteps) are trained in the same update.
-    `weight` 0 drops a row.
+    `key` identifies a row over all processes and seeds its noise, so it must be unique over them:
+    derive it from `Rollout.key` or `Rollout.group`. `unit`, likewise of all processes, is what is
+    shuffled and cut into updates: rows of one unit (an image's timesteps) are trained in the same
+    update. `weight` is any number >= 0; an update's loss is the mean with these weights over all
+    processes' rows, so 0 drops a row.
     """
 
     key: Int[Tensor, " rows"]

@@ -8,16 +8,16 @@ from tests.runs import RECIPES, metrics, only_run, overrides
 from zoo import checkpoint
 
 NFT = RECIPES["nft"]
-# Reward batches: 1 before any update, then an epoch's 20 images in micro-batches of at most 6: 4.
+# Reward batches: 20 images in micro-batches of at most 6 are 4, before any update and each epoch.
 COUNTED = "score.calls = getattr(score, 'calls', 0) + 1\n"
 
 
 def test_a_reward_that_raises_on_some_batches_is_retried_and_then_invalid(
     reward_file, tmp_path, zoo_here
 ):
-    # The second batch of an epoch fails once, the third always.
+    # In epoch 1 the second batch fails once, the third always.
     fails = reward_file(
-        COUNTED + "if score.calls in (3, 5, 6):\n    raise RuntimeError('no ink')\n"
+        COUNTED + "if score.calls in (6, 8, 9):\n    raise RuntimeError('no ink')\n"
         "return images.mean(dim=(1, 2, 3))",
         "{timeout: 60, retries: 1}",
     )
@@ -30,6 +30,7 @@ def test_a_reward_that_raises_on_some_batches_is_retried_and_then_invalid(
     run = only_run(tmp_path / "out")
     assert [line.get("invalid/mine", 0) for line in metrics(run)] == [0, 5, 0]
     assert (run / "run.log").read_text().splitlines() == [said]
+    assert [line.get("retries/mine", 0) for line in metrics(run)] == [0, 2, 0]
     assert metrics(run)[-1]["step"] == 4
 
 
@@ -46,7 +47,7 @@ def test_a_reward_that_is_nan_for_a_few_images_trains_on_the_others(
     assert ended.code == 0, ended.err
     run = only_run(tmp_path / "out")
     lines = metrics(run)
-    assert [line["invalid/mine"] for line in lines] == [2, 8, 8]
+    assert [line["invalid/mine"] for line in lines] == [8, 8, 8]
     assert all(isinstance(line["reward"], float) for line in lines)
     assert lines[-1]["step"] == 4
     assert checkpoint.load(checkpoint.latest(run)).state["progress"]["num_invalid"] == 16
@@ -58,7 +59,7 @@ def test_a_reward_that_stops_working_ends_the_run_with_its_last_epoch_saved(
 ):
     works = "return images.mean(dim=(1, 2, 3))"
     breaks = reward_file(
-        COUNTED + f"if score.calls > 9:\n    raise RuntimeError('no ink')\n{works}"
+        COUNTED + f"if score.calls > 12:\n    raise RuntimeError('no ink')\n{works}"
     )
     changed = overrides("nft", tmp_path / "out", checkpoint__every=every, eval="null", **breaks)
     ended = zoo_here("train", NFT, *changed)

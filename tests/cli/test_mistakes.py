@@ -198,8 +198,8 @@ def test_a_reward_file_that_is_missing_or_lacks_the_function_is_said(tmp_path, r
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("return torch.zeros(len(images) + 1)", r"shape \[5\] for 4 images"),
-        ("return torch.zeros(len(images), 1)", r"shape \[4, 1\] for 4 images"),
+        ("return torch.zeros(len(images) + 1)", r"shape \[6\] for 5 images"),
+        ("return torch.zeros(len(images), 1)", r"shape \[5, 1\] for 5 images"),
         ("return [0.0] * len(images)", "returned (a )?list"),
         ("return None", "returned (a )?NoneType"),
         ("return torch.full((len(images),), torch.nan)", "it returned NaN or infinity"),

@@ -4,6 +4,7 @@ import inspect
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from zoo import registry
 
@@ -30,9 +31,11 @@ def describe(name: str) -> None:
     """
     from zoo.recipe.schema import describe as options_of
 
-    short = name.rpartition(":")[2]
+    package, _, short = name.rpartition(":")
     kinds = [
-        kind for kind in registry.KINDS if any(e.name == short for e in registry.entries(kind))
+        kind
+        for kind in registry.KINDS
+        if any(e.name == short and package in ("", e.package) for e in registry.entries(kind))
     ]
     if not kinds:
         names = sorted({entry.name for kind in registry.KINDS for entry in registry.entries(kind)})
@@ -58,5 +61,5 @@ def describe(name: str) -> None:
             table.add_column(heading)
         options = options_of(component)
         for option in options:
-            table.add_row(option.name, option.type, option.default, option.constraint)
+            table.add_row(*(Text(cell) for cell in option))
         console.print(table if options else "It has no options.")

@@ -95,6 +95,8 @@ class Slot:
             cls = component_class(self.kind, name)
         except UnknownComponentError as error:
             raise _at_name(_mistake(str(error), kind="unknown_component"), name) from None
+        except BrokenPluginError as error:
+            raise _at_name(_mistake(str(error), kind="unknown_component"), name) from error
         if not issubclass(cls, self.interface):
             fit = ", ".join(fitting(self.interface))
             raise _at_name(
