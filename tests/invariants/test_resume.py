@@ -58,3 +58,17 @@ def wait_for_lines(out, count, process):
         if files and files[0].read_text().count("\n") >= count:
             return
         time.sleep(0.01)
+
+
+def test_a_run_goes_on_at_another_number_of_processes(tmp_path):
+    recipe, same = RECIPES["nft"], {"optim__schedule": "constant"}
+    whole = zoo("train", recipe, *overrides("nft", tmp_path / "whole", epochs=3, **same))
+    half = zoo("train", recipe, *overrides("nft", tmp_path / "half", epochs=2, **same))
+    assert (whole.returncode, half.returncode) == (0, 0), whole.stderr + half.stderr
+    changed = ["-s", "engine.processes=2", "--epochs", 3, "-s", "checkpoint.keep=2"]
+    resumed = zoo("train", "--resume", only_run(tmp_path / "half"), *changed)
+    assert resumed.returncode == 0, resumed.stderr
+    runs = [only_run(tmp_path / out) for out in ("whole", "half")]
+    rewards = [[line["reward"] for line in metrics(run)] for run in runs]
+    assert rewards[0] == pytest.approx(rewards[1], rel=1e-5)
+    assert [line["step"] for line in metrics(runs[1])] == [0, 2, 4, 6]

@@ -106,7 +106,9 @@ def evaluate(
     overrides: Overrides = None,
     epoch: Checkpoint = None,
     weights: Weights = None,
-    out: Annotated[Path | None, typer.Option(help="Save the picture as this PNG.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Save the picture as this PNG.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Evaluate a run's checkpoint as its recipe's `eval` says."""
@@ -121,7 +123,9 @@ def sample(
         Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")
     ],
     prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to show (repeatable).")],
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("samples.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")] = Path(
+        "samples.png"
+    ),
     num: Annotated[int, typer.Option("--num", "-n", help="Images of each prompt.", min=1)] = 4,
     seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
     overrides: Overrides = None,
