@@ -71,6 +71,7 @@ def list_(
         str | None,
         typer.Argument(help="policies, samplers, solvers, rewards or objectives; none: all."),
     ] = None,
+    debug: Debug = False,
 ) -> None:
     """List what is installed, plugins included; imports none of it."""
     from zoo.cli.listing import list_installed

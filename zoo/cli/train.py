@@ -93,6 +93,8 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
             start = checkpoint.latest(resume)
             if start is None:
                 raise checkpoint.CheckpointError(f"{resume} has no checkpoint to go on from")
+        if not int(os.environ.get("RANK", "0")):
+            typer.echo(f"{recipe.name}: loading rewards and model")
         run = build(recipe)
         progress, wandb_id = (
             run_state.restore(run, start) if start else (run_state.Progress(), None)
