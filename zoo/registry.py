@@ -9,7 +9,7 @@ import configparser
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from operator import attrgetter
@@ -85,8 +85,11 @@ def entries(kind: str) -> tuple[Entry, ...]:
         version = (point.distro.version or "") if point.distro else ""
         target = f"{point.module_name}:{point.object_name or ''}"
         entry = Entry(kind, point.name, target, package, version)
-        # A distribution that is found twice on sys.path is imported from the first place.
-        found.setdefault((point.name, package), entry)
+        # A distribution that is found twice on sys.path is imported from the first place; the
+        # build folder of an editable install, which has no version, may come before its metadata.
+        known = found.setdefault((point.name, package), entry)
+        if not known.version:
+            found[point.name, package] = replace(known, version=version)
     return tuple(sorted(found.values(), key=attrgetter("name", "package")))
 
 
