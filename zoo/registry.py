@@ -9,9 +9,9 @@ import configparser
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
+from importlib import import_module, metadata
 from operator import attrgetter
 from typing import Any
 
@@ -82,14 +82,11 @@ def entries(kind: str) -> tuple[Entry, ...]:
     found: dict[tuple[str, str], Entry] = {}
     for point in points:
         package = _normal(point.distro.name) if point.distro else "unknown"
-        version = (point.distro.version or "") if point.distro else ""
+        version = _version(point.distro) if point.distro else ""
         target = f"{point.module_name}:{point.object_name or ''}"
         entry = Entry(kind, point.name, target, package, version)
-        # A distribution that is found twice on sys.path is imported from the first place; the
-        # build folder of an editable install, which has no version, may come before its metadata.
-        known = found.setdefault((point.name, package), entry)
-        if not known.version:
-            found[point.name, package] = replace(known, version=version)
+        # A distribution that is found twice on sys.path is imported from the first place.
+        found.setdefault((point.name, package), entry)
     return tuple(sorted(found.values(), key=attrgetter("name", "package")))
 
 
@@ -167,6 +164,14 @@ def _require_version(declared: object, who: str) -> None:
             f"{who} is written for version {declared} of zoo's interfaces and this zoo has "
             f"version {API_VERSION}; install the release of the plugin that fits"
         )
+
+
+def _version(distro: entrypoints.Distribution) -> str:
+    """The version; `entrypoints` finds none in the build folder of an editable install."""
+    try:
+        return distro.version or metadata.version(distro.name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _normal(package: str) -> str:
