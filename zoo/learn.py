@@ -5,7 +5,7 @@ and weighs them by the weight of the whole update, so that gradients averaged ov
 those of one process with all rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import cos, pi
 from typing import Literal, TypeVar
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoo import seeds
-from zoo.dealing import even_batch, micro_batches, num_micro_batches
+from zoo.dealing import MicroBatch, even_batch, micro_batches, num_micro_batches
 from zoo.engine.base import Engine
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
@@ -123,43 +123,62 @@ def learn(
     """
     plan = cut(engine, rows, num_updates, seed=draws.seed, epoch=draws.epoch)
     batch = even_batch(max(plan.largest), max(1, micro_batch // objective.images_per_row))
-    # Rows of weight 0 may hold anything, and a gradient of NaN times 0 is NaN: one that counts
-    # is run in their place.
-    row_weight = rows.weight.cpu()
-    stand_in = row_weight.argmax()
-    kept_metrics = _Averages(engine)
+    kept = _Averages(engine)
     num_evals, num_dropped, num_empty, norms = 0, 0, 0, []
     for mine, weight, largest in zip(plan.rows, plan.weight, plan.largest, strict=True):
         if weight == 0:
             num_empty += 1
             continue
-        metrics = _Averages(engine)
-        for micro in micro_batches(mine, batch, num_micro_batches(largest, batch)):
-            before = policy.weights.num_rows
-            kept = row_weight[micro.index]
-            kept[micro.num_real :] = 0
-            index = torch.where(kept > 0, micro.index, stand_in)
-            kept = kept.to(engine.device)
-            loss = objective.loss(policy, take(rows, index), draws.take(index))
-            engine.backward((kept * loss.per_row).sum() * (engine.size / weight))
-            num_evals += (policy.weights.num_rows - before) * micro.num_real // batch
-            metrics.add({"loss": loss.per_row.detach(), **loss.metrics}, kept)
+        micros = micro_batches(mine, batch, num_micro_batches(largest, batch))
+        metrics, evals = _backward(engine, policy, objective, rows, draws, micros, weight)
+        num_evals += evals
         norm = engine.update(rate.at(step))
         if norm < float("inf"):
             step += 1
             norms.append(norm)
-            kept_metrics.merge(metrics, weight)
+            kept.merge(metrics, weight)
             objective.after_update(policy.weights, step)
             if ema_cap is not None:
                 policy.weights.blend(Weights.EMA, min((1 + step) / (10 + step), ema_cap))
         else:
             num_dropped += 1
-    averages = kept_metrics.averages()
+    averages = kept.averages()
     if norms:
         averages["grad_norm"] = sum(norms) / len(norms)
         averages["lr"] = rate.at(step - 1)
     num_evals = int(engine.gather(torch.tensor([num_evals])).sum())
     return Learned(step, averages, num_evals, num_dropped, num_empty)
+
+
+def _backward(
+    engine: Engine,
+    policy: Policy,
+    objective: Objective[R],
+    rows: R,
+    draws: Draws,
+    micros: Iterable[MicroBatch],
+    weight: float,
+) -> tuple["_Averages", int]:
+    """Adds an update's gradients, `weight` being that of all processes' rows in it.
+
+    Returns its metrics, not yet averaged, and the forwards of rows that are no fillers.
+    """
+    # Rows of weight 0 may hold anything, and a gradient of NaN times 0 is NaN: one that counts
+    # is run in their place.
+    row_weight = rows.weight.cpu()
+    stand_in = row_weight.argmax()
+    metrics, num_evals = _Averages(engine), 0
+    for micro in micros:
+        before = policy.weights.num_rows
+        counts = row_weight[micro.index]
+        counts[micro.num_real :] = 0
+        index = torch.where(counts > 0, micro.index, stand_in)
+        counts = counts.to(engine.device)
+        loss = objective.loss(policy, take(rows, index), draws.take(index))
+        engine.backward((counts * loss.per_row).sum() * (engine.size / weight))
+        num_evals += (policy.weights.num_rows - before) * micro.num_real // len(micro.index)
+        metrics.add({"loss": loss.per_row.detach(), **loss.metrics}, counts)
+    return metrics, num_evals
 
 
 class _Averages:
