@@ -15,16 +15,18 @@ import torch
 
 from zoo import checkpoint
 from zoo.checkpoint import CheckpointError
+from zoo.sharded import Sharded, local
 
 WRITER = """
 import sys
 from pathlib import Path
 import torch
 from zoo import checkpoint
+from zoo.sharded import local
 run_dir, first, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 epoch = first
 while True:
-    value = torch.full((300_000,), float(epoch))
+    value = local(torch.full((300_000,), float(epoch)))
     checkpoint.save(run_dir, epoch, {"value": value, "same": value}, {"epoch": epoch}, keep=2)
     print(epoch, flush=True)
     epoch += step
@@ -32,8 +34,12 @@ while True:
 
 
 def save(run_dir: Path, epoch: int, keep: int = 3, value: float = 0.0) -> Path:
-    tensors = {"value": torch.full((4,), value)}
+    tensors = {"value": local(torch.full((4,), value))}
     return checkpoint.save(run_dir, epoch, tensors, {"epoch": epoch}, keep=keep)
+
+
+def held(tensors: dict[str, torch.Tensor]) -> dict[str, Sharded]:
+    return {name: local(tensor) for name, tensor in tensors.items()}
 
 
 def names(run_dir: Path) -> list[str]:
@@ -50,7 +56,7 @@ def test_tensors_come_back_bit_for_bit(tmp_path: Path) -> None:
         "0-dim": torch.tensor(0.1, dtype=torch.float64),
         "empty": torch.zeros(0, 3),
     }
-    loaded = checkpoint.load(checkpoint.save(tmp_path, 12, tensors, {}, keep=1))
+    loaded = checkpoint.load(checkpoint.save(tmp_path, 12, held(tensors), {}, keep=1))
     assert loaded.epoch == 12
     assert loaded.tensors.keys() == tensors.keys()
     for name, tensor in tensors.items():
@@ -64,7 +70,7 @@ def test_tensors_come_back_bit_for_bit(tmp_path: Path) -> None:
 def test_tensors_that_share_memory_or_are_not_contiguous_are_saved(tmp_path: Path) -> None:
     base = torch.arange(12.0, requires_grad=True).reshape(3, 4)
     tensors = {"base": base, "same": base, "turned": base.T, "cut": base[:, 1:3]}
-    loaded = checkpoint.load(checkpoint.save(tmp_path, 1, tensors, {}, keep=1)).tensors
+    loaded = checkpoint.load(checkpoint.save(tmp_path, 1, held(tensors), {}, keep=1)).tensors
     for name, tensor in tensors.items():
         assert torch.equal(loaded[name], tensor)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.engine.base import Engine
-from zoo.engine.plain import AdamWOptions, PlainEngine
+from zoo.engine.base import AdamWOptions, Engine
+from zoo.engine.plain import PlainEngine
 from zoo.learn import Learned, LearningRate, cut, learn
 from zoo.objective.base import Loss, Objective
 from zoo.policy.base import Policy

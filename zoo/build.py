@@ -4,17 +4,18 @@ Rewards come before the model: one that cannot start should stop the run before 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from zoo.data import prompts as prompt_sources
-from zoo.engine.base import Engine
-from zoo.engine.plain import AdamWOptions, PlainEngine
+from zoo.engine.base import AdamWOptions, Engine
+from zoo.engine.plain import PlainEngine
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
+from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.recipe.model import Recipe, RewardEntry
 from zoo.reward.judge import Judge, Judged
@@ -79,7 +80,32 @@ def device_of(recipe: Recipe) -> torch.device:
     return torch.device("cuda", local)
 
 
-def build(recipe: Recipe) -> Run:
+MakeEngine = Callable[[Recipe, WeightSets, torch.device], Engine]
+
+
+def plain_engine(recipe: Recipe, weights: WeightSets, device: torch.device) -> Engine:
+    """One that needs nothing but torch, whatever the recipe trains with: enough to make images."""
+    return PlainEngine(weights, _adamw(recipe), device=device)
+
+
+def engine(recipe: Recipe, weights: WeightSets, device: torch.device) -> Engine:
+    """The one that the recipe trains with."""
+    options = recipe.engine
+    if options.zero_stage is None:
+        return plain_engine(recipe, weights, device)
+    # DeepSpeed takes seconds to import.
+    from zoo.engine.zero import ZeroEngine, ZeroOptions
+
+    zero = ZeroOptions(options.zero_stage, options.offload, options.deepspeed)
+    return ZeroEngine(weights, _adamw(recipe), zero, device=device)
+
+
+def _adamw(recipe: Recipe) -> AdamWOptions:
+    optim = recipe.optim
+    return AdamWOptions(optim.betas, optim.eps, optim.weight_decay, optim.max_grad_norm)
+
+
+def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
     """Builds all of it, on this process's device; joins no process group."""
     device = device_of(recipe)
     if device.type == "cuda":
@@ -92,17 +118,8 @@ def build(recipe: Recipe) -> Run:
     evaluation = _evaluation(recipe, judge, prompts, device)
     policy: Policy = recipe.policy.build({"device": device})
     policy.weights.allocate(copies(recipe, objective), seed=recipe.seed)
-    engine = PlainEngine(
-        policy.weights,
-        AdamWOptions(
-            recipe.optim.betas,
-            recipe.optim.eps,
-            recipe.optim.weight_decay,
-            recipe.optim.max_grad_norm,
-        ),
-        device=device,
-    )
-    return Run(recipe, engine, policy, sampler, judge, objective, prompts, evaluation)
+    made = make_engine(recipe, policy.weights, device)
+    return Run(recipe, made, policy, sampler, judge, objective, prompts, evaluation)
 
 
 def _judge(recipe: Recipe, entries: Sequence[RewardEntry], device: torch.device) -> Judge:

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+
+from zoo.sharded import Sharded
+from zoo.tensor_file import TensorFile, write
 
 FORMAT = 1
 """Of `state.json`; another one is refused."""
@@ -40,20 +41,26 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds; the tensors are on the CPU."""
+    """What a checkpoint holds; a tensor is read, to the CPU, when it is asked for."""
 
     epoch: int
-    tensors: dict[str, Tensor]
+    tensors: TensorFile
     state: dict[str, Any]
 
 
 def save(
-    run_dir: Path, epoch: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int
+    run_dir: Path,
+    epoch: int,
+    tensors: Mapping[str, Sharded],
+    state: Mapping[str, Any],
+    *,
+    keep: int,
 ) -> Path:
     """Writes the checkpoint of an epoch and removes the oldest beyond the `keep` newest.
 
     A checkpoint of the same epoch is replaced. Tensors may be on any device, share memory or not be
-    contiguous; tuples in the state come back as lists. A run folder has one writer at a time.
+    contiguous; tuples in the state come back as lists. A run folder has one writer at a time, and
+    other processes that hold pieces of the tensors `tensor_file.take_part`.
 
     Returns:
         Its folder.
@@ -71,8 +78,7 @@ def save(
     if new.exists():
         shutil.rmtree(new)
     new.mkdir()
-    # A copy each: safetensors refuses tensors that share memory or are not contiguous.
-    save_file({name: _separate(tensor) for name, tensor in tensors.items()}, new / _TENSORS)
+    write(new / _TENSORS, tensors)
     (new / _STATE).write_text(text, encoding="utf-8")
     for path in (new / _TENSORS, new / _STATE, new):
         _flush(path)
@@ -126,7 +132,7 @@ def load(folder: Path) -> Checkpoint:
             f"{folder / _STATE} is damaged (no epoch or no state); use an earlier checkpoint"
         )
     try:
-        tensors = load_file(folder / _TENSORS)
+        tensors = TensorFile(folder / _TENSORS)
     except (SafetensorError, OSError, ValueError, struct.error) as error:
         raise CheckpointError(
             f"{folder / _TENSORS} is damaged ({_one_line(error)}); use an earlier checkpoint"
@@ -164,10 +170,6 @@ def _json(value: object, where: str) -> object:
 
 def _float_back(found: dict[str, Any]) -> object:
     return float(found[_FLOAT]) if found.keys() == {_FLOAT} else found
-
-
-def _separate(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True).contiguous()
 
 
 def _whole(folder: Path) -> list[Path]:

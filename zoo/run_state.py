@@ -1,15 +1,16 @@
 """What a run's checkpoint holds: every set of weights that moves, the optimizer, the counters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from zoo import __version__, checkpoint, registry
+from zoo import __version__, checkpoint, registry, tensor_file
 from zoo.build import Run
 from zoo.rollout import Weights
+from zoo.tensor_file import TensorFile
 
 
 @dataclass(frozen=True)
@@ -26,20 +27,21 @@ class Progress:
 
 def save(run: Run, run_dir: Path, progress: Progress, *, wandb_id: str | None) -> None:
     """Writes a checkpoint; called by every process, written by the first."""
-    tensors: dict[str, Tensor] = {}
-    for which in sorted({Weights.LIVE, *run.copies}, key=lambda which: which.value):
-        for name, parameter in run.policy.weights.parameters(which).items():
-            tensors[f"{which.value}/{name}"] = parameter.detach()
-    tensors |= {f"optimizer/{name}": value for name, value in run.engine.state().items()}
-    if run.engine.rank == 0:
-        state = {
-            "progress": asdict(progress),
-            "objective": run.objective.state(),
-            "wandb_id": wandb_id,
-            "zoo": __version__,
-            "packages": registry.packages(),
-        }
-        checkpoint.save(run_dir, progress.epoch, tensors, state, keep=run.recipe.checkpoint.keep)
+    tensors = {f"{_OPTIMIZER}{name}": value for name, value in run.engine.state().items()}
+    for which in {Weights.LIVE, *run.copies}:
+        for name, value in run.policy.weights.tensors(which).items():
+            tensors[_name(which, name)] = value
+    if run.engine.rank > 0:
+        tensor_file.take_part(tensors)
+        return
+    state: dict[str, Any] = {
+        "progress": asdict(progress),
+        "objective": run.objective.state(),
+        "wandb_id": wandb_id,
+        "zoo": __version__,
+        "packages": registry.packages(),
+    }
+    checkpoint.save(run_dir, progress.epoch, tensors, state, keep=run.recipe.checkpoint.keep)
 
 
 def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
@@ -50,26 +52,50 @@ def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
     """
     saved = checkpoint.load(folder)
     load_weights(run, saved.tensors, folder)
-    optimizer = {
-        name.removeprefix("optimizer/"): value
-        for name, value in saved.tensors.items()
-        if name.startswith("optimizer/")
-    }
-    run.engine.load(optimizer)
+    names = [name for name in saved.tensors if name.startswith(_OPTIMIZER)]
+    run.engine.load(_Part(saved.tensors, {name.removeprefix(_OPTIMIZER): name for name in names}))
     run.objective.load(saved.state["objective"])
     return Progress(**saved.state["progress"]), saved.state["wandb_id"]
 
 
-def load_weights(run: Run, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Copies every set of weights out of a checkpoint's tensors."""
-    for which in {Weights.LIVE, *run.copies}:
-        for name, parameter in run.policy.weights.parameters(which).items():
-            value = tensors.get(f"{which.value}/{name}")
-            if value is None or value.shape != parameter.shape:
-                found = "missing" if value is None else f"of shape {list(value.shape)}"
+def load_weights(run: Run, tensors: TensorFile, folder: Path) -> None:
+    """Copies every set of weights out of a checkpoint's tensors; before the optimizer's state.
+
+    Raises:
+        CheckpointError: a set is of another model or recipe.
+    """
+    for which in (which for which in Weights if which in {Weights.LIVE, *run.copies}):
+        names = {}
+        for name, wanted in run.policy.weights.tensors(which).items():
+            names[name] = _name(which, name)
+            found = tensors.shape(names[name]) if names[name] in tensors else None
+            if found != wanted.shape:
+                said = "missing" if found is None else f"of shape {list(found)}"
                 raise checkpoint.CheckpointError(
-                    f"{folder}: {which.value} weights '{name}' are {found}, this recipe's are "
-                    f"{list(parameter.shape)}; resume with the recipe that the run was started with"
+                    f"{folder}: {which.value} weights '{name}' are {said}, this recipe's are "
+                    f"{list(wanted.shape)}; resume with the recipe that the run was started with"
                 )
-            with torch.no_grad():
-                parameter.copy_(value)
+        run.policy.weights.assign(which, _Part(tensors, names))
+
+
+_OPTIMIZER = "optimizer/"
+
+
+def _name(which: Weights, name: str) -> str:
+    return f"{which.value}/{name}"
+
+
+class _Part(Mapping[str, Tensor]):
+    """Some tensors of a file under other names, each still read when it is asked for."""
+
+    def __init__(self, tensors: TensorFile, names: Mapping[str, str]) -> None:
+        self._tensors, self._names = tensors, names
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[self._names[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

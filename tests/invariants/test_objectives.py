@@ -13,7 +13,8 @@ from torch import Tensor
 from zoo.advantage import group_advantage
 from zoo.collect import collect
 from zoo.digits import prompts
-from zoo.engine.plain import AdamWOptions, PlainEngine
+from zoo.engine.base import AdamWOptions
+from zoo.engine.plain import PlainEngine
 from zoo.learn import Learned, LearningRate, learn
 from zoo.objective.base import Objective
 from zoo.objective.dpo import DPO

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from zoo import checkpoint, pictures, run_dir, run_state
-from zoo.build import Run, build
+from zoo.build import Run, build, plain_engine
+from zoo.cli.chosen import checkpoint_folder, weights_named
 from zoo.cli.ready import num_prompts, require_device
 from zoo.evaluate import evaluate as evaluate_images
 from zoo.generate import Wanted, generate
@@ -98,16 +99,10 @@ def _save(picture: Image.Image, out: Path) -> None:
 
 def _load(source: Path, overrides: list[str], epoch: int | None, weights: str | None) -> _Loaded:
     """A run with its checkpoint's weights, or a recipe's model as it starts."""
-    allowed = [which.value for which in Weights]
-    if weights is not None and weights not in allowed:
-        raise RecipeError(f"--weights {weights}: allowed are {', '.join(allowed)}")
+    named = weights_named(weights)
     if source.is_dir():
         recipe = run_dir.recipe_of(source, overrides)
-        folder = checkpoint.latest(source)
-        if epoch is not None:
-            folder = source / "checkpoints" / f"{epoch:06}"
-        if folder is None:
-            raise checkpoint.CheckpointError(f"{source} has no checkpoint yet")
+        folder: Path | None = checkpoint_folder(source, epoch)
     else:
         if epoch is not None:
             raise RecipeError(
@@ -116,11 +111,11 @@ def _load(source: Path, overrides: list[str], epoch: int | None, weights: str | 
         recipe, folder = load_recipe(source, overrides), None
     require_device(recipe)
     num_prompts(recipe)
-    run = build(recipe)
+    run = build(recipe, plain_engine)
     if folder is not None:
         run_state.load_weights(run, checkpoint.load(folder).tensors, folder)
     usual = run.evaluation.weights if run.evaluation else Weights.LIVE
-    which = Weights(weights) if weights else usual
+    which = named or usual
     have = {Weights.LIVE, Weights.REFERENCE, *run.copies}
     if which not in have:
         names = ", ".join(sorted(each.value for each in have))

@@ -140,6 +140,23 @@ def sample(
     sample_run(source, overrides or [], epoch, weights, prompt, num, seed, out)
 
 
+@app.command()
+def export(
+    run_dir: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The folder to write; an earlier export goes.")
+    ],
+    form: Annotated[str, typer.Option("--format", help="diffusers or peft.")] = "diffusers",
+    epoch: Checkpoint = None,
+    weights: Weights = None,
+    debug: Debug = False,
+) -> None:
+    """Write a run's weights as the files that diffusers or PEFT load."""
+    from zoo.cli.export import export as export_run
+
+    export_run(run_dir, out, form, epoch, weights)
+
+
 def run() -> None:
     """Runs the command line; a user's mistake is exit code 2, a failed run 1, said in a line."""
     code = _run()

@@ -79,13 +79,15 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
     from zoo import checkpoint, run_dir, run_state
     from zoo.build import build
     from zoo.cli.ready import geometry
-    from zoo.engine import plain
+    from zoo.engine import processes
     from zoo.tracking import Silent, Tracker, truncate
     from zoo.train import train as run_loop
 
     _share_cores(recipe)
     # The others wait at most while a reward of one hangs.
-    size = plain.join(recipe.engine.timeout + recipe.scoring.timeout)
+    size = processes.join(
+        recipe.engine.timeout + recipe.scoring.timeout, alone=recipe.engine.zero_stage is not None
+    )
     try:
         geometry(recipe, size)
         start = None
@@ -127,7 +129,7 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
         # No process leaves before the first has saved: the launcher ends all when one has left.
         run.engine.gather(torch.zeros(1))
     finally:
-        plain.leave()
+        processes.leave()
     if run.engine.rank == 0:
         _say_the_end(trained)
     if trained.signal:

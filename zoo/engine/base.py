@@ -2,9 +2,24 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+
+from zoo.engine.communication import Communication
+from zoo.sharded import Sharded
+
+
+@dataclass(frozen=True)
+class AdamWOptions:
+    """AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101) and the bound on the gradient's norm."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 1e-4
+    max_grad_norm: float = 1.0
 
 
 class Engine(ABC):
@@ -14,9 +29,12 @@ class Engine(ABC):
     mean.
     """
 
-    rank: int
-    size: int
-    device: torch.device
+    def __init__(self, device: torch.device) -> None:
+        """Takes its rank and size from the process group; where there is none, it is alone."""
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.size = dist.get_world_size() if dist.is_initialized() else 1
+        self.device = device
+        self.communication = Communication(device)
 
     @abstractmethod
     def backward(self, loss: Tensor) -> None:
@@ -31,8 +49,34 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def state(self) -> dict[str, Sharded]:
+        """AdamW's moments and step, `<parameter>/<exp_avg, exp_avg_sq or step>`.
+
+        The same names and values at any number of processes; empty before the first update.
+        """
+
+    @abstractmethod
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Takes back what `state` gave, once the live weights are those of the same checkpoint.
+
+        Raises:
+            ValueError: it is of other weights.
+        """
+
     def gather(self, local: Tensor) -> Tensor:
         """The rows of every process, in rank order, on the CPU; their numbers may differ."""
+        local = local.detach().cpu().contiguous()
+        if self.size == 1:
+            return local
+        with self.communication.on_host():
+            counts = [torch.zeros(1, dtype=torch.long) for _ in range(self.size)]
+            dist.all_gather(counts, torch.tensor([len(local)]))
+            most = max(int(count) for count in counts)
+            padded = local.new_zeros(most, *local.shape[1:])
+            padded[: len(local)] = local
+            parts = [torch.empty_like(padded) for _ in range(self.size)]
+            dist.all_gather(parts, padded)
+        return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
 
     def gather_lines(self, local: Iterable[str]) -> tuple[str, ...]:
         """The lines of text of every process, in rank order, each once."""
@@ -40,10 +84,20 @@ class Engine(ABC):
         mine = torch.tensor(list(f"{text}\n".encode()) if text else [], dtype=torch.uint8)
         return tuple(dict.fromkeys(bytes(self.gather(mine).tolist()).decode().splitlines()))
 
-    @abstractmethod
-    def state(self) -> dict[str, Tensor]:
-        """The optimizer's moments and step, by parameter name, however they are sharded."""
 
-    @abstractmethod
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Takes back what `state` gave, at any number of processes."""
+def moments(state: Mapping[str, Tensor], trained: Mapping[str, object]) -> dict[str, list[str]]:
+    """What a state holds of each parameter, none where it is of before the first update.
+
+    Raises:
+        ValueError: the state is of other weights than these.
+    """
+    found: dict[str, list[str]] = {}
+    for key in state:
+        name, _, moment = key.rpartition("/")
+        found.setdefault(name, []).append(moment)
+    wrong = sorted(found.keys() ^ trained.keys()) if found else []
+    if wrong:
+        raise ValueError(
+            f"the optimizer state is of other weights: '{wrong[0]}' is not both trained and saved"
+        )
+    return found

@@ -1,40 +1,30 @@
-"""The plain engine: one optimizer, gradients averaged over processes by one all-reduce.
+"""The plain engine: one optimizer, gradients averaged over processes by all-reduce.
 
 It needs no wrapper around the network, so forwards go straight to it.
 """
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from zoo.engine.base import Engine
+from zoo.engine.base import AdamWOptions, Engine, moments
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Weights
+from zoo.sharded import Sharded, local
 
-
-@dataclass(frozen=True)
-class AdamWOptions:
-    """AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101) and the bound on the gradient's norm."""
-
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 1e-4
-    max_grad_norm: float = 1.0
+_PORTION = 2**26
+"""Elements that are averaged at a time."""
 
 
 class PlainEngine(Engine):
     """Trains the live weights, on one process or data-parallel on several."""
 
     def __init__(self, weights: WeightSets, optim: AdamWOptions, *, device: torch.device) -> None:
-        """Takes its rank and size from the process group; where there is none, it is alone."""
-        self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self.size = dist.get_world_size() if dist.is_initialized() else 1
-        self.device = device
+        """Every process must have the same live weights."""
+        super().__init__(device)
         self._named = weights.parameters(Weights.LIVE)
         self._max_grad_norm = optim.max_grad_norm
         self._optimizer = torch.optim.AdamW(
@@ -50,76 +40,60 @@ class PlainEngine(Engine):
 
     def update(self, lr: float) -> float:
         """One AdamW step; see `Engine.update`."""
-        gradients = [
-            p.grad if p.grad is not None else torch.zeros_like(p) for p in self._named.values()
-        ]
-        flat = torch.cat([g.flatten().float() for g in gradients])
+        for p in self._named.values():
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        gradients = [p.grad for p in self._named.values() if p.grad is not None]
         if self.size > 1:
-            dist.all_reduce(flat)
-            flat /= self.size
-        norm = float(torch.linalg.vector_norm(flat))
+            with self.communication.on_device():
+                for portion in _portions(gradients):
+                    self._average(portion)
+        total = get_total_norm(gradients)
+        norm = float(total)
         if norm < float("inf"):
-            flat *= min(1.0, self._max_grad_norm / (norm + 1e-6))
-            parts = flat.split_with_sizes([g.numel() for g in gradients])
-            for p, g in zip(self._named.values(), parts, strict=True):
-                p.grad = g.view_as(p).to(p.dtype)
+            clip_grads_with_norm_(list(self._named.values()), self._max_grad_norm, total)
             for group in self._optimizer.param_groups:
                 group["lr"] = lr
             self._optimizer.step()
         self._optimizer.zero_grad()
         return norm
 
-    def gather(self, local: Tensor) -> Tensor:
-        """The rows of every process, in rank order, on the CPU."""
-        local = local.detach().cpu().contiguous()
-        if self.size == 1:
-            return local
-        counts = [torch.zeros(1, dtype=torch.long) for _ in range(self.size)]
-        dist.all_gather(counts, torch.tensor([len(local)]))
-        most = max(int(count) for count in counts)
-        padded = local.new_zeros(most, *local.shape[1:])
-        padded[: len(local)] = local
-        parts = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(parts, padded)
-        return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+    def _average(self, gradients: list[Tensor]) -> None:
+        flat = torch.cat([g.flatten().float() for g in gradients])
+        dist.all_reduce(flat)
+        flat /= self.size
+        means = flat.split_with_sizes([g.numel() for g in gradients])
+        for g, mean in zip(gradients, means, strict=True):
+            g.copy_(mean.view_as(g))
 
-    def state(self) -> dict[str, Tensor]:
-        """AdamW's moments and step by parameter; empty before the first update."""
-        moments = self._optimizer.state
+    def state(self) -> dict[str, Sharded]:
+        """AdamW's moments and step by parameter; see `Engine.state`."""
+        kept = self._optimizer.state
         return {
-            f"{name}/{key}": value
+            f"{name}/{key}": local(value)
             for name, p in self._named.items()
-            for key, value in moments.get(p, {}).items()
+            for key, value in kept.get(p, {}).items()
         }
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Takes back what `state` gave."""
+        """Takes back what `state` gave; see `Engine.load`."""
         self._optimizer.state.clear()
-        for key, value in state.items():
-            name, moment = key.rsplit("/", 1)
-            if name not in self._named:
-                raise ValueError(
-                    f"the optimizer state is of other weights: '{name}' is not trained here"
-                )
+        found = moments(state, self._named)
+        for name, keys in found.items():
             p = self._named[name]
-            # Adam keeps its step count on the CPU.
-            kept = value.clone() if moment == "step" else value.to(p.device, p.dtype).clone()
-            self._optimizer.state[p][moment] = kept
+            for key in keys:
+                value = state[f"{name}/{key}"]
+                # Adam keeps its step count on the CPU.
+                kept = value.clone() if key == "step" else value.to(p.device, p.dtype).clone()
+                self._optimizer.state[p][key] = kept
 
 
-def join(timeout: float) -> int:
-    """Joins the other processes, where a launcher started this one among several.
-
-    `timeout` in seconds is how long any process waits for the others. Returns their number.
-    """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size > 1 and not dist.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
-    return size
-
-
-def leave() -> None:
-    """Leaves the process group, if in one."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+def _portions(gradients: list[Tensor]) -> Iterator[list[Tensor]]:
+    portion: list[Tensor] = []
+    for g in gradients:
+        portion.append(g)
+        if sum(each.numel() for each in portion) >= _PORTION:
+            yield portion
+            portion = []
+    if portion:
+        yield portion

@@ -11,7 +11,7 @@ one group where a prompt comes twice.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 import torch
@@ -213,11 +213,27 @@ class NFT(Objective[NFTRows]):
         )
 
     def probes(self, policy: Policy, rows: NFTRows, draws: Draws) -> Sequence[Probe]:
-        """At zero advantage, where live, old and reference are equal, there is no gradient."""
-        neutral = replace(rows, optimality=torch.full_like(rows.optimality, 0.5))
-        loss = self.loss(policy, neutral, draws)
-        live = list(policy.weights.parameters(Weights.LIVE).values())
-        gradients = torch.autograd.grad(loss.per_row.mean(), live, allow_unused=True)
+        """At zero advantage, where live and old are equal, there is no gradient.
+
+        That of the live velocity, as a part of the gradient at full advantage.
+        """
+        clean = rows.clean.rows()
+        x = noised(clean, draws.normal(tuple(clean.shape[1:])), rows.t)
+        with torch.no_grad():
+            with policy.weights.using(Weights.OLD):
+                old = policy.velocity(x, rows.t, rows.cond)
+            live = policy.velocity(x, rows.t, rows.cond)
+
+        def gradient(good: float) -> Float[Tensor, " rows"]:
+            at = live.clone().requires_grad_()
+            loss = nft_loss(
+                at, old, x, clean, rows.t, torch.full_like(rows.optimality, good),
+                beta=self.beta, clip=self.adv_clip, weighting=self.weighting,
+            )  # fmt: skip
+            (found,) = torch.autograd.grad(loss.sum(), at)
+            size: Tensor = torch.linalg.vector_norm(found.flatten(1), dim=1)
+            return size
+
         # torch's maximum, unlike Python's, is NaN where any is.
-        largest = float(torch.stack([g.abs().max() for g in gradients if g is not None]).max())
-        return (Probe("gradient at zero advantage", largest, 0.0, 1e-4),)
+        largest = float((gradient(0.5) / gradient(1.0)).max())
+        return (Probe("gradient at zero advantage", largest, 0.0, 1e-3),)

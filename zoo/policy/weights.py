@@ -2,24 +2,26 @@
 
 LoRA: Hu et al. 2021 (arXiv 2106.09685). With LoRA every set but the untouched reference is an
 adapter of its own over one frozen base, and the reference is the base with adapters off. In full
-fine-tuning a set is a copy of the parameters, which its forward uses in place of the live ones.
+fine-tuning every set is a network of its own.
 
 PEFT's own `set_adapter` toggles requires_grad, which would break an optimizer sharding engine;
-switching here touches only which adapter is active.
+switching here touches only which adapter, or which network, is active.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from zoo import seeds
 from zoo.rollout import Weights
+from zoo.sharded import Sharded
 
 _ADAPTER = {
     Weights.LIVE: "default",
@@ -41,6 +43,13 @@ class Lora:
     targets: tuple[str, ...] = ()
 
 
+Opened = Callable[[Sequence[Tensor], bool], AbstractContextManager[object]]
+"""Inside, parameters are whole; where the second argument says so, what is written in is kept."""
+
+_PORTION = 2**26
+"""Elements that are made whole at a time: 256 MB of float32."""
+
+
 class WeightSets:
     """Owns the network; `using` chooses the set of a forward, `blend` moves one towards live.
 
@@ -53,13 +62,18 @@ class WeightSets:
     ) -> None:
         """`lora` None trains the whole network; `default_targets` are the family's LoRA targets."""
         self.network = network
+        """The network whose live weights are trained."""
         self.lora = lora
+        self.module = _Networks(network)
+        """All that an engine may shard: the network, and its copies in full fine-tuning."""
         self.num_rows = 0
         """Rows that went through the network so far: its first tensor's leading dimension."""
         self._targets = default_targets
-        self._forward: Callable[..., Any] = network
+        self._forward: Callable[..., Any] = self.module
+        self._opened: Opened = lambda tensors, written: nullcontext()
         self._active = Weights.LIVE
-        self._sets: dict[Weights, dict[str, Tensor]] = {}
+        self._sets: dict[Weights, dict[str, nn.Parameter]] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._layers: list[Any] = []
 
     def allocate(self, copies: Iterable[Weights], *, seed: int) -> None:
@@ -79,20 +93,24 @@ class WeightSets:
             self._sets = self._copy(copies | {Weights.REFERENCE})
         else:
             self._sets = self._inject(copies, self.lora, seed)
+        self._shapes = {name: tuple(p.shape) for name, p in self._sets[Weights.LIVE].items()}
+        if self.lora is not None:
             self._activate(Weights.LIVE)
             for which in copies:
                 self.blend(which, decay=0.0)
 
-    def _copy(self, copies: set[Weights]) -> dict[Weights, dict[str, Tensor]]:
-        live: dict[str, Tensor] = dict(self.network.requires_grad_(True).named_parameters())
-        sets = {Weights.LIVE: live}
+    def _copy(self, copies: set[Weights]) -> dict[Weights, dict[str, nn.Parameter]]:
+        self.network.requires_grad_(True)
         for which in _in_order(copies):
-            sets[which] = {name: p.detach().clone() for name, p in live.items()}
-        return sets
+            self.module.add(which, deepcopy(self.network).requires_grad_(False))
+        return {
+            which: dict(self.module.of(which).named_parameters())
+            for which in (Weights.LIVE, *_in_order(copies))
+        }
 
     def _inject(
         self, copies: set[Weights], lora: Lora, seed: int
-    ) -> dict[Weights, dict[str, Tensor]]:
+    ) -> dict[Weights, dict[str, nn.Parameter]]:
         from peft import LoraConfig, LoraModel
         from peft.tuners.lora import LoraLayer
 
@@ -117,7 +135,7 @@ class WeightSets:
                 tuner.inject_adapter(self.network, _ADAPTER[which])
         found = {name: m for name, m in self.network.named_modules() if isinstance(m, LoraLayer)}
         self._layers = list(found.values())
-        sets: dict[Weights, dict[str, Tensor]] = {which: {} for which in wanted}
+        sets: dict[Weights, dict[str, nn.Parameter]] = {which: {} for which in wanted}
         for which, parameters in sets.items():
             for name, layer in found.items():
                 for part in ("lora_A", "lora_B"):
@@ -130,8 +148,6 @@ class WeightSets:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Forward of the active set."""
         self.num_rows += next(len(a) for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
-        if self.lora is None and self._active is not Weights.LIVE:
-            return functional_call(self.network, self._sets[self._active], args, kwargs)
         return self._forward(*args, **kwargs)
 
     @contextmanager
@@ -158,11 +174,16 @@ class WeightSets:
             raise ValueError("live is blended into other sets, not into itself")
         target, live = self.parameters(into), self.parameters()
         with torch.no_grad():
-            for name, parameter in target.items():
-                parameter.lerp_(live[name], 1.0 - decay)
+            for names in self._portions():
+                pairs = [(target[name], live[name]) for name in names]
+                with self._opened([p for pair in pairs for p in pair], True):
+                    for parameter, towards in pairs:
+                        parameter.lerp_(towards, 1.0 - decay)
 
-    def parameters(self, which: Weights = Weights.LIVE) -> dict[str, Tensor]:
+    def parameters(self, which: Weights = Weights.LIVE) -> dict[str, nn.Parameter]:
         """The parameters of one set by name, the same in every set; live's are what is trained.
+
+        Under an engine that shards them they may be empty: see `tensors` and `assign`.
 
         Raises:
             ValueError: the set is not allocated; with LoRA an unmoved reference has no parameters.
@@ -171,9 +192,49 @@ class WeightSets:
             raise ValueError(self._missing(which))
         return self._sets[which]
 
-    def attach(self, forward: Callable[..., Any]) -> None:
-        """Sends forwards through an engine's wrapper; called by the engine."""
+    def tensors(self, which: Weights) -> dict[str, Sharded]:
+        """The values of one set by name, each made whole when it is asked for."""
+
+        def whole(parameter: nn.Parameter) -> Tensor:
+            with self._opened([parameter], False):
+                return parameter.detach().clone()
+
+        return {
+            name: Sharded(self._shapes[name], p.dtype, lambda p=p: whole(p))  # type: ignore[misc]
+            for name, p in self.parameters(which).items()
+        }
+
+    def assign(self, which: Weights, values: Mapping[str, Tensor]) -> None:
+        """Sets every parameter of one set; all processes must give the same values.
+
+        Raises:
+            KeyError: a value is missing.
+        """
+        with torch.no_grad():
+            for name, parameter in self.parameters(which).items():
+                with self._opened([parameter], True):
+                    parameter.copy_(values[name])
+
+    def attach(self, forward: Callable[..., Any], opened: Opened | None = None) -> None:
+        """Sends forwards through an engine's wrapper of `module`; called by the engine.
+
+        `opened` makes parameters whole where the engine keeps them in pieces.
+        """
         self._forward = forward
+        if opened is not None:
+            self._opened = opened
+
+    def _portions(self) -> Iterator[list[str]]:
+        """The names of a set, a few at a time, so that little of it has to be whole at once."""
+        names, size = [], 0
+        for name, shape in self._shapes.items():
+            names.append(name)
+            size += math.prod(shape)
+            if size >= _PORTION:
+                yield names
+                names, size = [], 0
+        if names:
+            yield names
 
     def _activate(self, which: Weights) -> None:
         bare = which not in self._sets
@@ -181,6 +242,7 @@ class WeightSets:
         if bare and not base_is_wanted and (self._sets or which is not Weights.LIVE):
             raise ValueError(self._missing(which))
         self._active = which
+        self.module.active = which if self.lora is None else Weights.LIVE
         for layer in self._layers:
             layer._disable_adapters = bare
             if not bare:
@@ -194,6 +256,24 @@ class WeightSets:
             f"the weights '{which.value}' are not allocated (there are: {have}); "
             f"name Weights.{which.name} in the objective's `moves`"
         )
+
+
+class _Networks(nn.Module):
+    """The network of live, and in full fine-tuning one for every other set; one is active."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.sets = nn.ModuleDict({Weights.LIVE.value: network})
+        self.active = Weights.LIVE
+
+    def add(self, which: Weights, network: nn.Module) -> None:
+        self.sets[which.value] = network
+
+    def of(self, which: Weights) -> nn.Module:
+        return self.sets[which.value]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.sets[self.active.value](*args, **kwargs)
 
 
 def _in_order(sets: set[Weights]) -> list[Weights]:

@@ -114,9 +114,19 @@ class MicroBatch(Strict):
 
 
 class Engine(Strict):
-    """Where it runs. `timeout` is how many seconds to wait for other processes."""
+    """Where it runs, and what several processes share.
+
+    `zero_stage` trains with DeepSpeed ZeRO: at 1 the optimizer's state is in pieces on the
+    processes, at 2 gradients too, at 3 parameters too; without a stage every process has all.
+    `offload` keeps the optimizer's state, or it and the parameters, in the host's memory.
+    `deepspeed` takes DeepSpeed's own options. `timeout` is how many seconds to wait for other
+    processes.
+    """
 
     processes: Count | Literal["auto"] = 1
+    zero_stage: Literal[0, 1, 2, 3] | None = None
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    deepspeed: dict[str, Any] = Field(default_factory=dict)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count | Literal["auto"] = "auto"
     micro_batch: MicroBatch = MicroBatch()

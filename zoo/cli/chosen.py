@@ -1,0 +1,33 @@
+"""Which checkpoint of a run `--epoch` names, and which weights `--weights` does."""
+
+from pathlib import Path
+
+from zoo import checkpoint
+from zoo.recipe.recipe import RecipeError
+from zoo.rollout import Weights
+
+
+def checkpoint_folder(run_folder: Path, epoch: int | None) -> Path:
+    """The folder of an epoch's checkpoint, there or not; with no epoch the last one.
+
+    Raises:
+        CheckpointError: there is none yet.
+    """
+    if epoch is not None:
+        return run_folder / "checkpoints" / f"{epoch:06}"
+    folder = checkpoint.latest(run_folder)
+    if folder is None:
+        raise checkpoint.CheckpointError(f"{run_folder} has no checkpoint yet")
+    return folder
+
+
+def weights_named(name: str | None) -> Weights | None:
+    """The set of that name, if one is given.
+
+    Raises:
+        RecipeError: there is no such set.
+    """
+    allowed = [which.value for which in Weights]
+    if name is not None and name not in allowed:
+        raise RecipeError(f"--weights {name}: allowed are {', '.join(allowed)}")
+    return Weights(name) if name else None

@@ -1,0 +1,80 @@
+"""How long the computation stood still for other processes.
+
+What overlaps with computing costs nothing and is not counted. Waiting for a process that has more
+to do is counted, since from here the two look alike.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+class Communication:
+    """Adds up waits; on CUDA by events on the computing stream, which wait for nothing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._seconds = 0.0
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._nested = False
+
+    @contextmanager
+    def on_host(self) -> Iterator[None]:
+        """Counts the time that this thread takes inside."""
+        if self._nested:
+            yield
+            return
+        self._nested = True
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds += time.perf_counter() - started
+            self._nested = False
+
+    @contextmanager
+    def on_device(self) -> Iterator[None]:
+        """Counts the time that the device's computing stream takes for what is queued inside."""
+        if self._nested or not self._cuda:
+            with self.on_host():
+                yield
+            return
+        self._nested = True
+        before = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        after = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        before.record()
+        try:
+            yield
+        finally:
+            after.record()
+            self._events.append((before, after))
+            self._nested = False
+
+    def seconds(self) -> float:
+        """All of it so far; on CUDA it waits for the device."""
+        if self._events:
+            torch.cuda.synchronize()
+            self._seconds += sum(before.elapsed_time(after) for before, after in self._events) / 1e3
+            self._events.clear()
+        return self._seconds
+
+    def counted(self, work: Any) -> Any:
+        """A handle of torch's asynchronous communication, whose waits are counted."""
+        return _Counted(work, self) if hasattr(work, "wait") else work
+
+
+class _Counted:
+    """Torch's handle, but for `wait`."""
+
+    def __init__(self, work: Any, communication: Communication) -> None:
+        self._work, self._communication = work, communication
+
+    def wait(self, *args: Any, **kwargs: Any) -> Any:
+        with self._communication.on_device():
+            return self._work.wait(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._work, name)

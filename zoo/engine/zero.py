@@ -1,0 +1,256 @@
+"""DeepSpeed ZeRO: optimizer states, gradients and parameters in pieces on several processes.
+
+Rajbhandari et al. 2020 (arXiv 1910.02054). Stage 1 shards the optimizer, 2 the gradients too, 3 the
+parameters too; 0 shards nothing. DeepSpeed gets our own AdamW, unmanaged accumulation and no
+precision section: it would cast LoRA and its averages to bfloat16, which cannot hold their steps.
+
+A forward with gradients must go through DeepSpeed's wrapper: under stage 3 another gives wrong
+gradients in silence. One without goes to the module, whose hooks gather what it needs.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from zoo.engine.base import AdamWOptions, Engine, moments
+from zoo.engine.communication import Communication
+from zoo.policy.weights import WeightSets
+from zoo.rollout import Weights
+from zoo.sharded import Sharded, local
+
+
+@dataclass(frozen=True)
+class ZeroOptions:
+    """What is sharded, what is kept in the host's memory, and raw options that go before ours."""
+
+    stage: Literal[0, 1, 2, 3] = 2
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    deepspeed: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ZeroEngine(Engine):
+    """Trains the live weights under DeepSpeed; needs a process group, of one process too."""
+
+    def __init__(
+        self,
+        weights: WeightSets,
+        optim: AdamWOptions,
+        options: ZeroOptions,
+        *,
+        device: torch.device,
+    ) -> None:
+        """Shards the weights; what is read of them from here on goes through `weights`."""
+        super().__init__(device)
+        deepspeed = _imported(device)
+        self._stage = options.stage
+        self._named = weights.parameters(Weights.LIVE)
+        self._shapes = {name: tuple(p.shape) for name, p in self._named.items()}
+        self._adam = _AdamW(self._named.values(), optim, clips=options.stage == 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._engine: Any = deepspeed.initialize(
+                model=weights.module,
+                optimizer=self._adam,
+                config=configuration(options, optim.max_grad_norm, device),
+            )[0]
+        _count_waits(deepspeed, self.communication)
+        weights.attach(self._forward, self._opened if self._stage == 3 else None)
+
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
+        wrapped = self._engine if torch.is_grad_enabled() else self._engine.module
+        return wrapped(*args, **kwargs)
+
+    @contextmanager
+    def _opened(self, tensors: Sequence[Tensor], written: bool) -> Iterator[None]:
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters(list(tensors), modifier_rank=0 if written else None):
+            yield
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradients of a scalar loss."""
+        self._engine.backward(loss, scale_wrt_gas=False)
+
+    def update(self, lr: float) -> float:
+        """One AdamW step; see `Engine.update`."""
+        for group in self._adam.param_groups:
+            group["lr"] = lr
+        self._engine.step()
+        # DeepSpeed has none at stage 0, and infinity where it skipped the step.
+        return self._adam.norm if self._stage == 0 else float(self._engine.get_global_grad_norm())
+
+    def state(self) -> dict[str, Sharded]:
+        """AdamW's moments and step by parameter, gathered as each is read; see `Engine.state`."""
+        steps = [kept["step"] for kept in self._adam.state.values() if "step" in kept]
+        found: dict[str, Sharded] = {}
+        for name, p in self._named.items() if steps else ():
+            for key in _MOMENTS:
+                found[f"{name}/{key}"] = Sharded(
+                    self._shapes[name],
+                    torch.float32,
+                    lambda p=p, key=key: self._moment(p, key),  # type: ignore[misc]
+                )
+            found[f"{name}/step"] = local(steps[0])
+        return found
+
+    def _moment(self, parameter: nn.Parameter, key: str) -> Tensor:
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        if self._stage == 0:
+            value: Tensor = self._adam.state[parameter][key]
+        else:
+            value = safe_get_full_optimizer_state(parameter, key)
+        return value
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Takes back what `state` gave; see `Engine.load`."""
+        found = moments(state, self._named)
+        if self._stage > 0:
+            # The optimizer works on copies of its own of the live weights.
+            self._engine.optimizer.refresh_fp32_params()
+        self._adam.state.clear()
+        if not found:
+            return
+        self._materialise(state[f"{next(iter(found))}/step"])
+        for name, p in self._named.items():
+            for key in _MOMENTS:
+                self._set_moment(p, key, state[f"{name}/{key}"].to(self.device))
+
+    def _materialise(self, step: Tensor) -> None:
+        """Makes the optimizer's state, which it would make at its first step."""
+        zero = self._engine.optimizer
+        if self._stage == 0:
+            flat: list[Tensor] = list(self._named.values())
+        elif self._stage == 3:
+            flat = zero.fp32_partitioned_groups_flat
+        else:
+            flat = zero.single_partition_of_fp32_groups
+        for part in flat:
+            self._adam.state[part] = {
+                "step": step.clone(), **{key: torch.zeros_like(part) for key in _MOMENTS}
+            }  # fmt: skip
+        if self._stage in (1, 2):
+            zero._lazy_init_hp_params_optimizer_state()
+
+    def _set_moment(self, parameter: Any, key: str, value: Tensor) -> None:
+        from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
+
+        if self._stage == 0:
+            self._adam.state[parameter][key].copy_(value)
+        elif self._stage == 3:
+            # DeepSpeed's setter of a whole value fails where the last piece is filled up.
+            piece = parameter.ds_tensor.ds_numel
+            padded = value.new_zeros(piece * self.size)
+            padded[: value.numel()] = value.flatten()
+            mine = padded[self.rank * piece : (self.rank + 1) * piece]
+            safe_set_local_optimizer_state(parameter, mine, key)
+        else:
+            safe_set_full_optimizer_state(parameter, value, key)
+
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class _AdamW(torch.optim.AdamW):
+    """Torch's; at stage 0 it also clips and measures, which DeepSpeed leaves undone there."""
+
+    def __init__(self, parameters: Any, optim: AdamWOptions, *, clips: bool) -> None:
+        super().__init__(
+            list(parameters), betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay
+        )
+        self.norm = 0.0
+        self._clips = clips
+        self._max_grad_norm = optim.max_grad_norm
+
+    def step(self, closure: Any = None) -> Any:
+        if self._clips:
+            parameters = [p for group in self.param_groups for p in group["params"]]
+            for p in parameters:
+                if p.grad is None:
+                    p.grad = torch.zeros_like(p)
+            total = get_total_norm([p.grad for p in parameters])
+            self.norm = float(total)
+            if not self.norm < float("inf"):
+                return None
+            clip_grads_with_norm_(parameters, self._max_grad_norm, total)
+        return super().step(closure)
+
+
+def configuration(
+    options: ZeroOptions, max_grad_norm: float, device: torch.device
+) -> dict[str, Any]:
+    """DeepSpeed's configuration: ours, with the raw options merged over it."""
+    # Its own linear layers of stage 3 would replace torch's everywhere, with another rounding.
+    zero: dict[str, Any] = {"stage": options.stage, "memory_efficient_linear": False}
+    host = {"device": "cpu", "pin_memory": device.type == "cuda"}
+    if options.offload != "none":
+        zero["offload_optimizer"] = host
+    if options.offload == "parameters":
+        zero["offload_param"] = host
+    ours = {
+        "train_micro_batch_size_per_gpu": 1,  # It only counts with it.
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,
+        "steps_per_print": None,
+        "gradient_clipping": max_grad_norm if options.stage > 0 else 0.0,
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+    }
+    return _merged(ours, options.deepspeed)
+
+
+def _merged(ours: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = deepcopy(dict(ours))
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else deepcopy(value)
+    return merged
+
+
+def _imported(device: torch.device) -> Any:
+    if device.type == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import deepspeed
+    # It would compile an operation for two minutes, or fail without a compiler.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    warnings.filterwarnings("ignore", message=".*is deprecated. Please use `torch.distributed")
+    for handler in logging.getLogger("DeepSpeed").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)  # Standard output is the run's own.
+    return deepspeed
+
+
+_COLLECTIVES = (
+    "all_gather", "all_gather_base", "all_gather_coalesced", "all_gather_into_tensor",
+    "all_reduce", "all_reduce_coalesced", "barrier", "broadcast", "reduce", "reduce_scatter",
+    "reduce_scatter_tensor",
+)  # fmt: skip
+
+
+def _count_waits(deepspeed: Any, communication: Communication) -> None:
+    """Has DeepSpeed's collectives add to what is known of communication."""
+    backend = deepspeed.comm.comm.cdb
+
+    def counted(collective: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with communication.on_device():
+                work = collective(*args, **kwargs)
+            return communication.counted(work)
+
+        return call
+
+    for name in _COLLECTIVES:
+        setattr(backend, name, counted(getattr(type(backend), name).__get__(backend)))
