@@ -79,7 +79,15 @@ def metrics(run_dir: Path) -> list[dict]:
 
 
 # Differ between two equal runs.
-CLOCKS = ("seconds", "seconds/collect", "seconds/learn", "images_per_second", "peak_memory_gb")
+CLOCKS = (
+    "seconds",
+    "seconds/collect",
+    "seconds/learn",
+    "images_per_second",
+    "images_per_second_each",
+    "communication_share",
+    "peak_memory_gb",
+)
 
 
 def without_clocks(lines: list[dict]) -> list[dict]:

@@ -16,10 +16,14 @@ from zoo.run_state import Progress
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of an epoch's phases; collecting includes what rewards take beyond sampling."""
+    """Seconds of an epoch's phases; collecting includes what rewards take beyond sampling.
+
+    `waiting` is of both: what the average process stood still for the others.
+    """
 
     collect: float
     learn: float
+    waiting: float
 
     @property
     def total(self) -> float:
@@ -80,15 +84,19 @@ def epoch(
     learned: Learned,
     timed: Timed,
     weights: dict[str, float],
+    processes: int,
 ) -> dict[str, float]:
     """All numbers of an epoch that is done; `progress` counts it, `weights` mix the rewards."""
+    rate = len(collected.group) / timed.total
     return {
         **counters(progress),
         **rewards(collected, weights),
         **learned.metrics,
         "dropped_updates": learned.num_dropped,
         "empty_updates": learned.num_empty,
-        "images_per_second": len(collected.group) / timed.total,
+        "images_per_second": rate,
+        "images_per_second_each": rate / processes,
+        "communication_share": timed.waiting / timed.total,
         "seconds/collect": timed.collect,
         "seconds/learn": timed.learn,
     }

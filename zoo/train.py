@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -57,7 +58,7 @@ def train(run: Run, progress: Progress, open_tracker: Callable[[], Tracker]) -> 
             tracker.record(before.record | before.evaluated.shown_in(tracker, 0))
         idle = 0
         while progress.epoch < recipe.epochs:
-            started = time.perf_counter()
+            started = _Started(time.perf_counter(), run.engine.communication.seconds())
             try:
                 collected = _collected(run, progress.epoch, interrupt.leave_if_asked)
             except Exception as stop:
@@ -84,6 +85,22 @@ def train(run: Run, progress: Progress, open_tracker: Callable[[], Tracker]) -> 
 
 
 @dataclass(frozen=True)
+class _Started:
+    """When an epoch began, and how long this process had waited for others by then."""
+
+    time: float
+    waited: float
+
+    def timed(self, run: Run, between: float) -> records.Timed:
+        """The epoch's seconds, `between` collecting and learning."""
+        waited = run.engine.gather(
+            torch.tensor([run.engine.communication.seconds() - self.waited], dtype=torch.float64)
+        )
+        learning = time.perf_counter() - between
+        return records.Timed(between - self.time, learning, float(waited.mean()))
+
+
+@dataclass(frozen=True)
 class _Done:
     """An epoch that has been learned from and recorded; `failure` is of its evaluation."""
 
@@ -93,7 +110,7 @@ class _Done:
 
 
 def _learn_from(
-    run: Run, collected: Collected, progress: Progress, started: float, tracker: Tracker
+    run: Run, collected: Collected, progress: Progress, started: "_Started", tracker: Tracker
 ) -> _Done:
     """Measures advantages, learns, evaluates where due, records."""
     recipe = run.recipe
@@ -102,10 +119,10 @@ def _learn_from(
     between = time.perf_counter()
     learned = _learned(run, collected, advantage, progress.epoch, progress.step)
     run.objective.after_epoch(run.policy.weights, learned.step)
-    timed = records.Timed(between - started, time.perf_counter() - between)
+    timed = started.timed(run, between)
 
     progress = records.moved_on(progress, collected, learned, timed)
-    record = records.epoch(progress, collected, learned, timed, run.judge.weights)
+    record = records.epoch(progress, collected, learned, timed, run.judge.weights, run.engine.size)
     if learned.num_empty:
         tracker.warn(_EMPTY)
     failure = None

@@ -1,36 +1,22 @@
-"""Several short runs one after another in the same processes: starting them costs the most.
+"""Several short runs one after another in the same processes: starting them costs the most."""
 
-    python -m tests.engine.many_runs RUNS.json
-
-`RUNS.json` is a list of {"recipe", "overrides", "out", "resume"}: each run writes its checkpoints
-and metrics under `out`, going on from the newest checkpoint of the folder `resume`, if given.
-"""
-
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.runs import ROOT, clean_environment
+from tests.engine.in_processes import in_processes
 
 
 def run_all(runs: Sequence[dict], processes: int, folder: Path) -> None:
-    """Makes all of them in so many processes, on a port of their own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    listed = folder / f"runs_{processes}.json"
-    listed.write_text(json.dumps(runs))
-    start = (
-        "import sys; from zoo.engine.launch import launch; "
-        "failure = launch(['-m', 'tests.engine.many_runs', sys.argv[1]], int(sys.argv[2])); "
-        "print(failure or ''); sys.exit(failure is not None)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", start, str(listed), str(processes)],
-        capture_output=True, text=True, env=clean_environment(), cwd=ROOT, timeout=1200,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    """Each of {"recipe", "overrides", "out", "resume"} writes checkpoints and metrics under `out`.
+
+    It goes on from the newest checkpoint of the folder `resume`, if given.
+    """
+    in_processes("tests.engine.many_runs:run_here", processes, folder, list(runs))
+
+
+def run_here(runs: Sequence[dict]) -> None:
+    for run in runs:
+        _run(run)
 
 
 def _run(run: dict) -> None:
@@ -55,23 +41,3 @@ def _run(run: dict) -> None:
         return Tracker(out, name=recipe.name, epochs=recipe.epochs, first_epoch=0, config={})
 
     train(built, progress, open_tracker)
-
-
-def main() -> None:
-    import torch
-
-    from zoo.engine import processes
-
-    torch.set_num_threads(1)
-    processes.join(300, alone=True)
-    for run in json.loads(Path(sys.argv[1]).read_text()):
-        _run(run)
-    processes.leave()
-
-
-if __name__ == "__main__":
-    main()
-    import os
-
-    sys.stdout.flush()
-    os._exit(0)  # As the command leaves: torch's threads sometimes abort the shutdown.

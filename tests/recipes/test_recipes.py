@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from tests.runs import ROOT
+from tests.engine.many_runs import run_all
+from tests.runs import ROOT, metrics
 from tests.training import recipe, train_here
 from zoo.plan import plan
 from zoo.recipe.recipe import load_recipe, recipe_from
@@ -57,7 +58,14 @@ def test_a_recipe_can_be_planned(path, processes):
 @EACH
 def test_a_recipe_trains(path, tmp_path):
     made = recipe(path, **TINY)
-    lines = train_here(made, tmp_path)
+    if made.engine.zero_stage is None:
+        lines = train_here(made, tmp_path)
+    else:  # DeepSpeed needs processes of its own
+        changes = {"engine.device": "cpu", **TINY}
+        overrides = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
+        run = {"recipe": str(path), "overrides": overrides, "out": str(tmp_path)}
+        run_all([run], made.engine.processes, tmp_path / "runs")
+        lines = metrics(tmp_path)
     assert [line["epoch"] for line in lines] == [0, 1, 2]
     assert [line["step"] for line in lines] == [0, 2, 4]
     for line in lines:

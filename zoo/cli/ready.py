@@ -46,6 +46,26 @@ def require_device(recipe: Recipe) -> None:
         raise RecipeError(f"{recipe.origin(('engine', 'device'))}: {error}") from error
 
 
+def require_deepspeed_options(recipe: Recipe) -> None:
+    """Has DeepSpeed read its own options, where there are any; it takes seconds to import.
+
+    Raises:
+        RecipeError: it refuses one.
+    """
+    options = recipe.engine
+    if options.zero_stage is None or not options.deepspeed:
+        return
+    from zoo.engine.zero import ZeroOptions, require_valid
+
+    try:
+        require_valid(
+            ZeroOptions(options.zero_stage, options.offload, options.deepspeed), device_of(recipe)
+        )
+    except ValueError as error:
+        place = recipe.origin(("engine", "deepspeed"))
+        raise RecipeError(f"{place}: engine.deepspeed: {error}") from error
+
+
 def _count(recipe: Recipe, which: str, source: str) -> int:
     try:
         return len(load(source))

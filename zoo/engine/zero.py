@@ -33,7 +33,7 @@ from zoo.sharded import Sharded, local
 class ZeroOptions:
     """What is sharded, what is kept in the host's memory, and raw options that go before ours."""
 
-    stage: Literal[0, 1, 2, 3] = 2
+    stage: int
     offload: Literal["none", "optimizer", "parameters"] = "none"
     deepspeed: Mapping[str, Any] = field(default_factory=dict)
 
@@ -184,6 +184,25 @@ class _AdamW(torch.optim.AdamW):
                 return None
             clip_grads_with_norm_(parameters, self._max_grad_norm, total)
         return super().step(closure)
+
+
+def require_valid(options: ZeroOptions, device: torch.device) -> None:
+    """Has DeepSpeed read the raw options.
+
+    Raises:
+        ValueError: it does not know one, or not with this value; says which.
+    """
+    _imported(device)
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+    from pydantic import ValidationError
+
+    zero = configuration(options, 1.0, device)["zero_optimization"]
+    try:
+        DeepSpeedZeroConfig(**zero)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(("zero_optimization", *map(str, first["loc"])))
+        raise ValueError(f"DeepSpeed refuses '{where}': {first['msg'].lower()}") from error
 
 
 def configuration(

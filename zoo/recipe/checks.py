@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, get_origin
 
+from zoo.recipe import zero_checks
 from zoo.recipe.component import Component
 from zoo.recipe.errors import Loc, RecipeError
 from zoo.recipe.model import Recipe, RewardEntry
@@ -133,4 +134,7 @@ CHECKS: tuple[Callable[[Recipe], Found], ...] = (
     _every_process_has_a_group,
     _every_update_has_an_image,
     _labels_differ,
+    zero_checks.offload_has_a_stage,
+    zero_checks.deepspeed_options_are_open,
+    zero_checks.forwards_do_not_depend_on_data,
 )

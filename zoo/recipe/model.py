@@ -124,7 +124,7 @@ class Engine(Strict):
     """
 
     processes: Count | Literal["auto"] = 1
-    zero_stage: Literal[0, 1, 2, 3] | None = None
+    zero_stage: Annotated[int, Ge(0), Le(3)] | None = None
     offload: Literal["none", "optimizer", "parameters"] = "none"
     deepspeed: dict[str, Any] = Field(default_factory=dict)
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,0 +1,137 @@
+"""What must hold of the ZeRO engine; called in every process of a group (see test_zero)."""
+
+import math
+from typing import Any
+
+import torch
+
+from tests.runs import OWN, RECIPES, SHORT
+from zoo.build import Run, build
+from zoo.recipe.recipe import load_recipe
+from zoo.rollout import Weights
+
+# At DeepSpeed's own threshold tensors this small would never be in pieces.
+PIECES = "{zero_optimization: {stage3_param_persistence_threshold: 0}}"
+LAYOUTS = [(stage, lora) for stage in (0, 1, 2, 3) for lora in ("{rank: 8, alpha: 16}", "null")]
+
+
+def built(stage: int, lora: str, **changes: Any) -> Run:
+    options = {
+        **SHORT, **OWN["nft"], "engine.zero_stage": stage, "engine.deepspeed": PIECES,
+        "policy.lora": lora, "eval": "null", **changes,
+    }  # fmt: skip
+    return load(options)
+
+
+def load(options: dict[str, Any]) -> Run:
+    return build(load_recipe(RECIPES["nft"], [f"{k}={v}" for k, v in options.items()]))
+
+
+def velocity_loss(run: Run) -> torch.Tensor:
+    """The squared velocity of some rows, other ones in every process."""
+    from zoo.prompt import Prompt
+
+    x = torch.linspace(-1, 1, 3 * 64).reshape(3, 1, 8, 8) + run.engine.rank
+    cond = run.policy.encode([Prompt("a photo of the digit one")] * 3)
+    return run.policy.velocity(x, torch.tensor([0.2, 0.5, 0.8]), cond).square().mean()
+
+
+def values(run: Run, which: Weights = Weights.LIVE) -> dict[str, torch.Tensor]:
+    return {name: t.whole().clone() for name, t in run.policy.weights.tensors(which).items()}
+
+
+def all_of(names: list[str]) -> None:
+    """Several of what follows, which all processes do together."""
+    for name in names:
+        globals()[name]()
+
+
+def a_gradient_that_is_not_finite_changes_nothing() -> None:
+    for stage, lora in LAYOUTS:
+        run = built(stage, lora)
+        run.engine.backward(velocity_loss(run))
+        run.engine.update(1e-2)
+        before, state = values(run), {k: t.whole().clone() for k, t in run.engine.state().items()}
+        # Not finite in one process alone.
+        worse = math.nan if run.engine.rank == run.engine.size - 1 else 1.0
+        run.engine.backward(velocity_loss(run) * worse)
+        assert not run.engine.update(1e-2) < math.inf
+        after = values(run)
+        assert all(torch.equal(before[name], after[name]) for name in before), (stage, lora)
+        for name, value in run.engine.state().items():
+            assert torch.equal(value.whole(), state[name]), (stage, lora, name)
+        run.engine.backward(velocity_loss(run))
+        assert 0 < run.engine.update(1e-2) < math.inf
+        assert any(not torch.equal(before[name], value) for name, value in values(run).items())
+
+
+def the_norm_is_that_of_all_processes_before_clipping() -> None:
+    for stage, lora in LAYOUTS:
+        run, plain = built(stage, lora), built(0, lora, **{"engine.zero_stage": "null",
+                                                           "engine.deepspeed": "{}"})  # fmt: skip
+        norms, moved = [], []
+        for made in (run, plain):
+            for scale in (1.0, 100.0):
+                made.engine.backward(velocity_loss(made) * scale)
+                made.engine.backward(velocity_loss(made) * scale)
+                norms.append(made.engine.update(1e-3))
+            moved.append(values(made))
+        for found, expected in zip(norms[:2], norms[2:], strict=True):
+            assert math.isclose(found, expected, rel_tol=1e-5), (stage, lora, norms)
+        assert norms[0] > 0
+        for name, value in moved[1].items():
+            torch.testing.assert_close(moved[0][name], value, rtol=0, atol=1e-5)
+
+
+def sets_of_weights_move_alone() -> None:
+    for stage, lora in LAYOUTS:
+        run = built(stage, lora)
+        weights = run.policy.weights
+        start = values(run)
+        for _update in range(2):  # with LoRA the first moves B alone
+            run.engine.backward(velocity_loss(run))
+            run.engine.update(1e-2)
+        live = values(run)
+        assert all(torch.equal(start[n], v) for n, v in values(run, Weights.OLD).items())
+        weights.blend(Weights.OLD, decay=0.25)
+        for name, value in values(run, Weights.OLD).items():
+            torch.testing.assert_close(value, start[name].lerp(live[name], 0.75))
+        assert all(torch.equal(live[n], v) for n, v in values(run).items()), (stage, lora)
+        with torch.no_grad():
+            outs = []
+            for which in (Weights.LIVE, Weights.OLD, Weights.EMA, Weights.REFERENCE):
+                with weights.using(which):
+                    outs.append(velocity_loss(run))
+        assert len({float(out) for out in outs[:3]}) == 3
+        assert torch.equal(outs[2], outs[3])  # neither the average nor the reference has moved
+
+
+def nothing_switches_to_training() -> None:
+    run = built(3, "null")
+    assert not any(module.training for module in run.policy.weights.network.modules())
+
+
+def under_stage_3_a_process_holds_its_piece_alone() -> None:
+    for lora in ("{rank: 8, alpha: 16}", "null"):
+        run = built(3, lora)
+        with torch.no_grad():
+            velocity_loss(run)
+        parameters = list(run.policy.weights.module.parameters())
+        held = sum(p.numel() + p.ds_tensor.numel() for p in parameters)
+        whole = sum(p.ds_numel for p in parameters)
+        # Pieces are filled up to the same size.
+        assert held <= whole / run.engine.size + len(parameters), (held, whole)
+
+
+def waits_are_counted() -> None:
+    import time
+
+    for stage in (2, 3):
+        run = built(stage, "null")
+        before = run.engine.communication.seconds()
+        if run.engine.rank == 0:
+            time.sleep(0.5)
+        run.engine.backward(velocity_loss(run))
+        run.engine.update(1e-3)
+        waited = run.engine.communication.seconds() - before
+        assert run.engine.rank == 0 or waited > 0.45, (stage, waited)
