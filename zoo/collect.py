@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoo.dealing import dealt, largest_share
+from zoo.engine import watchdog
 from zoo.engine.base import Engine
 from zoo.generate import Wanted, generate
 from zoo.policy.base import Policy
@@ -97,7 +98,7 @@ def _agreed(engine: Engine, judge: Judge) -> Verdict:
     """
     verdict, broken = Verdict({}), []
     try:
-        verdict = judge.finish()
+        verdict = judge.finish(watchdog.pulse)
     except RewardError as error:
         broken.append(str(error))
     reasons = engine.gather_lines(broken)

@@ -346,3 +346,22 @@ def test_debug_shows_the_traceback(zoo_here):
     assert ended.code == 2
     assert "Traceback" in ended.err
     assert ended.lines[-1].startswith("error: no.yaml: there is no such recipe")
+
+
+def test_an_option_that_deepspeed_refuses_is_named_before_anything_starts(zoo_here):
+    wrong = "engine.deepspeed.zero_optimization.reduce_buket_size=5"
+    ended = zoo_here("train", NFT, "-s", "engine.zero_stage=2", "-s", wrong)
+    assert ended.code == 2
+    assert ended.lines[-1].startswith(f"error: -s {wrong}: engine.deepspeed: DeepSpeed refuses")
+    assert "zero_optimization.reduce_buket_size" in ended.lines[-1]
+
+
+def test_another_launcher_must_start_as_many_processes_as_the_recipe_says(zoo_here, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    ended = zoo_here("train", NFT, "-s", "engine.processes=2")
+    assert ended.code == 2
+    assert ended.lines == [
+        "error: -s engine.processes=2: engine.processes is 2 and the launcher started 1; "
+        "write engine.processes: 1 or auto"
+    ]

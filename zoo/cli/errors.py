@@ -1,5 +1,6 @@
-"""Which errors are the user's to mend, and how an error is said in one line."""
+"""Which errors are the user's to mend, and how an error is said in one line, or by a worker."""
 
+import traceback
 from collections.abc import Sequence
 
 
@@ -10,12 +11,25 @@ def exit_code(error: Exception) -> int:
 
 def lines(error: Exception) -> Sequence[str]:
     """An error as it is printed; of an unexpected one its kind, and how to see more."""
-    from zoo.train import RunError
-
-    if isinstance(error, (*_mistakes(), RunError)):
+    if _expected(error):
         return str(error).splitlines()
     said = str(error).splitlines() or [""]
     return [f"{type(error).__name__}: {said[0]} (--debug shows the traceback)"]
+
+
+def last_words(error: Exception, *, debug: bool) -> tuple[str, str]:
+    """All that a worker's error says; its traceback where it is unexpected or to be debugged."""
+    whole, said = traceback.format_exception(error), traceback.format_exception_only(error)
+    trace = "".join(whole[: -len(said)])
+    if _expected(error):
+        return str(error), trace if debug else ""
+    return "".join(said).rstrip(), trace
+
+
+def _expected(error: Exception) -> bool:
+    from zoo.train import RunError
+
+    return isinstance(error, (*_mistakes(), RunError))
 
 
 def _mistakes() -> tuple[type[Exception], ...]:

@@ -42,12 +42,18 @@ def train(
         Path | None,
         typer.Option("--resume", help="Go on with this run folder.", show_default=False),
     ] = None,
+    max_restarts: Annotated[
+        int,
+        typer.Option(
+            "--max-restarts", help="After a failure go on from the last checkpoint.", min=0
+        ),
+    ] = 0,
     debug: Debug = False,
 ) -> None:
     """Train with a recipe, or go on with a run folder."""
     from zoo.cli.train import train as run_training
 
-    run_training(recipe, overrides or [], epochs, resume)
+    run_training(recipe, overrides or [], epochs, resume, max_restarts)
 
 
 @app.command()
@@ -176,14 +182,15 @@ def _run() -> int:
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     except Exception as error:
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        from zoo.cli.errors import exit_code, lines
+        from zoo.cli.errors import exit_code, last_words, lines
         from zoo.engine.launch import report
 
-        said = lines(error)
-        if not report("\n".join(said)):
-            for line in said:
+        debug = "--debug" in sys.argv
+        message, trace = last_words(error, debug=debug)
+        if not report(message, trace=trace):
+            if debug:
+                traceback.print_exc()
+            for line in lines(error):
                 typer.echo(f"error: {line}", err=True)
         return exit_code(error)
     return 0

@@ -1,30 +1,37 @@
 """`zoo train`: starts the processes, builds the run, trains, and says where it ended."""
 
 import os
-import signal
-import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from zoo.engine.launch import launch, started_by_launcher
+from zoo.cli.noise import Noise
+from zoo.cli.restarts import launched, leave_run_folder
+from zoo.engine.launch import started_by_launcher
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
+    from zoo.run_state import Progress
+    from zoo.tracking import Tracker
     from zoo.train import Trained
 
 
 def train(
-    recipe_path: Path | None, overrides: list[str], epochs: int | None, resume: Path | None
+    recipe_path: Path | None,
+    overrides: list[str],
+    epochs: int | None,
+    resume: Path | None,
+    max_restarts: int = 0,
 ) -> None:
     """Trains, in this process or in as many as the recipe asks for."""
     recipe = _recipe(recipe_path, overrides, epochs, resume)
     processes = _processes(recipe)
     _require_ready(recipe, processes)
-    if processes > 1 and not started_by_launcher():
-        raise typer.Exit(_launched(processes))
+    if (processes > 1 or max_restarts) and not started_by_launcher():
+        raise typer.Exit(launched(processes, max_restarts))
     _work(recipe, resume)
 
 
@@ -54,86 +61,115 @@ def _processes(recipe: Recipe) -> int:
 
 
 def _require_ready(recipe: Recipe, processes: int) -> None:
-    from zoo.cli.ready import geometry, num_prompts, require_device
+    from zoo.cli.ready import geometry, num_prompts, require_deepspeed_options, require_device
 
     require_device(recipe)
     num_prompts(recipe)
     geometry(recipe, processes)
-
-
-def _launched(processes: int) -> int:
-    """The exit code of this command in so many processes, with the failure said once."""
-    failure = launch(["-m", "zoo", *sys.argv[1:]], processes)
-    if failure is None:
-        return 0
-    if failure.exit_code not in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-        for line in failure.message.splitlines():
-            typer.echo(f"error: process {failure.rank}: {line}", err=True)
-    return failure.exit_code
+    require_deepspeed_options(recipe)
 
 
 def _work(recipe: Recipe, resume: Path | None) -> None:
     """One process of the run: the only one, or one of those that a launcher started."""
+    from zoo.engine import processes, watchdog
+
+    _share_cores(recipe)
+    # The others wait at most while a reward of one hangs.
+    seconds = recipe.engine.timeout + recipe.scoring.timeout
+    rank, sharded = int(os.environ.get("RANK", "0")), recipe.engine.zero_stage is not None
+    if started_by_launcher():
+        watchdog.start(seconds)
+    # DeepSpeed has much to say on one process too.
+    with Noise(rank) if started_by_launcher() or sharded else nullcontext() as noise:
+        try:
+            with watchdog.waiting():
+                # Longer, so that it is the watchdog who speaks: it knows the cause.
+                size = processes.join(seconds + 120, alone=sharded)
+            trained = _trained(recipe, resume, size, noise)
+        finally:
+            processes.leave()
+            watchdog.stop()
+    if rank == 0 and trained is None:
+        typer.echo(f"{resume} has its {recipe.epochs} epochs; --epochs N goes on to more")
+    elif rank == 0 and trained is not None:
+        _say_the_end(trained)
+    if trained is not None and trained.signal:
+        raise typer.Exit(128 + trained.signal)
+
+
+def _trained(
+    recipe: Recipe, resume: Path | None, size: int, noise: Noise | None
+) -> "Trained | None":
+    """Builds the run and trains; None where all epochs are done already."""
     import torch
 
     from zoo import checkpoint, run_dir, run_state
     from zoo.build import build
     from zoo.cli.ready import geometry
-    from zoo.engine import processes
-    from zoo.tracking import Silent, Tracker, truncate
+    from zoo.tracking import Tracker
     from zoo.train import train as run_loop
 
-    _share_cores(recipe)
-    # The others wait at most while a reward of one hangs.
-    size = processes.join(
-        recipe.engine.timeout + recipe.scoring.timeout, alone=recipe.engine.zero_stage is not None
-    )
-    try:
-        geometry(recipe, size)
-        start = None
-        if resume is not None:
-            start = checkpoint.latest(resume)
-            if start is None:
-                raise checkpoint.CheckpointError(f"{resume} has no checkpoint to go on from")
-        if not int(os.environ.get("RANK", "0")):
-            typer.echo(f"{recipe.name}: loading rewards and model")
-        run = build(recipe)
-        progress, wandb_id = (
-            run_state.restore(run, start) if start else (run_state.Progress(), None)
+    _require_number(recipe, size)
+    geometry(recipe, size)
+    start = checkpoint.latest(resume) if resume is not None else None
+    if resume is not None and start is None:
+        raise checkpoint.CheckpointError(f"{resume} has no checkpoint to go on from")
+    if not int(os.environ.get("RANK", "0")):
+        typer.echo(f"{recipe.name}: loading rewards and model")
+    run = build(recipe)
+    progress, wandb_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
+    if progress.epoch >= recipe.epochs:
+        return None
+
+    def open_tracker() -> Tracker:
+        mine = []
+        if run.engine.rank == 0:
+            mine = [str(run_dir.create(recipe) if resume is None else resume)]
+        folder = Path(run.engine.gather_lines(mine)[0])
+        if noise is not None:
+            noise.into(folder)
+        if resume is not None and run.engine.rank == 0:
+            run_dir.write_recipe(folder, recipe)
+        return _tracker(recipe, folder, run.engine.rank, progress, wandb_id)
+
+    trained = run_loop(run, progress, open_tracker)
+    # No process leaves before the first has saved: the launcher ends all when one has left.
+    run.engine.gather(torch.zeros(1))
+    return trained
+
+
+def _require_number(recipe: Recipe, started: int) -> None:
+    """What another launcher started must be what the recipe says, if it does."""
+    wanted = recipe.engine.processes
+    if wanted not in ("auto", started):
+        raise RecipeError(
+            f"{recipe.origin(('engine', 'processes'))}: engine.processes is {wanted} and the "
+            f"launcher started {started}; write engine.processes: {started} or auto"
         )
-        if progress.epoch >= recipe.epochs:
-            typer.echo(f"{resume} has its {recipe.epochs} epochs; --epochs N goes on to more")
-            return
 
-        def open_tracker() -> Tracker:
-            if run.engine.rank > 0:
-                return Silent()
-            folder = run_dir.create(recipe) if resume is None else resume
-            if resume is not None:
-                run_dir.write_recipe(folder, recipe)
-                # A run that goes on from before its first epoch records that line again.
-                truncate(folder, progress.epoch or -1)
-            wandb = recipe.tracking.wandb
-            return Tracker(
-                folder,
-                name=recipe.name,
-                epochs=recipe.epochs,
-                first_epoch=progress.epoch,
-                config=recipe.resolved(),
-                wandb_project=wandb.project if wandb else None,
-                wandb_mode=wandb.mode if wandb else "auto",
-                wandb_id=wandb_id,
-            )
 
-        trained = run_loop(run, progress, open_tracker)
-        # No process leaves before the first has saved: the launcher ends all when one has left.
-        run.engine.gather(torch.zeros(1))
-    finally:
-        processes.leave()
-    if run.engine.rank == 0:
-        _say_the_end(trained)
-    if trained.signal:
-        raise typer.Exit(128 + trained.signal)
+def _tracker(
+    recipe: Recipe, folder: Path, rank: int, progress: "Progress", wandb_id: str | None
+) -> "Tracker":
+    """What this process records to: the run's folder, or nothing."""
+    from zoo.tracking import Silent, Tracker, truncate
+
+    if rank > 0:
+        return Silent()
+    leave_run_folder(folder)
+    # A run that goes on from before its first epoch records that line again.
+    truncate(folder, progress.epoch or -1)
+    wandb = recipe.tracking.wandb
+    return Tracker(
+        folder,
+        name=recipe.name,
+        epochs=recipe.epochs,
+        first_epoch=progress.epoch,
+        config=recipe.resolved(),
+        wandb_project=wandb.project if wandb else None,
+        wandb_mode=wandb.mode if wandb else "auto",
+        wandb_id=wandb_id,
+    )
 
 
 def _share_cores(recipe: Recipe) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from zoo.engine import watchdog
+
 
 class Communication:
     """Adds up waits; on CUDA by events on the computing stream, which wait for nothing."""
@@ -30,7 +32,8 @@ class Communication:
         self._nested = True
         started = time.perf_counter()
         try:
-            yield
+            with watchdog.waiting():
+                yield
         finally:
             self._seconds += time.perf_counter() - started
             self._nested = False
@@ -47,7 +50,8 @@ class Communication:
         after = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         before.record()
         try:
-            yield
+            with watchdog.waiting():
+                yield
         finally:
             after.record()
             self._events.append((before, after))

@@ -1,23 +1,36 @@
-"""Starting several processes with torch's elastic launch.
+"""Starting several processes, and ending them all when one has failed.
 
 Each worker is the same command, told its rank by the environment: RANK, WORLD_SIZE and LOCAL_RANK.
 It reads no more than those, so it also runs under an external `torchrun`.
+
+It is not torch's own elastic launch, which gives a stopped process 30 s to heed SIGTERM, and which
+ends the others at once, so that the one at fault may be cut short before it has said why.
 """
 
 import json
-import logging
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from zoo.engine.fault import Ended, Failure, Words, at_fault
+
 _SECONDS_TO_END = 5
-"""What the others are given when a worker has failed."""
+"""What the others are given when a worker has failed: to notice, to save, to say why."""
+
+_SECONDS_TO_SAVE = 60
+"""What they are given when a worker has ended for a reason that they all have."""
+
+_SECONDS_BETWEEN_LOOKS = 0.05
+
+_WORDS = "TORCHELASTIC_ERROR_FILE"
+"""Names the file for a worker's last words; an external `torchrun` sets it too."""
 
 
 def started_by_launcher() -> bool:
@@ -25,93 +38,137 @@ def started_by_launcher() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def report(message: str) -> bool:
-    """Leaves a worker's last words for the launcher, if one started this process; else False."""
-    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+def report(message: str, *, trace: str = "", waited: bool = False) -> bool:
+    """Leaves a worker's last words for the launcher, if one started this process; else False.
+
+    `trace` is a traceback, `waited` says that the message is only about other processes.
+    """
+    file = os.environ.get(_WORDS)
     if not file:
         return False
-    Path(file).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
+    # As `torchrun` reads it.
+    extra = {"py_callstack": f"{trace}{message}", "timestamp": str(int(time.time()))}
+    said = {"message": message, "extraInfo": extra, "trace": trace, "waited": waited}
+    # Whole or not at all: two threads may come to their last words.
+    temporary = Path(f"{file}.{time.monotonic_ns()}")
+    temporary.write_text(json.dumps({"message": said}))
+    temporary.replace(file)
     return True
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a launch failed: the process at fault, its exit code and its last words."""
-
-    rank: int
-    exit_code: int
-    message: str
-
-
-def launch(arguments: Sequence[str], processes: int) -> Failure | None:
+def launch(
+    arguments: Sequence[str], processes: int, environment: Mapping[str, str] | None = None
+) -> Failure | None:
     """Runs `python arguments` in so many processes here; the failure at fault, or None.
 
     When one fails the others are ended. Two launches on one machine do not meet: the port is free
     and their own. SIGINT and SIGTERM are passed on, and the workers take the time they need.
     """
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    _quiet()
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id="zoo",
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
-        max_restarts=0,
-        monitor_interval=0.2,
-        shutdown_timeout=_SECONDS_TO_END,
-        # Its own handling of the others kills the workers after a time, saved or not.
-        signals_to_handle="SIGQUIT",
-    )
-    try:
-        with _passed_on():
-            elastic_launch(config, sys.executable)(*arguments)
-    except ChildFailedError as error:
-        failures = [
-            Failure(rank, _exit_code(failure.exitcode), str(failure.message))
-            for rank, failure in sorted(
-                error.failures.items(), key=lambda item: (item[1].timestamp, item[0])
-            )
-        ]
-        return min(failures, key=_consequence)
-    return None
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = {
+        **os.environ,
+        **(environment or {}),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        # The workers find the store here, so no port has to be free until the first opens it.
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+    }
+    workers: list[_Worker] = []
+    with tempfile.TemporaryDirectory(prefix="zoo_") as folder, _passed_on(workers) as asked:
+        try:
+            for rank in range(processes):
+                workers.append(_Worker(rank, arguments, shared, Path(folder) / f"{rank}.json"))
+            failure = at_fault(_ended(workers), asked[0] if asked else 0)
+            if failure is None:
+                workers.clear()
+            return failure
+        finally:
+            for worker in workers:
+                worker.kill()
 
 
-def _exit_code(code: int) -> int:
-    """As a shell has it: 128 and the signal's number for a process that was killed."""
-    return code if code >= 0 else 128 - code
+class _Worker:
+    """A process, the leader of a group of its own: Ctrl-C in a terminal reaches the launcher."""
+
+    def __init__(
+        self, rank: int, arguments: Sequence[str], shared: Mapping[str, str], words: Path
+    ) -> None:
+        self.rank = rank
+        self.by_launcher = False
+        self._words = words
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank), _WORDS: str(words)}
+        self._process = subprocess.Popen(
+            [sys.executable, *arguments], env={**shared, **own}, start_new_session=True
+        )
+
+    def code(self) -> int | None:
+        """Its exit code once it has ended; less than 0 is a signal."""
+        return self._process.poll()
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kills it and what it has started, if any of it is left."""
+        self.by_launcher |= self.code() is None
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def ended(self) -> Ended:
+        code = self.code()
+        assert code is not None
+        words = None
+        if self._words.is_file():
+            said = json.loads(self._words.read_text())["message"]
+            words = Words(said["message"], said["trace"], said["waited"])
+        return Ended(self.rank, code, words, self.by_launcher)
 
 
-def _consequence(failure: Failure) -> bool:
-    """Whether it may be only that another process went away, or was ended for that."""
-    text = failure.message.lower()
-    return failure.exit_code == 128 + signal.SIGTERM or any(
-        word in text for word in ("gloo", "nccl", "connection closed", "distbackenderror")
-    )
+def _ended(workers: Sequence[_Worker]) -> list[Ended]:
+    """Waits for all, in the order of their ends; once one has failed only so long."""
+    running, ended = list(workers), []
+    until = float("inf")
+    while running:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        for worker in [worker for worker in running if worker.code() is not None]:
+            running.remove(worker)
+            ended.append(worker.ended())
+            if ended[-1].code:
+                until = min(until, time.monotonic() + _patience(ended[-1]))
+        if time.monotonic() > until:
+            for worker in running:
+                worker.kill()
+    return ended
+
+
+def _patience(failed: Ended) -> float:
+    """How long the others may take: one that was asked to stop, or met its end, is not alone."""
+    return _SECONDS_TO_SAVE if failed.stopped or failed.expected else _SECONDS_TO_END
 
 
 @contextmanager
-def _passed_on() -> Iterator[None]:
-    """SIGINT and SIGTERM go to the workers, which save and leave, or leave at the second."""
-    import psutil
+def _passed_on(workers: Sequence[_Worker]) -> Iterator[Sequence[int]]:
+    """SIGINT and SIGTERM go to the workers, which save and leave, or leave at the second.
+
+    At the third they are ended whatever they do. Yields the signals so far.
+    """
+    asked: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        for worker in psutil.Process().children():
-            worker.send_signal(number)
+        asked.append(number)
+        for worker in workers:
+            if len(asked) < 3:
+                worker.send(number)
+            else:
+                worker.kill()
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _quiet() -> None:
-    """Torch's own report repeats a worker's message in thirty lines."""
-    for name in list(logging.root.manager.loggerDict):
-        if name.startswith("torch.distributed.elastic"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)

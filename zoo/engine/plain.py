@@ -4,12 +4,14 @@ It needs no wrapper around the network, so forwards go straight to it.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from zoo.engine import watchdog
 from zoo.engine.base import AdamWOptions, Engine, moments
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Weights
@@ -34,6 +36,13 @@ class PlainEngine(Engine):
             weight_decay=optim.weight_decay,
         )
 
+        self._network = weights.module
+        weights.attach(self._forward)
+
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
+        watchdog.pulse()
+        return self._network(*args, **kwargs)
+
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of a scalar loss."""
         loss.backward()  # type: ignore[no-untyped-call]
@@ -49,7 +58,8 @@ class PlainEngine(Engine):
                 for portion in _portions(gradients):
                     self._average(portion)
         total = get_total_norm(gradients)
-        norm = float(total)
+        with watchdog.waiting():  # On CUDA the average is not there yet.
+            norm = float(total)
         if norm < float("inf"):
             clip_grads_with_norm_(list(self._named.values()), self._max_grad_norm, total)
             for group in self._optimizer.param_groups:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from zoo.engine import watchdog
 from zoo.engine.base import AdamWOptions, Engine, moments
 from zoo.engine.communication import Communication
 from zoo.policy.weights import WeightSets
@@ -67,6 +68,7 @@ class ZeroEngine(Engine):
         weights.attach(self._forward, self._opened if self._stage == 3 else None)
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
+        watchdog.pulse()
         wrapped = self._engine if torch.is_grad_enabled() else self._engine.module
         return wrapped(*args, **kwargs)
 
@@ -85,9 +87,11 @@ class ZeroEngine(Engine):
         """One AdamW step; see `Engine.update`."""
         for group in self._adam.param_groups:
             group["lr"] = lr
-        self._engine.step()
-        # DeepSpeed has none at stage 0, and infinity where it skipped the step.
-        return self._adam.norm if self._stage == 0 else float(self._engine.get_global_grad_norm())
+        with watchdog.waiting():
+            self._engine.step()
+            # DeepSpeed has none at stage 0, and infinity where it skipped the step.
+            norm = self._adam.norm if self._stage == 0 else self._engine.get_global_grad_norm()
+            return float(norm)
 
     def state(self) -> dict[str, Sharded]:
         """AdamW's moments and step by parameter, gathered as each is read; see `Engine.state`."""

@@ -4,7 +4,7 @@ Each reward has a thread of its own and gets its batches in order, so that a bat
 the next one is sampled. What stays failed is NaN, never 0, and is reported.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -78,8 +78,8 @@ class Judge:
                 gathered.places.append(self._submitted + i)
         self._submitted += len(prompts)
 
-    def finish(self) -> Verdict:
-        """Waits for all scores since the last `finish`.
+    def finish(self, progress: Callable[[], None] = lambda: None) -> Verdict:
+        """Waits for all scores since the last `finish`; calls `progress` after each batch.
 
         Raises:
             RewardError: a reward returned something that is not one number an image.
@@ -92,7 +92,7 @@ class Judge:
                 lane.put(batch)
         in_order = torch.arange(self._submitted)
         self._groups, self._submitted = {}, 0
-        drained = _all_drained(self._lanes)
+        drained = _all_drained(self._lanes, progress)
         scores, extras = {}, {}
         for lane, done in zip(self._lanes, drained, strict=True):
             label = lane.judged.label
@@ -123,12 +123,12 @@ class Judge:
             lane.end()
 
 
-def _all_drained(lanes: Sequence[Lane]) -> list[Drained]:
+def _all_drained(lanes: Sequence[Lane], progress: Callable[[], None]) -> list[Drained]:
     """What each lane has; the first error only once all are empty."""
     drained, errors = [], []
     for lane in lanes:
         try:
-            drained.append(lane.drain())
+            drained.append(lane.drain(progress))
         except RewardError as error:
             errors.append(error)
     if errors:

@@ -79,13 +79,16 @@ class Lane:
         self._pending += 1
         self._todo.put(batch)
 
-    def drain(self) -> Drained:
-        """Waits for all that was put since the last `drain`.
+    def drain(self, progress: Callable[[], None] = lambda: None) -> Drained:
+        """Waits for all that was put since the last `drain`; calls `progress` after each batch.
 
         Raises:
             RewardError: the reward returned something that is not one number an image.
         """
-        results = [self._done.get() for _ in range(self._pending)]
+        results = []
+        for _ in range(self._pending):
+            results.append(self._done.get())
+            progress()
         drained = Drained(
             tuple(r for r in results if not isinstance(r, RewardError)), self._retried
         )
