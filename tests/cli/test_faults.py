@@ -63,6 +63,7 @@ signal.signal(signal.SIGUSR1, raises)
 signal.signal(signal.SIGUSR2, hangs)
 """
 SIGNAL = "os.kill(os.getpid(), signal.{})"
+STAGES = pytest.mark.parametrize("stage", ["null", pytest.param(3, marks=pytest.mark.slow)])
 LIMIT = 8
 """Seconds: `engine.timeout` and `scoring.timeout`."""
 
@@ -71,7 +72,7 @@ LIMIT = 8
 def changed(tmp_path):
     """The overrides of a short run in which a process goes wrong, once."""
 
-    def make(fault, processes=2, rank=1):
+    def make(fault, processes=2, rank=1, stage="null"):
         # A collection is four micro-batches on one process, and two on the second of two; the
         # third epoch's is the fourth collection, one is made before any update.
         call = 3 * (4 if processes == 1 else 2) + 1
@@ -79,6 +80,7 @@ def changed(tmp_path):
         (tmp_path / "reward.py").write_text(text)
         return overrides(
             "nft", tmp_path / "out", eval="null", engine__processes=processes, engine__threads=1,
+            engine__zero_stage=stage,
             engine__timeout=5, scoring="{timeout: 3, retries: 0}",
             rewards=f"[{{name: python, path: '{tmp_path / 'reward.py'}:score'}}]",
         )  # fmt: skip
@@ -90,8 +92,8 @@ def changed(tmp_path):
 def broken(changed, tmp_path):
     """Runs it to its end, which must come so many seconds after the fault, and leave no process."""
 
-    def run(fault, within):
-        ended = zoo("train", NFT, *changed(fault))
+    def run(fault, within, stage="null"):
+        ended = zoo("train", NFT, *changed(fault, stage=stage))
         took = time.time() - float((tmp_path / "marker").read_text())
         assert took < within, ended.stderr
         assert "Traceback" not in ended.stdout
@@ -122,15 +124,18 @@ def goes_on(zoo_here, tmp_path):
     def check():
         run = only_run(tmp_path / "out")
         assert checkpoint.load(checkpoint.latest(run)).epoch == 2
-        resumed = zoo_here("train", "--resume", run, "-s", "engine.processes=1")
+        resumed = zoo_here(
+            "train", "--resume", run, "-s", "engine.processes=1", "-s", "engine.zero_stage=null"
+        )
         assert resumed.code == 0, resumed.err
         return [line["epoch"] for line in metrics(run)] == [0, 1, 2, 3, 4]
 
     return check
 
 
-def test_an_error_is_said_with_its_process_and_one_traceback(broken, goes_on):
-    ended = broken(SIGNAL.format("SIGUSR1"), within=10)
+@STAGES
+def test_an_error_is_said_with_its_process_and_one_traceback(stage, broken, goes_on):
+    ended = broken(SIGNAL.format("SIGUSR1"), 10, stage)
     assert ended.returncode == 1
     assert errors(ended) == ["error: process 1: RuntimeError: out of ink"]
     assert ended.stderr.startswith("Traceback (most recent call last):\n")
@@ -138,8 +143,9 @@ def test_an_error_is_said_with_its_process_and_one_traceback(broken, goes_on):
     assert goes_on()
 
 
-def test_a_process_that_is_killed_is_said_with_the_signal(broken, goes_on):
-    ended = broken(SIGNAL.format("SIGKILL"), within=10)
+@STAGES
+def test_a_process_that_is_killed_is_said_with_the_signal(stage, broken, goes_on):
+    ended = broken(SIGNAL.format("SIGKILL"), 10, stage)
     assert ended.returncode == 128 + signal.SIGKILL
     assert ended.stderr == "error: process 1: killed by SIGKILL (out of memory? see dmesg)\n"
     assert goes_on()
@@ -155,8 +161,9 @@ def test_the_trace_of_a_segmentation_fault_is_in_its_process_log(broken, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_process_that_hangs_is_said_with_where(broken, goes_on):
-    ended = broken(SIGNAL.format("SIGUSR2"), within=LIMIT + 15)
+@STAGES
+def test_a_process_that_hangs_is_said_with_where(stage, broken, goes_on):
+    ended = broken(SIGNAL.format("SIGUSR2"), LIMIT + 15, stage)
     assert ended.returncode == 1
     (error,) = errors(ended)
     assert error.startswith("error: process 1: no progress for ")
@@ -165,8 +172,9 @@ def test_a_process_that_hangs_is_said_with_where(broken, goes_on):
 
 
 @pytest.mark.slow
-def test_a_process_that_is_stopped_is_said_by_those_that_wait(broken, goes_on):
-    ended = broken(SIGNAL.format("SIGSTOP"), within=LIMIT + 15)
+@STAGES
+def test_a_process_that_is_stopped_is_said_by_those_that_wait(stage, broken, goes_on):
+    ended = broken(SIGNAL.format("SIGSTOP"), LIMIT + 15, stage)
     assert ended.returncode == 1
     (error,) = ended.stderr.splitlines()
     assert error.startswith("error: process 0: waited ")

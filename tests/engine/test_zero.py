@@ -25,7 +25,13 @@ CPU = torch.device("cpu")
                 zero_checks.waits_are_counted,
             ),
         ),
-        (3, (zero_checks.under_stage_3_a_process_holds_its_piece_alone,)),
+        (
+            3,
+            (
+                zero_checks.under_stage_3_a_process_holds_its_piece_alone,
+                zero_checks.saving_makes_one_tensor_whole_at_a_time,
+            ),
+        ),
     ],
     ids=["1", "2", "3"],
 )

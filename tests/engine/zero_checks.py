@@ -135,3 +135,18 @@ def waits_are_counted() -> None:
         run.engine.update(1e-3)
         waited = run.engine.communication.seconds() - before
         assert run.engine.rank == 0 or waited > 0.45, (stage, waited)
+
+
+def saving_makes_one_tensor_whole_at_a_time() -> None:
+    for lora in ("{rank: 8, alpha: 16}", "null"):
+        run = built(3, lora)
+        run.engine.backward(velocity_loss(run))
+        run.engine.update(1e-3)
+        parameters = list(run.policy.weights.module.parameters())
+        for which in (Weights.LIVE, Weights.OLD, Weights.EMA):
+            for tensor in run.policy.weights.tensors(which).values():
+                assert tuple(tensor.whole().shape) == tensor.shape
+                assert sum(p.numel() for p in parameters) == 0
+        for tensor in run.engine.state().values():
+            assert tuple(tensor.whole().shape) == tensor.shape
+            assert sum(p.numel() for p in parameters) == 0

@@ -1,0 +1,44 @@
+"""What is measured before any update: an epoch's images, the probes, the first evaluation."""
+
+from dataclasses import dataclass
+
+from zoo import records
+from zoo.build import Run
+from zoo.epoch import advantages, collected
+from zoo.evaluate import Evaluated, evaluated
+from zoo.objective.base import Probe
+from zoo.probes import Pixels, probe
+from zoo.run_state import Progress
+from zoo.seeds import Draws
+
+
+@dataclass(frozen=True)
+class Before:
+    """The metrics' first line, the evaluation with its picture, and what is not as it must be."""
+
+    record: dict[str, float]
+    evaluated: Evaluated
+    warnings: tuple[str, ...]
+
+
+def before_any_update(run: Run) -> Before:
+    """Collects, scores and probes an epoch that is not trained on, and evaluates."""
+    pixels = Pixels()
+    made = collected(run, -1, lambda: None, pixels.see)
+    mine = advantages(run, made)[made.rollout.key]
+    probes = probe(
+        run.objective, run.policy, made.rollout, mine,
+        lambda purpose, key: Draws(run.recipe.seed, purpose, -1, key, run.engine.device),
+        micro_batch=run.recipe.engine.micro_batch.train,
+    )  # fmt: skip
+    broken = Probe("broken images", made.num_broken, 0.0, 0.0)
+    probes = (*probes, pixels.probe(), broken)
+    record = records.counters(Progress()) | records.rewards(made, run.judge.weights)
+    failed = [
+        f"probe failed: {p.name} is {p.measured:.6g}, "
+        f"expected {p.expected:.6g} within {p.tolerance:.1g}"
+        for p in probes
+        if not p.holds
+    ]
+    warnings = (*made.verdict.failures, *run.engine.gather_lines(failed))
+    return Before(record | records.probed(probes), evaluated(run), warnings)
