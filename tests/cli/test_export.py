@@ -8,7 +8,7 @@ import torch
 
 from tests.runs import RECIPES, only_run, overrides
 from zoo import checkpoint, run_dir, run_state
-from zoo.build import build
+from zoo.build import build, plain_engine
 from zoo.cli.export import _DiffusersLora
 from zoo.lora_files import DIFFUSERS
 from zoo.policy.weights import Lora
@@ -57,7 +57,7 @@ def output(network):
 
 def own_output(run_folder, which, epoch):
     """What the run's own policy says with these weights."""
-    run = build(run_dir.recipe_of(run_folder))
+    run = build(run_dir.recipe_of(run_folder), plain_engine)
     folder = run_folder / "checkpoints" / f"{epoch:06}"
     run_state.load_weights(run, checkpoint.load(folder).tensors, folder)
     with run.policy.weights.using(Weights(which)):

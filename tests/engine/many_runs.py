@@ -20,7 +20,7 @@ def run_here(runs: Sequence[dict]) -> None:
 
 
 def _run(run: dict) -> None:
-    from zoo import checkpoint, run_state
+    from zoo import checkpoint, run_dir, run_state
     from zoo.build import build
     from zoo.recipe.recipe import load_recipe
     from zoo.run_state import Progress
@@ -38,6 +38,7 @@ def _run(run: dict) -> None:
         if built.engine.rank:
             return Silent()
         out.mkdir(parents=True, exist_ok=True)
+        run_dir.write_recipe(out, recipe)
         return Tracker(out, name=recipe.name, epochs=recipe.epochs, first_epoch=0, config={})
 
     train(built, progress, open_tracker)

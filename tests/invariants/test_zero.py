@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from tests.cli.test_export import loaded, output, own_output
 from tests.invariants.layouts import ALONE, Layout, Short, equal, make, off
 from tests.runs import metrics
+from zoo.cli.export import export
 
 STAGES = (None, 0, 1, 2, 3)
 SAME = ("reward", "reward/digit", "reward_std", "eval/judge", "num_evals", "step", "loss",
@@ -43,6 +46,15 @@ def require_same(runs: list[Short], out: Path) -> None:
         assert off(out, run, base) < 0.01, run
         require_same_metrics(out / run.folder, out / base.folder)
         require_same_pictures(out / run.folder, out / base.folder)
+        for form in ("diffusers",) if run.full else ("diffusers", "peft"):
+            require_export(out / run.folder, out / f"{run.folder}_{form}", form)
+
+
+def require_export(run_folder: Path, out: Path, form: str) -> None:
+    """What others load is what the run has, to the last bit."""
+    export(run_folder, out, form, None, "live")
+    found = output(loaded(run_folder, out, form))
+    assert torch.equal(found, own_output(run_folder, "live", 1)), run_folder
 
 
 def require_same_metrics(found: Path, expected: Path) -> None:
