@@ -116,10 +116,10 @@ def plan(recipe: Recipe, processes: int) -> Plan:
         recipe.data.groups_per_epoch,
         largest_share(recipe.data.groups_per_epoch, size=processes),
     )
-    path = _one_path(policy, sampler, objective)
+    path, cond = _one_path(policy, sampler, objective)
     collect_forwards = policy.weights.num_rows * groups * size
     ranks = [
-        _rows(recipe, sampler, objective, policy, path, rank, processes)
+        epoch_rows(recipe, sampler, objective, policy, path, cond, rank, processes)
         for rank in range(processes)
     ]
     rank = torch.cat([torch.full_like(rows.unit, i) for i, rows in enumerate(ranks)])
@@ -158,24 +158,26 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     )  # fmt: skip
 
 
-def _one_path(policy: StandIn, sampler: Sampler, objective: Objective[Any]) -> Path:
-    """One image's path, of the structure that the sampler gives every image."""
+def _one_path(policy: StandIn, sampler: Sampler, objective: Objective[Any]) -> tuple[Path, Cond]:
+    """One image's path, of the structure that the sampler gives every image; what it is of."""
     draws = Draws(0, "plan", 0, torch.zeros(1, dtype=torch.long))
     cond = policy.encode([Prompt("")], guidance=sampler.guidance)
     with torch.no_grad():
-        return sampler.sample(policy, [Prompt("")], cond, draws, keep_path=objective.needs_path)
+        path = sampler.sample(policy, [Prompt("")], cond, draws, keep_path=objective.needs_path)
+    return path, cond
 
 
-def _rows(
+def epoch_rows(
     recipe: Recipe,
     sampler: Sampler,
     objective: Objective[Any],
-    policy: StandIn,
+    policy: Policy,
     path: Path,
+    cond: Cond,
     rank: int,
     size: int,
 ) -> Rows:
-    """The rows of one process, had all its images that path and distinct rewards."""
+    """The rows of one process, had all its images the first path and prompt of those given."""
     groups, group_size = (
         dealt(recipe.data.groups_per_epoch, rank=rank, size=size),
         recipe.data.group_size,
@@ -186,7 +188,7 @@ def _rows(
         key,
         group,
         take(path, torch.zeros(len(key), dtype=torch.long)),
-        policy.encode([], guidance=sampler.guidance),
+        take(cond, torch.zeros(len(key), dtype=torch.long)),
         sampler.grid(policy),
     )
     advantage = (key % group_size).double() - (group_size - 1) / 2

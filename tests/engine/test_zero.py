@@ -23,6 +23,7 @@ CPU = torch.device("cpu")
                 zero_checks.the_norm_is_that_of_all_processes_before_clipping,
                 zero_checks.sets_of_weights_move_alone,
                 zero_checks.waits_are_counted,
+                zero_checks.adapters_are_float32_over_a_bfloat16_base,
             ),
         ),
         (

@@ -150,3 +150,26 @@ def saving_makes_one_tensor_whole_at_a_time() -> None:
         for tensor in run.engine.state().values():
             assert tuple(tensor.whole().shape) == tensor.shape
             assert sum(p.numel() for p in parameters) == 0
+
+
+def adapters_are_float32_over_a_bfloat16_base() -> None:
+    for stage in (0, 1, 2, 3):
+        run = built(stage, "{rank: 8, alpha: 16}", **{"policy.dtype": "bfloat16"})
+        weights = run.policy.weights
+        adapters = [weights.parameters(which) for which in (Weights.LIVE, Weights.OLD)]
+        own = {id(p) for adapter in adapters for p in adapter.values()}
+        base = {p.dtype for name, p in weights.module.named_parameters() if "lora" not in name}
+        assert base == {torch.bfloat16}
+        assert {p.dtype for p in weights.module.parameters() if id(p) in own} == {torch.float32}
+        start = values(run)
+        for _update in range(2):
+            run.engine.backward(velocity_loss(run))
+            assert 0 < run.engine.update(1e-3) < math.inf
+        assert {t.whole().dtype for t in run.engine.state().values()} == {torch.float32}
+        # A bfloat16 average would not move: a hundredth of a step is below its last digit.
+        live = values(run)
+        weights.blend(Weights.OLD, decay=0.99)
+        for name, value in values(run, Weights.OLD).items():
+            torch.testing.assert_close(value, start[name].lerp(live[name], 0.01), rtol=0, atol=1e-9)
+            moved = float((live[name] - start[name]).abs().max()) > 1e-4  # all but unused layers
+            assert moved != torch.equal(value, start[name]), (stage, name)

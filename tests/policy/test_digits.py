@@ -249,3 +249,21 @@ def test_a_checkpoint_of_another_model_is_one_clear_line(tmp_path: Path) -> None
     save_file(tensors, tmp_path / "shape")
     with pytest.raises(ValueError, match=r"1 tensors are .* such as text_encoder.word.weight"):
         Digits(CPU, checkpoint=tmp_path / "shape")
+
+
+def test_a_bfloat16_network_says_nearly_the_same_in_float32() -> None:
+    prompts = [Prompt("a photo of the digit three")]
+    x = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8)
+    said = []
+    for dtype in ("float32", "bfloat16"):
+        policy = Digits(torch.device("cpu"), dtype=dtype)
+        with torch.no_grad():
+            said.append(policy.velocity(x, torch.tensor([0.5]), policy.encode(prompts)))
+    assert said[1].dtype == torch.float32
+    assert not torch.equal(said[0], said[1])
+    torch.testing.assert_close(said[1], said[0], rtol=0.1, atol=0.1)
+
+
+def test_full_fine_tuning_is_in_float32() -> None:
+    with pytest.raises(ValueError, match="dtype bfloat16 cannot hold the small steps"):
+        Digits(torch.device("cpu"), lora=None, dtype="bfloat16")

@@ -17,6 +17,10 @@ class Policy(ABC):
     Everything particular to a family (text encoders, packing of latents, position ids, guidance,
     VAE) stays inside. Latents are float32. A constructor takes the device as its only positional
     argument: `def __init__(self, device: torch.device, /, *, option: type = default)`.
+
+    On the device `meta`, where tensors have shapes and no numbers, it reads no weights but the
+    model's configuration, and `encode`, `velocity` and `decode` give meta tensors: `zoo check`
+    estimates memory by it. A policy that cannot do this trains all the same, without an estimate.
     """
 
     weights: WeightSets

@@ -6,9 +6,10 @@ parameters, with a text encoder of words in place of CLIP and T5, and pixels in 
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -123,14 +124,28 @@ class Digits(Policy):
         /,
         *,
         lora: Lora | None = Lora(rank=8, alpha=16),  # noqa: B008  (frozen)
+        dtype: Literal["float32", "bfloat16"] = "float32",
         checkpoint: Path | None = None,
     ) -> None:
-        """`lora` null trains the whole transformer; the text encoder stays frozen either way."""
-        network, self._text_encoder = new_network(), TextEncoder()
-        _load(nn.ModuleDict({"network": network, "text_encoder": self._text_encoder}), checkpoint)
+        """`lora` null trains the whole transformer; the text encoder stays frozen either way.
+
+        `dtype` is of the transformer's weights; adapters are float32 over either.
+        """
+        if lora is None and dtype != "float32":
+            raise ValueError(
+                f"dtype {dtype} cannot hold the small steps of full fine-tuning; "
+                "write dtype: float32, or train with lora"
+            )
+        with device if device.type == "meta" else nullcontext():
+            network, self._text_encoder = new_network(), TextEncoder()
+        if device.type != "meta":
+            modules = {"network": network, "text_encoder": self._text_encoder}
+            _load(nn.ModuleDict(modules), checkpoint)
         self._device = device
         self._text_encoder.to(device).requires_grad_(False)
-        network.to(device).eval()
+        self._dtype: torch.dtype = getattr(torch, dtype)
+        # Diffusers' own `to` warns of modules to keep in float32, of which there are none.
+        nn.Module.to(network, device, self._dtype).eval()
         self.weights = WeightSets(network, lora, default_targets=_TARGETS)
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
@@ -190,13 +205,13 @@ class Digits(Policy):
         self, x: Tensor, t: Tensor, words: Tensor | Lookup, pooled: Tensor | Lookup
     ) -> Tensor:
         out: tuple[Tensor, ...] = self.weights(
-            hidden_states=x,
-            encoder_hidden_states=_rows(words),
-            pooled_projections=_rows(pooled),
+            hidden_states=x.to(self._dtype),
+            encoder_hidden_states=_rows(words).to(self._dtype),
+            pooled_projections=_rows(pooled).to(self._dtype),
             timestep=t * 1000.0,
             return_dict=False,
         )
-        return out[0]
+        return out[0].float()
 
 
 def _rows(value: Tensor | Lookup) -> Tensor:

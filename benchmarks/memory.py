@@ -1,0 +1,73 @@
+"""Estimated against measured memory: `zoo check`'s numbers for each ZeRO stage, and real runs.
+
+    python benchmarks/memory.py [--processes 1 2] [--only WORD]
+
+Trains tests/plugin/random_sd3.yaml (Stable Diffusion 3's transformer of 31M random parameters) on
+the CPU in every layout. Measured is the peak of resident memory above what the process holds once
+a tiny model has been trained in it, of the process that has most; see tests/memory_run.py. The last
+line is what `zoo.memory.ERROR` must cover.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.memory_run import compared
+
+LORA = "policy.lora={rank: 16, alpha: 32}"
+GRPO = ("objective={name: flow_grpo}", "sampler.solver={name: flow_sde}", "sampler.steps=4")
+LARGER = ("policy.layers=10", "policy.heads=8")  # 90M parameters: DeepSpeed fetches in parts.
+FETCH_LITTLE = "engine.deepspeed={zero_optimization: {stage3_prefetch_bucket_size: 3000000}}"
+
+
+def cases(processes: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every layout for full fine-tuning; those that differ for LoRA; other geometries."""
+    for stage in ("null", 0, 1, 2, 3):
+        yield f"full, {_name(stage)}", (f"engine.zero_stage={stage}",)
+    if processes == 1:
+        return
+    for stage in ("null", 2, 3):
+        yield f"LoRA, {_name(stage)}", (f"engine.zero_stage={stage}", LORA)
+    yield "LoRA, plain, batch 16", (LORA, "engine.micro_batch={sample: 8, train: 8}")
+    yield "LoRA, plain, bfloat16", (LORA, "policy.bfloat16=true")
+    yield "LoRA, plain, Flow-GRPO", (LORA, *GRPO)
+    yield "LoRA, ZeRO 3, larger", ("engine.zero_stage=3", LORA, *LARGER)
+    yield "full, ZeRO 2, larger", ("engine.zero_stage=2", *LARGER)
+    yield "full, ZeRO 3, little fetched", ("engine.zero_stage=3", FETCH_LITTLE)
+
+
+def _name(stage: object) -> str:
+    return "plain" if stage == "null" else f"ZeRO {stage}"
+
+
+def main() -> None:
+    """Prints a line for each case as it is done."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only", default="")
+    options = parser.parse_args()
+    parts = ("weights", "copies", "gradients", "optimizer", "activations", "buffers")
+    headers = (*(part[:9] for part in parts), "estimate", "measured")
+    print("MB of a process".ljust(34), *(header.rjust(9) for header in headers), "  error  peak in")
+    worst = 0.0
+    for processes in options.processes:
+        for name, overrides in cases(processes):
+            if options.only not in name:
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                found = compared(overrides, processes, Path(folder))
+            numbers = [getattr(found.estimate.parts, part) for part in parts]
+            print(f"{name}, {processes} proc.".ljust(34), end=" ")
+            numbers += [found.tensors, found.measured]
+            print(*(f"{number / 1e6:9.0f}" for number in numbers), end="")
+            print(f"{found.error:+8.1%}  {found.estimate.phase}", flush=True)
+            worst = max(worst, abs(found.error))
+    print(f"the largest error is {worst:.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Counts the bytes of tensors that are alive while code runs on the meta device.
+
+A meta tensor has a shape and no numbers, so a model of any size runs in little memory and time.
+What an operation needs only while it runs (a convolution's workspace) is not seen.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+META = torch.device("meta")
+
+
+class LiveBytes:
+    """Inside, `now` is the bytes of all meta tensors made inside and alive, `peak` the most."""
+
+    def __init__(self) -> None:
+        """Counts nothing yet."""
+        self.now = 0
+        self.peak = 0
+        self._alive: set[int] = set()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "LiveBytes":
+        """Starts to count."""
+        self._stack.enter_context(_FusedAttention())
+        self._stack.enter_context(_Seen(self._see))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stops seeing what is made; what was made still counts down as it goes."""
+        self._stack.close()
+
+    def restart(self) -> None:
+        """Forgets the peak so far."""
+        self.peak = self.now
+
+    def _see(self, tensor: Tensor) -> None:
+        if tensor.device != META:
+            return
+        # Views share their storage, which is counted once.
+        storage = tensor.untyped_storage()
+        if storage._cdata in self._alive:
+            return
+        self._alive.add(storage._cdata)
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes()).atexit = False
+
+    def _freed(self, storage: int, size: int) -> None:
+        self._alive.discard(storage)
+        self.now -= size
+
+
+def num_bytes(tensors: Iterable[Tensor]) -> int:
+    """The bytes of some tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+class _Seen(TorchDispatchMode):
+    """Shows every tensor that an operation returns."""
+
+    def __init__(self, see: Callable[[Tensor], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._see_one = see
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self._see_one(leaf)
+        return out
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Attention keeps no score matrix, as on CPU and CUDA; on meta torch would spell it out."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is F.scaled_dot_product_attention and args[0].device == META:
+            return _attention(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    **others: Any,
+) -> Tensor:
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    out: Tensor = fused(query, key, value, 0.0, is_causal, attn_mask=attn_mask, scale=scale)[0]
+    return out
