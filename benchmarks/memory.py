@@ -5,7 +5,7 @@
 Trains tests/plugin/random_sd3.yaml (Stable Diffusion 3's transformer of 31M random parameters) on
 the CPU in every layout. Measured is the peak of resident memory above what the process holds once
 a tiny model has been trained in it, of the process that has most; see tests/memory_run.py. The last
-line is what `zoo.memory.ERROR` must cover.
+lines are what `zoo.memory.ERROR` and `ERROR_OF_STAGE_3` must cover.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
     parts = ("weights", "copies", "gradients", "optimizer", "activations", "buffers")
     headers = (*(part[:9] for part in parts), "estimate", "measured")
     print("MB of a process".ljust(34), *(header.rjust(9) for header in headers), "  error  peak in")
-    worst = 0.0
+    worst = {True: 0.0, False: 0.0}
     for processes in options.processes:
         for name, overrides in cases(processes):
             if options.only not in name:
@@ -65,8 +65,9 @@ def main() -> None:
             numbers += [found.tensors, found.measured]
             print(*(f"{number / 1e6:9.0f}" for number in numbers), end="")
             print(f"{found.error:+8.1%}  {found.estimate.phase}", flush=True)
-            worst = max(worst, abs(found.error))
-    print(f"the largest error is {worst:.1%}")
+            at_3 = found.estimate.layout.stage == 3
+            worst[at_3] = max(worst[at_3], abs(found.error))
+    print(f"the largest error is {worst[False]:.1%}, at stage 3 {worst[True]:.1%}")
 
 
 if __name__ == "__main__":

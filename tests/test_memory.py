@@ -9,7 +9,16 @@ from tests.memory_run import RECIPE, compared, registered
 from tests.runs import RECIPES, ROOT
 from zoo.footprint import NoEstimateError, footprint
 from zoo.live_bytes import META, LiveBytes, num_bytes
-from zoo.memory import ERROR, Estimate, Layout, Parts, estimate, layouts, recommended
+from zoo.memory import (
+    ERROR,
+    ERROR_OF_STAGE_3,
+    Estimate,
+    Layout,
+    Parts,
+    estimate,
+    layouts,
+    recommended,
+)
 from zoo.policy import digits
 from zoo.recipe.recipe import load_recipe
 
@@ -123,12 +132,15 @@ def test_offloading_moves_adam_to_the_host(full):
     assert there.total < here.total
 
 
-def test_a_smaller_bucket_of_deepspeed_is_counted(full):
-    options = {"zero_optimization": {"reduce_bucket_size": 1000}}
-    whole = estimate(full, Layout(2), 2, cuda=True).parts
-    small = estimate(full, Layout(2), 2, cuda=True, options=options).parts
-    # DeepSpeed's own is 5e8 elements, of float32 here.
-    assert whole.total - small.total > 1.5e9
+def test_another_bucket_of_deepspeed_is_counted(full):
+    def total(elements):
+        options = {"zero_optimization": {"reduce_bucket_size": elements}}
+        return estimate(full, Layout(2), 2, cuda=True, options=options).parts.total
+
+    ours = estimate(full, Layout(2), 2, cuda=True).parts.total
+    assert total(1000) < ours
+    # DeepSpeed's own, of float32.
+    assert total(500_000_000) - ours > 1.5e9
 
 
 def test_the_fastest_layout_that_leaves_room_is_recommended():
@@ -158,4 +170,5 @@ def test_the_estimate_is_as_close_to_the_measured_peak_as_is_printed(
     tmp_path, processes, overrides
 ):
     found = compared(overrides, processes, tmp_path)
-    assert abs(found.error) <= ERROR, (found.tensors, found.measured)
+    bound = ERROR_OF_STAGE_3 if found.estimate.layout.stage == 3 else ERROR
+    assert abs(found.error) <= bound, (found.tensors, found.measured)

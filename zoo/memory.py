@@ -10,11 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, cast
 
+import torch
+
+from zoo.engine.zero import ZeroOptions, configuration
 from zoo.footprint import Footprint
 from zoo.live_bytes import num_bytes
 
-ERROR = 0.10
-"""The most that an estimate was off a measured peak, as benchmarks/memory.py measures it."""
+ERROR, ERROR_OF_STAGE_3 = 0.05, 0.15
+"""The most that an estimate was off a measured peak, as benchmarks/memory.py measures it.
+
+Stage 3 fetches and frees as DeepSpeed sees fit: what is fetched at once is not known exactly.
+"""
 
 SPARE = 0.10
 """What a recommended layout leaves of a device's memory."""
@@ -93,7 +99,14 @@ def estimate(
 
     `runtime` is what a process holds without any tensor; `options` are DeepSpeed's own.
     """
-    sizes = _Sizes(of, processes, cuda, (options or {}).get("zero_optimization", {}))
+    zero = configuration(
+        ZeroOptions(layout.stage or 0, layout.offload, options or {}),
+        1.0,
+        torch.device("cuda" if cuda else "cpu"),
+        elements=sum(p.numel() for p in (*of.frozen, *of.trained)),
+        trained=sum(p.numel() for p in of.trained),
+    )["zero_optimization"]
+    sizes = _Sizes(of, processes, cuda, zero)
     phases = {"loading": sizes.loading, **_PHASES[layout.stage](sizes)}
     if layout.stage is not None and not cuda:
         runtime += DEEPSPEED
@@ -135,7 +148,7 @@ class _Sizes:
         self.step_in_place = self.trained if cuda else 3 * _FLOAT32 * largest
         self.step_of_piece = self.piece if cuda else 2 * self.piece
         self.averaged = _FLOAT32 * min(elements, _PORTION + largest) if processes > 1 else 0
-        bucket = int(options.get("reduce_bucket_size", 5e8)) * item
+        bucket = int(options["reduce_bucket_size"]) * item
         self.in_bucket = min(self.trained, bucket)
         self.bucket = bucket if cuda else self.in_bucket
         self.idle_bucket = bucket if cuda else 0
@@ -151,13 +164,13 @@ class _Sizes:
         network = [p for p in (*of.frozen, *of.trained) if p.numel() >= least]
         elements, size = sum(p.numel() for p in network), num_bytes(network)
 
-        def at_most(option: str, default: float) -> int:
-            return int(size * min(1.0, int(self._options.get(option, default)) / max(1, elements)))
+        def at_most(option: str) -> int:
+            return int(size * min(1.0, int(self._options[option]) / max(1, elements)))
 
         # What arrives together stays, beside the tensors made of it, until all of it was used; by
         # then as much again is on its way.
-        coming = 2 * at_most("stage3_prefetch_bucket_size", 5e7)
-        whole = at_most("stage3_max_live_parameters", 1e9)
+        coming = 2 * at_most("stage3_prefetch_bucket_size")
+        whole = at_most("stage3_max_live_parameters")
         forward = whole + min(size, coming)
         return _Fetched(small, whole, forward, of.remembered + forward)
 

@@ -44,7 +44,7 @@ def test_in_processes(processes: int, checks: tuple, tmp_path: Path) -> None:
 
 def test_raw_options_are_merged_over_ours() -> None:
     raw = {"zero_optimization": {"reduce_bucket_size": 7}, "prescale_gradients": True}
-    made = configuration(ZeroOptions(2, "none", raw), 0.5, CPU)
+    made = configuration(ZeroOptions(2, "none", raw), 0.5, CPU, elements=100, trained=10)
     assert made["zero_optimization"]["stage"] == 2
     assert made["zero_optimization"]["reduce_bucket_size"] == 7
     assert made["prescale_gradients"] is True
@@ -53,7 +53,9 @@ def test_raw_options_are_merged_over_ours() -> None:
 
 def test_what_is_offloaded_follows_the_option() -> None:
     zero = [
-        configuration(ZeroOptions(3, offload), 1.0, CPU)["zero_optimization"]
+        configuration(ZeroOptions(3, offload), 1.0, CPU, elements=100, trained=10)[
+            "zero_optimization"
+        ]
         for offload in ("none", "optimizer", "parameters")
     ]
     keys = [{"offload_optimizer", "offload_param"} & each.keys() for each in zero]

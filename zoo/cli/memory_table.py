@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo.footprint import NoEstimateError, footprint
-from zoo.memory import ERROR, Estimate, Layout, estimate, layouts, recommended
+from zoo.memory import ERROR, ERROR_OF_STAGE_3, Estimate, Layout, estimate, layouts, recommended
 from zoo.recipe.recipe import Recipe
 
 _PARTS = ("weights", "copies", "gradients", "optimizer", "activations", "buffers", "runtime")
@@ -62,7 +62,10 @@ _OFFLOADED = {"none": "", "optimizer": " -adam", "parameters": " -all"}
 
 def _verdict(estimates: list[Estimate], available: int) -> str:
     each = f"{_size(available)} a process"
-    quality = f"estimates were within {ERROR:.0%} of measured peaks (benchmarks/memory.py)"
+    quality = (
+        f"estimates were within {ERROR:.0%} of measured peaks, {ERROR_OF_STAGE_3:.0%} at stage 3 "
+        "(benchmarks/memory.py)"
+    )
     best = recommended(estimates, available)
     if best is None:
         return (
