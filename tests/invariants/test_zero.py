@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.cli.test_export import loaded, output, own_output
 from tests.invariants.layouts import ALONE, Layout, Short, equal, make, off
-from tests.runs import metrics
+from tests.runs import ROOT, metrics, zoo
 from zoo.cli.export import export
 
 STAGES = (None, 0, 1, 2, 3)
@@ -83,6 +83,18 @@ def test_two_processes_make_the_run_of_one_at_every_stage(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_any_number_of_processes_makes_the_run_of_one_at_every_stage(tmp_path: Path) -> None:
     require_same([run for run in WHOLE if run.layout != ALONE], tmp_path)
+
+
+@pytest.mark.slow
+def test_the_zero_recipe_learns_as_well_as_the_one_it_extends(tmp_path: Path) -> None:
+    judged = []
+    for name in ("nft_digits", "nft_digits_zero"):
+        done = zoo("train", ROOT / "recipes" / f"{name}.yaml", "-s", f"output_dir={tmp_path}")
+        assert done.returncode == 0, done.stderr
+        (run,) = (tmp_path / name).iterdir()
+        judged.append(metrics(run)[-1]["eval/judge"])
+    assert min(judged) > 0.97
+    assert abs(judged[0] - judged[1]) <= 0.02
 
 
 def resumed(pairs: list[tuple[Layout, Layout]], kinds: tuple[bool, ...], out: Path) -> None:
