@@ -54,11 +54,13 @@ class Short:
             "eval.every": 100,
             "checkpoint.every": 100,
         }
+        # Adam divides a gradient by its own size, so one that is near 0 becomes a whole step in
+        # whose place rounding alone decides. Among 287,000 parameters there are always some, and
+        # DPO's beta of 100 makes the rounding larger: with an eps above it they stay small.
         if self.full:
-            # Adam divides a gradient by its own size, so one that is near 0 becomes a whole step in
-            # whose place rounding alone decides. Among 287,000 parameters there are always some:
-            # with an eps above the noise they stay small.
             changes |= {"policy.lora": "null", "optim.eps": 1e-6}
+        elif self.algorithm == "dpo":
+            changes["optim.eps"] = 1e-5
         if self.layout.stage is not None:
             changes |= {
                 "engine.zero_stage": self.layout.stage,
