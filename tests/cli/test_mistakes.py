@@ -169,9 +169,9 @@ def test_a_training_prompt_that_the_policy_cannot_read_is_said(tmp_path, recipe,
     assert "unknown word 'zebra'" in line
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 @pytest.mark.parametrize("verb", ["train", "eval"])
-def test_cuda_where_there_is_none_is_said(verb, recipe, mistake):
+def test_cuda_where_there_is_none_is_said(verb, recipe, mistake, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     path = recipe("engine: {device: cuda}")
     line = mistake(verb, path)
     assert line.startswith(f"{path}:3: engine.device is cuda")

@@ -5,6 +5,7 @@ import pytest
 import torch
 from annotated_types import Ge
 
+from tests.recipe.fakes import never_called
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.recipe.recipe import RecipeError, load_recipe, recipe_from
@@ -25,47 +26,28 @@ data: {train: prompts.txt, groups_per_epoch: 4, group_size: 2}
 
 
 class Euler(Solver):
-    def integrate(self, field, x, grid, draws):
-        raise NotImplementedError
+    integrate = never_called
 
     def num_evals(self, num_steps):
         return num_steps
 
 
 class Noisy(StochasticSolver):
-    def transition(self, velocity, x, t, s, grid):
-        raise NotImplementedError
+    transition = never_called
 
 
 class FakePolicy(Policy):
     def __init__(self, device: torch.device, /, *, dtype: Literal["f4", "bf"] = "f4"):
         self.device = device
 
-    def encode(self, prompts, *, guidance=1.0):
-        raise NotImplementedError
-
-    def velocity(self, x, t, cond):
-        raise NotImplementedError
-
-    def decode(self, latents):
-        raise NotImplementedError
-
-    def latents(self, images):
-        raise NotImplementedError
-
-    def grid(self, num_steps):
-        raise NotImplementedError
+    encode = velocity = decode = latents = grid = never_called
 
 
 class Flow(Sampler):
     def __init__(self, *, solver: Solver, steps: Annotated[int, Ge(1)], guidance: float = 1.0):
         pass
 
-    def sample(self, policy, prompts, cond, draws, *, keep_path):
-        raise NotImplementedError
-
-    def grid(self, policy):
-        raise NotImplementedError
+    sample = grid = never_called
 
 
 class Dataset(Flow):
@@ -77,16 +59,11 @@ class FakeReward(Reward):
     def __init__(self, *, size: int = 3):
         pass
 
-    def score(self, images, prompts):
-        raise NotImplementedError
+    score = never_called
 
 
 class Plain(Objective):
-    def rows(self, rollout, advantage, draws):
-        raise NotImplementedError
-
-    def loss(self, policy, rows, draws):
-        raise NotImplementedError
+    rows = loss = never_called
 
 
 class OnPath(Plain):

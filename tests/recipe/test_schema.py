@@ -7,6 +7,7 @@ import pytest
 import torch
 from annotated_types import Ge, Gt, Lt, MinLen
 
+from tests.recipe.fakes import never_called
 from zoo.recipe.component import Component, Strict, components, placed
 from zoo.recipe.errors import Origins, RecipeError
 from zoo.recipe.explain import validated
@@ -20,8 +21,7 @@ from zoo.sampler.base import Sampler, Solver, StochasticSolver
 
 
 class Euler(Solver):
-    def integrate(self, field, x, grid, draws):
-        raise NotImplementedError
+    integrate = never_called
 
     def num_evals(self, num_steps):
         return num_steps
@@ -33,8 +33,7 @@ class Noisy(StochasticSolver):
             raise ValueError(f"noise {noise} drowns the image; use 5 or less")
         self.noise = noise
 
-    def transition(self, velocity, x, t, s, grid):
-        raise NotImplementedError
+    transition = never_called
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,7 @@ class Flow(Sampler):
     ):
         self.__dict__ |= {key: value for key, value in locals().items() if key != "self"}
 
-    def sample(self, policy, prompts, cond, draws, *, keep_path):
-        raise NotImplementedError
-
-    def grid(self, policy):
-        raise NotImplementedError
+    sample = grid = never_called
 
 
 class Part(Strict):
@@ -243,8 +238,7 @@ def test_a_constructor_gets_only_what_the_run_has():
 
 
 class Scorer(Reward):
-    def score(self, images, prompts):
-        raise NotImplementedError
+    score = never_called
 
 
 class Plain(Scorer):
