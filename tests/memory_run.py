@@ -1,25 +1,22 @@
 """Real runs that measure the most memory that each of their processes holds.
 
-    python -m tests.memory_run RUN.json
-
-`RUN.json` is {"recipe", "overrides", "out"}; each process writes `out/RANK.json`. Resident memory
-is measured above what the process holds after a whole run of a tiny model, so that what libraries
-load and keep is no part of it. Allocations of 64 kB and more are mapped one by one, so that memory
-which is freed goes back to the system at once: tensors are measured, not what malloc keeps of them.
+Each process writes `RANK.json` under the run's `out`. Resident memory is measured above what the
+process holds after a whole run of a tiny model, so that what libraries load and keep is no part of
+it. Allocations of 64 kB and more are mapped one by one, so that memory which is freed goes back to
+the system at once: tensors are measured, not what malloc keeps of them.
 """
 
 import gc
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.runs import ROOT, clean_environment
+from tests.engine.in_processes import in_processes
+from tests.engine.many_runs import run_one
+from tests.runs import ROOT
 from zoo.footprint import footprint
 from zoo.memory import Estimate, Layout, estimate
 from zoo.recipe.recipe import load_recipe
@@ -84,22 +81,8 @@ def compared(overrides: Sequence[str], processes: int, folder: Path) -> Compared
 
 def measure(recipe: Path, overrides: Sequence[str], processes: int, folder: Path) -> list[dict]:
     """Of each process, in bytes: the `baseline`, and the `peak` above it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    listed = folder / "run.json"
-    listed.write_text(
-        json.dumps({"recipe": str(recipe), "overrides": list(overrides), "out": str(folder)})
-    )
-    start = (
-        "import sys; from zoo.engine.launch import launch; "
-        "failure = launch(['-m', 'tests.memory_run', sys.argv[1]], int(sys.argv[2])); "
-        "print(failure or ''); sys.exit(failure is not None)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", start, str(listed), str(processes)],
-        capture_output=True, text=True, env=clean_environment(**_MAPPED), cwd=ROOT, timeout=600,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    run = {"recipe": str(recipe), "overrides": list(overrides), "out": str(folder)}
+    in_processes("tests.memory_run:measure_here", processes, folder, run, **_MAPPED)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
 
 
@@ -109,52 +92,19 @@ def resident(which: str) -> int:
     return 1024 * int(found[1])
 
 
-def main() -> None:
-    import torch
-
-    from zoo.engine import processes
-
-    torch.set_num_threads(1)
-    run = json.loads(Path(sys.argv[1]).read_text())
+def measure_here(run: dict) -> None:
     out = Path(run["out"])
-    processes.join(300, alone=True)
+    tiny = {**run, "overrides": [*run["overrides"], *_TINY], "out": str(out / "tiny")}
     # Whatever libraries load or keep at their first use belongs to the baseline.
     with registered():
-        _train(run["recipe"], [*run["overrides"], *_TINY], out / "tiny")
+        run_one(tiny)
         gc.collect()
         Path("/proc/self/clear_refs").write_text("5")  # Starts the peak anew.
         baseline = resident("VmRSS")
-        rank = _train(run["recipe"], run["overrides"], out / "run")
+        rank = run_one({**run, "out": str(out / "run")})
     found = {"baseline": baseline, "peak": resident("VmHWM") - baseline}
     (out / f"{rank}.json").write_text(json.dumps(found))
-    processes.leave()
 
 
 # Large enough that stage 3 cuts some of its parameters in pieces.
 _TINY = ("policy.layers=1", "policy.heads=3", "epochs=1")
-
-
-def _train(recipe: str, overrides: Sequence[str], out: Path) -> int:
-    """A run as `zoo train` makes it; returns this process's rank."""
-    from zoo.build import build
-    from zoo.run_state import Progress
-    from zoo.tracking import Silent, Tracker
-    from zoo.train import train
-
-    options = load_recipe(Path(recipe), list(overrides))
-    built = build(options)
-
-    def open_tracker() -> Tracker:
-        if built.engine.rank:
-            return Silent()
-        out.mkdir(parents=True, exist_ok=True)
-        return Tracker(out, name="x", epochs=options.epochs, first_epoch=0, config={})
-
-    train(built, Progress(), open_tracker)
-    return built.engine.rank
-
-
-if __name__ == "__main__":
-    main()
-    sys.stdout.flush()
-    os._exit(0)  # As the command leaves: torch's threads sometimes abort the shutdown.

@@ -7,6 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from tests.exports import output
 from zoo import lora_files
 from zoo.policy.digits import Digits
 from zoo.policy.weights import Lora
@@ -14,22 +15,6 @@ from zoo.policy.weights import Lora
 # A power of two scales B without rounding; 10 / 3 does not.
 EXACT, ROUNDED = Lora(rank=8, alpha=16), Lora(rank=3, alpha=10)
 BOTH = pytest.mark.parametrize("lora", [EXACT, ROUNDED], ids=["exact", "rounded"])
-
-
-def inputs():
-    draw = torch.Generator().manual_seed(1)
-    return {
-        "hidden_states": torch.randn(3, 1, 8, 8, generator=draw),
-        "encoder_hidden_states": torch.randn(3, 6, 64, generator=draw),
-        "pooled_projections": torch.randn(3, 64, generator=draw),
-        "timestep": 1000 * torch.rand(3, generator=draw),
-        "return_dict": False,
-    }
-
-
-@torch.no_grad()
-def output(network):
-    return network(**inputs())[0]
 
 
 def base():

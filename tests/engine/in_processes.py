@@ -20,15 +20,17 @@ _START = (
 )
 
 
-def in_processes(function: str, processes: int, folder: Path, argument: Any = None) -> None:
+def in_processes(
+    function: str, processes: int, folder: Path, argument: Any = None, **environment: str
+) -> None:
     """Calls `module:function(argument)` in so many processes; fails where any of them does."""
     folder.mkdir(parents=True, exist_ok=True)
     given = folder / f"argument_{processes}.json"
     given.write_text(json.dumps(argument))
     done = subprocess.run(
         [sys.executable, "-c", _START, str(processes), function, str(given)],
-        capture_output=True, text=True, env=clean_environment(), cwd=ROOT, timeout=1800,
-        check=False,
+        capture_output=True, text=True, env=clean_environment(**environment), cwd=ROOT,
+        timeout=1800, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 

@@ -16,10 +16,11 @@ def run_all(runs: Sequence[dict], processes: int, folder: Path) -> None:
 
 def run_here(runs: Sequence[dict]) -> None:
     for run in runs:
-        _run(run)
+        run_one(run)
 
 
-def _run(run: dict) -> None:
+def run_one(run: dict) -> int:
+    """Makes one of them; returns this process's rank."""
     from zoo import checkpoint, run_dir, run_state
     from zoo.build import build
     from zoo.recipe.recipe import load_recipe
@@ -42,3 +43,4 @@ def _run(run: dict) -> None:
         return Tracker(out, name=recipe.name, epochs=recipe.epochs, first_epoch=0, config={})
 
     train(built, progress, open_tracker)
+    return built.engine.rank

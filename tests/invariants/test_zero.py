@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.cli.test_export import loaded, output, own_output
+from tests.exports import loaded, output, own_output
 from tests.invariants.layouts import ALONE, Layout, Short, equal, make, off
 from tests.runs import ROOT, metrics, zoo
 from zoo.cli.export import export

@@ -71,10 +71,15 @@ class _Full:
 
 
 @dataclass(frozen=True)
-class _DiffusersLora:
+class _Lora:
+    """Adapters, and the model that they are of, if it has a name."""
+
     tensors: Mapping[str, Tensor]
     lora: Lora
     base: str | None
+
+
+class _DiffusersLora(_Lora):
     kind = "LoRA for diffusers"
 
     def write(self, folder: Path) -> None:
@@ -94,11 +99,7 @@ class _DiffusersLora:
         )
 
 
-@dataclass(frozen=True)
-class _PeftLora:
-    tensors: Mapping[str, Tensor]
-    lora: Lora
-    base: str | None
+class _PeftLora(_Lora):
     kind = "LoRA for PEFT"
 
     def write(self, folder: Path) -> None:
