@@ -58,6 +58,11 @@ def copies(recipe: Recipe, objective: Objective[Any]) -> frozenset[Weights]:
     return objective.moves | ({Weights.EMA} if recipe.optim.ema else set())
 
 
+def evaluated_weights(recipe: Recipe) -> Weights:
+    """The set that a run of this recipe evaluates: the one to show and to share."""
+    return Weights.EMA if recipe.optim.ema else Weights.LIVE
+
+
 def device_of(recipe: Recipe) -> torch.device:
     """This process's device.
 
@@ -143,5 +148,5 @@ def _evaluation(
         sampler,
         _judge(recipe, options.rewards, device) if options.rewards else judge,
         prompt_sources.load(recipe.data.eval) if recipe.data.eval else prompts,
-        Weights.EMA if recipe.optim.ema else Weights.LIVE,
+        evaluated_weights(recipe),
     )

@@ -64,7 +64,7 @@ def load_weights(run: Run, tensors: TensorFile, folder: Path) -> None:
     Raises:
         CheckpointError: a set is of another model or recipe.
     """
-    for which in (which for which in Weights if which in {Weights.LIVE, *run.copies}):
+    for which in sorted({Weights.LIVE, *run.copies}, key=lambda which: which.value):
         names = {}
         for name, wanted in run.policy.weights.tensors(which).items():
             names[name] = _name(which, name)

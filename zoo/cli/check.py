@@ -8,7 +8,7 @@ from rich.table import Table
 
 from zoo.cli.errors import exit_code, lines
 from zoo.cli.memory_table import print_memory
-from zoo.cli.ready import geometry, num_prompts
+from zoo.cli.ready import geometry, num_processes, num_prompts, require_deepspeed_options
 from zoo.plan import Batches, Plan
 from zoo.recipe.recipe import Recipe, load_recipe
 
@@ -30,8 +30,9 @@ def check(recipes: list[Path], overrides: list[str], epochs: int | None) -> None
 
 def _print(path: Path, recipe: Recipe) -> None:
     num_train, num_eval = num_prompts(recipe)
-    processes = 1 if recipe.engine.processes == "auto" else recipe.engine.processes
+    processes = num_processes(recipe)
     made = geometry(recipe, processes)
+    require_deepspeed_options(recipe)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")
     table.add_column()

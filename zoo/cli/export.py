@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from zoo import __version__, checkpoint, lora_files, run_dir
+from zoo.build import evaluated_weights
 from zoo.cli.chosen import checkpoint_folder, weights_named
 from zoo.policy.base import Policy
 from zoo.policy.weights import Lora
@@ -137,7 +138,7 @@ def _choose(source: Path, epoch: int | None, weights: str | None) -> _Chosen:
     recipe = run_dir.recipe_of(source)
     folder = checkpoint_folder(source, epoch)
     saved = checkpoint.load(folder)
-    which = named or (Weights.EMA if recipe.optim.ema else Weights.LIVE)
+    which = named or evaluated_weights(recipe)
     sets: dict[str, dict[str, str]] = {each.value: {} for each in Weights}
     for name in saved.tensors:
         owner, _, inner = name.partition("/")

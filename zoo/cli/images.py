@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from zoo import checkpoint, pictures, run_dir, run_state
-from zoo.build import Run, build, plain_engine
+from zoo.build import Run, build, evaluated_weights, plain_engine
 from zoo.cli.chosen import checkpoint_folder, weights_named
 from zoo.cli.ready import num_prompts, require_device
 from zoo.evaluate import evaluate as evaluate_images
@@ -114,7 +114,7 @@ def _load(source: Path, overrides: list[str], epoch: int | None, weights: str | 
     run = build(recipe, plain_engine)
     if folder is not None:
         run_state.load_weights(run, checkpoint.load(folder).tensors, folder)
-    usual = run.evaluation.weights if run.evaluation else Weights.LIVE
+    usual = evaluated_weights(recipe)
     which = named or usual
     have = {Weights.LIVE, Weights.REFERENCE, *run.copies}
     if which not in have:

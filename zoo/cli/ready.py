@@ -2,6 +2,8 @@
 
 import re
 
+import torch
+
 from zoo.build import device_of
 from zoo.data.prompts import load
 from zoo.plan import Plan, plan
@@ -22,6 +24,13 @@ def geometry(recipe: Recipe, processes: int) -> Plan:
         named = [("objective", word) for word in words if word in recipe.objective.options]
         place = recipe.origin(named[0] if named else ("objective",))
         raise RecipeError(f"{place}: the objective '{recipe.objective.name}': {error}") from error
+
+
+def num_processes(recipe: Recipe) -> int:
+    """How many processes a run starts on this machine: `auto` is one a GPU."""
+    if recipe.engine.processes != "auto":
+        return recipe.engine.processes
+    return min(max(1, torch.cuda.device_count()), recipe.data.groups_per_epoch)
 
 
 def num_prompts(recipe: Recipe) -> tuple[int, int]:

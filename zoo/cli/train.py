@@ -27,8 +27,10 @@ def train(
     max_restarts: int = 0,
 ) -> None:
     """Trains, in this process or in as many as the recipe asks for."""
+    from zoo.cli.ready import num_processes
+
     recipe = _recipe(recipe_path, overrides, epochs, resume)
-    processes = _processes(recipe)
+    processes = num_processes(recipe)
     _require_ready(recipe, processes)
     if (processes > 1 or max_restarts) and not started_by_launcher():
         raise typer.Exit(launched(processes, max_restarts))
@@ -50,14 +52,6 @@ def _recipe(
         assert path is not None
         return load_recipe(path, overrides, epochs)
     return run_dir.recipe_of(resume, overrides, epochs)
-
-
-def _processes(recipe: Recipe) -> int:
-    if recipe.engine.processes != "auto":
-        return recipe.engine.processes
-    import torch
-
-    return min(max(1, torch.cuda.device_count()), recipe.data.groups_per_epoch)
 
 
 def _require_ready(recipe: Recipe, processes: int) -> None:

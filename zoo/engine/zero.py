@@ -150,6 +150,7 @@ class ZeroEngine(Engine):
                 "step": step.clone(), **{key: torch.zeros_like(part) for key in _MOMENTS}
             }  # fmt: skip
         if self._stage in (1, 2):
+            zero._hp_optimizer_states_linked = False  # Else only the first load would be linked.
             zero._lazy_init_hp_params_optimizer_state()
 
     def _set_moment(self, parameter: Any, key: str, value: Tensor) -> None:

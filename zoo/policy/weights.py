@@ -176,7 +176,8 @@ class WeightSets:
         with torch.no_grad():
             for names in self._portions():
                 pairs = [(target[name], live[name]) for name in names]
-                with self._opened([p for pair in pairs for p in pair], True):
+                towards_live = [p for _, p in pairs]
+                with self._opened(towards_live, False), self._opened([p for p, _ in pairs], True):
                     for parameter, towards in pairs:
                         parameter.lerp_(towards, 1.0 - decay)
 

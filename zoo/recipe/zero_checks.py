@@ -23,7 +23,6 @@ OURS = {
 """What DeepSpeed has and a recipe says elsewhere."""
 
 OPEN = (
-    "aio",
     "comms_logger",
     "communication_data_type",
     "dump_state",
@@ -31,14 +30,10 @@ OPEN = (
     "gradient_predivide_factor",
     "memory_breakdown",
     "prescale_gradients",
-    "seq_parallel_communication_data_type",
-    "sparse_gradients",
-    "torch_autocast",
     "wall_clock_breakdown",
-    "zero_force_ds_cpu_optimizer",
     "zero_optimization",
 )
-"""What is left of DeepSpeed's keys, which ignores one that it does not know."""
+"""What else is of use here; DeepSpeed ignores a key that it does not know."""
 
 
 def offload_has_a_stage(recipe: Recipe) -> Found:
