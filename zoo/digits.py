@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from zoo.prompt import Prompt
+from zoo.prompt import Prompt, PromptError
 
 SIZE = 8
 """Height and width of an image, in pixels."""
@@ -71,12 +71,12 @@ def wanted(prompts: Sequence[Prompt]) -> list[int]:
     """The digit that each prompt's metadata asks for.
 
     Raises:
-        ValueError: a prompt has no `digit` of 0 to 9 in its metadata.
+        PromptError: a prompt has no `digit` of 0 to 9 in its metadata.
     """
     for prompt in prompts:
         digit = prompt.metadata.get("digit")
         if type(digit) is not int or not 0 <= digit < len(WORDS):
-            raise ValueError(
+            raise PromptError(
                 f"the prompt {prompt.text!r} has metadata {dict(prompt.metadata)}; a digit reward "
                 'needs {"digit": 0 to 9} in it, as the built-in digits prompts have'
             )

@@ -72,7 +72,7 @@ BAD_RECIPES = {
     "data:\n  train: no/such.txt": "4: data.train: prompt file 'no/such.txt' does not exist",
     "data:\n  eval: no/such.txt": "4: data.eval: prompt file 'no/such.txt' does not exist",
     "data: {train: 'builtin:digit/train'}": "3: .*did you mean 'digits/train'",
-    "data: {train: prompts.csv}": "3: .*neither a .txt or .jsonl file nor builtin:NAME",
+    "data: {train: prompts.pdf}": "3: .*neither a .txt, .*file nor builtin:NAME",
     "name: a/b": "3: name: 'a/b' cannot name a run's folder",
 }
 

@@ -1,0 +1,122 @@
+"""A file of prompts: text with one a line, or a table whose other columns become metadata.
+
+* `.txt`: a prompt a line; blank lines count for nothing.
+* `.jsonl`: an object a line, `{"prompt": "the digit seven", "digit": 7}`. Lines of GenEval's
+  `evaluation_metadata.jsonl` and of Flow-GRPO's `train_metadata.jsonl` are such objects.
+* `.json`: a list of such objects, or of texts.
+* `.csv`, `.tsv`: with a heading; values are text. `.parquet`: needs pyarrow; a null counts as not
+  there, and columns that JSON cannot hold (images, dates) are left out.
+
+The prompt is in the column `prompt` or in the one that `?column=` names. Repeated prompts stay: a
+data set may repeat one to have it seen more often.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Never
+
+from zoo.data import tables
+from zoo.prompt import Prompt, PromptError
+
+SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
+"""The kinds of files, by the end of their names."""
+
+
+def load(path: Path, shown: str, /, *, column: str | None = None) -> list[Prompt]:
+    """All prompts of a file, in its order; `shown` is what errors call it.
+
+    Raises:
+        PromptError: in one line, what is wrong with which line of it.
+    """
+    try:
+        prompts = _prompts(path, shown, column)
+    except FileNotFoundError:
+        raise PromptError(
+            f"prompt file '{shown}' does not exist (looked for {path.absolute()})"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"prompt file '{shown}' cannot be read as UTF-8 text: {error}") from None
+    if not prompts:
+        raise PromptError(f"prompt file '{shown}' has no prompts; write one a line")
+    return prompts
+
+
+def _prompts(path: Path, shown: str, column: str | None) -> list[Prompt]:
+    kind = path.suffix.lower()
+    if kind == ".txt":
+        if column is not None:
+            raise PromptError(f"prompt file '{shown}' is plain text: it has no column '{column}'")
+        return [Prompt(line) for _, line in _lines(path)]
+    name = column or "prompt"
+    readers = {
+        ".jsonl": lambda: _objects(path, shown, name),
+        ".json": lambda: _listed(path, shown, name),
+        ".csv": lambda: tables.separated(path, shown, name, ","),
+        ".tsv": lambda: tables.separated(path, shown, name, "\t"),
+        ".parquet": lambda: tables.parquet(path, shown, name),
+    }
+    return [_prompt(place, row, name) for place, row in readers[kind]()]
+
+
+def _objects(path: Path, shown: str, column: str) -> tables.Rows:
+    for i, line in _lines(path):
+        place = f"{shown}:{i}"
+        entry = _json(line, place)
+        if not _has_text(entry, column):
+            raise PromptError(
+                f'{place}: each line is an object with a text "{column}"; this is {line[:60]!r}'
+                f"{_instead(shown, entry)}"
+            )
+        yield place, entry
+
+
+def _listed(path: Path, shown: str, column: str) -> tables.Rows:
+    whole = _json(path.read_text(encoding="utf-8-sig"), shown)
+    if not isinstance(whole, list):
+        raise PromptError(
+            f"{shown}: a .json file of prompts is a list; one with an object a line is .jsonl"
+        )
+    for i, each in enumerate(whole, 1):
+        entry = {column: each} if isinstance(each, str) else each
+        if not _has_text(entry, column):
+            raise PromptError(
+                f'{shown}: each entry is a text or an object with a text "{column}"; '
+                f"entry {i} is {json.dumps(each)[:60]}{_instead(shown, entry)}"
+            )
+        yield f"{shown}: entry {i}", entry
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    # Not splitlines(): JSON strings may hold U+2028 and others that it takes for ends of lines.
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    return [(i, line.strip()) for i, line in enumerate(lines, 1) if line.strip()]
+
+
+def _json(text: str, place: str) -> Any:
+    def no_number(name: str) -> Never:
+        raise PromptError(f"{place}: {name} is no JSON value; write a number or null")
+
+    try:
+        return json.loads(text, parse_constant=no_number)
+    except json.JSONDecodeError as error:
+        line = f" (line {error.lineno})" if error.lineno > 1 else ""
+        raise PromptError(f"{place}: not a JSON object: {error.msg}{line}") from None
+
+
+def _has_text(entry: Any, column: str) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get(column), str)
+
+
+def _instead(shown: str, entry: Any) -> str:
+    """The other key that the prompt may be in, where the entry has one text only."""
+    pairs = entry.items() if isinstance(entry, dict) else ()
+    texts = [key for key, value in pairs if isinstance(value, str)]
+    return f"; to take its {texts[0]!r} write {shown}?column={texts[0]}" if len(texts) == 1 else ""
+
+
+def _prompt(place: str, row: Mapping[str, Any], column: str) -> Prompt:
+    text = row.get(column)
+    if not isinstance(text, str) or not text.strip():
+        raise PromptError(f'{place}: its "{column}" is empty; write a prompt, or remove it')
+    return Prompt(text, {key: value for key, value in row.items() if key != column})

@@ -1,0 +1,112 @@
+"""What GenEval's prompts can ask for: every scene of each kind, by number.
+
+Structure, wording and colours: Ghosh et al. 2023 (arXiv 2310.11513), create_prompts.py. Scenes are
+numbered rather than listed: pairs of coloured objects alone are 554,580.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from zoo.data.coco import CLASSES, one, several
+from zoo.prompt import Prompt
+
+COLORS = (
+    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
+)  # fmt: skip
+POSITIONS = ("left of", "right of", "above", "below")
+COUNTS = (2, 3, 4)
+
+# There is no "red person", as in GenEval.
+_COLORABLE = tuple(name for name in CLASSES if name != "person")
+_MIRRORED = {"right of": "left of", "below": "above"}
+
+
+def key(metadata: Mapping[str, Any]) -> str:
+    """A name for a scene, the same for two wordings that differ in order alone.
+
+    "A cat and a dog" and "a dog and a cat" are one scene, and so are "a cat left of a dog" and "a
+    dog right of a cat".
+    """
+    include = metadata["include"]
+    parts = [f"{each['count']} {each.get('color', '')} {each['class']}" for each in include]
+    if metadata["tag"] != "position":
+        return "|".join([metadata["tag"], *sorted(parts)])
+    # The second object's place is told from the first's.
+    place = include[1]["position"][0]
+    if place not in _MIRRORED:
+        parts.reverse()
+    return "|".join([metadata["tag"], _MIRRORED.get(place, place), *parts])
+
+
+def _scene(
+    text: str, tag: str, *include: dict[str, Any], **exclude: list[dict[str, Any]]
+) -> Prompt:
+    return Prompt(f"a photo of {text}", {"tag": tag, "include": list(include), **exclude})
+
+
+def _object(name: str) -> dict[str, Any]:
+    return {"class": name, "count": 1}
+
+
+def _single_object(i: int) -> Prompt:
+    return _scene(one(CLASSES[i]), "single_object", _object(CLASSES[i]))
+
+
+def _two_object(i: int) -> Prompt:
+    a, b = (CLASSES[each] for each in _pair(i, len(CLASSES)))
+    return _scene(f"{one(a)} and {one(b)}", "two_object", _object(a), _object(b))
+
+
+def _counting(i: int) -> Prompt:
+    name, num = CLASSES[i // len(COUNTS)], COUNTS[i % len(COUNTS)]
+    return _scene(
+        several(name, num),
+        "counting",
+        {"class": name, "count": num},
+        exclude=[{"class": name, "count": num + 1}],
+    )
+
+
+def _colors(i: int) -> Prompt:
+    name, color = _COLORABLE[i // len(COLORS)], COLORS[i % len(COLORS)]
+    return _scene(one(name, color), "colors", {**_object(name), "color": color})
+
+
+def _position(i: int) -> Prompt:
+    a, b = (CLASSES[each] for each in _pair(i // len(POSITIONS), len(CLASSES)))
+    place = POSITIONS[i % len(POSITIONS)]
+    placed = {**_object(a), "position": [place, 0]}
+    return _scene(f"{one(a)} {place} {one(b)}", "position", _object(b), placed)
+
+
+def _color_attr(i: int) -> Prompt:
+    which, colored = divmod(i, len(COLORS) * (len(COLORS) - 1))
+    a, b = (_COLORABLE[each] for each in _pair(which, len(_COLORABLE)))
+    first, second = (COLORS[each] for each in _pair(colored, len(COLORS)))
+    return _scene(
+        f"{one(a, first)} and {one(b, second)}",
+        "color_attr",
+        {**_object(a), "color": first},
+        {**_object(b), "color": second},
+    )
+
+
+def _pair(i: int, num: int) -> tuple[int, int]:
+    """The i-th ordered pair of two different numbers under `num`."""
+    first, second = divmod(i, num - 1)
+    return first, second + (second >= first)
+
+
+def _num_pairs(things: tuple[str, ...]) -> int:
+    return len(things) * (len(things) - 1)
+
+
+SCENES: dict[str, tuple[int, Callable[[int], Prompt]]] = {
+    "single_object": (len(CLASSES), _single_object),
+    "two_object": (_num_pairs(CLASSES), _two_object),
+    "counting": (len(CLASSES) * len(COUNTS), _counting),
+    "colors": (len(_COLORABLE) * len(COLORS), _colors),
+    "position": (_num_pairs(CLASSES) * len(POSITIONS), _position),
+    "color_attr": (_num_pairs(_COLORABLE) * _num_pairs(COLORS), _color_attr),
+}
+"""How many scenes there are of each kind, and the one of a number."""

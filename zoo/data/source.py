@@ -1,0 +1,77 @@
+"""How a source of prompts is written: `PLACE?option=value&option=value`.
+
+As of a component, the options of a place are the keyword-only parameters of the function that reads
+it, with their types and ranges. `%20` and the like are decoded; YAML takes spaces as they are.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, get_args, get_origin
+from urllib.parse import unquote
+
+from annotated_types import Ge
+
+from zoo.prompt import Prompt, PromptError
+from zoo.registry import suggest
+
+
+def parts(source: str) -> tuple[str, dict[str, str]]:
+    """The place and its options, as text.
+
+    Raises:
+        PromptError: an option has no value, or is written twice.
+    """
+    place, _, written = source.partition("?")
+    options: dict[str, str] = {}
+    for pair in filter(None, written.split("&")):
+        key, _, value = map(unquote, pair.partition("="))
+        if not key or not value:
+            raise PromptError(
+                f"prompts '{source}': '{pair}' has no value; write {place}?option=value&..."
+            )
+        if key in options:
+            raise PromptError(f"prompts '{source}': the option '{key}' is written twice")
+        options[key] = value
+    return place, options
+
+
+def read(
+    reader: Callable[..., list[Prompt]], source: str, options: Mapping[str, str], *given: object
+) -> list[Prompt]:
+    """What the reader of a place returns, with the options that the source has.
+
+    Raises:
+        PromptError: the reader has no such option, or not with such a value; or it raises one.
+    """
+    allowed = names(reader)
+    for key in options:
+        if key not in allowed:
+            what = suggest(key, allowed, "allowed") if allowed else "; it has no options"
+            raise PromptError(f"prompts '{source}': unknown option '{key}'{what}")
+    parameters = inspect.signature(reader).parameters
+    values = {
+        key: _value(source, key, text, parameters[key].annotation) for key, text in options.items()
+    }
+    return reader(*given, **values)
+
+
+def names(reader: Callable[..., object]) -> list[str]:
+    """The options that a reader has."""
+    parameters = inspect.signature(reader).parameters.values()
+    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+
+
+def _value(source: str, key: str, text: str, hint: Any) -> str | int:
+    """Text as it is, or a whole number where the hint is one, at least as large as it says."""
+    kinds = [hint, *get_args(hint)]
+    kind, *limits = next(
+        (get_args(each) for each in kinds if get_origin(each) is Annotated), (str,)
+    )
+    if kind is not int:
+        return text
+    least = next(limit.ge for limit in limits if isinstance(limit, Ge))
+    if not text.isdecimal() or int(text) < int(str(least)):
+        raise PromptError(
+            f"prompts '{source}': {key} is a whole number of {least} or more, not '{text}'"
+        )
+    return int(text)
