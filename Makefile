@@ -1,6 +1,8 @@
 # Everything here makes .venv and installs into it by itself; a fresh clone needs Python 3.11 or newer and make.
 PYTHON ?= python3
 BIN := .venv/bin
+# Those that share zoo's environment; zoo-image-reward cannot (zoo env create plugins/zoo-image-reward).
+PLUGINS := $(patsubst %,--editable plugins/%,zoo-example zoo-geneval zoo-ocr zoo-torchdiffeq zoo-unified-reward)
 
 .PHONY: demo test test-slow check format lint type layers bench install clean
 
@@ -37,11 +39,11 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "zoo needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable plugins/zoo-reward-worker --editable .
 	touch $@
 
-.venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]' --editable plugins/zoo-example
+.venv/installed-dev: .venv/installed $(wildcard plugins/*/pyproject.toml)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]' $(PLUGINS)
 	touch $@
 
 clean:

@@ -19,6 +19,7 @@ from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.recipe.model import Recipe, RewardEntry
 from zoo.reward.judge import Judge, Judged
+from zoo.reward.known import require_known_answers
 from zoo.rollout import Weights
 from zoo.sampler.base import Sampler
 from zoo.sampler.flow_sampler import FlowSampler
@@ -128,9 +129,11 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
 
 
 def _judge(recipe: Recipe, entries: Sequence[RewardEntry], device: torch.device) -> Judge:
-    judged = [
-        Judged(entry.label, entry.build({"device": device}), entry.weight) for entry in entries
-    ]
+    judged = []
+    for entry in entries:
+        reward = entry.build({"device": device})
+        require_known_answers(reward, entry.label, device)
+        judged.append(Judged(entry.label, reward, entry.weight))
     return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
 
 

@@ -77,12 +77,16 @@ def list_(
         str | None,
         typer.Argument(help="policies, samplers, solvers, rewards or objectives; none: all."),
     ] = None,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Import each: how long it takes, what is broken."),
+    ] = False,
     debug: Debug = False,
 ) -> None:
-    """List what is installed, plugins included; imports none of it."""
+    """List what is installed, plugins included; imports none of it unless verbose."""
     from zoo.cli.listing import list_installed
 
-    list_installed(kind)
+    list_installed(kind, verbose=verbose)
 
 
 @app.command()
@@ -161,6 +165,106 @@ def export(
     from zoo.cli.export import export as export_run
 
     export_run(run_dir, out, form, epoch, weights)
+
+
+@app.command()
+def prompts(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="As in a recipe's data.train; none: the built-in ones."),
+    ] = None,
+    num: Annotated[int, typer.Option("--num", "-n", help="Prompts to print.", min=0)] = 10,
+    debug: Debug = False,
+) -> None:
+    """Show the first prompts of a source, and how many there are of each kind."""
+    from zoo.cli.prompts import show
+
+    show(source, num)
+
+
+@app.command()
+def probe(
+    what: Annotated[str, typer.Argument(help="A recipe, or a reward as `zoo list` names it.")],
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Compare rewards with the answers that they are known to give."""
+    from zoo.cli.probe import probe as probe_rewards
+
+    probe_rewards(what, overrides or [])
+
+
+@app.command()
+def serve(
+    reward: Annotated[str, typer.Argument(help="A reward, as `zoo list` names it.")],
+    overrides: Overrides = None,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 8100,
+    token_env: Annotated[
+        str | None,
+        typer.Option("--token-env", help="The environment variable with the token to ask for."),
+    ] = None,
+    max_request: Annotated[
+        int, typer.Option("--max-request", help="The most that a request may have, in MB.", min=1)
+    ] = 64,
+    debug: Debug = False,
+) -> None:
+    """Serve a reward over HTTP, for {name: remote} in recipes on other machines."""
+    from zoo.cli.serve import serve as serve_reward
+
+    serve_reward(reward, overrides or [], host, port, token_env, max_request)
+
+
+env = typer.Typer(help="Python environments for rewards that cannot share zoo's.")
+app.add_typer(env, name="env", no_args_is_help=True)
+
+
+@env.callback()
+def environments() -> None:
+    """Python environments for rewards that cannot share zoo's."""
+
+
+@env.command()
+def create(
+    plugin: Annotated[str, typer.Argument(help="What pip can install: a folder, name or wheel.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder; default: envs/PLUGIN.")
+    ] = None,
+    python: Annotated[
+        str | None, typer.Option("--python", help="The interpreter; default: zoo's own.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Make an environment from a plugin's own lock, for `isolate: {python: ...}`."""
+    from zoo.cli.env import create as create_environment
+
+    create_environment(plugin, out, python)
+
+
+@app.command()
+def schema(
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The JSON file to write; default: print it.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a JSON schema of recipes with all that is installed, for editors."""
+    from zoo.cli.schema import schema as write_schema
+
+    write_schema(out)
+
+
+@app.command(name="new-plugin")
+def new_plugin(
+    kind: Annotated[str, typer.Argument(help="reward, solver, objective, policy or sampler.")],
+    name: Annotated[str, typer.Argument(help="What recipes will call it: my_reward.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write it in.")] = Path(),
+    debug: Debug = False,
+) -> None:
+    """Write a package with a component of your own, with tests, to change and install."""
+    from zoo.cli.new_plugin import new_plugin as write_plugin
+
+    write_plugin(kind, name, out)
 
 
 def run() -> None:

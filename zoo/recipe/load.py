@@ -49,11 +49,28 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Raw:
     Raises:
         RecipeError: a file or an override cannot be read; the line says where and what to write.
     """
-    node = _file(Path(path), ())
+    return _raw(_file(Path(path), ()), overrides, (), str(path))
+
+
+def overridden(data: Mapping[str, Any], overrides: Sequence[str], *, below: Loc) -> Raw:
+    """Plain data with overrides (`b.c=d`, of what is at `below`) applied.
+
+    Raises:
+        RecipeError: an override cannot be read.
+    """
+    return _raw(_made(data), overrides, below, "the command line")
+
+
+def _raw(node: _Node, overrides: Sequence[str], below: Loc, source: str) -> Raw:
     for override in overrides:
-        node = _override(node, override)
+        node = _override(node, override, below)
     places: dict[Loc, str] = {}
-    return Raw(_plain(node, (), places), Origins(str(path), places))
+    return Raw(_plain(node, (), places), Origins(source, places))
+
+
+def _made(value: Any) -> _Node:
+    inner = {key: _made(item) for key, item in value.items()} if isinstance(value, dict) else value
+    return _Node(inner, "the command line")
 
 
 def _file(path: Path, trail: tuple[Path, ...]) -> _Node:
@@ -177,7 +194,7 @@ def _merge(base: _Node, over: _Node, loc: Loc) -> _Node:
     return _Node(merged, over.origin)
 
 
-def _override(root: _Node, text: str) -> _Node:
+def _override(root: _Node, text: str, below: Loc) -> _Node:
     origin = f"-s {text}"
     path, _, value = text.partition("=")
     keys = path.strip().split(".")
@@ -186,7 +203,8 @@ def _override(root: _Node, text: str) -> _Node:
             f"{origin}: an override has the form key=value or a.b=value (null for no value): "
             "-s optim.lr=1e-4"
         )
-    return _put(root, keys, _parse(value, lambda line: origin, origin), ())
+    new = _parse(value, lambda line: origin, origin)
+    return _put(root, [*map(str, below), *keys], new, ())
 
 
 def _put(node: _Node, keys: Sequence[str], new: _Node, loc: Loc) -> _Node:

@@ -4,18 +4,20 @@ Every section is frozen and strict. A component (policy, sampler, ...) is valida
 constructor: see `options`.
 """
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import AfterValidator, Field, PrivateAttr
+from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr
 
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, Named, Strict
 from zoo.recipe.errors import Loc, Origins
 from zoo.recipe.load import DEFAULT_NAMES
-from zoo.recipe.options import Slot
+from zoo.recipe.options import Slot, component_class
 from zoo.reward.base import Reward
 from zoo.sampler.base import Sampler, Solver
 
@@ -46,11 +48,40 @@ def _written(data: dict[str, Any]) -> Any:
     return Field(default_factory=lambda: data, validate_default=True)
 
 
+class Isolation(Strict):
+    """A reward in another Python: `python` is its interpreter, as `zoo env create` prints it.
+
+    `start_timeout` is how many seconds it has to load its model.
+    """
+
+    python: Text
+    start_timeout: Seconds = 300.0
+
+
 class Weighted(Named):
     """What a recipe says of a reward besides its options."""
 
     weight: Annotated[float, AfterValidator(_not_zero)] = 1.0
     label: Text | None = None
+    isolate: Isolation | None = None
+
+
+class _Placed(Strict):
+    """Where a reward is, whatever its options are."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    isolate: Isolation | None = None
+
+
+def reward_class(name: str, raw: Mapping[str, Any]) -> type[Any]:
+    """The class of a reward: installed here, or in the Python that the recipe says."""
+    isolate = _Placed.model_validate_json(json.dumps(raw)).isolate
+    if isolate is None:
+        return component_class("rewards", name)
+    from zoo.recipe.foreign import isolated_class
+
+    return isolated_class(isolate.python, name)
 
 
 class RewardEntry(Component[Reward]):
@@ -66,8 +97,12 @@ class RewardEntry(Component[Reward]):
         """What its metrics are called: by default its name."""
         return cast(Weighted, self.settings).label or self.name.rpartition(":")[2]
 
+    def build(self, given: Mapping[str, object]) -> Reward:
+        """Constructs it; one in another Python is started there."""
+        return super().build({**given, "isolation": cast(Weighted, self.settings).isolate})
 
-Rewards = tuple[Annotated[RewardEntry, Slot(Reward, base=Weighted)], ...]
+
+Rewards = tuple[Annotated[RewardEntry, Slot(Reward, base=Weighted, find=reward_class)], ...]
 
 
 class Advantage(Strict):
@@ -78,7 +113,12 @@ class Advantage(Strict):
 
 
 class Data(Strict):
-    """Prompts, and how many images of how many of them an epoch collects."""
+    """Prompts, and how many images of how many of them an epoch collects.
+
+    `train` and `eval` are sources of prompts: `builtin:NAME?num=1000` (`zoo prompts` lists them),
+    a .txt, .jsonl, .json, .csv, .tsv or .parquet file, `FOLDER?split=train`, or
+    `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub.
+    """
 
     train: Text
     eval: Text | None = None

@@ -7,7 +7,7 @@ list -> tuple, which a YAML file has no other way to write.
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -16,7 +16,6 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin
 from pydantic import (
     Field,
     GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     PydanticUserError,
     TypeAdapter,
     ValidationError,
@@ -45,6 +44,8 @@ class Slot:
     default_name: str | None = None
     base: type[Named] = Named
     """What the recipe itself keeps beside the options, such as a reward's weight."""
+    find: Callable[[str, Mapping[str, Any]], type[Any]] | None = None
+    """The class of a name, given all that the recipe says; without it, the installed one."""
 
     @property
     def kind(self) -> str:
@@ -61,17 +62,10 @@ class Slot:
             return result(cls, model.model_validate_json(json.dumps(named)))
 
         return core_schema.no_info_plain_validator_function(
-            validate, serialization=core_schema.plain_serializer_function_ser_schema(Component.dump)
+            validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(Component.dump),
+            metadata={"slot": self},
         )
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """A mapping with the name of an installed component."""
-        names = sorted({entry.name for entry in registry.entries(self.kind)})
-        name: dict[str, Any] = {"type": "string", "examples": names}
-        required = [] if self.default_name else ["name"]
-        return {"type": "object", "properties": {"name": name}, "required": required}
 
     def resolve(self, raw: object) -> tuple[type[Any], dict[str, Any]]:
         """The class that a recipe's mapping names, and the mapping with its name.
@@ -92,7 +86,7 @@ class Slot:
             lacks = f"not {shown(name)}" if name is not None else "which is missing"
             raise _mistake(f"needs the name of a {SINGULAR[self.kind]}, {lacks}: {example}")
         try:
-            cls = component_class(self.kind, name)
+            cls = self.find(name, named) if self.find else component_class(self.kind, name)
         except UnknownComponentError as error:
             raise _at_name(_mistake(str(error), kind="unknown_component"), name) from None
         except BrokenPluginError as error:

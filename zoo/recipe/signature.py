@@ -24,7 +24,7 @@ INTERFACES: Mapping[type, str] = {
 }
 """Each interface and the kind that its components are registered as."""
 
-GIVEN = ("solver", "device", "dtype", "cache")
+GIVEN = ("solver", "device", "dtype", "cache", "isolation")
 """What a run may give to a constructor: the names that its positional-only parameters can have."""
 
 RESERVED = ("name", "weight", "label", "isolate")

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,6 +18,19 @@ class Scores:
 
     value: Float[Tensor, " batch"]
     extras: Mapping[str, Float[Tensor, " batch"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KnownAnswer:
+    """Images whose scores are known, to see that a reward works where it was installed.
+
+    The images are in [0, 1]; `tolerance` is absolute.
+    """
+
+    images: Float[Tensor, "batch *frames 3 height width"]
+    prompts: Sequence[Prompt]
+    scores: Float[Tensor, " batch"]
+    tolerance: float
 
 
 class Reward(ABC):
@@ -35,3 +49,23 @@ class Reward(ABC):
         self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
     ) -> Float[Tensor, " batch"] | Scores:
         """A score for each image in [0, 1]."""
+
+    def known_answers(self) -> Sequence[KnownAnswer]:
+        """Images with the scores that they must get, asked before a run; none by default."""
+        return ()
+
+    def interrupt(self) -> bool:
+        """Makes a `score` that takes too long raise soon; whether that can be done at all.
+
+        Called from another thread than the one that it hangs in; afterwards the reward must be able
+        to score again.
+        """
+        return False
+
+    @classmethod
+    def write_tiny(cls, folder: Path) -> dict[str, Any]:
+        """Writes random weights, small and in the published layout; gives the options to load them.
+
+        For tests and `--tiny`: the usual loader reads them. By default there are none to write.
+        """
+        return {}

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.digits import SIZE, WORDS, halves, wanted
+from zoo.digits import SIZE, WORDS, Labelled, halves, wanted
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward, Scores
+from zoo.reward.base import KnownAnswer, Reward, Scores
 
 
 class Classifier(nn.Sequential):
@@ -64,6 +64,11 @@ class Digit(Reward):
         scores: Tensor = probability.gather(1, digit.unsqueeze(1)).squeeze(1)
         return scores
 
+    def known_answers(self) -> Sequence[KnownAnswer]:
+        """A zero to nine of the half that it was not trained on, the eight an unclear one."""
+        scores = (0.979, 0.975, 0.988, 0.985, 0.966, 0.948, 0.970, 0.936, 0.496, 0.867)
+        return [_first_of_each(halves()[1], torch.tensor(scores), tolerance=0.01)]
+
 
 class DigitJudge(Reward):
     """1 where a support vector machine fitted on the other half names the prompted digit, else 0.
@@ -96,6 +101,18 @@ class DigitJudge(Reward):
         return Scores(
             right.float().to(self._device), {"distance_to_data": nearest.to(self._device)}
         )
+
+    def known_answers(self) -> Sequence[KnownAnswer]:
+        """A zero to nine of the half that it was not fitted on, all named right."""
+        return [_first_of_each(halves()[0], torch.ones(len(WORDS)), tolerance=0.0)]
+
+
+def _first_of_each(half: Labelled, scores: Float[Tensor, "10"], *, tolerance: float) -> KnownAnswer:
+    """The first image of each digit in a half, with its score."""
+    first = [int(np.flatnonzero(half.digits == digit)[0]) for digit in range(len(WORDS))]
+    images = torch.from_numpy(half.images[first]).unsqueeze(1).repeat(1, 3, 1, 1)
+    prompts = [Prompt(f"the digit {word}", {"digit": i}) for i, word in enumerate(WORDS)]
+    return KnownAnswer(images, prompts, scores, tolerance)
 
 
 def grey(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1 8 8"]:

@@ -1,7 +1,8 @@
 """One reward's own thread: calls it batch by batch, tries again what raised, leaves what hangs.
 
-A call that hangs cannot be ended, and calling the same reward beside it could break it: so the rest
-of that collection's images are invalid at once, and the next collection tries anew.
+A call that hangs is interrupted, where the reward can be, and counts as one that raised. One that
+hangs on cannot be ended, and calling the same reward beside it could break it: so the rest of that
+collection's images are invalid at once, and the next collection tries anew.
 """
 
 import queue
@@ -16,6 +17,9 @@ from torch import Tensor
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward, Scores
+
+_INTERRUPT_TIMEOUT = 10.0
+"""Seconds for a call to come back after `Reward.interrupt`."""
 
 
 class RewardError(Exception):
@@ -115,14 +119,17 @@ class Lane:
         for attempt in range(tries):
             if self._hung:
                 break
-            outcome = _within(self._timeout, lambda: self._call(batch), batch.images.device)
+            call = _Call(lambda: self._call(batch), batch.images.device)
+            outcome = call.within(self._timeout)
             if isinstance(outcome, Scores | RewardError):
                 return outcome
             if outcome is None:
-                self._hung = True
                 reason = f"reward '{label}' took over {self._timeout:g} s"
-                break
-            reason = f"reward '{label}' raised {type(outcome).__name__}: {_first_line(outcome)}"
+                if not self.judged.reward.interrupt() or not call.ends(_INTERRUPT_TIMEOUT):
+                    self._hung = True
+                    break
+            else:
+                reason = f"reward '{label}' raised {type(outcome).__name__}: {_first_line(outcome)}"
             reason += f" ({tries} tries)" if tries > 1 else ""
             self._retried += attempt < self._retries
         return Failed(len(batch.prompts), f"{reason}; its images are invalid")
@@ -171,25 +178,31 @@ def extra_of(result: Result, name: str) -> Float[Tensor, " batch"]:
     return result.extras.get(name, torch.full_like(result.value, torch.nan))
 
 
-def _within(
-    timeout: float, call: Callable[[], Scores], device: torch.device
-) -> Scores | BaseException | None:
-    """What a call returns or raises; None if it takes too long, its thread left behind."""
-    outcome: list[Scores | BaseException] = []
+class _Call:
+    """A call in a thread of its own, which is left behind if it never comes back."""
 
-    def work() -> None:
+    def __init__(self, call: Callable[[], Scores], device: torch.device) -> None:
+        self._outcome: list[Scores | BaseException] = []
+        self._thread = threading.Thread(target=self._work, args=(call, device), daemon=True)
+        self._thread.start()
+
+    def within(self, timeout: float) -> Scores | BaseException | None:
+        """What it returns or raises; None if it takes longer."""
+        self._thread.join(timeout)
+        return self._outcome[0] if self._outcome else None
+
+    def ends(self, timeout: float) -> bool:
+        """Whether it comes back at all within this time."""
+        return self.within(timeout) is not None
+
+    def _work(self, call: Callable[[], Scores], device: torch.device) -> None:
         # A new thread starts on the first CUDA device, whichever is this process's.
         on_device = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
         try:
             with on_device:
-                outcome.append(call())
+                self._outcome.append(call())
         except (Exception, SystemExit) as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(timeout)
-    return outcome[0] if outcome else None
+            self._outcome.append(error)
 
 
 def _first_line(error: BaseException) -> str:

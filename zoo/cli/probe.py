@@ -1,0 +1,51 @@
+"""`zoo probe`: known answers of a reward, or of all rewards of a recipe."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from zoo.build import device_of
+from zoo.recipe.model import RewardEntry
+from zoo.recipe.recipe import load_recipe
+from zoo.recipe.single import single_reward
+from zoo.reward.known import Asked, asked
+
+
+def probe(what: str, overrides: list[str]) -> None:
+    """Builds each reward and compares; exits with 1 where one is wrong.
+
+    Raises:
+        RecipeError: the recipe, the reward's name or an option is wrong.
+    """
+    entries, device = _chosen(what, overrides)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("reward", "known answers", "says"):
+        table.add_column(heading)
+    wrong = False
+    for entry in entries:
+        answers = asked(entry.build({"device": device}), device)
+        wrong |= any(not answer.right for answer in answers)
+        table.add_row(entry.label, str(len(answers)), _said(answers))
+    Console(highlight=False).print(table)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _chosen(what: str, overrides: list[str]) -> tuple[Sequence[RewardEntry], torch.device]:
+    if not what.endswith((".yaml", ".yml")) and not Path(what).is_file():
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return [single_reward(what, overrides)], device
+    recipe = load_recipe(what, overrides)
+    evaluated = recipe.eval.rewards if recipe.eval else ()
+    return [*recipe.rewards, *evaluated], device_of(recipe)
+
+
+def _said(answers: Sequence[Asked]) -> str:
+    wrong = [answer.line for answer in answers if not answer.right]
+    if wrong:
+        return f"wrong: {wrong[0]}"
+    return "right" if answers else "it was built; it has none to compare with"

@@ -1,0 +1,218 @@
+"""A process of another Python that runs one reward: started, asked, ended.
+
+The two talk over a socket pair that no other process can open, in the messages of
+`zoo_reward_worker.wire`: JSON and the arrays' bytes, nothing unpickled. What the process prints
+goes where this one's libraries print.
+"""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, Any
+
+from zoo_reward_worker import PROTOCOL
+from zoo_reward_worker.wire import Message, WireError, decode, encode
+
+_DESCRIBE_TIMEOUT = 300.0
+_END_TIMEOUT = 10.0
+"""Seconds for a process that has closed its connection to be gone."""
+
+
+class WorkerError(Exception):
+    """A worker cannot start, has died, or says that its reward raised; in one line."""
+
+
+def description(python: str, name: str) -> dict[str, Any]:
+    """What a reward in another Python says of itself, without an instance of it: its options.
+
+    Raises:
+        WorkerError: there is no such Python, no worker in it, or no such reward.
+    """
+    command = [*_command(python, name), "--describe"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_DESCRIBE_TIMEOUT)
+    except OSError as error:
+        raise _no_python(python, error) from None
+    except subprocess.TimeoutExpired:
+        raise WorkerError(
+            f"the Python '{python}' took over {_DESCRIBE_TIMEOUT:g} s to describe '{name}'; "
+            f"try: {' '.join(command)}"
+        ) from None
+    if asked.returncode:
+        raise WorkerError(_why_not(python, asked.stderr.splitlines()))
+    # What the reward's packages print on import comes first.
+    described: dict[str, Any] = json.loads(asked.stdout.strip().splitlines()[-1])
+    _require_protocol(python, described["protocol"])
+    return described
+
+
+class Worker:
+    """One reward in a process of another Python, which ends with this object."""
+
+    def __init__(
+        self,
+        python: str,
+        name: str,
+        *,
+        device: str,
+        options: Mapping[str, Any],
+        start_timeout: float,
+    ) -> None:
+        """Returns when the reward is built.
+
+        Raises:
+            WorkerError: it cannot be, or takes over `start_timeout` seconds.
+        """
+        self._what = f"the worker of '{name}' ({python})"
+        self._words: deque[str] = deque(maxlen=20)
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(
+                [*_command(python, name), "--fd", str(theirs.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(),),
+                # Ctrl-C is for zoo, which ends the worker in its own time.
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            raise _no_python(python, error) from None
+        finally:
+            theirs.close()
+        self._connection = Connection(ours.detach())
+        self._end = weakref.finalize(self, _end, self._process, self._connection)
+        self._listener = threading.Thread(
+            target=_listen, args=(self._process.stdout, self._words), daemon=True
+        )
+        self._listener.start()
+        try:
+            self._start(python, {"device": device, "options": dict(options)}, start_timeout)
+        except WorkerError:
+            self._end()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self._end.alive and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process's number."""
+        return self._process.pid
+
+    def ask(self, message: Message) -> Message:
+        """Sends a message and waits for the reply, for as long as the worker lives.
+
+        Raises:
+            WorkerError: the reward raised, or the worker died.
+        """
+        try:
+            self._connection.send_bytes(encode(message))
+            reply = decode(self._connection.recv_bytes())
+        except (EOFError, OSError) as error:
+            raise WorkerError(f"{self._what} {self._fate()}") from error
+        except WireError as error:
+            self.end()
+            raise WorkerError(f"{self._what} sent what is no message: {error}") from error
+        if reply.header.get("kind") == "error":
+            raise WorkerError(f"{reply.header['type']}: {reply.header['message']}")
+        return reply
+
+    def end(self) -> None:
+        """Kills it, wherever it hangs; nothing that it holds is to be kept."""
+        if self._process.poll() is None:
+            self._process.kill()
+
+    def _start(self, python: str, asked: Mapping[str, Any], timeout: float) -> None:
+        try:
+            assert self._process.stdin is not None
+            self._process.stdin.write(json.dumps(asked).encode())
+            self._process.stdin.close()
+            if not self._connection.poll(timeout):
+                self.end()
+                raise WorkerError(f"{self._what} was not ready within {timeout:g} s")
+            ready = decode(self._connection.recv_bytes())
+        except (EOFError, OSError, WireError) as error:
+            self._process.wait(_END_TIMEOUT)
+            self._listener.join(_END_TIMEOUT)
+            raise WorkerError(_why_not(python, self._words)) from error
+        if ready.header.get("kind") == "error":
+            said = f"{ready.header['type']}: {ready.header['message']}"
+            raise WorkerError(f"{self._what} cannot build its reward: {said}")
+        _require_protocol(python, ready.header.get("protocol"))
+
+    def _fate(self) -> str:
+        """How it ended, and the last that it printed."""
+        try:
+            code = self._process.wait(_END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            return "closed its connection and goes on"
+        self._listener.join(_END_TIMEOUT)
+        said = f"; its last words: {self._words[-1]}" if self._words else ""
+        if code == -signal.SIGKILL:
+            return f"was killed (SIGKILL: perhaps by the kernel, for want of memory){said}"
+        how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        return how + said
+
+
+def _command(python: str, name: str) -> list[str]:
+    # -I: neither this environment's PYTHONPATH nor the working directory may reach the other.
+    return [python, "-I", "-m", "zoo_reward_worker", name]
+
+
+def _no_python(python: str, error: OSError) -> WorkerError:
+    return WorkerError(
+        f"the Python '{python}' cannot be run ({error.strerror}; the working directory is "
+        f"{Path.cwd()}); make an environment: zoo env create PLUGIN"
+    )
+
+
+def _why_not(python: str, said: "list[str] | deque[str]") -> str:
+    last = next((line.strip() for line in reversed(said) if line.strip()), "it says nothing")
+    if "No module named zoo_reward_worker" in last:
+        return (
+            f"the Python '{python}' has no zoo-reward-worker; make its environment with "
+            "`zoo env create PLUGIN`, or install zoo-reward-worker into it"
+        )
+    return f"the Python '{python}' cannot run the reward: {last}"
+
+
+def _require_protocol(python: str, protocol: object) -> None:
+    if protocol != PROTOCOL:
+        raise WorkerError(
+            f"the zoo-reward-worker of '{python}' speaks protocol {protocol} and this zoo "
+            f"{PROTOCOL}; make its environment anew: zoo env create PLUGIN"
+        )
+
+
+def _listen(lines: IO[bytes], words: deque[str]) -> None:
+    """Passes on what a worker prints, and keeps the last lines of it."""
+    with lines:
+        for line in lines:
+            text = line.decode(errors="replace").rstrip()
+            if text:
+                words.append(text)
+            sys.stderr.write(f"{text}\n")
+
+
+def _end(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
+    connection.close()
+    if process.poll() is None:
+        process.kill()
+    if process.stdin is not None:
+        process.stdin.close()
+    process.wait()
+
+
+__all__ = ["Worker", "WorkerError", "description"]
