@@ -1,0 +1,3 @@
+"""A reward that asks a vision language model behind an OpenAI-compatible server."""
+
+ZOO_API_VERSION = 1

@@ -1,0 +1,88 @@
+"""What a chat-completions server answers: replies, refusals, and failures that may pass."""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+_PASSING = frozenset({408, 409, 425, 429})
+
+
+class ServerError(Exception):
+    """The server could not be used; one line says how."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model said; `complete` is False where `max_tokens` cut it."""
+
+    text: str
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an image has no reply, in one line."""
+
+    reason: str
+
+
+class Passing(Exception):
+    """A failure that may pass, and the seconds that the server asks to wait."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait = wait
+
+
+def may_pass(status: int) -> bool:
+    """Whether another try may go better; other codes below 500 are the request's own fault."""
+    return status in _PASSING or status >= 500
+
+
+def reply(answer: Any) -> Reply:
+    """What the model said.
+
+    Raises:
+        Passing: it is not the answer of a chat completion.
+    """
+    try:
+        choice = answer["choices"][0]
+        message = choice["message"]
+        said = message.get("content") or message.get("refusal") or ""
+        return Reply(str(said), choice.get("finish_reason") != "length")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise Passing(f"the answer has no message: {start(json.dumps(answer).encode())}") from None
+
+
+def message(content: bytes) -> str:
+    """What an error's body says."""
+    try:
+        found = json.loads(content)
+        inner = found.get("error", found)
+        said = inner.get("message", inner) if isinstance(inner, dict) else inner
+        return start(str(said).encode())
+    except (ValueError, AttributeError):
+        return start(content)
+
+
+def start(content: bytes) -> str:
+    """The beginning of an answer, in one line."""
+    line = " ".join(content[:2000].decode("utf-8", "replace").split())
+    return (line if len(line) <= 200 else line[:197] + "...") or "(nothing)"
+
+
+def retry_after(header: str | None) -> float:
+    """Seconds, from a number of them or a date; 0 without either."""
+    if header is None:
+        return 0.0
+    if re.fullmatch(r"\d+(\.\d+)?", header.strip()):
+        return float(header)
+    try:
+        until = parsedate_to_datetime(header)
+    except ValueError:
+        return 0.0
+    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
