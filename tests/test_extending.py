@@ -4,6 +4,7 @@ The plugins here are packages on disk with the metadata that pip would have writ
 real command.
 """
 
+import json
 import shutil
 from pathlib import Path
 from statistics import mean
@@ -163,6 +164,60 @@ def test_list_shows_plugins_with_their_package_and_broken_ones_too(run):
     assert ["objective", "nft", "diffusion-rl-zoo", "0.1.0"] in rows
 
 
+def test_list_verbose_imports_each_and_says_what_is_broken_and_why(run):
+    done = run("list", "--verbose", "objectives")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert rows[0] == ["zoo", "0.1.0,", "version", "1", "of", "the", "interfaces"]
+    times = {tuple(row[1:4]): (float(row[4]), row[5:]) for row in rows if row[:1] == ["objective"]}
+    seconds, unit = times["rwr", "zoo-lab", "1.2"]
+    assert 0 < seconds < 60
+    assert unit == ["s"]
+    assert times["broken_too", "zoo-broken", "1.2"][1] == ["s", "broken"]
+    (why,) = [line for line in done.stdout.splitlines() if line.startswith("broken: ")]
+    assert "the objective 'broken_too' of package zoo-broken 1.2 cannot be imported" in why
+    assert "OSError: no libfoo.so" in why
+
+
+def test_list_verbose_goes_on_after_a_plugin_that_ends_its_process_or_prints(tmp_path):
+    sources = {
+        "zoo-a": "import os\nprint('hello')\nos._exit(7)\n",
+        "zoo-b": "print('hello')\n" + REWARD.format(value=0),
+        "zoo-c": "class Half:\n    pass\n",
+    }
+    for name, code in sources.items():
+        package(tmp_path, name, {"rewards": {name[-1] * 3: "it:Half"}}, {"it.py": code})
+    done = zoo("list", "--verbose", "rewards", PYTHONPATH=str(tmp_path), COLUMNS="200")
+    assert done.returncode == 0, done.stderr
+    assert "hello" not in done.stdout
+    rows = {tuple(row[1:3]): row for row in map(str.split, done.stdout.splitlines()) if row[1:]}
+    assert rows["aaa", "zoo-a"][-1] == "broken"
+    assert rows["bbb", "zoo-b"][-1] == "s"
+    assert rows["ccc", "zoo-c"][-1] == "broken"
+    assert rows["digit", "diffusion-rl-zoo"][-1] == "s"
+    assert "broken: the reward 'aaa' of zoo-a 1.2 ends the process" in done.stdout
+    assert "not a subclass of zoo.reward.base.Reward" in done.stdout
+
+
+def test_the_schema_has_the_options_of_plugins_and_leaves_broken_ones_out(run, tmp_path):
+    done = run("schema", "--out", tmp_path / "new" / "schema.json")
+    assert done.returncode == 0, done.stderr
+    assert f"# yaml-language-server: $schema=file://{tmp_path}/new/schema.json" in done.stdout
+    schema = json.loads((tmp_path / "new" / "schema.json").read_text())
+    (options,) = [
+        part
+        for name, part in schema["definitions"].items()
+        if name.endswith("zoo-lab:rwr") and not name.startswith("partial")
+    ]
+    assert options["properties"]["temperature"]["exclusiveMinimum"] == 0
+    assert "Reward-weighted regression" in options["description"]
+    text = json.dumps(schema)
+    assert '"zoo-two:half"' in text
+    assert '"half"' not in text
+    assert "zoo-broken" not in text
+    assert "zoo-old" not in text
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -176,6 +231,12 @@ def test_describe_shows_a_plugins_component(run, name, said):
     assert done.returncode == 0, done.stderr
     for words in said:
         assert words in done.stdout
+
+
+def test_describing_a_name_that_two_packages_claim_names_both(run):
+    done = run("describe", "half")
+    assert done.returncode == 2
+    assert "(zoo-one, zoo-two); write 'zoo-one:half' or 'zoo-two:half'" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
+import re
 import subprocess
 import sys
 import textwrap
+import tomllib
 
 import pytest
 
+from tests.runs import ROOT
 from zoo import registry
 from zoo.registry import BrokenPluginError, UnknownComponentError
 
@@ -56,6 +59,37 @@ def test_an_unknown_name_says_what_is_installed_and_the_nearest(install):
     assert "(zoo list rewards)" in said
     assert "pip install -e ." in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("solvers", "dopri5", "the solver 'dopri5' is of the plugin zoo-torchdiffeq"),
+        ("rewards", "ocr", "in a clone of zoo: pip install -e plugins/zoo-ocr"),
+        ("rewards", "zoo-ocr:ocr", "in a clone of zoo: pip install -e plugins/zoo-ocr"),
+        ("rewards", "image_reward_package", "zoo env create plugins/zoo-image-reward, then isol"),
+        ("rewards", "dopri5", "unknown reward 'dopri5'"),
+        ("rewards", "zoo-sharp:ocr", "unknown reward 'zoo-sharp:ocr'"),
+    ],
+)
+def test_a_component_of_a_plugin_that_is_not_installed_says_what_to_install(
+    monkeypatch, kind, name, said
+):
+    monkeypatch.setattr(registry, "entries", lambda kind: ())
+    with pytest.raises(UnknownComponentError, match=re.escape(said)) as raised:
+        registry.load(kind, name)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_plugins_that_are_named_register_what_is_said():
+    found = {}
+    for path in ROOT.glob("plugins/*/pyproject.toml"):
+        project = tomllib.loads(path.read_text())["project"]
+        for group, points in project.get("entry-points", {}).items():
+            found[project["name"]] = (group.removeprefix("zoo."), tuple(sorted(points)))
+    # What an example registers is nobody's to miss.
+    del found["zoo-example"]
+    assert found == registry.PLUGINS
 
 
 def test_an_unknown_kind_says_which_there_are():

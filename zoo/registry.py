@@ -30,6 +30,35 @@ SINGULAR = {
 
 KINDS = tuple(SINGULAR)
 
+PLUGINS = {
+    "zoo-geneval": ("rewards", ("geneval",)),
+    "zoo-image-reward": ("rewards", ("image_reward_package",)),
+    "zoo-ocr": ("rewards", ("ocr",)),
+    "zoo-torchdiffeq": (
+        "solvers",
+        (
+            "adaptive_heun",
+            "bosh3",
+            "dopri5",
+            "dopri8",
+            "explicit_adams",
+            "fehlberg2",
+            "fixed_adams",
+            "heun2",
+            "heun3",
+            "implicit_adams",
+            "ode_midpoint",
+            "rk4",
+            "scipy_solver",
+        ),
+    ),
+    "zoo-unified-reward": ("rewards", ("unified_reward",)),
+}
+"""This project's plugins, which are installed apart: the kind and the names that each registers."""
+
+_FOREIGN = frozenset({"zoo-image-reward"})
+"""Those of them that need an environment of their own."""
+
 
 class UnknownComponentError(Exception):
     """The name is not that of one installed component: nothing registers it, or two packages do."""
@@ -114,11 +143,7 @@ def find(kind: str, name: str) -> Entry:
             f"the {what} '{short}' is not registered by the package '{package}'"
             f"{suggest(package, packages, 'it is registered by')}"
         )
-    names = sorted({entry.name for entry in entries(kind)})
-    raise UnknownComponentError(
-        f"unknown {what} '{name}'{suggest(name, names, 'installed')} (zoo list {kind}); "
-        "a new entry point is seen only after `pip install -e .` is repeated"
-    )
+    raise UnknownComponentError(_unknown(kind, name))
 
 
 def load(kind: str, name: str) -> type[Any]:
@@ -150,6 +175,32 @@ def load(kind: str, name: str) -> type[Any]:
         )
     _require_version(getattr(component, "ZOO_API_VERSION", API_VERSION), who)
     return component
+
+
+def apart(kind: str, name: str) -> str | None:
+    """The plugin of this project that registers a name, installed or not; None if none does."""
+    package, _, short = name.rpartition(":")
+    for owner, registers in PLUGINS.items():
+        if package in ("", owner) and kind == registers[0] and short in registers[1]:
+            return owner
+    return None
+
+
+def _unknown(kind: str, name: str) -> str:
+    what, owner = SINGULAR[kind], apart(kind, name)
+    if owner is None:
+        names = sorted({entry.name for entry in entries(kind)})
+        return (
+            f"unknown {what} '{name}'{suggest(name, names, 'installed')} (zoo list {kind}); "
+            "a new entry point is seen only after `pip install -e .` is repeated"
+        )
+    install = f"pip install -e plugins/{owner}"
+    if owner in _FOREIGN:
+        install = f"zoo env create plugins/{owner}, then isolate: {{python: ...}} beside the name"
+    return (
+        f"the {what} '{name}' is of the plugin {owner}, which is not installed; "
+        f"in a clone of zoo: {install}"
+    )
 
 
 def one_line(error: BaseException) -> str:

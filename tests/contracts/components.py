@@ -6,17 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from zoo.digits import prompts
-from zoo.prompt import Prompt
+from zoo.policy.base import Policy
 from zoo.recipe.signature import signature
 from zoo.registry import Entry, entries, load
+from zoo.reward.base import Reward
 from zoo.sampler.ode import Euler
 from zoo.sampler.sde import FlowSDE
-
-CPU = torch.device("cpu")
-SIZE = 8
-PROMPTS = tuple(prompts("train")[:5])
-STOCHASTIC = FlowSDE()
 
 REWARD_FILE = """
 def brightness(images, prompts):
@@ -24,39 +19,53 @@ def brightness(images, prompts):
 """
 
 
-def options(entry: Entry, tmp_path: Path) -> dict[str, Any]:
+ELSEWHERE = {
+    ("diffusion-rl-zoo", "remote"): "tests/reward/test_remote.py",
+    ("diffusion-rl-zoo", "sde_window"): "tests/sampler/test_window.py",
+    ("zoo-example", "asked_brightness"): "plugins/zoo-example/tests/test_example.py",
+    ("zoo-geneval", "geneval"): "plugins/zoo-geneval/tests/test_geneval_reward.py",
+    ("zoo-ocr", "ocr"): "plugins/zoo-ocr/tests/test_ocr_contract.py",
+    ("zoo-unified-reward", "unified_reward"): (
+        "plugins/zoo-unified-reward/tests/test_unified_contract.py"
+    ),
+}
+"""What cannot be built or asked in general, by package and name, and who inherits the checks.
+
+It asks a server, is made of other components, or needs prompts that say more than these here.
+"""
+
+
+def options(entry: Entry, folder: Path) -> dict[str, Any]:
     """The options that a component cannot do without."""
+    cls = cls_of(entry)
     if (entry.kind, entry.target) == ("rewards", "zoo.reward.python:PythonReward"):
-        file = tmp_path / "reward.py"
+        file = folder / "reward.py"
         file.write_text(REWARD_FILE)
         return {"path": f"{file}:brightness"}
     if entry.kind == "samplers":
-        return {"solver": Euler(), "steps": 3}
-    write_tiny = getattr(cls_of(entry), "write_tiny", None)
-    return write_tiny(tmp_path) if write_tiny else {}
+        return {"steps": 3}
+    if (entry.kind, entry.target) == ("solvers", "zoo.sampler.window:SDEWindow"):
+        return {"inside": FlowSDE(), "outside": Euler(), "size": 1}
+    return cls.write_tiny(folder) if issubclass(cls, Policy | Reward) else {}
 
 
-def build(entry: Entry, tmp_path: Path, **changes: Any) -> Any:
-    cls = cls_of(entry)
-    given = {"device": CPU, "solver": STOCHASTIC}
-    positional = [given[name] for name in signature(cls).given]
-    return cls(*positional, **options(entry, tmp_path) | changes)
+def build(entry: Entry, folder: Path, **changes: Any) -> Any:
+    """A new instance; `changes` are options, or what the run gives: the solver of an objective."""
+    wanted = signature(cls_of(entry))
+    given = {"device": torch.device("cpu"), **changes}
+    positional = [given[name] for name in wanted.given]
+    chosen = {name: value for name, value in changes.items() if name in wanted.options}
+    return cls_of(entry)(*positional, **options(entry, folder) | chosen)
 
 
 def cls_of(entry: Entry) -> type[Any]:
     return load(entry.kind, f"{entry.package}:{entry.name}")
 
 
-def each(kind: str) -> pytest.MarkDecorator:
-    """The test for every registered component of a kind."""
-    found = entries(kind)
-    return pytest.mark.parametrize("entry", found, ids=[f"{e.package}-{e.name}" for e in found])
-
-
-def some_prompts(num: int) -> list[Prompt]:
-    return [PROMPTS[i % len(PROMPTS)] for i in range(num)]
-
-
-def some_images(num: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(num, 3, SIZE, SIZE, generator=generator)
+def parameters(kind: str) -> list[Any]:
+    """Every registered component of a kind, for the fixture of a test class."""
+    return [
+        pytest.param(entry, id=f"{entry.package}-{entry.name}")
+        for entry in entries(kind)
+        if (entry.package, entry.name) not in ELSEWHERE
+    ]

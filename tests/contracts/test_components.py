@@ -1,10 +1,12 @@
 """Every registered component can be described and says what it is."""
 
 import inspect
+import re
 
 import pytest
 
-from tests.contracts.components import cls_of
+from tests.contracts.components import ELSEWHERE, cls_of
+from tests.runs import ROOT
 from zoo.cli.listing import describe
 from zoo.recipe.signature import INTERFACES, signature
 from zoo.registry import KINDS, SINGULAR, entries
@@ -15,6 +17,11 @@ EACH = pytest.mark.parametrize("entry", ALL, ids=[f"{e.kind}-{e.package}-{e.name
 
 def test_every_kind_has_a_component():
     assert {entry.kind for entry in ALL} == set(KINDS)
+
+
+@pytest.mark.parametrize("path", ELSEWHERE.values())
+def test_what_cannot_be_checked_here_inherits_the_checks_elsewhere(path):
+    assert re.search(r"^class Test\w+\((Reward|Solver)Tests\):$", (ROOT / path).read_text(), re.M)
 
 
 @EACH

@@ -13,7 +13,7 @@ from zoo.recipe.errors import Origins, RecipeError
 from zoo.recipe.explain import validated
 from zoo.recipe.load import read
 from zoo.recipe.options import Slot, component_class, options_model
-from zoo.recipe.schema import describe, json_schema
+from zoo.recipe.schema import describe
 from zoo.recipe.signature import signature
 from zoo.registry import BrokenPluginError
 from zoo.reward.base import Reward
@@ -352,12 +352,3 @@ def test_describe_says_types_defaults_and_constraints():
     assert said["schedule.rate"] == ("a number", "0.5", "> 0 and < 1")
     assert said["maybe.rate"] == ("a number", "0.1", "> 0 and < 1")
     assert said["pair.first"] == ("a mapping that names a solver", "required", "")
-
-
-def test_a_json_schema_has_options_and_installed_names():
-    schema = json_schema(Flow)
-    assert schema["required"] == ["name", "solver", "steps"]
-    assert schema["additionalProperties"] is False
-    assert schema["properties"]["steps"]["minimum"] == 1
-    names = schema["properties"]["solver"]["properties"]["name"]["examples"]
-    assert names == ["euler", "noisy"]

@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -61,3 +63,11 @@ class Policy(ABC):
     @abstractmethod
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The family's time grid, from its first t (at most 1) down to 0, float64 on the CPU."""
+
+    @classmethod
+    def write_tiny(cls, folder: Path) -> dict[str, Any]:
+        """Writes random weights, small and in the published layout; gives the options to load them.
+
+        For tests and `--tiny`: the usual loader reads them. By default there are none to write.
+        """
+        return {}

@@ -1,4 +1,4 @@
-"""A component's options for people and for editors: `zoo describe` and `zoo schema`."""
+"""A component's options in words: `zoo describe`."""
 
 from pathlib import Path
 from types import UnionType
@@ -25,11 +25,6 @@ class Option(NamedTuple):
 def describe(cls: type) -> list[Option]:
     """The options of a component class, in the order of its constructor."""
     return _options(options_model(cls), "", skip=frozenset({"name"}))
-
-
-def json_schema(cls: type) -> dict[str, Any]:
-    """A JSON schema of what a recipe may say of a component: its name and its options."""
-    return options_model(cls).model_json_schema()
 
 
 def _options(model: type[BaseModel], prefix: str, skip: frozenset[str]) -> list[Option]:

@@ -1,3 +1,3 @@
-"""An example plugin: one reward, one solver."""
+"""An example plugin: three rewards, one solver."""
 
 ZOO_API_VERSION = 1

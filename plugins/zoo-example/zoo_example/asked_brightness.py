@@ -1,0 +1,34 @@
+"""A reward that reads what a prompt knows besides its text."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.prompt import Prompt, PromptError
+from zoo.reward.base import Reward
+
+
+class AskedBrightness(Reward):
+    """Minus the distance of an image's mean brightness to the one that its prompt asks for.
+
+    In [-1, 0]. Prompts need {"brightness": 0 to 1} in their metadata: a line of a .jsonl file such
+    as {"prompt": "the digit seven", "brightness": 0.2}.
+    """
+
+    def score(
+        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
+    ) -> Float[Tensor, " batch"]:
+        """One number an image."""
+        asked = images.new_tensor([_brightness(prompt) for prompt in prompts])
+        return -(images.flatten(1).mean(1) - asked).abs()
+
+
+def _brightness(prompt: Prompt) -> float:
+    asked = prompt.metadata.get("brightness")
+    if type(asked) not in (int, float) or not 0 <= asked <= 1:
+        raise PromptError(
+            f"the prompt {prompt.text!r} has metadata {dict(prompt.metadata)}; the reward "
+            'asked_brightness needs {"brightness": 0 to 1} in it'
+        )
+    return float(asked)

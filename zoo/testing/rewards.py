@@ -1,0 +1,175 @@
+"""What every reward promises."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoo.prompt import Prompt, PromptError
+from zoo.reward.base import Reward, Scores
+from zoo.testing.inputs import some_images, some_prompts, without_metadata
+
+_NUM = 7
+
+
+class RewardTests(ABC):
+    """The checks of a reward: inherit them in a class whose name starts with Test, write `make`.
+
+    Override `images` and `prompts` where the defaults do not suit: other sizes, other metadata.
+    """
+
+    @abstractmethod
+    def make(self) -> Reward:
+        """A new instance, on the CPU; each call gives another one that scores the same."""
+
+    def images(self, num: int) -> Tensor:
+        """Images [num, 3, height, width] in [0, 1]: the same for the same `num`."""
+        return some_images(num)
+
+    def prompts(self, num: int) -> Sequence[Prompt]:
+        """As many prompts, with the metadata that the reward reads."""
+        return some_prompts(num)
+
+    def group(self, reward: Reward, num: int) -> list[Prompt]:
+        """Prompts for `num` images scored in one call: a groupwise reward gets one prompt's."""
+        return list(self.prompts(1)) * num if reward.groupwise else list(self.prompts(num))
+
+    def test_a_score_is_a_finite_number_or_nan_for_each_image(self) -> None:
+        """A wrong shape stops a run; images belong to the run and stay as they are."""
+        reward, images = self.make(), self.images(_NUM)
+        before = images.clone()
+        for value in scored(reward, images, self.group(reward, _NUM)).values():
+            assert value.shape == (_NUM,)
+            assert value.is_floating_point()
+            assert not bool(value.isinf().any())
+            assert not value.requires_grad
+        assert torch.equal(images, before), "the reward changed its images"
+
+    def test_most_of_the_images_are_scored(self) -> None:
+        """A run stops where more than half of the scores are NaN."""
+        reward = self.make()
+        value = scored(reward, self.images(_NUM), self.group(reward, _NUM))[""]
+        assert float(value.isnan().float().mean()) <= 0.5
+
+    @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+    def test_flat_images_are_scored_too(self, level: float) -> None:
+        """An untrained or broken model makes them; infinity is no way to say so."""
+        reward = self.make()
+        images = torch.full_like(self.images(2), level)
+        for value in scored(reward, images, self.group(reward, 2)).values():
+            assert value.shape == (2,)
+            assert not bool(value.isinf().any())
+
+    def test_the_same_images_score_the_same_from_any_instance(self) -> None:
+        """A run that is resumed must be judged as before: no state, nothing drawn."""
+        reward, other, images = self.make(), self.make(), self.images(_NUM)
+        prompts = self.group(reward, _NUM)
+        once = scored(reward, images, prompts)
+        for again in (scored(reward, images, prompts), scored(other, images, prompts)):
+            assert again.keys() == once.keys()
+            for name, value in once.items():
+                torch.testing.assert_close(again[name], value, rtol=0, atol=0, equal_nan=True)
+
+    def test_scores_follow_their_images(self) -> None:
+        """The order within a batch or a group means nothing."""
+        reward, images = self.make(), self.images(_NUM)
+        prompts, order = self.group(reward, _NUM), torch.tensor([4, 0, 6, 2, 1, 5, 3])
+        straight = scored(reward, images, prompts)
+        turned = scored(reward, images[order], [prompts[i] for i in order])
+        for name, value in straight.items():
+            torch.testing.assert_close(
+                turned[name], value[order], rtol=1e-5, atol=1e-6, equal_nan=True
+            )
+
+    def test_a_score_does_not_depend_on_the_batch_unless_it_is_groupwise(self) -> None:
+        """Batches differ with the number of processes; a groupwise reward gets whole groups."""
+        reward, images = self.make(), self.images(_NUM)
+        if reward.groupwise:
+            pytest.skip("it scores a whole group together")
+        prompts = self.group(reward, _NUM)
+        whole = scored(reward, images, prompts)
+        for some in ([0], [3, 1], [2, 4, 5, 6]):
+            part = scored(reward, images[some], [prompts[i] for i in some])
+            for name, value in whole.items():
+                torch.testing.assert_close(
+                    part[name], value[some], rtol=1e-4, atol=1e-5, equal_nan=True
+                )
+
+    def test_groupwise_is_said_by_the_class(self) -> None:
+        """`zoo check` reads it before anything is built."""
+        assert isinstance(type(self.make()).groupwise, bool)
+
+    def test_a_group_of_any_size_is_scored(self) -> None:
+        """A group of one has nothing to be compared with: NaN says so, an exception does not."""
+        reward = self.make()
+        for num in (1, 2, 5):
+            for value in scored(reward, self.images(num), list(self.prompts(1)) * num).values():
+                assert value.shape == (num,)
+                assert not bool(value.isinf().any())
+
+    def test_scores_are_the_same_from_another_thread(self) -> None:
+        """A run scores in a thread of its own, without gradients, while it samples on."""
+        reward, images = self.make(), self.images(2)
+        prompts = self.group(reward, 2)
+
+        def without_gradients() -> dict[str, Tensor]:
+            with torch.no_grad():
+                return scored(reward, images, prompts)
+
+        with ThreadPoolExecutor(1) as thread:
+            there = thread.submit(without_gradients).result()
+        for name, value in scored(reward, images, prompts).items():
+            torch.testing.assert_close(there[name], value, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+    def test_prompts_without_metadata_are_scored_or_refused_in_a_line(self) -> None:
+        """Whoever takes a list of texts must read what the reward needs, and in a PromptError."""
+        reward, images = self.make(), self.images(2)
+        bare = without_metadata(self.group(reward, 2))
+        try:
+            said, values = "", scored(reward, images, bare)
+        except PromptError as error:
+            said, values = str(error), {}
+        assert said.strip() or values[""].shape == (2,)
+        assert "\n" not in said
+
+    @pytest.mark.parametrize(
+        "device",
+        [
+            "cpu",
+            pytest.param(
+                "cuda",
+                marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+            ),
+        ],
+    )
+    def test_scores_are_on_the_device_of_the_images(self, device: str) -> None:
+        """Whatever the device that the reward computes on."""
+        reward, images = self.make(), self.images(2)
+        prompts = self.group(reward, 2)
+        here = scored(reward, images, prompts)
+        for name, value in scored(reward, images.to(device), prompts).items():
+            assert value.device.type == device
+            torch.testing.assert_close(
+                value.cpu(), here[name], rtol=1e-3, atol=1e-4, equal_nan=True
+            )
+
+    def test_known_answers_are_what_the_reward_gives(self) -> None:
+        """What `zoo probe` and the start of a run will compare."""
+        reward = self.make()
+        answers = reward.known_answers()
+        if not answers:
+            pytest.skip("it has no known answers")
+        for known in answers:
+            value = scored(reward, known.images, known.prompts)[""]
+            wanted = torch.as_tensor(known.scores, dtype=value.dtype)
+            torch.testing.assert_close(value, wanted, rtol=0, atol=known.tolerance, equal_nan=True)
+
+
+def scored(reward: Reward, images: Tensor, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
+    """The values, as "", and the extras by their names: [rows] each."""
+    scores = reward.score(images, prompts)
+    found = scores if isinstance(scores, Scores) else Scores(scores)
+    return {"": found.value, **found.extras}
