@@ -102,7 +102,7 @@ class FlowGRPO(Objective[FlowGRPORows]):
                 "use sampler.solver: {name: flow_sde}"
             )
         # A broken image is zeroed and so has no NaN; what has no density for one has it for none.
-        steps = self.solver.has_density(path.grid).nonzero()[:, 0]
+        steps = self.solver.has_density(path.grid, draws).nonzero()[:, 0]
         trained = len(steps) if self.trained_steps is None else self.trained_steps
         if trained > len(steps):
             raise ValueError(

@@ -168,11 +168,17 @@ class StochasticSolver(StepSolver):
     ) -> Gaussian:
         """The distribution of x at s given x at t; t and s have shape [batch] or none."""
 
-    def has_density(self, grid: Float[Tensor, " num_points"]) -> Bool[Tensor, " num_steps"]:
-        """Which steps of a grid have a log-probability: all but the one that ends at 0."""
+    def has_density(
+        self, grid: Float[Tensor, " num_points"], draws: Draws
+    ) -> Bool[Tensor, " num_steps"]:
+        """Which steps of a grid have a log-probability: all but the one that ends at 0.
+
+        `draws` are any of the run and epoch in question, for a solver that changes with them; the
+        number of such steps must not.
+        """
         return grid[1:] > 0
 
-    def start(self, grid: Float[Tensor, " num_points"]) -> Float[Tensor, " num_points"]:
+    def start(self, grid: Float[Tensor, " num_points"]) -> Any:
         """The whole grid, which the transition's coefficients may need."""
         return grid
 
@@ -182,7 +188,7 @@ class StochasticSolver(StepSolver):
         x: Float[Tensor, "batch *latent"],
         t: Float[Tensor, ""],
         s: Float[Tensor, ""],
-        state: Float[Tensor, " num_points"],
+        state: Any,
         draws: Draws,
     ) -> Step:
         """A point of the transition, with its log-probability, which the last step lacks."""
