@@ -22,6 +22,7 @@ from zoo.policy.base import Policy
 from zoo.recipe.model import Recipe
 from zoo.rollout import Cond, Path, Rows, Weights, join, take
 from zoo.sampler.base import Sampler
+from zoo.sampler.ode import Euler
 from zoo.seeds import Draws
 
 
@@ -73,6 +74,10 @@ def footprint(recipe: Recipe, processes: int) -> Footprint:
 def _dry_run(recipe: Recipe, made: Plan, live: LiveBytes) -> Footprint:
     sampler: Sampler = recipe.sampler.build({})
     objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
+    if sampler.solver is not None and sampler.solver.num_evals(1) is None:
+        # It reads numbers to choose its steps. The few latents that it holds between its
+        # evaluations, and others do not, are small beside the network.
+        sampler.solver = Euler()
     policy: Policy = recipe.policy.build({"device": META})
     weights = policy.weights
     with META:

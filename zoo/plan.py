@@ -35,7 +35,10 @@ class Batches:
 
 @dataclass(frozen=True)
 class Plan:
-    """An epoch of a recipe on a number of processes."""
+    """An epoch of a recipe on a number of processes.
+
+    `collect_forwards` is None where the solver makes as many as its data needs.
+    """
 
     processes: int
     groups: int
@@ -44,7 +47,7 @@ class Plan:
     rows: int
     updates: int
     training: Batches
-    collect_forwards: int
+    collect_forwards: int | None
     train_forwards: int
     gradient_forwards: int
 
@@ -118,6 +121,7 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     )
     path, cond = _one_path(policy, sampler, objective)
     collect_forwards = policy.weights.num_rows * groups * size
+    depends = sampler.solver is not None and sampler.solver.num_evals(1) is None
     ranks = [
         epoch_rows(recipe, sampler, objective, policy, path, cond, rank, processes)
         for rank in range(processes)
@@ -152,7 +156,7 @@ def plan(recipe: Recipe, processes: int) -> Plan:
         rows=len(rank),
         updates=recipe.optim.updates_per_epoch,
         training=_batches(largest, train, len(rank) / processes),
-        collect_forwards=collect_forwards,
+        collect_forwards=None if depends else collect_forwards,
         train_forwards=forwards * len(rank),
         gradient_forwards=gradient * len(rank),
     )  # fmt: skip

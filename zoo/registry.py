@@ -47,7 +47,7 @@ PLUGINS = {
             "heun2",
             "heun3",
             "implicit_adams",
-            "ode_midpoint",
+            "midpoint",
             "rk4",
             "scipy_solver",
         ),

@@ -47,7 +47,8 @@ def test_a_recipe_can_be_planned(path, processes):
     planned, alone = plan(made, processes), plan(made, 1)
     assert planned.images == made.data.groups_per_epoch * made.data.group_size
     for same in ("rows", "collect_forwards", "train_forwards", "gradient_forwards"):
-        assert getattr(planned, same) == getattr(alone, same) > 0
+        # None: the solver makes as many as its data needs.
+        assert getattr(planned, same) == getattr(alone, same) != 0
     for batches, wanted in ((planned.sampling, planned.images), (planned.training, planned.rows)):
         assert 0 <= batches.filled < 1
         assert processes * batches.count * batches.rows * (1 - batches.filled) == pytest.approx(

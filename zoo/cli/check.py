@@ -47,7 +47,6 @@ def _print(path: Path, recipe: Recipe) -> None:
 def _lines(recipe: Recipe, made: Plan, num_prompts: int, num_eval: int) -> list[tuple[str, str]]:
     rewards = ", ".join(f"{entry.label} x {entry.weight:g}" for entry in recipe.rewards)
     auto = " (auto: one a GPU)" if recipe.engine.processes == "auto" else ""
-    forwards = made.collect_forwards + made.train_forwards
     images = f"{made.groups} groups x {made.group_size} = {made.images:,} images"
     found = [
         ("trains", f"{recipe.policy.name} with {recipe.objective.name} on {rewards}"),
@@ -56,14 +55,23 @@ def _lines(recipe: Recipe, made: Plan, num_prompts: int, num_eval: int) -> list[
         ("sampling", _batches(made.sampling, made.processes)),
         ("training", f"{made.rows:,} rows in {made.updates} updates"),
         ("", _batches(made.training, made.processes)),
-        ("forwards", f"{made.collect_forwards:,} to collect"),
+        ("forwards", _to_collect(made)),
         ("", f"{made.train_forwards:,} to train, {made.gradient_forwards:,} with gradients"),
-        ("", f"{forwards:,} an epoch, {forwards * recipe.epochs:,} in {recipe.epochs} epochs"),
     ]
+    if made.collect_forwards is not None:
+        forwards = made.collect_forwards + made.train_forwards
+        total = f"{forwards * recipe.epochs:,} in {recipe.epochs} epochs"
+        found.append(("", f"{forwards:,} an epoch, {total}"))
     if recipe.eval:
         images = f"{num_eval * recipe.eval.images_per_prompt:,} images of {num_eval} prompts"
         found.append(("evaluation", f"{images}, every {recipe.eval.every} epochs"))
     return found
+
+
+def _to_collect(made: Plan) -> str:
+    if made.collect_forwards is None:
+        return "as many to collect as the solver needs for its tolerances"
+    return f"{made.collect_forwards:,} to collect"
 
 
 def _batches(batches: Batches, processes: int) -> str:

@@ -85,7 +85,7 @@ def describe(name: str) -> None:
         )
         console.print(inspect.getdoc(component) or "No description.", markup=False, soft_wrap=True)
         console.print()
-        documented = inspect.getdoc(component.__init__) if "__init__" in vars(component) else None
+        documented = inspect.getdoc(component.__init__)
         if documented and documented != inspect.getdoc(object.__init__):
             console.print(documented, markup=False, soft_wrap=True)
             console.print()

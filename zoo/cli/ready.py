@@ -15,13 +15,17 @@ def geometry(recipe: Recipe, processes: int) -> Plan:
     """An epoch on so many processes.
 
     Raises:
-        RecipeError: it cannot be formed; at the option of the objective that the reason names.
+        RecipeError: it cannot be formed; at the option that the reason names.
     """
     try:
         return plan(recipe, processes)
     except ValueError as error:
         words = re.findall(r"\w+", str(error))
         named = [("objective", word) for word in words if word in recipe.objective.options]
+        elsewhere = re.search(r"\b(sampler|data|optim|engine)\.\w+(\.\w+)*", str(error))
+        if not named and elsewhere:
+            place = recipe.origin(tuple(elsewhere[0].split(".")))
+            raise RecipeError(f"{place}: {error}") from error
         place = recipe.origin(named[0] if named else ("objective",))
         raise RecipeError(f"{place}: the objective '{recipe.objective.name}': {error}") from error
 

@@ -62,5 +62,5 @@ def known_answers(reply: Message) -> list[KnownAnswer]:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    # Copied: the array is a read-only view of the message.
+    # Copied: else every number would keep the whole message.
     return torch.from_numpy(array.copy())

@@ -14,11 +14,11 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
 from zoo_reward_worker import PROTOCOL
+from zoo_reward_worker.channel import Channel
 from zoo_reward_worker.wire import Message, WireError, decode, encode
 
 _DESCRIBE_TIMEOUT = 300.0
@@ -89,8 +89,8 @@ class Worker:
             raise _no_python(python, error) from None
         finally:
             theirs.close()
-        self._connection = Connection(ours.detach())
-        self._end = weakref.finalize(self, _end, self._process, self._connection)
+        self._channel = Channel(ours)
+        self._end = weakref.finalize(self, _end, self._process, self._channel)
         self._listener = threading.Thread(
             target=_listen, args=(self._process.stdout, self._words), daemon=True
         )
@@ -118,8 +118,8 @@ class Worker:
             WorkerError: the reward raised, or the worker died.
         """
         try:
-            self._connection.send_bytes(encode(message))
-            reply = decode(self._connection.recv_bytes())
+            self._channel.send(encode(message))
+            reply = decode(self._channel.receive())
         except (EOFError, OSError) as error:
             raise WorkerError(f"{self._what} {self._fate()}") from error
         except WireError as error:
@@ -139,10 +139,10 @@ class Worker:
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(asked).encode())
             self._process.stdin.close()
-            if not self._connection.poll(timeout):
+            if not self._channel.ready(timeout):
                 self.end()
                 raise WorkerError(f"{self._what} was not ready within {timeout:g} s")
-            ready = decode(self._connection.recv_bytes())
+            ready = decode(self._channel.receive())
         except (EOFError, OSError, WireError) as error:
             self._process.wait(_END_TIMEOUT)
             self._listener.join(_END_TIMEOUT)
@@ -206,8 +206,8 @@ def _listen(lines: IO[bytes], words: deque[str]) -> None:
             sys.stderr.write(f"{text}\n")
 
 
-def _end(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
-    connection.close()
+def _end(process: "subprocess.Popen[bytes]", channel: Channel) -> None:
+    channel.close()
     if process.poll() is None:
         process.kill()
     if process.stdin is not None:

@@ -2,8 +2,8 @@ import pytest
 import torch
 from zoo_example.asked_brightness import AskedBrightness
 from zoo_example.distinct import Distinct
+from zoo_example.half_step import HalfStep
 from zoo_example.ink import Ink
-from zoo_example.midpoint import Midpoint
 
 from zoo.prompt import Prompt, PromptError
 from zoo.seeds import Draws
@@ -28,9 +28,9 @@ class TestAskedBrightness(RewardTests):
         return [Prompt("the digit seven", {"brightness": i % 5 / 4}) for i in range(num)]
 
 
-class TestMidpoint(SolverTests):
+class TestHalfStep(SolverTests):
     def make(self):
-        return Midpoint()
+        return HalfStep()
 
 
 def flat(*levels):
@@ -62,10 +62,10 @@ def test_a_prompt_that_asks_for_no_brightness_is_refused(metadata):
         AskedBrightness().score(flat(0.5), [Prompt("a cat", metadata)])
 
 
-def test_midpoint_is_exact_on_a_velocity_linear_in_time():
+def test_half_step_is_exact_on_a_velocity_linear_in_time():
     draws = Draws(0, "test", 0, torch.arange(2))
     x = torch.ones(2, 1, 2, 2, dtype=torch.float64)
     grid = torch.linspace(1, 0, 4, dtype=torch.float64)
-    path = Midpoint().integrate(lambda x, t: torch.full_like(x, float(t)), x, grid, draws)
+    path = HalfStep().integrate(lambda x, t: torch.full_like(x, float(t)), x, grid, draws)
     torch.testing.assert_close(path.clean, x - 0.5)
     assert path.num_evals == 6

@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import socket
 import sys
-from multiprocessing.connection import Connection
 
+from zoo_reward_worker.channel import Channel
 from zoo_reward_worker.find import NotFoundError
 from zoo_reward_worker.options import OptionError
 from zoo_reward_worker.serve import description, end_with_parent, serve
@@ -22,7 +23,9 @@ def main() -> int:
         end_with_parent()
         # The options come on stdin: a command line is seen by everyone on the machine.
         asked = json.load(sys.stdin)
-        serve(Connection(given.fd), given.name, asked["device"], asked["options"])
+        serve(
+            Channel(socket.socket(fileno=given.fd)), given.name, asked["device"], asked["options"]
+        )
         return 0
     try:
         print(json.dumps(description(given.name)))  # noqa: T201

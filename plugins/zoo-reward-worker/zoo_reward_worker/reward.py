@@ -51,7 +51,7 @@ class Reward(ABC):
 
     @abstractmethod
     def score(self, images: np.ndarray, prompts: Sequence[Prompt]) -> Union[np.ndarray, Scores]:
-        """A score for each image; `images` is read-only, uint8 [batch, height, width, 3]."""
+        """A score for each image; `images` is uint8 [batch, height, width, 3]."""
 
     def known_answers(self) -> Sequence[KnownAnswer]:
         """Images with the scores that they must get; none by default."""

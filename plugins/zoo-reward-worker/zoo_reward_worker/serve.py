@@ -8,17 +8,17 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
 from zoo_reward_worker import PROTOCOL
+from zoo_reward_worker.channel import Channel
 from zoo_reward_worker.find import find
 from zoo_reward_worker.native import Native, device_of, is_native
 from zoo_reward_worker.options import fitted, options, takes_device
 from zoo_reward_worker.reward import Prompt, Reward, Scores
-from zoo_reward_worker.wire import Message, decode, encode
+from zoo_reward_worker.wire import Buffer, Message, decode, encode
 
 
 def description(name: str) -> dict[str, Any]:
@@ -45,24 +45,24 @@ def build(name: str, device: str, values: Mapping[str, Any]) -> Reward:
     return Native(made, where) if native else made
 
 
-def serve(connection: Connection, name: str, device: str, values: Mapping[str, Any]) -> None:
-    """Builds the reward and answers until the connection closes."""
+def serve(channel: Channel, name: str, device: str, values: Mapping[str, Any]) -> None:
+    """Builds the reward and answers until the channel closes."""
     try:
         reward = build(name, device, values)
     except Exception as error:
-        connection.send_bytes(encode(_failed(error)))
+        channel.send(encode(_failed(error)))
         return
     ready = {"kind": "ready", "protocol": PROTOCOL, "groupwise": reward.groupwise}
-    connection.send_bytes(encode(Message(ready)))
+    channel.send(encode(Message(ready)))
     while True:
         try:
-            asked = connection.recv_bytes()
+            asked = channel.receive()
         except EOFError:
             return
-        connection.send_bytes(answer(reward, asked))
+        channel.send(answer(reward, asked))
 
 
-def answer(reward: Reward, asked: bytes) -> bytes:
+def answer(reward: Reward, asked: Buffer) -> bytes:
     """The reply to a message; of what is raised the traceback goes to stderr and a line back."""
     try:
         message = decode(asked)

@@ -10,13 +10,16 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
 _MAGIC = b"ZOOR"
 _START = struct.Struct("<4sI")
 _DTYPES = ("uint8", "float32", "float64")
+
+
+Buffer = Union[bytes, bytearray]
 
 
 class WireError(ValueError):
@@ -52,8 +55,8 @@ def encode(message: Message) -> bytes:
     return b"".join([_START.pack(_MAGIC, len(header)), header, *parts])
 
 
-def decode(data: bytes) -> Message:
-    """The message in these bytes; its arrays are read-only views into them.
+def decode(data: Buffer) -> Message:
+    """The message in these bytes; its arrays are views into them, read-only where they are.
 
     Raises:
         WireError: they are not a whole message, or hold anything else.
@@ -78,7 +81,7 @@ def decode(data: bytes) -> Message:
     return Message(header, arrays)
 
 
-def _array(data: bytes, offset: int, dtype: Any, shape: tuple[Any, ...]) -> np.ndarray:
+def _array(data: Buffer, offset: int, dtype: Any, shape: tuple[Any, ...]) -> np.ndarray:
     sizes = all(type(size) is int and size >= 0 for size in shape)
     if dtype not in _DTYPES or not sizes:
         raise WireError(f"a message has an array of {dtype} and shape {list(shape)}")

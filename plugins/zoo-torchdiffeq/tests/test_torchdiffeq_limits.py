@@ -150,9 +150,9 @@ def test_a_longest_step_below_the_shortest_is_refused():
 
 
 def test_every_method_of_torchdiffeq_has_a_name_here():
-    """`euler` is built in, and `midpoint` is the example's."""
+    """`euler` is built in."""
     here = {entry.name for entry in entries("solvers") if entry.package == "zoo-torchdiffeq"}
-    assert here == SOLVERS.keys() - {"euler", "midpoint"} | {"ode_midpoint"}
+    assert here == SOLVERS.keys() - {"euler"}
 
 
 def test_no_other_package_of_this_project_has_one_of_the_names():

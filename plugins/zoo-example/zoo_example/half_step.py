@@ -7,7 +7,7 @@ from zoo.sampler.base import Field, Step, StepSolver
 from zoo.seeds import Draws
 
 
-class Midpoint(StepSolver):
+class HalfStep(StepSolver):
     """The explicit midpoint method: second order, two evaluations a step."""
 
     evals_per_step = 2
