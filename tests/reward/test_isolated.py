@@ -167,9 +167,12 @@ def test_what_is_no_number_is_an_error_of_the_reward(faulty):
         ("no_reward", "NotFoundError: the reward 'no_reward' of foreign-rewards 1.5 is no reward"),
     ],
 )
-def test_a_reward_that_cannot_be_built_says_why(python, name, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_reward_that_cannot_be_built_says_why(python, name, said, capfd):
+    with pytest.raises(ValueError, match=said) as raised:
         reward(python, name)
+    # For --debug: where it was raised, over there.
+    assert "serve.py" in str(raised.value.__cause__.__cause__)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_worker_that_is_never_ready_is_ended(python):

@@ -30,6 +30,13 @@ class WorkerError(Exception):
     """A worker cannot start, has died, or says that its reward raised; in one line."""
 
 
+class _Elsewhere(Exception):
+    """The traceback in the worker, shown as the cause where tracebacks are shown."""
+
+    def __str__(self) -> str:
+        return f"in the worker:\n{self.args[0]}"
+
+
 def description(python: str, name: str) -> dict[str, Any]:
     """What a reward in another Python says of itself, without an instance of it: its options.
 
@@ -126,7 +133,7 @@ class Worker:
             self.end()
             raise WorkerError(f"{self._what} sent what is no message: {error}") from error
         if reply.header.get("kind") == "error":
-            raise WorkerError(f"{reply.header['type']}: {reply.header['message']}")
+            raise WorkerError(_said(reply)) from _Elsewhere(reply.header.get("traceback", ""))
         return reply
 
     def end(self) -> None:
@@ -148,8 +155,8 @@ class Worker:
             self._listener.join(_END_TIMEOUT)
             raise WorkerError(_why_not(python, self._words)) from error
         if ready.header.get("kind") == "error":
-            said = f"{ready.header['type']}: {ready.header['message']}"
-            raise WorkerError(f"{self._what} cannot build its reward: {said}")
+            said = f"{self._what} cannot build its reward: {_said(ready)}"
+            raise WorkerError(said) from _Elsewhere(ready.header.get("traceback", ""))
         _require_protocol(python, ready.header.get("protocol"))
 
     def _fate(self) -> str:
@@ -164,6 +171,10 @@ class Worker:
             return f"was killed (SIGKILL: perhaps by the kernel, for want of memory){said}"
         how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         return how + said
+
+
+def _said(reply: Message) -> str:
+    return f"{reply.header['type']}: {reply.header['message']}"
 
 
 def _command(python: str, name: str) -> list[str]:

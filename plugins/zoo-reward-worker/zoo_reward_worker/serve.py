@@ -49,7 +49,7 @@ def serve(channel: Channel, name: str, device: str, values: Mapping[str, Any]) -
     """Builds the reward and answers until the channel closes."""
     try:
         reward = build(name, device, values)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         channel.send(encode(_failed(error)))
         return
     ready = {"kind": "ready", "protocol": PROTOCOL, "groupwise": reward.groupwise}
@@ -63,7 +63,7 @@ def serve(channel: Channel, name: str, device: str, values: Mapping[str, Any]) -
 
 
 def answer(reward: Reward, asked: Buffer) -> bytes:
-    """The reply to a message; of what is raised the traceback goes to stderr and a line back."""
+    """The reply to a message; of what is raised a line, and the traceback to stderr as well."""
     try:
         message = decode(asked)
         kind = message.header["kind"]
@@ -73,6 +73,8 @@ def answer(reward: Reward, asked: Buffer) -> bytes:
             return encode(_known_answers(reward))
         raise ValueError(f"a message of kind {kind!r} is unknown to protocol {PROTOCOL}")
     except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        sys.stderr.flush()
         return encode(_failed(error))
 
 
@@ -102,10 +104,11 @@ def _numbers(value: Any) -> np.ndarray:
 
 
 def _failed(error: BaseException) -> Message:
-    traceback.print_exc()
-    sys.stderr.flush()
     said = (str(error).strip().splitlines() or ["no message"])[0]
-    return Message({"kind": "error", "type": type(error).__name__, "message": said})
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return Message(
+        {"kind": "error", "type": type(error).__name__, "message": said, "traceback": trace}
+    )
 
 
 def end_with_parent() -> None:
