@@ -1,5 +1,6 @@
 """What a person sees during a run: a progress bar on a terminal, plain lines elsewhere."""
 
+import math
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -65,7 +66,8 @@ class Display:
         self._progress.stop()
         if self._last is not self._first:
             for key, value in self._last.items():
-                if key in self._first:
+                # A number that the evaluated prompts never have, such as another kind's, is NaN.
+                if key in self._first and not math.isnan(value):
                     self.say(f"{key:32} {short(self._first[key]):>7} -> {short(value)}")
 
 

@@ -85,6 +85,17 @@ def test_probe_compares_known_answers(zoo_here, python):
     assert "wrong: scored 0 where 0.5 is known (tolerance 0.01)" in wrong.out
 
 
+def test_describe_shows_the_options_of_a_reward_in_another_python(zoo_here, python):
+    ended = zoo_here("describe", "brightness", "--python", python)
+    assert ended.code == 0
+    assert "brightness, foreign-rewards 1.5 in" in ended.out
+    assert "The mean brightness of an image." in ended.out
+    assert "crop.where  'middle' or 'corner'" in ended.out
+    missing = zoo_here("describe", "brigthness", "--python", python)
+    assert missing.code == 2
+    assert "registers the reward 'brigthness'; registered there: absent" in missing.err
+
+
 def test_probe_says_what_is_wrong_with_a_name_or_an_option(zoo_here):
     for arguments, said in {
         ("jpg",): "the command line: unknown reward 'jpg'",

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -60,8 +61,6 @@ def describe(name: str) -> None:
     Raises:
         UnknownComponentError: nothing of that name is installed.
     """
-    from zoo.recipe.schema import describe as options_of
-
     package, _, short = name.rpartition(":")
     kinds = [
         kind
@@ -77,20 +76,35 @@ def describe(name: str) -> None:
         )
     console = Console(highlight=False)
     for kind in kinds:
-        component = registry.load(kind, name)
         entry = registry.find(kind, name)
-        console.print(
-            f"[bold]{entry.name}[/bold], {registry.SINGULAR[kind]} "
-            f"of {entry.package} {entry.version}\n"
-        )
-        console.print(inspect.getdoc(component) or "No description.", markup=False, soft_wrap=True)
+        whose = f"{registry.SINGULAR[kind]} of {entry.package} {entry.version}"
+        _describe(console, registry.load(kind, name), entry.name, whose)
+
+
+def describe_isolated(name: str, python: str) -> None:
+    """The same of a reward in another Python.
+
+    Raises:
+        BrokenPluginError: there is no such reward or no such Python.
+    """
+    from zoo.recipe.foreign import isolated_class
+
+    component = isolated_class(python, name)
+    _describe(Console(highlight=False), component, component.__name__, component.__module__)
+
+
+def _describe(console: Console, component: type[Any], name: str, whose: str) -> None:
+    from zoo.recipe.schema import describe as options_of
+
+    console.print(f"[bold]{name}[/bold], {whose}\n", soft_wrap=True)
+    console.print(inspect.getdoc(component) or "No description.", markup=False, soft_wrap=True)
+    console.print()
+    documented = inspect.getdoc(component.__init__)
+    if documented and documented != inspect.getdoc(object.__init__):
+        console.print(documented, markup=False, soft_wrap=True)
         console.print()
-        documented = inspect.getdoc(component.__init__)
-        if documented and documented != inspect.getdoc(object.__init__):
-            console.print(documented, markup=False, soft_wrap=True)
-            console.print()
-        table = _table("option", "type", "default", "allowed")
-        options = options_of(component)
-        for option in options:
-            table.add_row(*(Text(cell) for cell in option))
-        console.print(table if options else "It has no options.")
+    table = _table("option", "type", "default", "allowed")
+    options = options_of(component)
+    for option in options:
+        table.add_row(*(Text(cell) for cell in option))
+    console.print(table if options else "It has no options.")

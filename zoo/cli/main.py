@@ -92,12 +92,20 @@ def list_(
 @app.command()
 def describe(
     name: Annotated[str, typer.Argument(help="A component, as `zoo list` names it.")],
+    python: Annotated[
+        str | None,
+        typer.Option("--python", help="Of a reward in this Python, as isolate.python has it."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Show a component's description and its options."""
     from zoo.cli.listing import describe as describe_component
+    from zoo.cli.listing import describe_isolated
 
-    describe_component(name)
+    if python is None:
+        describe_component(name)
+    else:
+        describe_isolated(name, python)
 
 
 Weights = Annotated[
