@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.prompt import Prompt
+from zoo.prompt import Prompt, PromptError
 from zoo.reward.base import Reward, Scores
 from zoo.reward.judge import Judge, Judged, RewardError, Verdict, require_enough_valid
 
@@ -178,6 +178,17 @@ def test_one_failed_batch_leaves_the_others_valid() -> None:
     found = to.finish()
     assert found.scores["a"].nan_to_num(-1).tolist() == [1, -1, -1, 4]
     assert len(found.failures) == 1
+
+
+def test_a_prompt_that_cannot_be_used_is_not_tried_again() -> None:
+    def score(images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+        raise PromptError("the prompt has no digit")
+
+    found = verdict(Scored(score), retries=3)
+    assert found.retried == {"a": 0}
+    assert found.failures == (
+        "reward 'a' raised PromptError: the prompt has no digit; its images are invalid",
+    )
 
 
 def test_after_a_call_that_hangs_the_collection_is_invalid_and_the_next_one_is_scored() -> None:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.prompt import Prompt
+from zoo.prompt import Prompt, PromptError
 from zoo.reward.base import Reward, Scores
 
 _INTERRUPT_TIMEOUT = 10.0
@@ -130,6 +130,9 @@ class Lane:
                     break
             else:
                 reason = f"reward '{label}' raised {type(outcome).__name__}: {_first_line(outcome)}"
+            if isinstance(outcome, PromptError):
+                # The prompt will say no more the next time.
+                break
             reason += f" ({tries} tries)" if tries > 1 else ""
             self._retried += attempt < self._retries
         return Failed(len(batch.prompts), f"{reason}; its images are invalid")
