@@ -1,0 +1,117 @@
+"""A model in diffusers' layout, in a folder or on the hub: its parts loaded one at a time."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """`source` is a folder, or a hub id whose `revision` is a branch, a tag or a commit."""
+
+    source: str
+    revision: str | None = None
+
+    def index(self) -> Mapping[str, Any]:
+        """What `model_index.json` says: the pipeline's class, and the class of every part.
+
+        Raises:
+            ValueError: there is no such model, or it cannot be had; with the fix.
+        """
+        try:
+            return dict(json.loads(self._index_file().read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise self._refusal("model_index.json", error) from error
+
+    def config(self, cls: Any, part: str) -> dict[str, Any]:
+        """The configuration of a part."""
+        try:
+            return dict(cls.load_config(self.source, subfolder=part, revision=self.revision))
+        except (OSError, ValueError) as error:
+            raise self._refusal(part, error) from error
+
+    def load(self, cls: Any, part: str, dtype: torch.dtype | None = None) -> Any:
+        """A part with its weights, on the CPU.
+
+        Raises:
+            ValueError: it is missing, broken, of another architecture, or cannot be had.
+        """
+        kwargs = {} if dtype is None else {"dtype": dtype}
+        try:
+            return cls.from_pretrained(
+                self.source, subfolder=part, revision=self.revision, **kwargs
+            )
+        except Exception as error:
+            raise self._refusal(part, error) from error
+
+    def pipeline(self, cls: Any, dtype: torch.dtype, without: Mapping[str, None]) -> Any:
+        """A whole pipeline with its weights on the CPU, less the parts that are not wanted."""
+        try:
+            return cls.from_pretrained(self.source, revision=self.revision, dtype=dtype, **without)
+        except Exception as error:
+            raise self._refusal("model_index.json", error) from error
+
+    def require(self, name: str, *, policy: str) -> None:
+        """Refuses a model of another family.
+
+        Raises:
+            ValueError: it is no pipeline of the class `name`, or cannot be had.
+        """
+        found = self.index().get("_class_name")
+        if found != name:
+            raise ValueError(
+                f"the model '{self.source}' is a {found}, and the policy '{policy}' runs a {name}; "
+                "name one of these, or another policy (zoo list policies)"
+            )
+
+    def empty(self, cls: Any, part: str) -> Any:
+        """A part of that architecture on the meta device: shapes and no weights."""
+        config = self.config(cls, part)
+        with torch.device("meta"):
+            return cls.from_config(config)
+
+    def _index_file(self) -> Path:
+        folder = Path(self.source)
+        if folder.is_dir():
+            return folder / "model_index.json"
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(self.source, "model_index.json", revision=self.revision))
+
+    def _refusal(self, part: str, error: Exception) -> ValueError:
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+        )
+
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(
+            cause,
+            (GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError),
+        ):
+            cause = cause.__cause__ or cause.__context__
+        what = f"the model '{self.source}'"
+        if isinstance(cause, GatedRepoError):
+            why = (
+                f"is gated: accept its terms at https://huggingface.co/{self.source}, then run "
+                "`hf auth login`"
+            )
+        elif isinstance(cause, LocalEntryNotFoundError):
+            why = "is not on this machine and the hub cannot be reached; connect, or name a folder"
+        elif isinstance(cause, (HFValidationError, RepositoryNotFoundError)):
+            why = (
+                "is neither a folder here nor a model on the hub (a private one needs "
+                "`hf auth login`)"
+            )
+        else:
+            said = " ".join(str(error).split())[:200]
+            why = f"has no usable '{part}': {type(error).__name__}: {said}"
+        return ValueError(f"{what} {why}; to try the recipe without it: --tiny")
