@@ -157,7 +157,12 @@ class SD3(Policy):
         from zoo.policy.tiny_sd3 import write
 
         write(folder)
-        return {"pretrained": str(folder), "resolution": 64, "max_text_tokens": 32}
+        return {
+            "pretrained": str(folder),
+            "resolution": 64,
+            "max_text_tokens": 32,
+            "dtype": "float32",
+        }
 
     def _forward(self, x: Tensor, t: Tensor, words: Tensor, pooled: Tensor) -> Tensor:
         out: tuple[Tensor, ...] = self.weights(
