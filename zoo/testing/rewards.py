@@ -13,6 +13,7 @@ from zoo.reward.base import Reward, Scores
 from zoo.testing.inputs import some_images, some_prompts, without_metadata
 
 _NUM = 7
+_DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 class RewardTests(ABC):
@@ -135,16 +136,7 @@ class RewardTests(ABC):
         assert said.strip() or values[""].shape == (2,)
         assert "\n" not in said
 
-    @pytest.mark.parametrize(
-        "device",
-        [
-            "cpu",
-            pytest.param(
-                "cuda",
-                marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-            ),
-        ],
-    )
+    @pytest.mark.parametrize("device", _DEVICES)
     def test_scores_are_on_the_device_of_the_images(self, device: str) -> None:
         """Whatever the device that the reward computes on."""
         reward, images = self.make(), self.images(2)

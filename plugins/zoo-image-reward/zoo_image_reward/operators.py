@@ -21,7 +21,7 @@ def import_torchvision() -> None:
     Raises:
         RuntimeError: it cannot be imported for another reason.
     """
-    import torch
+    from torch import library
 
     try:
         import torchvision
@@ -31,5 +31,5 @@ def import_torchvision() -> None:
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
         for operator in _DESCRIBED:
-            torch.library.define(f"torchvision::{operator}", _NMS)
+            library.define(f"torchvision::{operator}", _NMS)
         import torchvision  # noqa: F401

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from zoo_unified_reward.reward import UnifiedReward
+from zoo_unified_reward.server import Retries
 
 
 @dataclass
@@ -130,3 +132,14 @@ def server() -> Iterator[VisionServer]:
     http.shutdown()
     http.server_close()
     thread.join()
+
+
+@pytest.fixture
+def made(server: VisionServer) -> Callable[..., UnifiedReward]:
+    """Makes the reward that asks the server, with short waits."""
+
+    def make(**options: Any) -> UnifiedReward:
+        usual = {"model": "judge", "template": "{prompt}", "retries": Retries(wait=0.01)}
+        return UnifiedReward(**{"url": server.url} | usual | options)
+
+    return make
