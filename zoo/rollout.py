@@ -38,6 +38,11 @@ class Lookup:
         return self.table[self.index]
 
 
+def rows_of(value: Tensor | Lookup) -> Shaped[Tensor, "rows ..."]:
+    """The rows of a tensor, which are itself, or of a Lookup."""
+    return value.rows() if isinstance(value, Lookup) else value
+
+
 @dataclass(frozen=True)
 class Cond:
     """What a policy needs to know of the prompts, by row.

@@ -19,7 +19,7 @@ from zoo.digits import CAPTIONS, SIZE, WORDS
 from zoo.policy.base import Policy
 from zoo.policy.weights import Lora, WeightSets
 from zoo.prompt import Prompt, PromptError
-from zoo.rollout import Cond, Lookup
+from zoo.rollout import Cond, Lookup, rows_of
 
 _TARGETS = (
     "attn.to_q",
@@ -206,16 +206,12 @@ class Digits(Policy):
     ) -> Tensor:
         out: tuple[Tensor, ...] = self.weights(
             hidden_states=x.to(self._dtype),
-            encoder_hidden_states=_rows(words).to(self._dtype),
-            pooled_projections=_rows(pooled).to(self._dtype),
+            encoder_hidden_states=rows_of(words).to(self._dtype),
+            pooled_projections=rows_of(pooled).to(self._dtype),
             timestep=t * 1000.0,
             return_dict=False,
         )
         return out[0].float()
-
-
-def _rows(value: Tensor | Lookup) -> Tensor:
-    return value.rows() if isinstance(value, Lookup) else value
 
 
 def _load(modules: nn.Module, checkpoint: Path | None) -> None:

@@ -22,7 +22,7 @@ from zoo.policy.pretrained import Pretrained
 from zoo.policy.vae import Vae
 from zoo.policy.weights import Lora, WeightSets
 from zoo.prompt import Prompt
-from zoo.rollout import Cond, Lookup
+from zoo.rollout import Cond, Lookup, rows_of
 
 _TARGETS = (
     "attn.to_q",
@@ -110,10 +110,10 @@ class SD3(Policy):
         self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
     ) -> Float[Tensor, "batch *latent"]:
         """dx/dt; with guidance two rows of the network for each, the null one without gradient."""
-        named = _rows(cond, "words"), _rows(cond, "pooled")
+        named = rows_of(cond.tensors["words"]), rows_of(cond.tensors["pooled"])
         if cond.guidance == 1.0:
             return self._forward(x, t, *named)
-        null = _rows(cond, "null_words"), _rows(cond, "null_pooled")
+        null = rows_of(cond.tensors["null_words"]), rows_of(cond.tensors["null_pooled"])
         if torch.is_grad_enabled():
             velocity = self._forward(x, t, *named)
             with torch.no_grad():
@@ -290,8 +290,3 @@ def _parts(files: Pretrained, device: torch.device, dtype: torch.dtype) -> tuple
             files.load(autoencoder, "vae", dtype),
         )
     return (*models, files.load(scheduler, "scheduler"))
-
-
-def _rows(cond: Cond, key: str) -> Tensor:
-    value = cond.tensors[key]
-    return value.rows() if isinstance(value, Lookup) else value
