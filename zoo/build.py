@@ -15,8 +15,10 @@ from zoo.engine.base import AdamWOptions, Engine
 from zoo.engine.plain import PlainEngine
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
+from zoo.policy.blocks import checkpoint_gradients, compile_blocks
 from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
+from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe, RewardEntry
 from zoo.reward.judge import Judge, Judged
 from zoo.reward.known import require_known_answers
@@ -124,8 +126,28 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
     evaluation = _evaluation(recipe, judge, prompts, device)
     policy: Policy = recipe.policy.build({"device": device})
     policy.weights.allocate(copies(recipe, objective), seed=recipe.seed)
+    _tune(recipe, policy)
     made = make_engine(recipe, policy.weights, device)
     return Run(recipe, made, policy, sampler, judge, objective, prompts, evaluation)
+
+
+def _tune(recipe: Recipe, policy: Policy) -> None:
+    """Does to the network's blocks what the recipe's engine asks for.
+
+    Raises:
+        RecipeError: the network cannot have it.
+    """
+    for key, change in (
+        ("gradient_checkpointing", checkpoint_gradients),
+        ("compile", compile_blocks),
+    ):
+        if getattr(recipe.engine, key):
+            try:
+                for network in policy.weights.networks:
+                    change(network)
+            except ValueError as error:
+                place = recipe.origin(("engine", key))
+                raise RecipeError(f"{place}: engine.{key}: {error}") from error
 
 
 def _judge(recipe: Recipe, entries: Sequence[RewardEntry], device: torch.device) -> Judge:

@@ -19,6 +19,7 @@ from zoo.live_bytes import META, LiveBytes, num_bytes
 from zoo.objective.base import Objective
 from zoo.plan import Plan, epoch_rows, plan
 from zoo.policy.base import Policy
+from zoo.policy.blocks import checkpoint_gradients
 from zoo.recipe.model import Recipe
 from zoo.rollout import Cond, Path, Rows, Weights, join, take
 from zoo.sampler.base import Sampler
@@ -82,6 +83,8 @@ def _dry_run(recipe: Recipe, made: Plan, live: LiveBytes) -> Footprint:
     weights = policy.weights
     with META:
         weights.allocate(copies(recipe, objective), seed=recipe.seed)
+    if recipe.engine.gradient_checkpointing:
+        checkpoint_gradients(weights.network)
     trained = tuple(weights.parameters().values())
     sharable = tuple(weights.module.parameters())
     sets = _other_sets(policy, {id(p) for p in trained})

@@ -13,12 +13,12 @@ from zoo.plan import Batches, Plan
 from zoo.recipe.recipe import Recipe, load_recipe
 
 
-def check(recipes: list[Path], overrides: list[str], epochs: int | None) -> None:
+def check(recipes: list[Path], overrides: list[str], epochs: int | None, *, tiny: bool) -> None:
     """Checks each; all are looked at before the exit code tells of the first that is wrong."""
     worst = 0
     for path in recipes:
         try:
-            recipe = load_recipe(path, overrides, epochs)
+            recipe = load_recipe(path, overrides, epochs, tiny=tiny)
             _print(path, recipe)
         except Exception as error:
             worst = max(worst, exit_code(error))

@@ -28,6 +28,10 @@ Overrides = Annotated[
 Epochs = Annotated[
     int | None, typer.Option("--epochs", help="Instead of the recipe's epochs.", min=1)
 ]
+Tiny = Annotated[
+    bool,
+    typer.Option("--tiny", help="Random weights, few small images: to try a recipe anywhere."),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -48,12 +52,13 @@ def train(
             "--max-restarts", help="After a failure go on from the last checkpoint.", min=0
         ),
     ] = 0,
+    tiny: Tiny = False,
     debug: Debug = False,
 ) -> None:
     """Train with a recipe, or go on with a run folder."""
     from zoo.cli.train import train as run_training
 
-    run_training(recipe, overrides or [], epochs, resume, max_restarts)
+    run_training(recipe, overrides or [], epochs, resume, max_restarts, tiny=tiny)
 
 
 @app.command()
@@ -63,12 +68,13 @@ def check(
     ],
     overrides: Overrides = None,
     epochs: Epochs = None,
+    tiny: Tiny = False,
     debug: Debug = False,
 ) -> None:
     """Validate recipes and print what they will do; loads no weights."""
     from zoo.cli.check import check as check_recipes
 
-    check_recipes(recipes, overrides or [], epochs)
+    check_recipes(recipes, overrides or [], epochs, tiny=tiny)
 
 
 @app.command(name="list")
@@ -277,6 +283,11 @@ def new_plugin(
 
 def run() -> None:
     """Runs the command line; a user's mistake is exit code 2, a failed run 1, said in a line."""
+    # Read when these are imported: their advice is for who calls them. Bars are for a terminal.
+    for library in ("TRANSFORMERS", "DIFFUSERS"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
     code = _run()
     sys.stdout.flush()
     sys.stderr.flush()

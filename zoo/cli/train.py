@@ -25,11 +25,13 @@ def train(
     epochs: int | None,
     resume: Path | None,
     max_restarts: int = 0,
+    *,
+    tiny: bool = False,
 ) -> None:
     """Trains, in this process or in as many as the recipe asks for."""
     from zoo.cli.ready import num_processes
 
-    recipe = _recipe(recipe_path, overrides, epochs, resume)
+    recipe = _recipe(recipe_path, overrides, epochs, resume, tiny=tiny)
     processes = num_processes(recipe)
     _require_ready(recipe, processes)
     if (processes > 1 or max_restarts) and not started_by_launcher():
@@ -38,7 +40,12 @@ def train(
 
 
 def _recipe(
-    path: Path | None, overrides: list[str], epochs: int | None, resume: Path | None
+    path: Path | None,
+    overrides: list[str],
+    epochs: int | None,
+    resume: Path | None,
+    *,
+    tiny: bool,
 ) -> Recipe:
     from zoo import run_dir
 
@@ -50,7 +57,9 @@ def _recipe(
         )
     if resume is None:
         assert path is not None
-        return load_recipe(path, overrides, epochs)
+        return load_recipe(path, overrides, epochs, tiny=tiny)
+    if tiny:
+        raise RecipeError("--tiny starts a run; --resume goes on with one as it was started")
     return run_dir.recipe_of(resume, overrides, epochs)
 
 

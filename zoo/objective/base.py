@@ -49,7 +49,7 @@ class Objective(ABC, Generic[R]):
     """Whether it needs a stochastic solver's path and log-probabilities."""
 
     trains_guided: ClassVar[bool] = False
-    """Whether it can train with classifier-free guidance."""
+    """Whether it can learn from images that were collected with classifier-free guidance."""
 
     images_per_row: ClassVar[int] = 1
     """Images that one row puts through the network: 2 for a pair."""

@@ -11,7 +11,7 @@ every `ref_update` updates (0: never).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -53,10 +53,12 @@ class DPORows(Rows):
 class DPO(Objective[DPORows]):
     """Diffusion-DPO (arXiv 2311.12908) on pairs of each group's best and worst images.
 
-    A group whose rewards are all equal gives no pair: its rows have weight 0.
+    A group whose rewards are all equal gives no pair: its rows have weight 0. Images may be
+    collected with guidance; the loss has none.
     """
 
     images_per_row = 2
+    trains_guided = True
 
     def __init__(
         self,
@@ -124,7 +126,11 @@ class DPO(Objective[DPORows]):
             weight=torch.tensor(weight).repeat_interleave(self.draws_per_pair),
             win=lookup(win),
             lose=lookup(lose),
-            cond=take(rollout.cond, torch.tensor(win).repeat_interleave(self.draws_per_pair)),
+            # The loss is of the bare model, whatever guidance collected: as published.
+            cond=replace(
+                take(rollout.cond, torch.tensor(win).repeat_interleave(self.draws_per_pair)),
+                guidance=1.0,
+            ),
         )
 
     def loss(self, policy: Policy, rows: DPORows, draws: Draws) -> Loss:

@@ -145,6 +145,11 @@ class WeightSets:
                     parameters[f"{name}.{part}.weight"] = linear.weight
         return sets
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The network, and in full fine-tuning those of the other sets."""
+        return tuple(self.module.sets.values())
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Forward of the active set."""
         self.num_rows += next(len(a) for a in (*args, *kwargs.values()) if isinstance(a, Tensor))

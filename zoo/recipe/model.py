@@ -117,11 +117,13 @@ class Data(Strict):
 
     `train` and `eval` are sources of prompts: `builtin:NAME?num=1000` (`zoo prompts` lists them),
     a .txt, .jsonl, .json, .csv, .tsv or .parquet file, `FOLDER?split=train`, or
-    `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub.
+    `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub, or https://... of such a
+    file. `tiny` is read in their place by `--tiny`, where they need a network.
     """
 
     train: Text
     eval: Text | None = None
+    tiny: Text | None = None
     groups_per_epoch: Count
     group_size: Count
 
@@ -159,6 +161,8 @@ class Engine(Strict):
     `zero_stage` trains with DeepSpeed ZeRO: at 1 the optimizer's state is in pieces on the
     processes, at 2 gradients too, at 3 parameters too; without a stage every process has all.
     `offload` keeps the optimizer's state, or it and the parameters, in the host's memory.
+    `gradient_checkpointing` computes activations again for the backward pass: much less memory for
+    a forward more. `compile` has torch compile the network's repeated blocks.
     `deepspeed` takes DeepSpeed's own options. `timeout` is how many seconds to wait for other
     processes.
     """
@@ -170,6 +174,8 @@ class Engine(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count | Literal["auto"] = "auto"
     micro_batch: MicroBatch = MicroBatch()
+    gradient_checkpointing: bool = False
+    compile: bool = False
     timeout: Seconds = 600.0
 
 

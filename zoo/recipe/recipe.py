@@ -10,14 +10,21 @@ from zoo.recipe.errors import Origins, RecipeError
 from zoo.recipe.explain import validated
 from zoo.recipe.load import read
 from zoo.recipe.model import Recipe
+from zoo.recipe.tiny import put, smaller
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_from"]
 
 
 def load_recipe(
-    path: str | Path, overrides: Sequence[str] = (), epochs: int | None = None
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    epochs: int | None = None,
+    *,
+    tiny: bool = False,
 ) -> Recipe:
     """The recipe of a file, with overrides (`a.b=c`) and, if given, another number of epochs.
+
+    `tiny` makes it small, on random weights: see `zoo.recipe.tiny`.
 
     Raises:
         RecipeError: what is wrong, a line each, with the place and the fix.
@@ -25,7 +32,10 @@ def load_recipe(
     """
     last = () if epochs is None else (f"epochs={epochs}",)
     raw = read(path, (*overrides, *last))
-    return _recipe(raw.data, raw.origins)
+    recipe = _recipe(raw.data, raw.origins)
+    if not tiny:
+        return recipe
+    return recipe_from(put(recipe.resolved(), smaller(recipe)), f"{path} --tiny")
 
 
 def recipe_from(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
