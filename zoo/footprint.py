@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.build import copies
 from zoo.data import prompts as prompt_sources
 from zoo.dealing import largest_share
+from zoo.flops import counter
 from zoo.live_bytes import META, LiveBytes, num_bytes
 from zoo.objective.base import Objective
 from zoo.plan import Plan, epoch_rows, plan
@@ -53,6 +55,10 @@ class Footprint:
     remembered: int
     accumulates: bool
     """Whether an update has more than one micro-batch."""
+    flops: int | None
+    """Of an epoch: see `flops`; None where the solver makes as many forwards as it needs."""
+    dtype: torch.dtype
+    """What most parameters are of."""
 
 
 def footprint(recipe: Recipe, processes: int) -> Footprint:
@@ -91,10 +97,11 @@ def _dry_run(recipe: Recipe, made: Plan, live: LiveBytes) -> Footprint:
     of_a_set = {id(p) for p in (*trained, *sets)}
     loaded, building = live.now, live.peak - live.now
     live.restart()
-    path, cond = _collected(recipe, made, policy, sampler, objective)
+    collecting, learning = counter(), counter()
+    path, cond = _collected(recipe, made, policy, sampler, objective, collecting)
     sampling = live.peak - loaded
     rows = epoch_rows(recipe, sampler, objective, policy, path, cond, 0, made.processes)
-    with _Remembered(sharable) as remembered:
+    with _Remembered(sharable) as remembered, learning:
         training = _trained(policy, objective, rows, made.training.rows, live) - loaded
     return Footprint(
         outside=loaded - num_bytes(sharable),
@@ -106,6 +113,11 @@ def _dry_run(recipe: Recipe, made: Plan, live: LiveBytes) -> Footprint:
         training=training - num_bytes(trained),
         remembered=remembered.bytes,
         accumulates=made.training.count > made.updates,
+        flops=None
+        if made.collect_forwards is None
+        else collecting.get_total_flops() * made.sampling.count
+        + learning.get_total_flops() * made.training.count,
+        dtype=max(sharable, key=torch.Tensor.numel).dtype,
     )
 
 
@@ -121,9 +133,17 @@ def _other_sets(policy: Policy, trained: set[int]) -> tuple[Tensor, ...]:
 
 
 def _collected(
-    recipe: Recipe, made: Plan, policy: Policy, sampler: Sampler, objective: Objective[Any]
+    recipe: Recipe,
+    made: Plan,
+    policy: Policy,
+    sampler: Sampler,
+    objective: Objective[Any],
+    flops: FlopCounterMode,
 ) -> tuple[Path, Cond]:
-    """As `generate` goes: the last micro-batch while all images before it wait for the judge."""
+    """As `generate` goes: the last micro-batch while all images before it wait for the judge.
+
+    `flops` counts those of one micro-batch.
+    """
     groups = largest_share(made.groups, size=made.processes)
     prompts = prompt_sources.load(recipe.data.train)
     chosen = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
@@ -140,7 +160,8 @@ def _collected(
     with torch.no_grad(), policy.weights.using(objective.acts_with):
         cond = policy.encode(chosen, guidance=sampler.guidance)
         held = _before_the_last(sampled, made)
-        path, _ = sampled(made.sampling.rows)
+        with flops:
+            path, _ = sampled(made.sampling.rows)
         whole = join([*(path for path, _ in held), path])
     return whole, cond
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo.cli.errors import exit_code, lines
-from zoo.cli.memory_table import print_memory
+from zoo.cli.cost import print_cost
 from zoo.cli.ready import geometry, num_processes, num_prompts, require_deepspeed_options
 from zoo.plan import Batches, Plan
 from zoo.recipe.recipe import Recipe, load_recipe
@@ -41,7 +41,7 @@ def _print(path: Path, recipe: Recipe) -> None:
     console = Console(highlight=False)
     console.print(f"[bold]{path}[/bold]: ok")
     console.print(table)
-    print_memory(console, recipe, processes)
+    print_cost(console, recipe, processes)
 
 
 def _lines(recipe: Recipe, made: Plan, num_prompts: int, num_eval: int) -> list[tuple[str, str]]:

@@ -1,25 +1,31 @@
-"""What `zoo check` says of memory: a row for each way to spread training, and which one to use."""
+"""What `zoo check` says of cost: an epoch's time, memory for each way to spread training."""
 
 import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from zoo.footprint import NoEstimateError, footprint
+from zoo.flops import reachable
+from zoo.footprint import Footprint, NoEstimateError, footprint
 from zoo.memory import ERROR, ERROR_OF_STAGE_3, Estimate, Layout, estimate, layouts, recommended
 from zoo.recipe.recipe import Recipe
 
 _PARTS = ("weights", "copies", "gradients", "optimizer", "activations", "buffers", "runtime")
 
 
-def print_memory(console: Console, recipe: Recipe, processes: int) -> None:
+USUAL_UTILISATION = 0.4
+"""Of what a matrix product reaches: a whole epoch's, by benchmarks/throughput.py."""
+
+
+def print_cost(console: Console, recipe: Recipe, processes: int) -> None:
     """Prints the estimates for this recipe on so many processes, or why there are none."""
     try:
         found = footprint(recipe, processes)
     except NoEstimateError as error:
-        console.print(f"no memory estimate: {error}", markup=False)
+        console.print(f"no estimate of memory and time: {error}", markup=False)
         return
     cuda = recipe.engine.device != "cpu" and torch.cuda.is_available()
+    console.print(_time(found, recipe.epochs, torch.device("cuda" if cuda else "cpu")))
     # On CUDA what torch does not count, the context, is not counted here.
     runtime = 0 if cuda else psutil.Process().memory_info().rss
     own = Layout(recipe.engine.zero_stage, recipe.engine.offload)
@@ -32,6 +38,32 @@ def print_memory(console: Console, recipe: Recipe, processes: int) -> None:
     console.print(_table(estimates, own))
     console.print("(* this recipe; the parts are those at the peak)", style="dim", markup=False)
     console.print(_verdict(estimates, _available(processes, cuda=cuda)), markup=False)
+
+
+def _time(of: Footprint, epochs: int, device: torch.device) -> str:
+    """Of the process that has most to do, had it the device to itself."""
+    if of.flops is None:
+        return "time: as the solver needs for its tolerances"
+    rate = reachable(device, of.dtype)
+    seconds = of.flops / (USUAL_UTILISATION * rate)
+    dtype = str(of.dtype).removeprefix("torch.")
+    return (
+        f"time: {_flops(of.flops)} an epoch a process; at {USUAL_UTILISATION:.0%} of the "
+        f"{_flops(rate)} a second that a {dtype} product reaches here {_duration(seconds)}, "
+        f"{epochs} epochs {_duration(seconds * epochs)}; rewards and evaluation not counted"
+    )
+
+
+def _flops(number: float) -> str:
+    power = max(0, min(6, (len(str(int(number))) - 1) // 3))
+    return f"{number / 1000**power:.3g} {['', 'k', 'M', 'G', 'T', 'P', 'E'][power]}FLOP"
+
+
+def _duration(seconds: float) -> str:
+    for limit, size, unit in ((100, 1, "s"), (6000, 60, "min"), (180_000, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds / 86400:,.0f} days"
 
 
 def _table(estimates: list[Estimate], own: Layout) -> Table:
