@@ -103,7 +103,9 @@ class Clock:
         """The function, its time counted as the phase's."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            named = f"{phase}, gradients" if phase == "network" and torch.is_grad_enabled() else phase
+            named = (
+                f"{phase}, gradients" if phase == "network" and torch.is_grad_enabled() else phase
+            )
             self.wait()
             started = time.perf_counter()
             try:

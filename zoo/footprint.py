@@ -22,6 +22,7 @@ from zoo.objective.base import Objective
 from zoo.plan import Plan, epoch_rows, plan
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients
+from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe
 from zoo.rollout import Cond, Path, Rows, Weights, join, take
 from zoo.sampler.base import Sampler
@@ -71,6 +72,8 @@ def footprint(recipe: Recipe, processes: int) -> Footprint:
     try:
         with LiveBytes() as live:
             return _dry_run(recipe, made, live)
+    except RecipeError as error:
+        raise NoEstimateError(str(error)) from error
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise NoEstimateError(

@@ -284,7 +284,7 @@ def new_plugin(
 def run() -> None:
     """Runs the command line; a user's mistake is exit code 2, a failed run 1, said in a line."""
     # Read when these are imported: their advice is for who calls them. Bars are for a terminal.
-    for library in ("TRANSFORMERS", "DIFFUSERS"):
+    for library in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
