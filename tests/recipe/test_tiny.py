@@ -1,4 +1,4 @@
-"""`--tiny`: what it makes small, what it leaves, and that random weights come in by the usual way."""
+"""`--tiny`: what it makes small, what it leaves, and that random weights come by the usual way."""
 
 import json
 

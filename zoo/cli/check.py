@@ -6,8 +6,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zoo.cli.errors import exit_code, lines
 from zoo.cli.cost import print_cost
+from zoo.cli.errors import exit_code, lines
 from zoo.cli.ready import geometry, num_processes, num_prompts, require_deepspeed_options
 from zoo.plan import Batches, Plan
 from zoo.recipe.recipe import Recipe, load_recipe
