@@ -117,7 +117,8 @@ class Data(Strict):
 
     `train` and `eval` are sources of prompts: `builtin:NAME?num=1000` (`zoo prompts` lists them),
     a .txt, .jsonl, .json, .csv, .tsv or .parquet file, `FOLDER?split=train`, or
-    `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub.
+    `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub. For the sampler `dataset`
+    those of `train` come with images, as many as `group_size`: see `zoo.data.images`.
     """
 
     train: Text
