@@ -61,13 +61,8 @@ def pairs(folder, *sizes):
     for i, both in enumerate(sizes):
         for j, size in enumerate(both):
             (folder / f"{i}{j}.png").write_bytes(encoded(noise(2 * i + j, size)))
-        rows.append(
-            {
-                "prompt": f"the digit {('one', 'two')[i % 2]}",
-                "win": f"{i}1.png",
-                "lose": f"{i}0.png",
-            }
-        )
+        asked = {"prompt": f"the digit {('one', 'two')[i % 2]}", "digit": i % 2 + 1}
+        rows.append({**asked, "win": f"{i}1.png", "lose": f"{i}0.png"})
     path = folder / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -209,12 +204,18 @@ def test_images_are_made_by_the_evaluations_solver_or_not_at_all(trained, zoo_he
 
 
 def test_training_prompts_with_images_can_be_evaluated_and_sampled_for(zoo_here, tmp_path):
-    # Without prompts of its own an evaluation takes those of training: pairs.
-    ended = zoo_here("train", OFFLINE, *short(tmp_path / "a", data__eval="null", epochs=1))
+    # Without prompts of its own an evaluation takes those of training: pairs, and four images.
+    few = {
+        "epochs": 1,
+        "data.train": pairs(tmp_path, *[[(8, 8), (8, 8)]] * 5),
+        "data.eval": "null",
+        "eval.images_per_prompt": 4,
+    }
+    ended = zoo_here("train", OFFLINE, *short(tmp_path / "a", **few))
     assert ended.code == 0, ended.err
     flow = ["-s", "sampler={solver: {name: euler}, steps: 2}", "-s", "rewards=[{name: digit}]"]
     ended = zoo_here(
-        "train", OFFLINE, *short(tmp_path / "b", epochs=1), *flow, "-s", "data.group_size=4"
+        "train", OFFLINE, *short(tmp_path / "b", **few), *flow, "-s", "data.group_size=4"
     )
     assert ended.code == 0, ended.err
 
