@@ -6,7 +6,7 @@ and a checkpoint while it is written.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from zoo.rollout import Cond, Path, Rows, Weights, join, take
 from zoo.sampler.base import Sampler
 from zoo.sampler.ode import Euler
 from zoo.seeds import Draws
+from zoo.stored_image import BLANK
 
 
 class NoEstimateError(Exception):
@@ -150,6 +151,9 @@ def _collected(
     groups = largest_share(made.groups, size=made.processes)
     prompts = prompt_sources.load(recipe.data.train)
     chosen = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
+    if sampler.needs_images:
+        # Of any size: they are resized to the policy's.
+        chosen = [replace(prompt, images=(BLANK,)) for prompt in chosen]
 
     def sampled(rows: int) -> tuple[Path, Tensor]:
         entry = torch.arange(rows) % groups

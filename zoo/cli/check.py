@@ -71,6 +71,8 @@ def _lines(recipe: Recipe, made: Plan, num_prompts: int, num_eval: int) -> list[
 def _to_collect(made: Plan) -> str:
     if made.collect_forwards is None:
         return "as many to collect as the solver needs for its tolerances"
+    if not made.collect_forwards:
+        return "none to collect: the images come with the prompts"
     return f"{made.collect_forwards:,} to collect"
 
 

@@ -67,6 +67,11 @@ def sample(
     loaded = _load(source, overrides, epoch, weights)
     run = loaded.run
     sampler = run.evaluation.sampler if run.evaluation else run.sampler
+    if sampler.needs_images:
+        raise RecipeError(
+            f"{source} has no `eval` section, and its sampler '{run.recipe.sampler.name}' takes "
+            "stored images and makes none; say how they are made: -s 'eval={steps: 25}'"
+        )
     prompts = [Prompt(text) for text in texts]
     images: list[Tensor] = []
     wanted = Wanted(

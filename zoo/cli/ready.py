@@ -5,9 +5,10 @@ import re
 import torch
 
 from zoo.build import device_of
+from zoo.data import images
 from zoo.data.prompts import load
 from zoo.plan import Plan, plan
-from zoo.prompt import PromptError
+from zoo.prompt import Prompt, PromptError
 from zoo.recipe.recipe import Recipe, RecipeError
 
 
@@ -41,10 +42,17 @@ def num_prompts(recipe: Recipe) -> tuple[int, int]:
     """How many prompts there are to train on, and how many to evaluate.
 
     Raises:
-        PromptError: they cannot be read.
+        PromptError: they cannot be read, or lack the images that the sampler takes.
     """
-    train = _count(recipe, "train", recipe.data.train)
-    return train, _count(recipe, "eval", recipe.data.eval) if recipe.data.eval else train
+    prompts = _prompts(recipe, "train", recipe.data.train)
+    if recipe.sampler.cls.needs_images:
+        who = f"the sampler '{recipe.sampler.name}'"
+        try:
+            images.require(prompts, recipe.data.group_size, who)
+        except PromptError as error:
+            raise PromptError(f"{recipe.origin(('data', 'train'))}: {error}") from error
+    train = len(prompts)
+    return train, len(_prompts(recipe, "eval", recipe.data.eval)) if recipe.data.eval else train
 
 
 def require_device(recipe: Recipe) -> None:
@@ -79,8 +87,8 @@ def require_deepspeed_options(recipe: Recipe) -> None:
         raise RecipeError(f"{place}: engine.deepspeed: {error}") from error
 
 
-def _count(recipe: Recipe, which: str, source: str) -> int:
+def _prompts(recipe: Recipe, which: str, source: str) -> list[Prompt]:
     try:
-        return len(load(source))
+        return load(source)
     except PromptError as error:
         raise PromptError(f"{recipe.origin(('data', which))}: data.{which}: {error}") from error

@@ -118,7 +118,8 @@ class Data(Strict):
     `train` and `eval` are sources of prompts: `builtin:NAME?num=1000` (`zoo prompts` lists them),
     a .txt, .jsonl, .json, .csv, .tsv or .parquet file, `FOLDER?split=train`, or
     `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub, or https://... of such a
-    file. `tiny` is read in their place by `--tiny`, where they need a network.
+    file. For the sampler `dataset` those of `train` come with images, as many as `group_size`: see
+    `zoo.data.images`. `tiny` is read in their place by `--tiny`, where they need a network.
     """
 
     train: Text
