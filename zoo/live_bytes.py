@@ -97,8 +97,10 @@ class _FusedAttention(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func is F.scaled_dot_product_attention and args[0].device == META:
-            return _attention(*args, **kwargs)
+        if func is F.scaled_dot_product_attention:
+            query = args[0] if args else kwargs["query"]
+            if query.device == META:
+                return _attention(*args, **kwargs)
         return func(*args, **kwargs)
 
 

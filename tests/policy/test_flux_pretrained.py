@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.runs import RECIPES, metrics, only_run, overrides, zoo
+from zoo.footprint import footprint
 from zoo.policy.flux import Flux
 from zoo.policy.sd3 import SD3
 from zoo.prompt import Prompt
+from zoo.recipe.recipe import load_recipe
 
 CPU = torch.device("cpu")
 PROMPTS = [Prompt("a red cat"), Prompt("Two dogs, a tree"), Prompt("a red cat")]
@@ -71,6 +73,22 @@ def test_on_the_meta_device_it_has_the_same_shapes(dev, schnell, variant):
     assert bare.velocity(x, torch.ones(3, device="meta"), cond).shape == x.shape
     assert bare.decode(x).shape == (3, 3, 64, 64)
     assert torch.equal(bare.grid(10), whole.grid(10))
+
+
+def test_its_memory_is_estimated(dev):
+    """As `zoo check` does it: a whole epoch on the device meta."""
+    policy = ", ".join(f"{key}: {value}" for key, value in {**dev, "dtype": "bfloat16"}.items())
+    changes = {
+        "policy": f"{{name: flux, {policy}, lora: {{rank: 4, alpha: 8}}}}",
+        "rewards": "[{name: jpeg_compressibility}]",
+    }
+    made = load_recipe(RECIPES["nft"], [f"{key}={value}" for key, value in changes.items()])
+    found = footprint(made, 1)
+    base = Flux(CPU, **dev, lora=None).weights.network
+    assert sum(p.numel() for p in found.frozen) == sum(p.numel() for p in base.parameters())
+    assert {p.dtype for p in found.frozen} == {torch.bfloat16}
+    assert {p.dtype for p in found.trained} == {torch.float32}
+    assert found.training > found.sampling > 0
 
 
 def copied(options, folder):
