@@ -94,8 +94,9 @@ def _fused_attention() -> Iterator[None]:
     """
     spelt_out = F.scaled_dot_product_attention
 
-    def attention(query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return (_attention if query.device == META else spelt_out)(query, *args, **kwargs)
+    def attention(*args: Any, **kwargs: Any) -> Tensor:
+        query = args[0] if args else kwargs["query"]
+        return (_attention if query.device == META else spelt_out)(*args, **kwargs)
 
     F.scaled_dot_product_attention = attention
     try:
