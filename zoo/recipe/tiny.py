@@ -33,7 +33,7 @@ AT_MOST: Mapping[Loc, int] = {
     ("engine", "micro_batch", "sample"): 16,
     ("engine", "micro_batch", "train"): 16,
     ("eval", "steps"): 4,
-    ("eval", "images_per_prompt"): 1,
+    ("eval", "images_per_prompt"): 2,
 }
 """What is made smaller, where it is larger."""
 
