@@ -7,7 +7,7 @@ import torch
 from zoo.build import device_of
 from zoo.data.prompts import load
 from zoo.plan import Plan, plan
-from zoo.prompt import PromptError
+from zoo.prompt import Prompt, PromptError
 from zoo.recipe.recipe import Recipe, RecipeError
 
 
@@ -43,8 +43,19 @@ def num_prompts(recipe: Recipe) -> tuple[int, int]:
     Raises:
         PromptError: they cannot be read.
     """
-    train = _count(recipe, "train", recipe.data.train)
-    return train, _count(recipe, "eval", recipe.data.eval) if recipe.data.eval else train
+    train = len(_load(recipe, "train", recipe.data.train))
+    return train, len(evaluation_prompts(recipe)) if recipe.data.eval else train
+
+
+def evaluation_prompts(recipe: Recipe) -> list[Prompt]:
+    """The prompts to evaluate with: those to train on where there are no others.
+
+    Raises:
+        PromptError: they cannot be read.
+    """
+    if recipe.data.eval is None:
+        return _load(recipe, "train", recipe.data.train)
+    return _load(recipe, "eval", recipe.data.eval)
 
 
 def require_device(recipe: Recipe) -> None:
@@ -79,8 +90,8 @@ def require_deepspeed_options(recipe: Recipe) -> None:
         raise RecipeError(f"{place}: engine.deepspeed: {error}") from error
 
 
-def _count(recipe: Recipe, which: str, source: str) -> int:
+def _load(recipe: Recipe, which: str, source: str) -> list[Prompt]:
     try:
-        return len(load(source))
+        return load(source)
     except PromptError as error:
         raise PromptError(f"{recipe.origin(('data', which))}: data.{which}: {error}") from error
