@@ -19,6 +19,7 @@ from zoo.policy.blocks import checkpoint_gradients, compile_blocks
 from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.recipe.errors import RecipeError
+from zoo.recipe.model import Evaluation as EvaluationOptions
 from zoo.recipe.model import Recipe, RewardEntry
 from zoo.reward.judge import Judge, Judged
 from zoo.reward.known import require_known_answers
@@ -54,6 +55,15 @@ class Run:
     def copies(self) -> frozenset[Weights]:
         """The sets besides live that move, and that a checkpoint keeps."""
         return copies(self.recipe, self.objective)
+
+
+@dataclass(frozen=True)
+class ImageMaker:
+    """A policy with its live weights and the copies asked for: enough to make images."""
+
+    engine: Engine
+    policy: Policy
+    copies: frozenset[Weights]
 
 
 def copies(recipe: Recipe, objective: Objective[Any]) -> frozenset[Weights]:
@@ -115,10 +125,7 @@ def _adamw(recipe: Recipe) -> AdamWOptions:
 
 def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
     """Builds all of it, on this process's device; joins no process group."""
-    device = device_of(recipe)
-    if device.type == "cuda":
-        # Code that names no device must find this process's own.
-        torch.cuda.set_device(device)
+    device = _used(device_of(recipe))
     prompts = prompt_sources.load(recipe.data.train)
     sampler: Sampler = recipe.sampler.build({})
     objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
@@ -129,6 +136,42 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
     _tune(recipe, policy)
     made = make_engine(recipe, policy.weights, device)
     return Run(recipe, made, policy, sampler, judge, objective, prompts, evaluation)
+
+
+def moving_weights(recipe: Recipe) -> frozenset[Weights]:
+    """The copies of a run of this recipe, as `Run.copies`; builds no model."""
+    sampler: Sampler = recipe.sampler.build({})
+    return copies(recipe, recipe.objective.build({"solver": sampler.solver}))
+
+
+def image_maker(recipe: Recipe, which: Weights) -> ImageMaker:
+    """The model on this process's device, with room for one set of weights; builds nothing else."""
+    device = _used(device_of(recipe))
+    policy: Policy = recipe.policy.build({"device": device})
+    wanted = frozenset({which}) & moving_weights(recipe)
+    policy.weights.allocate(wanted, seed=recipe.seed)
+    _tune(recipe, policy)
+    return ImageMaker(plain_engine(recipe, policy.weights, device), policy, wanted)
+
+
+def evaluation_judge(recipe: Recipe) -> Judge:
+    """The rewards that images are evaluated with, on this process's device, and no others."""
+    device = _used(device_of(recipe))
+    own = recipe.eval.rewards if recipe.eval else ()
+    return _judge(recipe, own or recipe.rewards, device)
+
+
+def evaluation_sampler(options: EvaluationOptions) -> FlowSampler:
+    """The sampler of evaluations."""
+    solver = options.solver.build({})
+    return FlowSampler(solver=solver, steps=options.steps, guidance=options.guidance)
+
+
+def _used(device: torch.device) -> torch.device:
+    if device.type == "cuda":
+        # Code that names no device must find this process's own.
+        torch.cuda.set_device(device)
+    return device
 
 
 def _tune(recipe: Recipe, policy: Policy) -> None:
@@ -166,11 +209,8 @@ def _evaluation(
     options = recipe.eval
     if options is None:
         return None
-    sampler = FlowSampler(
-        solver=options.solver.build({}), steps=options.steps, guidance=options.guidance
-    )
     return Evaluation(
-        sampler,
+        evaluation_sampler(options),
         _judge(recipe, options.rewards, device) if options.rewards else judge,
         prompt_sources.load(recipe.data.eval) if recipe.data.eval else prompts,
         evaluated_weights(recipe),

@@ -317,10 +317,6 @@ def test_a_word_that_the_model_does_not_know_is_said(mistake):
     assert "seven, eight" in line
 
 
-def test_an_evaluation_that_a_recipe_has_not_is_said(mistake):
-    assert "no `eval` section" in mistake("eval", NFT, "-s", "eval=null")
-
-
 def test_unknown_names_are_said_with_the_nearest(mistake):
     assert "did you mean 'nft'?" in mistake("describe", "nftt")
     assert "nothing named 'nothing'" in mistake("describe", "nothing")

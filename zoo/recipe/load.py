@@ -36,6 +36,22 @@ class Raw:
 
 
 @dataclass(frozen=True)
+class Override:
+    """A part that an option of a command sets: what it is now, and what errors call it.
+
+    `-s` has the same as text; here `value` is plain data and `origin` is `--steps 0`, say.
+    """
+
+    loc: tuple[str, ...]
+    value: Any
+    origin: str
+
+
+Overrides = Sequence[str | Override]
+"""In the order in which they apply."""
+
+
+@dataclass(frozen=True)
 class _Node:
     """A scalar, a dict of nodes or a list of nodes, and where it was written."""
 
@@ -43,7 +59,7 @@ class _Node:
     origin: str
 
 
-def read(path: str | Path, overrides: Sequence[str] = ()) -> Raw:
+def read(path: str | Path, overrides: Overrides = ()) -> Raw:
     """A recipe file with what it extends and the overrides (`a.b=c`, in order) applied.
 
     Raises:
@@ -52,25 +68,38 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Raw:
     return _raw(_file(Path(path), ()), overrides, (), str(path))
 
 
-def overridden(data: Mapping[str, Any], overrides: Sequence[str], *, below: Loc) -> Raw:
+def overridden(data: Mapping[str, Any], overrides: Overrides, *, below: Loc) -> Raw:
     """Plain data with overrides (`b.c=d`, of what is at `below`) applied.
 
     Raises:
         RecipeError: an override cannot be read.
     """
-    return _raw(_made(data), overrides, below, "the command line")
+    source = "the command line"
+    return _raw(_made(data, source), overrides, below, source)
 
 
-def _raw(node: _Node, overrides: Sequence[str], below: Loc, source: str) -> Raw:
+def from_yaml(text: str, origin: str) -> Any:
+    """Plain data from the YAML of an option; `origin` is what errors call it.
+
+    Raises:
+        RecipeError: it is not YAML.
+    """
+    return _plain(_parse(text, lambda line: origin, origin))
+
+
+def _raw(node: _Node, overrides: Overrides, below: Loc, source: str) -> Raw:
     for override in overrides:
         node = _override(node, override, below)
     places: dict[Loc, str] = {}
     return Raw(_plain(node, (), places), Origins(source, places))
 
 
-def _made(value: Any) -> _Node:
-    inner = {key: _made(item) for key, item in value.items()} if isinstance(value, dict) else value
-    return _Node(inner, "the command line")
+def _made(value: Any, origin: str) -> _Node:
+    if isinstance(value, dict):
+        return _Node({key: _made(item, origin) for key, item in value.items()}, origin)
+    if isinstance(value, list):
+        return _Node([_made(item, origin) for item in value], origin)
+    return _Node(value, origin)
 
 
 def _file(path: Path, trail: tuple[Path, ...]) -> _Node:
@@ -194,9 +223,12 @@ def _merge(base: _Node, over: _Node, loc: Loc) -> _Node:
     return _Node(merged, over.origin)
 
 
-def _override(root: _Node, text: str, below: Loc) -> _Node:
-    origin = f"-s {text}"
-    path, _, value = text.partition("=")
+def _override(root: _Node, override: str | Override, below: Loc) -> _Node:
+    if isinstance(override, Override):
+        new = _made(override.value, override.origin)
+        return _put(root, [*map(str, below), *override.loc], new, ())
+    origin = f"-s {override}"
+    path, _, value = override.partition("=")
     keys = path.strip().split(".")
     if not value.strip() or not all(keys):
         raise RecipeError(
@@ -208,10 +240,15 @@ def _override(root: _Node, text: str, below: Loc) -> _Node:
 
 
 def _put(node: _Node, keys: Sequence[str], new: _Node, loc: Loc) -> _Node:
-    """The tree with `new` at `keys` below `node`; mappings that are missing on the way are made."""
+    """The tree with `new` at `keys` below `node`; mappings that are missing on the way are made.
+
+    A part that is null, such as `eval`, is as good as missing.
+    """
     if not keys:
         return new
     key, rest = keys[0], keys[1:]
+    if node.value is None:
+        node = _Node({}, node.origin)
     if isinstance(node.value, dict):
         child = node.value.get(key, _Node({}, new.origin))
         return _Node({**node.value, key: _put(child, rest, new, (*loc, key))}, node.origin)

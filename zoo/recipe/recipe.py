@@ -1,6 +1,6 @@
 """A recipe from a file or from data: read, validated and checked, before any weights load."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from zoo.recipe.checks import check
 from zoo.recipe.component import placed
 from zoo.recipe.errors import Origins, RecipeError
 from zoo.recipe.explain import validated
-from zoo.recipe.load import read
+from zoo.recipe.load import Overrides, read
 from zoo.recipe.model import Recipe
 from zoo.recipe.tiny import put, smaller
 
@@ -17,7 +17,7 @@ __all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_from"]
 
 def load_recipe(
     path: str | Path,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     epochs: int | None = None,
     *,
     tiny: bool = False,
