@@ -122,11 +122,15 @@ def test_a_writer_writes_each_image_as_it_is(tmp_path: Path) -> None:
 def test_what_a_writer_cannot_write_is_raised_and_the_others_are_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     samples = pictures.stills(images(2))
-    with pictures.Writer() as writer:
-        writer.put(samples[1], tmp_path / "y.png")
-        writer.put(samples[0], tmp_path / "file" / "x.png")
-        with pytest.raises(OSError, match="file"):
+
+    def write() -> None:
+        with pictures.Writer() as writer:
+            writer.put(samples[1], tmp_path / "y.png")
+            writer.put(samples[0], tmp_path / "file" / "x.png")
             writer.finish()
+
+    with pytest.raises(OSError, match="file"):
+        write()
     assert (tmp_path / "y.png").is_file()
 
 

@@ -36,7 +36,7 @@ class Evaluated:
 
     scores: dict[str, Float[Tensor, " images"]]
     summaries: dict[str, Summary]
-    shown: Float[Tensor, "images 3 height width"]
+    shown: Float[Tensor, "tiles 3 height width"]
     columns: int
     failures: tuple[str, ...] = ()
     num_broken: int = 0
