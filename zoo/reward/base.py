@@ -62,6 +62,9 @@ class Reward(ABC):
         """
         return False
 
+    def rest(self) -> None:  # noqa: B027  (most have nothing to do)
+        """Called where nothing will be scored for a while: a model may leave its device."""
+
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
         """Writes random weights, small and in the published layout; gives the options to load them.

@@ -81,6 +81,8 @@ class Judge:
     def finish(self, progress: Callable[[], None] = lambda: None) -> Verdict:
         """Waits for all scores since the last `finish`; calls `progress` after each batch.
 
+        Then the rewards rest: see `Reward.rest`.
+
         Raises:
             RewardError: a reward returned something that is not one number an image.
         """
@@ -92,7 +94,11 @@ class Judge:
                 lane.put(batch)
         in_order = torch.arange(self._submitted)
         self._groups, self._submitted = {}, 0
-        drained = _all_drained(self._lanes, progress)
+        try:
+            drained = _all_drained(self._lanes, progress)
+        finally:
+            for judged in self.rewards:
+                judged.reward.rest()
         scores, extras = {}, {}
         for lane, done in zip(self._lanes, drained, strict=True):
             label = lane.judged.label

@@ -1,0 +1,102 @@
+"""LAION's aesthetic predictor: how much people like an image, whatever its prompt.
+
+Schuhmann 2022, improved-aesthetic-predictor: five linear layers on CLIP-L's image embedding, with
+nothing between them that is at work once they are trained.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from zoo.prompt import Prompt
+from zoo.reward.base import Reward
+from zoo.reward.clip import Clip, DType, load_clip, placed
+from zoo.reward.pixels import clip_pixels
+from zoo.reward.published import tensors_of
+
+FILE = "aesthetic-model.pth"
+"""The file of weights in the hub's repository: sac+logos+ava1-l14-linearMSE.pth as published."""
+
+# Dropout stands between the others.
+LAYERS = ("layers.0", "layers.2", "layers.4", "layers.6", "layers.7")
+
+
+class Aesthetic(Reward):
+    """LAION's aesthetic predictor (sac+logos+ava1-l14): about 1 to 10, good images 5 to 7.
+
+    CLIP-L, 428M parameters from the hub (1.7 GB), and an MLP. Images are resized as PIL does, to
+    224 pixels at the shorter side, and cropped. Prompts are not read.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        /,
+        *,
+        model: str = "openai/clip-vit-large-patch14",
+        weights: str = "trl-lib/ddpo-aesthetic-predictor",
+        dtype: DType = "float32",
+        run_on: str | None = None,
+        offload: bool = False,
+    ) -> None:
+        """`model` is a folder or a repository of the hub with the CLIP.
+
+        `weights` is the file sac+logos+ava1-l14-linearMSE.pth of the predictor's own repository on
+        GitHub, or a repository of the hub with it as aesthetic-model.pth. `run_on` is a device of
+        its own (cpu, cuda:1); with `offload` the CLIP leaves its device while nothing is scored.
+
+        Raises:
+            ValueError: model or weights cannot be had, or do not belong together.
+        """
+        self._clip = Clip(load_clip(model), None, placed(run_on, device), dtype, offload=offload)
+        self._head = _head(tensors_of(weights, FILE), weights, self._clip.width)
+        self._head.to(self._clip.device)
+
+    @torch.no_grad()
+    def score(
+        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
+    ) -> Float[Tensor, " batch"]:
+        """The predicted rating."""
+        pixels = clip_pixels(images.to(self._clip.device), self._clip.image_size)
+        scores: Tensor = self._head(self._clip.images(pixels))[:, 0]
+        return scores.to(images.device)
+
+    def rest(self) -> None:
+        """Leaves the device, with `offload`."""
+        self._clip.rest()
+
+    @classmethod
+    def write_tiny(cls, folder: Path) -> dict[str, Any]:
+        """Writes a random CLIP and a random MLP; gives the options that load them."""
+        from zoo.reward.tiny_clip import write, write_head
+
+        write(folder)
+        write_head(folder / FILE, LAYERS)
+        return {"model": str(folder), "weights": str(folder / FILE)}
+
+
+def _head(weights: Mapping[str, Any], source: str, width: int) -> nn.Sequential:
+    """The layers, each as wide as its weights say; they make one linear map."""
+    try:
+        shapes = [weights[f"{name}.weight"].shape for name in LAYERS]
+        head = nn.Sequential(*(nn.Linear(into, out) for out, into in shapes))
+        for layer, name in zip(head, LAYERS, strict=True):
+            layer.load_state_dict({
+                part: weights[f"{name}.{part}"].float() for part in ("weight", "bias")
+            })  # fmt: skip
+    except (KeyError, AttributeError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"the weights {source!r} are not of the aesthetic predictor ({said}); name the file "
+            f"sac+logos+ava1-l14-linearMSE.pth, which has {', '.join(LAYERS)}"
+        ) from error
+    if shapes[0][1] != width:
+        raise ValueError(
+            f"the weights {source!r} take embeddings of {shapes[0][1]} and the model's are of "
+            f"{width}; the published ones want model: openai/clip-vit-large-patch14"
+        )
+    return head.eval().requires_grad_(False)

@@ -1,0 +1,78 @@
+"""HPSv2.1: which image people prefer for a prompt, learned from 798k choices.
+
+Wu et al. 2023 (arXiv 2306.09341): CLIP-H, fine-tuned, published in open_clip's layout.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.prompt import Prompt
+from zoo.reward.base import Reward
+from zoo.reward.clip import Clip, DType, load_tokenizer, placed
+from zoo.reward.open_clip import clip_model
+from zoo.reward.pixels import padded_pixels
+from zoo.reward.published import tensors_of
+
+FILE = "HPS_v2.1_compressed.pt"
+"""The file of weights in the published repository."""
+
+
+class HPSv2(Reward):
+    """HPSv2.1: the cosine of image and prompt, about 0.2 to 0.35.
+
+    A CLIP-H, 986M parameters from the hub (2 GB, half precision). Images stay float tensors, as
+    published: antialiased bicubic to 224 pixels at the longer side, black around; 77 tokens are
+    read.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        /,
+        *,
+        weights: str = "xswu/HPSv2",
+        tokenizer: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        dtype: DType = "float32",
+        run_on: str | None = None,
+        offload: bool = False,
+    ) -> None:
+        """`weights` is a file HPS_v2.1_compressed.pt, or a repository of the hub that has it.
+
+        `tokenizer` is a folder or a repository with CLIP's vocabulary. `run_on` is a device of its
+        own (cpu, cuda:1); with `offload` the model leaves its device while nothing is scored. A
+        pickle that holds more than tensors is refused.
+
+        Raises:
+            ValueError: weights or tokenizer cannot be had, or do not belong together.
+        """
+        words = load_tokenizer(tokenizer)
+        published = tensors_of(weights, FILE)
+        model = clip_model(
+            published.get("state_dict", published), weights, last_token=words.eos_token_id
+        )
+        self._clip = Clip(model, words, placed(run_on, device), dtype, offload=offload)
+
+    def score(
+        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
+    ) -> Float[Tensor, " batch"]:
+        """The cosine."""
+        pixels = padded_pixels(images.to(self._clip.device), self._clip.image_size)
+        texts = self._clip.texts([prompt.text for prompt in prompts])
+        return (self._clip.images(pixels) * texts).sum(-1).to(images.device)
+
+    def rest(self) -> None:
+        """Leaves the device, with `offload`."""
+        self._clip.rest()
+
+    @classmethod
+    def write_tiny(cls, folder: Path) -> dict[str, Any]:
+        """Writes a random CLIP in open_clip's layout and a tokenizer; gives their options."""
+        from zoo.reward.tiny_clip import write_open_clip
+
+        write_open_clip(folder, FILE)
+        return {"weights": str(folder / FILE), "tokenizer": str(folder)}

@@ -1,0 +1,142 @@
+"""Weights in open_clip's layout as transformers' CLIPModel: ViT-H-14 and models built like it.
+
+open_clip keeps the query, key and value of an attention in one matrix and its projections
+transposed. Its ViT-H-14 has vision heads of 80 and text heads of 64, and the exact GELU.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_VISION_HEAD, _TEXT_HEAD = 80, 64
+
+_PLAIN = {
+    "logit_scale": "logit_scale",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final.weight": "text_model.final_layer_norm.weight",
+    "ln_final.bias": "text_model.final_layer_norm.bias",
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
+    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
+    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
+    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
+}
+_TRANSPOSED = {
+    "text_projection": "text_projection.weight",
+    "visual.proj": "visual_projection.weight",
+}
+_BLOCKS = {
+    "transformer.resblocks.": "text_model.encoder.layers.",
+    "visual.transformer.resblocks.": "vision_model.encoder.layers.",
+}
+_INSIDE = {
+    "attn.out_proj.": "self_attn.out_proj.",
+    "ln_1.": "layer_norm1.",
+    "ln_2.": "layer_norm2.",
+    "mlp.c_fc.": "mlp.fc1.",
+    "mlp.c_proj.": "mlp.fc2.",
+}
+_NOT_WEIGHTS = frozenset({"attn_mask"})
+
+
+def clip_model(weights: Mapping[str, Any], source: str, *, last_token: int) -> Any:
+    """A CLIPModel with these weights; `last_token` ends a text, and its place stands for the whole.
+
+    Raises:
+        ValueError: they are of another layout or not whole; `source` is what they are called.
+    """
+    from transformers import CLIPModel
+
+    try:
+        mapped = dict(_mapped(weights))
+        model = CLIPModel(_config(weights, last_token))
+        model.load_state_dict(mapped, strict=True)
+    except (KeyError, RuntimeError, AttributeError, StopIteration) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"the weights {source!r} are not of a CLIP in open_clip's layout: {said}"
+        ) from error
+    return model
+
+
+def open_clip_layout(model: Any) -> dict[str, Tensor]:
+    """The weights of a CLIPModel as open_clip keeps them."""
+    weights: dict[str, Tensor] = model.state_dict()
+    found = {ours: weights[theirs].clone() for ours, theirs in _PLAIN.items()}
+    found |= {ours: weights[theirs].T.contiguous() for ours, theirs in _TRANSPOSED.items()}
+    for ours, theirs in _BLOCKS.items():
+        depth = len({name.split(".")[3] for name in weights if name.startswith(theirs)})
+        for number in range(depth):
+            before, after = f"{theirs}{number}.", f"{ours}{number}."
+            for part in ("weight", "bias"):
+                attention = [weights[f"{before}self_attn.{each}_proj.{part}"] for each in "qkv"]
+                found[f"{after}attn.in_proj_{part}"] = torch.cat(attention)
+                for name, inside in _INSIDE.items():
+                    found[f"{after}{name}{part}"] = weights[f"{before}{inside}{part}"].clone()
+    return found
+
+
+def _config(weights: Mapping[str, Tensor], last_token: int) -> Any:
+    from transformers import CLIPConfig
+
+    conv, positions = weights["visual.conv1.weight"], weights["visual.positional_embedding"]
+    words = weights["token_embedding.weight"]
+    patches = round((len(positions) - 1) ** 0.5)
+    vision = {
+        "hidden_size": len(conv),
+        "num_attention_heads": len(conv) // _VISION_HEAD,
+        "num_hidden_layers": _depth(weights, "visual.transformer.resblocks."),
+        "intermediate_size": len(weights["visual.transformer.resblocks.0.mlp.c_fc.weight"]),
+        "patch_size": conv.shape[-1],
+        "image_size": patches * conv.shape[-1],
+        "hidden_act": "gelu",
+    }
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": words.shape[1],
+        "num_attention_heads": words.shape[1] // _TEXT_HEAD,
+        "num_hidden_layers": _depth(weights, "transformer.resblocks."),
+        "intermediate_size": len(weights["transformer.resblocks.0.mlp.c_fc.weight"]),
+        "max_position_embeddings": len(weights["positional_embedding"]),
+        "hidden_act": "gelu",
+        "bos_token_id": None,
+        "eos_token_id": last_token,
+    }
+    width = weights["visual.proj"].shape[1]
+    return CLIPConfig(text_config=text, vision_config=vision, projection_dim=width)
+
+
+def _depth(weights: Mapping[str, Tensor], blocks: str) -> int:
+    return 1 + max(
+        int(name.removeprefix(blocks).partition(".")[0])
+        for name in weights
+        if name.startswith(blocks)
+    )
+
+
+def _mapped(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name, value in weights.items():
+        if name in _PLAIN:
+            yield _PLAIN[name], value
+        elif name in _TRANSPOSED:
+            yield _TRANSPOSED[name], value.T.contiguous()
+        elif name not in _NOT_WEIGHTS:
+            yield from _of_a_block(name, value)
+
+
+def _of_a_block(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
+    before, after = next(pair for pair in _BLOCKS.items() if name.startswith(pair[0]))
+    number, _, rest = name.removeprefix(before).partition(".")
+    block = f"{after}{number}."
+    if rest.startswith("attn.in_proj_"):
+        kind = rest.removeprefix("attn.in_proj_")
+        for each, part in zip("qkv", value.chunk(3), strict=True):
+            yield f"{block}self_attn.{each}_proj.{kind}", part.contiguous()
+    else:
+        old, new = next(pair for pair in _INSIDE.items() if rest.startswith(pair[0]))
+        yield block + new + rest.removeprefix(old), value

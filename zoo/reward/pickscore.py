@@ -1,0 +1,72 @@
+"""PickScore: which of two images people picked, learned from half a million choices.
+
+Kirstain et al. 2023 (arXiv 2305.01569): CLIP-H, fine-tuned on Pick-a-Pic.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.prompt import Prompt
+from zoo.reward.base import Reward
+from zoo.reward.clip import Clip, DType, load_clip, load_tokenizer, placed
+from zoo.reward.pixels import clip_pixels
+
+_SCALE = 26.0
+
+
+class PickScore(Reward):
+    """PickScore v1 by 26: about 0.8 to 0.9; tables in papers show it before it is divided.
+
+    The logit of image and prompt under a CLIP-H, 986M parameters from the hub (3.9 GB). Images are
+    resized as PIL does, to 224 pixels at the shorter side, and cropped; 77 tokens are read.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        /,
+        *,
+        model: str = "yuvalkirstain/PickScore_v1",
+        tokenizer: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        dtype: DType = "float32",
+        run_on: str | None = None,
+        offload: bool = False,
+    ) -> None:
+        """`model` and `tokenizer` are folders or repositories of the hub.
+
+        `run_on` is a device of its own (cpu, cuda:1); with `offload` the model leaves its device
+        while nothing is scored.
+
+        Raises:
+            ValueError: model or tokenizer cannot be had, or do not belong together.
+        """
+        self._clip = Clip(
+            load_clip(model), load_tokenizer(tokenizer), placed(run_on, device), dtype,
+            offload=offload,
+        )  # fmt: skip
+
+    def score(
+        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
+    ) -> Float[Tensor, " batch"]:
+        """The logit by 26."""
+        pixels = clip_pixels(images.to(self._clip.device), self._clip.image_size)
+        texts = self._clip.texts([prompt.text for prompt in prompts])
+        cosine = (self._clip.images(pixels) * texts).sum(-1)
+        return (self._clip.scale * cosine / _SCALE).to(images.device)
+
+    def rest(self) -> None:
+        """Leaves the device, with `offload`."""
+        self._clip.rest()
+
+    @classmethod
+    def write_tiny(cls, folder: Path) -> dict[str, Any]:
+        """Writes a random CLIP and a tokenizer that spells; gives the options that load them."""
+        from zoo.reward.tiny_clip import write
+
+        write(folder)
+        return {"model": str(folder), "tokenizer": str(folder)}
