@@ -61,6 +61,38 @@ def overridden(data: Mapping[str, Any], overrides: Sequence[str], *, below: Loc)
     return _raw(_made(data), overrides, below, "the command line")
 
 
+def stage_of(raw: Raw, index: int) -> Raw:
+    """The recipe of one stage: the stage's keys, but for its name, merged over what is no stage.
+
+    Its places say which stage it is, since what is at fault may be written elsewhere.
+    """
+    whole = _again(raw.data, raw.origins, (), f": stages.{index}")
+    stage = whole.value["stages"].value[index]
+    base = {key: node for key, node in whole.value.items() if key != "stages"}
+    own = {key: node for key, node in stage.value.items() if key != "name"}
+    merged = _merge(_Node(base, whole.origin), _Node(own, stage.origin), ())
+    return _raw(merged, (), (), raw.origins.source)
+
+
+def changed(raw: Raw, overrides: Sequence[str]) -> Raw:
+    """What was read, with overrides (`a.b=c`) applied to it.
+
+    Raises:
+        RecipeError: an override cannot be read.
+    """
+    return _raw(_again(raw.data, raw.origins, (), ""), overrides, (), raw.origins.source)
+
+
+def _again(value: Any, origins: Origins, loc: Loc, mark: str) -> _Node:
+    """The tree that plain data came from, with `mark` after every place."""
+    inner = value
+    if isinstance(value, dict):
+        inner = {k: _again(item, origins, (*loc, k), mark) for k, item in value.items()}
+    elif isinstance(value, list):
+        inner = [_again(item, origins, (*loc, i), mark) for i, item in enumerate(value)]
+    return _Node(inner, f"{origins.at(loc)}{mark}")
+
+
 def _raw(node: _Node, overrides: Sequence[str], below: Loc, source: str) -> Raw:
     for override in overrides:
         node = _override(node, override, below)
