@@ -1,6 +1,7 @@
 """From a recipe to objects.
 
-Rewards come before the model: one that cannot start should stop the run before weights load.
+Rewards come before the model: one that cannot start should stop the run before weights load. So
+those of all stages are made at once, each once however many stages name it.
 """
 
 import os
@@ -20,6 +21,8 @@ from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe, RewardEntry
+from zoo.recipe.stage import Stage
+from zoo.reward.base import Reward
 from zoo.reward.judge import Judge, Judged
 from zoo.reward.known import require_known_answers
 from zoo.rollout import Weights
@@ -39,7 +42,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a recipe names, built."""
+    """Everything that a recipe names, built; with stages, that the recipe of one of them does.
+
+    Stages share the engine, the policy, and the rewards that they have in common.
+    """
 
     recipe: Recipe
     engine: Engine
@@ -49,16 +55,27 @@ class Run:
     objective: Objective[Any]
     prompts: Sequence[Prompt]
     evaluation: Evaluation | None
+    copies: frozenset[Weights]
+    """The sets besides live that move in any stage, and that a checkpoint keeps."""
+    stage: Stage
+    later: tuple["Run", ...] = ()
+    """Of the stages that follow, in order."""
 
-    @property
-    def copies(self) -> frozenset[Weights]:
-        """The sets besides live that move, and that a checkpoint keeps."""
-        return copies(self.recipe, self.objective)
+    def at(self, epoch: int) -> "Run":
+        """Of the stage that goes on once so many epochs are done; the last one after its end."""
+        runs = (self, *self.later)
+        return next((run for run in runs if epoch < run.stage.end), runs[-1])
 
 
-def copies(recipe: Recipe, objective: Objective[Any]) -> frozenset[Weights]:
-    """The sets besides live that a run of this recipe writes."""
-    return objective.moves | ({Weights.EMA} if recipe.optim.ema else set())
+def copies(recipe: Recipe) -> frozenset[Weights]:
+    """The sets besides live that a run of this recipe writes, in any of its stages."""
+    moved = set().union(*(_objective(stage.recipe)[1].moves for stage in recipe.timeline))
+    return frozenset(moved | ({Weights.EMA} if recipe.optim.ema else set()))
+
+
+def _objective(recipe: Recipe) -> tuple[Sampler, Objective[Any]]:
+    sampler: Sampler = recipe.sampler.build({})
+    return sampler, recipe.objective.build({"solver": sampler.solver})
 
 
 def evaluated_weights(recipe: Recipe) -> Weights:
@@ -114,21 +131,73 @@ def _adamw(recipe: Recipe) -> AdamWOptions:
 
 
 def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
-    """Builds all of it, on this process's device; joins no process group."""
+    """Builds all of it, on this process's device; joins no process group.
+
+    With stages it is the run of the first, and `at` leads to the others.
+    """
     device = device_of(recipe)
     if device.type == "cuda":
         # Code that names no device must find this process's own.
         torch.cuda.set_device(device)
-    prompts = prompt_sources.load(recipe.data.train)
-    sampler: Sampler = recipe.sampler.build({})
-    objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
-    judge = _judge(recipe, recipe.rewards, device)
-    evaluation = _evaluation(recipe, judge, prompts, device)
+    shared = _Shared(device)
+    parts = [_parts(stage.recipe, shared) for stage in recipe.timeline]
     policy: Policy = recipe.policy.build({"device": device})
-    policy.weights.allocate(copies(recipe, objective), seed=recipe.seed)
+    moved = copies(recipe)
+    policy.weights.allocate(moved, seed=recipe.seed)
     _tune(recipe, policy)
     made = make_engine(recipe, policy.weights, device)
-    return Run(recipe, made, policy, sampler, judge, objective, prompts, evaluation)
+    later: tuple[Run, ...] = ()
+    for stage, part in zip(reversed(recipe.timeline), reversed(parts), strict=True):
+        run = Run(
+            stage.recipe, made, policy, part.sampler, part.judge, part.objective, part.prompts,
+            part.evaluation, moved, stage, later,
+        )  # fmt: skip
+        later = (run, *later)
+    return later[0]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What is a stage's own."""
+
+    sampler: Sampler
+    objective: Objective[Any]
+    judge: Judge
+    prompts: Sequence[Prompt]
+    evaluation: Evaluation | None
+
+
+class _Shared:
+    """Rewards and prompts, made where they are first asked for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._rewards: dict[tuple[type[Reward], str], Reward] = {}
+        self._prompts: dict[str, Sequence[Prompt]] = {}
+
+    def prompts(self, source: str) -> Sequence[Prompt]:
+        if source not in self._prompts:
+            self._prompts[source] = prompt_sources.load(source)
+        return self._prompts[source]
+
+    def judge(self, recipe: Recipe, entries: Sequence[RewardEntry]) -> Judge:
+        judged = [Judged(entry.label, self._reward(entry), entry.weight) for entry in entries]
+        return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
+
+    def _reward(self, entry: RewardEntry) -> Reward:
+        if entry.made_from not in self._rewards:
+            reward = entry.build({"device": self._device})
+            require_known_answers(reward, entry.label, self._device)
+            self._rewards[entry.made_from] = reward
+        return self._rewards[entry.made_from]
+
+
+def _parts(recipe: Recipe, shared: _Shared) -> _Parts:
+    prompts = shared.prompts(recipe.data.train)
+    sampler, objective = _objective(recipe)
+    judge = shared.judge(recipe, recipe.rewards)
+    evaluation = _evaluation(recipe, judge, prompts, shared)
+    return _Parts(sampler, objective, judge, prompts, evaluation)
 
 
 def _tune(recipe: Recipe, policy: Policy) -> None:
@@ -150,17 +219,8 @@ def _tune(recipe: Recipe, policy: Policy) -> None:
                 raise RecipeError(f"{place}: engine.{key}: {error}") from error
 
 
-def _judge(recipe: Recipe, entries: Sequence[RewardEntry], device: torch.device) -> Judge:
-    judged = []
-    for entry in entries:
-        reward = entry.build({"device": device})
-        require_known_answers(reward, entry.label, device)
-        judged.append(Judged(entry.label, reward, entry.weight))
-    return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
-
-
 def _evaluation(
-    recipe: Recipe, judge: Judge, prompts: Sequence[Prompt], device: torch.device
+    recipe: Recipe, judge: Judge, prompts: Sequence[Prompt], shared: _Shared
 ) -> Evaluation | None:
     """With the training rewards and prompts where the recipe names no others."""
     options = recipe.eval
@@ -171,7 +231,7 @@ def _evaluation(
     )
     return Evaluation(
         sampler,
-        _judge(recipe, options.rewards, device) if options.rewards else judge,
-        prompt_sources.load(recipe.data.eval) if recipe.data.eval else prompts,
+        shared.judge(recipe, options.rewards) if options.rewards else judge,
+        shared.prompts(recipe.data.eval) if recipe.data.eval else prompts,
         evaluated_weights(recipe),
     )

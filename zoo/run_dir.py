@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo import __version__, registry
-from zoo.recipe.recipe import Recipe, RecipeError, load_recipe
+from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
 
 _RECIPE, _ENVIRONMENT = "recipe.json", "environment.json"
 _CHANGEABLE = ("engine", "eval", "scoring", "checkpoint", "tracking")
@@ -42,8 +42,16 @@ def create(recipe: Recipe) -> Path:
     return folder
 
 
-def recipe_of(folder: Path, overrides: Sequence[str] = (), epochs: int | None = None) -> Recipe:
+def recipe_of(
+    folder: Path,
+    overrides: Sequence[str] = (),
+    epochs: int | None = None,
+    *,
+    done: int | None = None,
+) -> Recipe:
     """The recipe that a run was started with, with the changes that a run may go on with.
+
+    With `done`, that of the one stage that such a checkpoint is of.
 
     Raises:
         RecipeError: the folder is no run's, or an override would make it another run.
@@ -52,12 +60,15 @@ def recipe_of(folder: Path, overrides: Sequence[str] = (), epochs: int | None = 
     if not path.is_file():
         raise RecipeError(f"{folder} is not a run folder: it has no {_RECIPE}")
     for override in overrides:
-        if override.partition("=")[0].split(".")[0].strip() not in _CHANGEABLE:
+        keys = [key.strip() for key in override.partition("=")[0].split(".")]
+        if (keys[2:] if keys[0] == "stages" else keys)[:1] not in [[key] for key in _CHANGEABLE]:
             raise RecipeError(
                 f"-s {override}: a run that goes on may change only {', '.join(_CHANGEABLE)}; "
                 "start a new run to change more"
             )
-    return load_recipe(path, overrides, epochs)
+    if done is not None:
+        return load_stage(path, done, overrides)
+    return load_recipe(path, overrides, epochs, begun=True)
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:

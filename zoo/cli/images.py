@@ -15,7 +15,7 @@ from zoo.cli.ready import num_prompts, require_device
 from zoo.evaluate import evaluate as evaluate_images
 from zoo.generate import Wanted, generate
 from zoo.prompt import Prompt
-from zoo.recipe.recipe import RecipeError, load_recipe
+from zoo.recipe.recipe import RecipeError, load_stage
 from zoo.rollout import Weights
 from zoo.seeds import Draws
 
@@ -106,14 +106,16 @@ def _load(source: Path, overrides: list[str], epoch: int | None, weights: str | 
     """A run with its checkpoint's weights, or a recipe's model as it starts."""
     named = weights_named(weights)
     if source.is_dir():
-        recipe = run_dir.recipe_of(source, overrides)
+        newest = checkpoint.latest(source) if epoch is None else None
+        done = checkpoint.epoch_of(newest) if newest is not None else epoch or 0
+        recipe = run_dir.recipe_of(source, overrides, done=done)
         folder: Path | None = checkpoint_folder(source, epoch)
     else:
         if epoch is not None:
             raise RecipeError(
                 f"--epoch {epoch}: {source} is a recipe; only a run folder has checkpoints"
             )
-        recipe, folder = load_recipe(source, overrides), None
+        recipe, folder = load_stage(source, 0, overrides), None
     require_device(recipe)
     num_prompts(recipe)
     run = build(recipe, plain_engine)
