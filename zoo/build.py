@@ -1,7 +1,7 @@
 """From a recipe to objects.
 
-Rewards come before the model: one that cannot start should stop the run before weights load. So
-those of all stages are made at once, each once however many stages name it.
+Rewards come before the model, those of all stages: one that cannot start should stop the run before
+weights load.
 """
 
 import os
@@ -11,33 +11,20 @@ from typing import Any
 
 import torch
 
-from zoo.data import prompts as prompt_sources
 from zoo.engine.base import AdamWOptions, Engine
 from zoo.engine.plain import PlainEngine
 from zoo.objective.base import Objective
+from zoo.parts import Evaluation, Shared, copies
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients, compile_blocks
 from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.recipe.errors import RecipeError
-from zoo.recipe.model import Recipe, RewardEntry
+from zoo.recipe.model import Recipe
 from zoo.recipe.stage import Stage
-from zoo.reward.base import Reward
-from zoo.reward.judge import Judge, Judged
-from zoo.reward.known import require_known_answers
+from zoo.reward.judge import Judge
 from zoo.rollout import Weights
 from zoo.sampler.base import Sampler
-from zoo.sampler.flow_sampler import FlowSampler
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation needs, and the weights that it is of."""
-
-    sampler: Sampler
-    judge: Judge
-    prompts: Sequence[Prompt]
-    weights: Weights
 
 
 @dataclass(frozen=True)
@@ -67,20 +54,13 @@ class Run:
         return next((run for run in runs if epoch < run.stage.end), runs[-1])
 
 
-def copies(recipe: Recipe) -> frozenset[Weights]:
-    """The sets besides live that a run of this recipe writes, in any of its stages."""
-    moved = set().union(*(_objective(stage.recipe)[1].moves for stage in recipe.timeline))
-    return frozenset(moved | ({Weights.EMA} if recipe.optim.ema else set()))
+@dataclass(frozen=True)
+class ImageMaker:
+    """A policy with its live weights and the copies asked for: enough to make images."""
 
-
-def _objective(recipe: Recipe) -> tuple[Sampler, Objective[Any]]:
-    sampler: Sampler = recipe.sampler.build({})
-    return sampler, recipe.objective.build({"solver": sampler.solver})
-
-
-def evaluated_weights(recipe: Recipe) -> Weights:
-    """The set that a run of this recipe evaluates: the one to show and to share."""
-    return Weights.EMA if recipe.optim.ema else Weights.LIVE
+    engine: Engine
+    policy: Policy
+    copies: frozenset[Weights]
 
 
 def device_of(recipe: Recipe) -> torch.device:
@@ -135,12 +115,9 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
 
     With stages it is the run of the first, and `at` leads to the others.
     """
-    device = device_of(recipe)
-    if device.type == "cuda":
-        # Code that names no device must find this process's own.
-        torch.cuda.set_device(device)
-    shared = _Shared(device)
-    parts = [_parts(stage.recipe, shared) for stage in recipe.timeline]
+    device = _used(device_of(recipe))
+    shared = Shared(device)
+    parts = [shared.parts(stage.recipe) for stage in recipe.timeline]
     policy: Policy = recipe.policy.build({"device": device})
     moved = copies(recipe)
     policy.weights.allocate(moved, seed=recipe.seed)
@@ -156,48 +133,27 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
     return later[0]
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What is a stage's own."""
-
-    sampler: Sampler
-    objective: Objective[Any]
-    judge: Judge
-    prompts: Sequence[Prompt]
-    evaluation: Evaluation | None
-
-
-class _Shared:
-    """Rewards and prompts, made where they are first asked for."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._rewards: dict[tuple[type[Reward], str], Reward] = {}
-        self._prompts: dict[str, Sequence[Prompt]] = {}
-
-    def prompts(self, source: str) -> Sequence[Prompt]:
-        if source not in self._prompts:
-            self._prompts[source] = prompt_sources.load(source)
-        return self._prompts[source]
-
-    def judge(self, recipe: Recipe, entries: Sequence[RewardEntry]) -> Judge:
-        judged = [Judged(entry.label, self._reward(entry), entry.weight) for entry in entries]
-        return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
-
-    def _reward(self, entry: RewardEntry) -> Reward:
-        if entry.made_from not in self._rewards:
-            reward = entry.build({"device": self._device})
-            require_known_answers(reward, entry.label, self._device)
-            self._rewards[entry.made_from] = reward
-        return self._rewards[entry.made_from]
+def image_maker(recipe: Recipe, which: Weights) -> ImageMaker:
+    """The model on this process's device, with room for one set of weights; builds nothing else."""
+    device = _used(device_of(recipe))
+    policy: Policy = recipe.policy.build({"device": device})
+    wanted = frozenset({which}) & copies(recipe)
+    policy.weights.allocate(wanted, seed=recipe.seed)
+    _tune(recipe, policy)
+    return ImageMaker(plain_engine(recipe, policy.weights, device), policy, wanted)
 
 
-def _parts(recipe: Recipe, shared: _Shared) -> _Parts:
-    prompts = shared.prompts(recipe.data.train)
-    sampler, objective = _objective(recipe)
-    judge = shared.judge(recipe, recipe.rewards)
-    evaluation = _evaluation(recipe, judge, prompts, shared)
-    return _Parts(sampler, objective, judge, prompts, evaluation)
+def evaluation_judge(recipe: Recipe) -> Judge:
+    """The rewards that images are evaluated with, on this process's device, and no others."""
+    own = recipe.eval.rewards if recipe.eval else ()
+    return Shared(_used(device_of(recipe))).judge(recipe, own or recipe.rewards)
+
+
+def _used(device: torch.device) -> torch.device:
+    if device.type == "cuda":
+        # Code that names no device must find this process's own.
+        torch.cuda.set_device(device)
+    return device
 
 
 def _tune(recipe: Recipe, policy: Policy) -> None:
@@ -217,21 +173,3 @@ def _tune(recipe: Recipe, policy: Policy) -> None:
             except ValueError as error:
                 place = recipe.origin(("engine", key))
                 raise RecipeError(f"{place}: engine.{key}: {error}") from error
-
-
-def _evaluation(
-    recipe: Recipe, judge: Judge, prompts: Sequence[Prompt], shared: _Shared
-) -> Evaluation | None:
-    """With the training rewards and prompts where the recipe names no others."""
-    options = recipe.eval
-    if options is None:
-        return None
-    sampler = FlowSampler(
-        solver=options.solver.build({}), steps=options.steps, guidance=options.guidance
-    )
-    return Evaluation(
-        sampler,
-        shared.judge(recipe, options.rewards) if options.rewards else judge,
-        shared.prompts(recipe.data.eval) if recipe.data.eval else prompts,
-        evaluated_weights(recipe),
-    )

@@ -14,6 +14,7 @@ from zoo.recipe.recipe import load_recipe, recipe_from
 PATHS = sorted((ROOT / "recipes").rglob("*.yaml"))
 EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
+
 def test_there_are_recipes():
     assert len(PATHS) >= 4
 
@@ -82,7 +83,9 @@ def test_a_recipe_trains_tiny(path, tmp_path):
     empty = sum(line.get("empty_updates", 0) for line in lines)
     assert lines[-1]["step"] + empty == 2 * updates
     for line in lines:
-        assert all(value is not None and math.isfinite(value) for value in line.values()), line
+        # A reward's extras may be of nothing: how sure it is of the words, where there are none.
+        numbers = {key: value for key, value in line.items() if key.count("/") < 2}
+        assert all(value is not None and math.isfinite(value) for value in numbers.values()), line
     labels = [entry.label for entry in made.rewards]
     judged = [entry.label for entry in (made.eval.rewards or made.rewards)]
     assert {f"reward/{label}" for label in labels} <= lines[-1].keys()

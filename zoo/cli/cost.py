@@ -7,10 +7,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from zoo.build import copies
 from zoo.flops import reachable
 from zoo.footprint import Footprint, NoEstimateError, footprint
 from zoo.memory import ERROR, ERROR_OF_STAGE_3, Estimate, Layout, estimate, layouts, recommended
+from zoo.parts import copies
 from zoo.recipe.recipe import Recipe
 
 _PARTS = ("weights", "copies", "gradients", "optimizer", "activations", "buffers", "runtime")

@@ -11,6 +11,9 @@ from typing import Annotated
 
 import typer
 
+from zoo.cli import image_commands
+from zoo.cli.options import Checkpoint, Debug, Overrides, Tiny, Weights
+
 app = typer.Typer(
     name="zoo",
     help="Train image generators with rewards: DiffusionNFT, Flow-GRPO and DPO, from YAML recipes.",
@@ -21,18 +24,9 @@ app = typer.Typer(
 )
 
 Recipe = Annotated[Path, typer.Argument(help="A recipe, as in recipes/.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", help="Override any part: -s objective.beta=0.5 (repeatable)."),
-]
 Epochs = Annotated[
     int | None, typer.Option("--epochs", help="Instead of the recipe's epochs.", min=1)
 ]
-Tiny = Annotated[
-    bool,
-    typer.Option("--tiny", help="Random weights, few small images: to try a recipe anywhere."),
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @app.command()
@@ -114,54 +108,8 @@ def describe(
         describe_isolated(name, python)
 
 
-Weights = Annotated[
-    str | None,
-    typer.Option(help="live, old, reference or ema; default: what the run evaluates."),
-]
-Checkpoint = Annotated[
-    int | None, typer.Option("--epoch", help="A checkpoint's epoch; default: the last.", min=0)
-]
-
-
-@app.command(name="eval")
-def evaluate(
-    source: Annotated[
-        Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")
-    ],
-    overrides: Overrides = None,
-    epoch: Checkpoint = None,
-    weights: Weights = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Save the picture as this PNG.")
-    ] = None,
-    debug: Debug = False,
-) -> None:
-    """Evaluate a run's checkpoint as its recipe's `eval` says."""
-    from zoo.cli.images import evaluate as evaluate_run
-
-    evaluate_run(source, overrides or [], epoch, weights, out)
-
-
-@app.command()
-def sample(
-    source: Annotated[
-        Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")
-    ],
-    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to show (repeatable).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")] = Path(
-        "samples.png"
-    ),
-    num: Annotated[int, typer.Option("--num", "-n", help="Images of each prompt.", min=1)] = 4,
-    seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
-    overrides: Overrides = None,
-    epoch: Checkpoint = None,
-    weights: Weights = None,
-    debug: Debug = False,
-) -> None:
-    """Make images with a run's checkpoint and its evaluation's solver."""
-    from zoo.cli.images import sample as sample_run
-
-    sample_run(source, overrides or [], epoch, weights, prompt, num, seed, out)
+app.command(name="eval")(image_commands.evaluate)
+app.command()(image_commands.sample)
 
 
 @app.command()

@@ -54,7 +54,7 @@ def num_prompts(recipe: Recipe) -> tuple[int, int]:
     Raises:
         PromptError: they cannot be read, or lack the images that the sampler takes.
     """
-    prompts = _prompts(recipe, "train", recipe.data.train)
+    prompts = _load(recipe, "train", recipe.data.train)
     if recipe.sampler.cls.needs_images:
         who = f"the sampler '{recipe.sampler.name}'"
         try:
@@ -62,7 +62,18 @@ def num_prompts(recipe: Recipe) -> tuple[int, int]:
         except PromptError as error:
             raise PromptError(f"{recipe.origin(('data', 'train'))}: {error}") from error
     train = len(prompts)
-    return train, len(_prompts(recipe, "eval", recipe.data.eval)) if recipe.data.eval else train
+    return train, len(evaluation_prompts(recipe)) if recipe.data.eval else train
+
+
+def evaluation_prompts(recipe: Recipe) -> list[Prompt]:
+    """The prompts to evaluate with: those to train on where there are no others.
+
+    Raises:
+        PromptError: they cannot be read.
+    """
+    if recipe.data.eval is None:
+        return _load(recipe, "train", recipe.data.train)
+    return _load(recipe, "eval", recipe.data.eval)
 
 
 def num_prompts_of_stages(recipe: Recipe) -> list[tuple[int, int]]:
@@ -106,7 +117,7 @@ def require_deepspeed_options(recipe: Recipe) -> None:
         raise RecipeError(f"{place}: engine.deepspeed: {error}") from error
 
 
-def _prompts(recipe: Recipe, which: str, source: str) -> list[Prompt]:
+def _load(recipe: Recipe, which: str, source: str) -> list[Prompt]:
     try:
         return load(source)
     except PromptError as error:

@@ -1,4 +1,7 @@
-"""The processes of `zoo train`: starts them, says why they failed, and starts them again."""
+"""The processes of `zoo train` and `zoo eval`: starts them, says why they failed.
+
+Those of a run are started again where it was asked for.
+"""
 
 import os
 import sys

@@ -1,12 +1,12 @@
 """`zoo train`: starts the processes, builds the run, trains, and says where it ended."""
 
 import os
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from zoo.cli.joined import joined
 from zoo.cli.noise import Noise
 from zoo.cli.restarts import launched, leave_run_folder
 from zoo.engine.launch import started_by_launcher
@@ -79,25 +79,9 @@ def _require_ready(recipe: Recipe, processes: int) -> None:
 
 def _work(recipe: Recipe, resume: Path | None) -> None:
     """One process of the run: the only one, or one of those that a launcher started."""
-    from zoo.engine import processes, watchdog
-
-    _share_cores(recipe)
-    # The others wait at most while a reward of one hangs.
-    scoring = max(stage.recipe.scoring.timeout for stage in recipe.timeline)
-    seconds = recipe.engine.timeout + scoring
-    rank, sharded = int(os.environ.get("RANK", "0")), recipe.engine.zero_stage is not None
-    if started_by_launcher():
-        watchdog.start(seconds)
-    # DeepSpeed has much to say on one process too.
-    with Noise(rank) if started_by_launcher() or sharded else nullcontext() as noise:
-        try:
-            with watchdog.waiting():
-                # Longer, so that it is the watchdog who speaks: it knows the cause.
-                size = processes.join(seconds + 120, alone=sharded)
-            trained = _trained(recipe, resume, size, noise)
-        finally:
-            processes.leave()
-            watchdog.stop()
+    rank = int(os.environ.get("RANK", "0"))
+    with joined(recipe, sharded=recipe.engine.zero_stage is not None) as (size, noise):
+        trained = _trained(recipe, resume, size, noise)
     if rank == 0 and trained is None:
         typer.echo(f"{resume} has its {recipe.epochs} epochs{_more(recipe)}")
     elif rank == 0 and trained is not None:
@@ -179,17 +163,6 @@ def _tracker(
         wandb_mode=wandb.mode if wandb else "auto",
         wandb_id=wandb_id,
     )
-
-
-def _share_cores(recipe: Recipe) -> None:
-    """As many CPU threads as the recipe says; by default the processes here share the cores."""
-    import torch
-
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if recipe.engine.threads != "auto":
-        torch.set_num_threads(recipe.engine.threads)
-    elif local > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
 
 
 def _more(recipe: Recipe) -> str:

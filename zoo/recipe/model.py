@@ -16,9 +16,9 @@ from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, Named, Strict
 from zoo.recipe.errors import Loc, Origins
-from zoo.recipe.load import DEFAULT_NAMES
 from zoo.recipe.options import Slot, component_class
 from zoo.recipe.stage import Stage, StageEntry
+from zoo.recipe.tree import DEFAULT_NAMES
 from zoo.reward.base import Reward
 from zoo.sampler.base import Sampler, Solver
 

@@ -1,6 +1,6 @@
 """A recipe from a file or from data: read, validated and checked, before any weights load."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from zoo.recipe.checks import check
 from zoo.recipe.component import placed
 from zoo.recipe.errors import Origins, RecipeError
 from zoo.recipe.explain import validated
-from zoo.recipe.load import Raw, changed, read, stage_of
+from zoo.recipe.load import Overrides, Raw, changed, read, stage_of
 from zoo.recipe.model import Recipe
 from zoo.recipe.stages import ends_early_by_wish, read_stages
 from zoo.recipe.tiny import put, smaller
@@ -18,7 +18,7 @@ __all__ = ["Recipe", "RecipeError", "load_recipe", "load_stage", "recipe_from"]
 
 def load_recipe(
     path: str | Path,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     epochs: int | None = None,
     *,
     tiny: bool = False,
@@ -37,15 +37,16 @@ def load_recipe(
     last = () if epochs is None else (f"epochs={epochs}",)
     raw = read(path, (*overrides, *last))
     recipe = _recipe(raw, may_end_early=begun or ends_early_by_wish(raw.origins))
-    if not tiny:
-        return recipe
-    return recipe_from(put(recipe.resolved(), smaller(recipe)), f"{path} --tiny")
+    return _tiny(recipe, path) if tiny else recipe
 
 
-def load_stage(path: str | Path, done: int, overrides: Sequence[str] = ()) -> Recipe:
+def load_stage(
+    path: str | Path, done: int, overrides: Overrides = (), *, tiny: bool = False
+) -> Recipe:
     """The recipe of one stage of a file: of the one that the last of `done` epochs is in.
 
-    `overrides` are of that stage; where the file names no stages, of the whole.
+    `overrides` are of that stage; where the file names no stages, of the whole. `tiny` as in
+    `load_recipe`.
 
     Raises:
         RecipeError: what is wrong, a line each, with the place and the fix.
@@ -55,7 +56,8 @@ def load_stage(path: str | Path, done: int, overrides: Sequence[str] = ()) -> Re
     timeline = _recipe(raw, may_end_early=True).timeline
     stage = next((stage for stage in timeline if done <= stage.end), timeline[-1])
     alone = raw if stage.index is None else stage_of(raw, stage.index)
-    return _recipe(changed(alone, overrides), may_end_early=True)
+    recipe = _recipe(changed(alone, overrides), may_end_early=True)
+    return _tiny(recipe, path) if tiny else recipe
 
 
 def recipe_from(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -66,6 +68,10 @@ def recipe_from(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
         BrokenPluginError: a component that it names cannot be loaded.
     """
     return _recipe(Raw(dict(data), Origins(source)), may_end_early=True)
+
+
+def _tiny(recipe: Recipe, path: str | Path) -> Recipe:
+    return recipe_from(put(recipe.resolved(), smaller(recipe)), f"{path} --tiny")
 
 
 def _recipe(raw: Raw, *, may_end_early: bool) -> Recipe:

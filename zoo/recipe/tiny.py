@@ -34,7 +34,7 @@ AT_MOST: Mapping[Loc, int] = {
     ("engine", "micro_batch", "sample"): 16,
     ("engine", "micro_batch", "train"): 16,
     ("eval", "steps"): 4,
-    ("eval", "images_per_prompt"): 1,
+    ("eval", "images_per_prompt"): 2,
 }
 """What is made smaller, where it is larger."""
 
@@ -75,7 +75,7 @@ def _smaller(recipe: Recipe) -> dict[Loc, Any]:
         if issubclass(component.cls, (Policy, Reward)):
             options = _tiny_weights(component)
             found |= {(*loc, key): value for key, value in options.items()}
-    return {loc: value for loc, value in found.items() if not recipe.origin(loc).startswith("-s ")}
+    return {loc: value for loc, value in found.items() if not recipe.origin(loc).startswith("-")}
 
 
 def put(data: Mapping[str, Any], changes: Mapping[Loc, Any]) -> dict[str, Any]:
