@@ -1,6 +1,7 @@
 """From a recipe to objects.
 
-Rewards come before the model: one that cannot start should stop the run before weights load.
+Rewards come before the model, those of all stages: one that cannot start should stop the run before
+weights load.
 """
 
 import os
@@ -10,37 +11,28 @@ from typing import Any
 
 import torch
 
-from zoo.data import prompts as prompt_sources
 from zoo.engine.base import AdamWOptions, Engine
 from zoo.engine.plain import PlainEngine
 from zoo.objective.base import Objective
+from zoo.parts import Evaluation, Shared, copies
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients, compile_blocks
 from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.recipe.errors import RecipeError
-from zoo.recipe.model import Evaluation as EvaluationOptions
-from zoo.recipe.model import Recipe, RewardEntry
-from zoo.reward.judge import Judge, Judged
-from zoo.reward.known import require_known_answers
+from zoo.recipe.model import Recipe
+from zoo.recipe.stage import Stage
+from zoo.reward.judge import Judge
 from zoo.rollout import Weights
 from zoo.sampler.base import Sampler
-from zoo.sampler.flow_sampler import FlowSampler
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation needs, and the weights that it is of."""
-
-    sampler: Sampler
-    judge: Judge
-    prompts: Sequence[Prompt]
-    weights: Weights
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a recipe names, built."""
+    """Everything that a recipe names, built; with stages, that the recipe of one of them does.
+
+    Stages share the engine, the policy, and the rewards that they have in common.
+    """
 
     recipe: Recipe
     engine: Engine
@@ -50,11 +42,16 @@ class Run:
     objective: Objective[Any]
     prompts: Sequence[Prompt]
     evaluation: Evaluation | None
+    copies: frozenset[Weights]
+    """The sets besides live that move in any stage, and that a checkpoint keeps."""
+    stage: Stage
+    later: tuple["Run", ...] = ()
+    """Of the stages that follow, in order."""
 
-    @property
-    def copies(self) -> frozenset[Weights]:
-        """The sets besides live that move, and that a checkpoint keeps."""
-        return copies(self.recipe, self.objective)
+    def at(self, epoch: int) -> "Run":
+        """Of the stage that goes on once so many epochs are done; the last one after its end."""
+        runs = (self, *self.later)
+        return next((run for run in runs if epoch < run.stage.end), runs[-1])
 
 
 @dataclass(frozen=True)
@@ -64,16 +61,6 @@ class ImageMaker:
     engine: Engine
     policy: Policy
     copies: frozenset[Weights]
-
-
-def copies(recipe: Recipe, objective: Objective[Any]) -> frozenset[Weights]:
-    """The sets besides live that a run of this recipe writes."""
-    return objective.moves | ({Weights.EMA} if recipe.optim.ema else set())
-
-
-def evaluated_weights(recipe: Recipe) -> Weights:
-    """The set that a run of this recipe evaluates: the one to show and to share."""
-    return Weights.EMA if recipe.optim.ema else Weights.LIVE
 
 
 def device_of(recipe: Recipe) -> torch.device:
@@ -124,31 +111,33 @@ def _adamw(recipe: Recipe) -> AdamWOptions:
 
 
 def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
-    """Builds all of it, on this process's device; joins no process group."""
+    """Builds all of it, on this process's device; joins no process group.
+
+    With stages it is the run of the first, and `at` leads to the others.
+    """
     device = _used(device_of(recipe))
-    prompts = prompt_sources.load(recipe.data.train)
-    sampler: Sampler = recipe.sampler.build({})
-    objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
-    judge = _judge(recipe, recipe.rewards, device)
-    evaluation = _evaluation(recipe, judge, prompts, device)
+    shared = Shared(device)
+    parts = [shared.parts(stage.recipe) for stage in recipe.timeline]
     policy: Policy = recipe.policy.build({"device": device})
-    policy.weights.allocate(copies(recipe, objective), seed=recipe.seed)
+    moved = copies(recipe)
+    policy.weights.allocate(moved, seed=recipe.seed)
     _tune(recipe, policy)
     made = make_engine(recipe, policy.weights, device)
-    return Run(recipe, made, policy, sampler, judge, objective, prompts, evaluation)
-
-
-def moving_weights(recipe: Recipe) -> frozenset[Weights]:
-    """The copies of a run of this recipe, as `Run.copies`; builds no model."""
-    sampler: Sampler = recipe.sampler.build({})
-    return copies(recipe, recipe.objective.build({"solver": sampler.solver}))
+    later: tuple[Run, ...] = ()
+    for stage, part in zip(reversed(recipe.timeline), reversed(parts), strict=True):
+        run = Run(
+            stage.recipe, made, policy, part.sampler, part.judge, part.objective, part.prompts,
+            part.evaluation, moved, stage, later,
+        )  # fmt: skip
+        later = (run, *later)
+    return later[0]
 
 
 def image_maker(recipe: Recipe, which: Weights) -> ImageMaker:
     """The model on this process's device, with room for one set of weights; builds nothing else."""
     device = _used(device_of(recipe))
     policy: Policy = recipe.policy.build({"device": device})
-    wanted = frozenset({which}) & moving_weights(recipe)
+    wanted = frozenset({which}) & copies(recipe)
     policy.weights.allocate(wanted, seed=recipe.seed)
     _tune(recipe, policy)
     return ImageMaker(plain_engine(recipe, policy.weights, device), policy, wanted)
@@ -156,15 +145,8 @@ def image_maker(recipe: Recipe, which: Weights) -> ImageMaker:
 
 def evaluation_judge(recipe: Recipe) -> Judge:
     """The rewards that images are evaluated with, on this process's device, and no others."""
-    device = _used(device_of(recipe))
     own = recipe.eval.rewards if recipe.eval else ()
-    return _judge(recipe, own or recipe.rewards, device)
-
-
-def evaluation_sampler(options: EvaluationOptions) -> FlowSampler:
-    """The sampler of evaluations."""
-    solver = options.solver.build({})
-    return FlowSampler(solver=solver, steps=options.steps, guidance=options.guidance)
+    return Shared(_used(device_of(recipe))).judge(recipe, own or recipe.rewards)
 
 
 def _used(device: torch.device) -> torch.device:
@@ -191,27 +173,3 @@ def _tune(recipe: Recipe, policy: Policy) -> None:
             except ValueError as error:
                 place = recipe.origin(("engine", key))
                 raise RecipeError(f"{place}: engine.{key}: {error}") from error
-
-
-def _judge(recipe: Recipe, entries: Sequence[RewardEntry], device: torch.device) -> Judge:
-    judged = []
-    for entry in entries:
-        reward = entry.build({"device": device})
-        require_known_answers(reward, entry.label, device)
-        judged.append(Judged(entry.label, reward, entry.weight))
-    return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
-
-
-def _evaluation(
-    recipe: Recipe, judge: Judge, prompts: Sequence[Prompt], device: torch.device
-) -> Evaluation | None:
-    """With the training rewards and prompts where the recipe names no others."""
-    options = recipe.eval
-    if options is None:
-        return None
-    return Evaluation(
-        evaluation_sampler(options),
-        _judge(recipe, options.rewards, device) if options.rewards else judge,
-        prompt_sources.load(recipe.data.eval) if recipe.data.eval else prompts,
-        evaluated_weights(recipe),
-    )

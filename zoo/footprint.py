@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.build import copies
 from zoo.data import prompts as prompt_sources
 from zoo.dealing import largest_share
 from zoo.flops import counter
 from zoo.live_bytes import META, LiveBytes, num_bytes
 from zoo.objective.base import Objective
+from zoo.parts import copies
 from zoo.plan import Plan, epoch_rows, plan
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients
@@ -62,8 +62,11 @@ class Footprint:
     """What most parameters are of."""
 
 
-def footprint(recipe: Recipe, processes: int) -> Footprint:
+def footprint(recipe: Recipe, processes: int, moved: frozenset[Weights] = frozenset()) -> Footprint:
     """Of the process that has most to do.
+
+    `moved` are sets of weights that are there besides those that the recipe moves: as a stage of a
+    run it does not move all.
 
     Raises:
         NoEstimateError: there is none for this policy.
@@ -71,7 +74,7 @@ def footprint(recipe: Recipe, processes: int) -> Footprint:
     made = plan(recipe, processes)
     try:
         with LiveBytes() as live:
-            return _dry_run(recipe, made, live)
+            return _dry_run(recipe, made, moved | copies(recipe), live)
     except RecipeError as error:
         raise NoEstimateError(str(error)) from error
     except Exception as error:
@@ -81,7 +84,7 @@ def footprint(recipe: Recipe, processes: int) -> Footprint:
         ) from error
 
 
-def _dry_run(recipe: Recipe, made: Plan, live: LiveBytes) -> Footprint:
+def _dry_run(recipe: Recipe, made: Plan, moved: frozenset[Weights], live: LiveBytes) -> Footprint:
     sampler: Sampler = recipe.sampler.build({})
     objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
     if sampler.solver is not None and sampler.solver.num_evals(1) is None:
@@ -91,7 +94,7 @@ def _dry_run(recipe: Recipe, made: Plan, live: LiveBytes) -> Footprint:
     policy: Policy = recipe.policy.build({"device": META})
     weights = policy.weights
     with META:
-        weights.allocate(copies(recipe, objective), seed=recipe.seed)
+        weights.allocate(moved, seed=recipe.seed)
     if recipe.engine.gradient_checkpointing:
         checkpoint_gradients(weights.network)
     trained = tuple(weights.parameters().values())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zoo import __version__, registry
 from zoo.recipe.load import Override, Overrides
-from zoo.recipe.recipe import Recipe, RecipeError, load_recipe
+from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
 
 _RECIPE, _ENVIRONMENT = "recipe.json", "environment.json"
 GOING_ON = ("engine", "eval", "scoring", "checkpoint", "tracking")
@@ -53,8 +53,11 @@ def recipe_of(
     epochs: int | None = None,
     *,
     changeable: Sequence[str] = GOING_ON,
+    done: int | None = None,
 ) -> Recipe:
     """The recipe that a run was started with, with changes: by default such as it may go on with.
+
+    With `done`, that of the one stage that such a checkpoint is of.
 
     Raises:
         RecipeError: the folder is no run's, or an override would make it another run.
@@ -65,13 +68,16 @@ def recipe_of(
     for override in overrides:
         if isinstance(override, Override):
             continue  # an option that the command has
-        if override.partition("=")[0].split(".")[0].strip() not in changeable:
+        keys = [key.strip() for key in override.partition("=")[0].split(".")]
+        if (keys[2:] if keys[0] == "stages" else keys)[:1] not in [[key] for key in changeable]:
             what = "a run that goes on" if changeable is GOING_ON else "images of a run"
             raise RecipeError(
                 f"-s {override}: {what} may change only {', '.join(changeable)}; "
                 "start a new run to change more"
             )
-    return load_recipe(path, overrides, epochs)
+    if done is not None:
+        return load_stage(path, done, overrides)
+    return load_recipe(path, overrides, epochs, begun=True)
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:

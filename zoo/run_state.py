@@ -54,8 +54,9 @@ def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
     load_weights(run, saved.tensors, folder)
     names = [name for name in saved.tensors if name.startswith(_OPTIMIZER)]
     run.engine.load(_Part(saved.tensors, {name.removeprefix(_OPTIMIZER): name for name in names}))
-    run.objective.load(saved.state["objective"])
-    return Progress(**saved.state["progress"]), saved.state["wandb_id"]
+    progress = Progress(**saved.state["progress"])
+    run.at(progress.epoch).objective.load(saved.state["objective"])
+    return progress, saved.state["wandb_id"]
 
 
 def load_weights(run: Run | ImageMaker, tensors: TensorFile, folder: Path) -> None:

@@ -1,5 +1,7 @@
 """What `zoo check` says of cost: an epoch's time, memory for each way to spread training."""
 
+from collections.abc import Sequence
+
 import psutil
 import torch
 from rich.console import Console
@@ -8,6 +10,7 @@ from rich.table import Table
 from zoo.flops import reachable
 from zoo.footprint import Footprint, NoEstimateError, footprint
 from zoo.memory import ERROR, ERROR_OF_STAGE_3, Estimate, Layout, estimate, layouts, recommended
+from zoo.parts import copies
 from zoo.recipe.recipe import Recipe
 
 _PARTS = ("weights", "copies", "gradients", "optimizer", "activations", "buffers", "runtime")
@@ -20,37 +23,65 @@ USUAL_UTILISATION = 0.4
 def print_cost(console: Console, recipe: Recipe, processes: int) -> None:
     """Prints the estimates for this recipe on so many processes, or why there are none."""
     try:
-        found = footprint(recipe, processes)
+        found = _footprints(recipe, processes)
     except NoEstimateError as error:
         console.print(f"no estimate of memory and time: {error}", markup=False)
         return
     cuda = recipe.engine.device != "cpu" and torch.cuda.is_available()
-    console.print(_time(found, recipe.epochs, torch.device("cuda" if cuda else "cpu")))
+    epochs = [max(0, stage.end - stage.start) for stage in recipe.timeline]
+    console.print(_time(found, epochs, torch.device("cuda" if cuda else "cpu")))
     # On CUDA what torch does not count, the context, is not counted here.
     runtime = 0 if cuda else psutil.Process().memory_info().rss
     own = Layout(recipe.engine.zero_stage, recipe.engine.offload)
-    estimates = [
-        estimate(
-            found, layout, processes, cuda=cuda, runtime=runtime, options=recipe.engine.deepspeed
-        )
-        for layout in dict.fromkeys((*layouts(cuda=cuda), own))
+    each = [
+        {
+            layout: estimate(
+                of, layout, processes, cuda=cuda, runtime=runtime, options=recipe.engine.deepspeed
+            )
+            for layout in dict.fromkeys((*layouts(cuda=cuda), own))
+        }
+        for of in found
     ]
+    largest = max(range(len(each)), key=lambda i: each[i][own].parts.total)
+    estimates = list(each[largest].values())
     console.print(_table(estimates, own))
-    console.print("(* this recipe; the parts are those at the peak)", style="dim", markup=False)
+    of_stage = f"; of {recipe.timeline[largest].shown}, which needs most" if recipe.stages else ""
+    note = f"(* this recipe; the parts are those at the peak{of_stage})"
+    console.print(note, style="dim", markup=False)
     console.print(_verdict(estimates, _available(processes, cuda=cuda)), markup=False)
 
 
-def _time(of: Footprint, epochs: int, device: torch.device) -> str:
+def _footprints(recipe: Recipe, processes: int) -> list[Footprint]:
+    """Of each stage; one dry run for those that differ in nothing that counts."""
+    found: dict[str, Footprint] = {}
+    keys, moved = [], copies(recipe)
+    for stage in recipe.timeline:
+        whole = stage.recipe.resolved()
+        counts = [whole["optim"]["updates_per_epoch"]]
+        keys.append(repr(counts + [whole[key] for key in ("sampler", "objective", "data")]))
+        if keys[-1] not in found:
+            found[keys[-1]] = footprint(stage.recipe, processes, moved)
+    return [found[key] for key in keys]
+
+
+def _time(found: Sequence[Footprint], epochs: Sequence[int], device: torch.device) -> str:
     """Of the process that has most to do, had it the device to itself."""
-    if of.flops is None:
+    flops = [of.flops for of in found if of.flops is not None]
+    if len(flops) < len(found):
         return "time: as the solver needs for its tolerances"
-    rate = reachable(device, of.dtype)
-    seconds = of.flops / (USUAL_UTILISATION * rate)
-    dtype = str(of.dtype).removeprefix("torch.")
+    rate = reachable(device, found[0].dtype)
+    dtype = str(found[0].dtype).removeprefix("torch.")
+
+    def takes(number: float) -> str:
+        return _duration(number / (USUAL_UTILISATION * rate))
+
+    total = sum(number * times for number, times in zip(flops, epochs, strict=True))
+    an_epoch = " to ".join(map(_flops, sorted({min(flops), max(flops)})))
+    its_time = " to ".join(map(takes, sorted({min(flops), max(flops)})))
     return (
-        f"time: {_flops(of.flops)} an epoch a process; at {USUAL_UTILISATION:.0%} of the "
-        f"{_flops(rate)} a second that a {dtype} product reaches here {_duration(seconds)}, "
-        f"{epochs} epochs {_duration(seconds * epochs)}; rewards and evaluation not counted"
+        f"time: {an_epoch} an epoch a process; at {USUAL_UTILISATION:.0%} of the "
+        f"{_flops(rate)} a second that a {dtype} product reaches here {its_time}, "
+        f"{sum(epochs)} epochs {takes(total)}; rewards and evaluation not counted"
     )
 
 

@@ -13,7 +13,7 @@ import typer
 from torch import Tensor
 
 from zoo import run_dir
-from zoo.build import ImageMaker, evaluation_judge, evaluation_sampler
+from zoo.build import ImageMaker, evaluation_judge
 from zoo.cli import image_folder
 from zoo.cli.image_folder import ImageFolder
 from zoo.cli.joined import joined
@@ -27,6 +27,7 @@ from zoo.estimates import Estimate, Summary
 from zoo.evaluate import Evaluated
 from zoo.evaluate import evaluate as evaluate_images
 from zoo.interrupt import Interrupt, Interrupted
+from zoo.parts import evaluation_sampler
 from zoo.pictures import Writer
 from zoo.prompt import Prompt
 from zoo.recipe.recipe import RecipeError

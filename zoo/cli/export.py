@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from zoo import __version__, checkpoint, lora_files, run_dir
-from zoo.build import evaluated_weights
 from zoo.cli.chosen import checkpoint_folder, weights_named
+from zoo.parts import evaluated_weights
 from zoo.policy.base import Policy
 from zoo.policy.weights import Lora
 from zoo.recipe.component import rebuilt

@@ -19,7 +19,8 @@ def joined(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, Noise | None
 
     _share_cores(recipe)
     # The others wait at most while a reward of one hangs.
-    seconds = recipe.engine.timeout + recipe.scoring.timeout
+    scoring = max(stage.recipe.scoring.timeout for stage in recipe.timeline)
+    seconds = recipe.engine.timeout + scoring
     if started_by_launcher():
         watchdog.start(seconds)
     rank = int(os.environ.get("RANK", "0"))

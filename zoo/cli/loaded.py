@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from zoo import checkpoint, run_dir, run_state
-from zoo.build import ImageMaker, evaluated_weights, image_maker, moving_weights
+from zoo.build import ImageMaker, image_maker
 from zoo.cli.chosen import checkpoint_folder, weights_named
 from zoo.cli.ready import require_device
+from zoo.parts import copies, evaluated_weights
 from zoo.recipe.load import Override, Overrides, from_yaml
 from zoo.recipe.model import Evaluation
-from zoo.recipe.recipe import Recipe, RecipeError, load_recipe
+from zoo.recipe.recipe import Recipe, RecipeError, load_stage
 from zoo.rollout import Weights
 
 
@@ -92,14 +93,15 @@ def choose(source: Source) -> Chosen:
         raise RecipeError(
             f"--epoch {source.epoch}: {source.path} is a recipe; only a run folder has checkpoints"
         )
-    recipe = _recipe(source, source.overrides)
+    done = checkpoint.epoch_of(folder) if folder is not None else 0
+    recipe = _recipe(source, source.overrides, done)
     if recipe.eval is None:
         made = Override(("eval",), {}, str(source.path))
-        recipe = _recipe(source, [*source.overrides, made])
+        recipe = _recipe(source, [*source.overrides, made], done)
     assert recipe.eval is not None
     require_device(recipe)
     which = named or evaluated_weights(recipe)
-    have = {Weights.LIVE, Weights.REFERENCE, *moving_weights(recipe)}
+    have = {Weights.LIVE, Weights.REFERENCE, *copies(recipe)}
     if which not in have:
         names = ", ".join(sorted(each.value for each in have))
         raise RecipeError(f"--weights {which.value}: this run has {names}")
@@ -119,12 +121,13 @@ def loaded(chosen: Chosen) -> ImageMaker:
     return maker
 
 
-def _recipe(source: Source, overrides: Overrides) -> Recipe:
+def _recipe(source: Source, overrides: Overrides, done: int) -> Recipe:
+    """Of a run in stages, that of the stage that the checkpoint of `done` epochs is of."""
     if not source.path.is_dir():
-        return load_recipe(source.path, overrides, tiny=source.tiny)
+        return load_stage(source.path, done, overrides, tiny=source.tiny)
     if source.tiny:
         raise RecipeError(f"--tiny: {source.path} is a run, of one size; only a recipe can be tiny")
-    return run_dir.recipe_of(source.path, overrides, changeable=run_dir.IMAGES)
+    return run_dir.recipe_of(source.path, overrides, changeable=run_dir.IMAGES, done=done)
 
 
 def _rewards(text: str, origin: str) -> list[Any]:

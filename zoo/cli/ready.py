@@ -31,11 +31,21 @@ def geometry(recipe: Recipe, processes: int) -> Plan:
         raise RecipeError(f"{place}: the objective '{recipe.objective.name}': {error}") from error
 
 
+def geometries(recipe: Recipe, processes: int) -> list[Plan]:
+    """An epoch of each stage on so many processes.
+
+    Raises:
+        RecipeError: one cannot be formed.
+    """
+    return [geometry(stage.recipe, processes) for stage in recipe.timeline]
+
+
 def num_processes(recipe: Recipe) -> int:
     """How many processes a run starts on this machine: `auto` is one a GPU."""
     if recipe.engine.processes != "auto":
         return recipe.engine.processes
-    return min(max(1, torch.cuda.device_count()), recipe.data.groups_per_epoch)
+    groups = min(stage.recipe.data.groups_per_epoch for stage in recipe.timeline)
+    return min(max(1, torch.cuda.device_count()), groups)
 
 
 def num_prompts(recipe: Recipe) -> tuple[int, int]:
@@ -64,6 +74,15 @@ def evaluation_prompts(recipe: Recipe) -> list[Prompt]:
     if recipe.data.eval is None:
         return _load(recipe, "train", recipe.data.train)
     return _load(recipe, "eval", recipe.data.eval)
+
+
+def num_prompts_of_stages(recipe: Recipe) -> list[tuple[int, int]]:
+    """As `num_prompts`, of each stage.
+
+    Raises:
+        PromptError: they cannot be read, or lack the images that the sampler takes.
+    """
+    return [num_prompts(stage.recipe) for stage in recipe.timeline]
 
 
 def require_device(recipe: Recipe) -> None:

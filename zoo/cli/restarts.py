@@ -56,7 +56,7 @@ def _newest_epoch(folder: Path | None) -> int | None:
     from zoo import checkpoint
 
     newest = checkpoint.latest(folder) if folder is not None else None
-    return int(newest.name) if newest is not None else None
+    return checkpoint.epoch_of(newest) if newest is not None else None
 
 
 def _say(failure: Failure) -> None:

@@ -10,7 +10,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from zoo import pictures
-from zoo.build import evaluation_sampler
 from zoo.cli import image_folder
 from zoo.cli.image_folder import ImageFolder
 from zoo.cli.loaded import Chosen, Source, choose, loaded
@@ -18,6 +17,7 @@ from zoo.cli.ready import evaluation_prompts
 from zoo.console import counted
 from zoo.generate import Wanted, generate
 from zoo.interrupt import Interrupt, Interrupted
+from zoo.parts import evaluation_sampler
 from zoo.prompt import Prompt
 from zoo.recipe.recipe import RecipeError
 from zoo.seeds import Draws

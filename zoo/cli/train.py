@@ -64,11 +64,16 @@ def _recipe(
 
 
 def _require_ready(recipe: Recipe, processes: int) -> None:
-    from zoo.cli.ready import geometry, num_prompts, require_deepspeed_options, require_device
+    from zoo.cli.ready import (
+        geometries,
+        num_prompts_of_stages,
+        require_deepspeed_options,
+        require_device,
+    )
 
     require_device(recipe)
-    num_prompts(recipe)
-    geometry(recipe, processes)
+    num_prompts_of_stages(recipe)
+    geometries(recipe, processes)
     require_deepspeed_options(recipe)
 
 
@@ -78,7 +83,7 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
     with joined(recipe, sharded=recipe.engine.zero_stage is not None) as (size, noise):
         trained = _trained(recipe, resume, size, noise)
     if rank == 0 and trained is None:
-        typer.echo(f"{resume} has its {recipe.epochs} epochs; --epochs N goes on to more")
+        typer.echo(f"{resume} has its {recipe.epochs} epochs{_more(recipe)}")
     elif rank == 0 and trained is not None:
         _say_the_end(trained)
     if trained is not None and trained.signal:
@@ -93,12 +98,12 @@ def _trained(
 
     from zoo import checkpoint, run_dir, run_state
     from zoo.build import build
-    from zoo.cli.ready import geometry
+    from zoo.cli.ready import geometries
     from zoo.tracking import Tracker
     from zoo.train import train as run_loop
 
     _require_number(recipe, size)
-    geometry(recipe, size)
+    geometries(recipe, size)
     start = checkpoint.latest(resume) if resume is not None else None
     if resume is not None and start is None:
         raise checkpoint.CheckpointError(f"{resume} has no checkpoint to go on from")
@@ -158,6 +163,16 @@ def _tracker(
         wandb_mode=wandb.mode if wandb else "auto",
         wandb_id=wandb_id,
     )
+
+
+def _more(recipe: Recipe) -> str:
+    """What it could go on to."""
+    of_stages = sum(entry.epochs for entry in recipe.stages or ())
+    if not of_stages:
+        return "; --epochs N goes on to more"
+    if of_stages == recipe.epochs:
+        return ", and its stages have no more"
+    return f"; --epochs {of_stages} goes on to the end of its stages"
 
 
 def _say_the_end(trained: "Trained") -> None:

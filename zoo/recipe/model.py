@@ -16,8 +16,9 @@ from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, Named, Strict
 from zoo.recipe.errors import Loc, Origins
-from zoo.recipe.load import DEFAULT_NAMES
 from zoo.recipe.options import Slot, component_class
+from zoo.recipe.stage import Stage, StageEntry
+from zoo.recipe.tree import DEFAULT_NAMES
 from zoo.reward.base import Reward
 from zoo.sampler.base import Sampler, Solver
 
@@ -96,6 +97,12 @@ class RewardEntry(Component[Reward]):
     def label(self) -> str:
         """What its metrics are called: by default its name."""
         return cast(Weighted, self.settings).label or self.name.rpartition(":")[2]
+
+    @property
+    def made_from(self) -> tuple[type[Reward], str]:
+        """The same for entries that build the same reward, whatever their weights and labels."""
+        options = {k: v for k, v in self.dump().items() if k not in ("weight", "label")}
+        return self.cls, json.dumps(options, sort_keys=True)
 
     def build(self, given: Mapping[str, object]) -> Reward:
         """Constructs it; one in another Python is started there."""
@@ -240,8 +247,10 @@ class Recipe(Strict):
     checkpoint: Checkpoint = Checkpoint()
     output_dir: Text = "runs"
     tracking: Tracking = Tracking()
+    stages: Annotated[tuple[StageEntry, ...], MinLen(1)] | None = None
 
     _origins: Origins = PrivateAttr(Origins())
+    _timeline: tuple[Stage, ...] = PrivateAttr(())
 
     def model_post_init(self, context: Any, /) -> None:
         """Takes the origins, which the validation's context is."""
@@ -251,6 +260,17 @@ class Recipe(Strict):
     def origin(self, loc: Loc) -> str:
         """Where a part was written: `recipes/x.yaml:14`, or the override."""
         return self._origins.at(loc)
+
+    @property
+    def timeline(self) -> tuple[Stage, ...]:
+        """The stages in order; where it names none, itself as the only one."""
+        updates = self.epochs * self.optim.updates_per_epoch
+        return self._timeline or (Stage(self, self.epochs, updates),)
+
+    def in_stages(self, stages: tuple[Stage, ...]) -> "Recipe":
+        """The same recipe with its stages read."""
+        self._timeline = stages
+        return self
 
     def resolved(self) -> dict[str, Any]:
         """The recipe with every default filled in, as JSON can hold it; `recipe_from` reads it."""

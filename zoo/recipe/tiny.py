@@ -19,6 +19,7 @@ from zoo.policy.base import Policy
 from zoo.recipe.component import Component, components
 from zoo.recipe.errors import Loc
 from zoo.recipe.model import Recipe
+from zoo.recipe.stage import Stage
 from zoo.reward.base import Reward
 
 AT_MOST: Mapping[Loc, int] = {
@@ -42,7 +43,33 @@ _ON_THE_WEB = ("hub:", "https://", "http://")
 
 
 def smaller(recipe: Recipe) -> dict[Loc, Any]:
-    """The parts of a recipe that `--tiny` replaces, by location, with their new values."""
+    """The parts of a recipe that `--tiny` replaces, by location, with their new values.
+
+    Every stage has one epoch.
+    """
+    found = _smaller(recipe)
+    if recipe.stages:
+        stages = [_stage(recipe, stage) for stage in recipe.timeline]
+        found[("stages",)] = stages
+        if not recipe.origin(("epochs",)).startswith("-s "):
+            found[("epochs",)] = sum(stage["epochs"] for stage in stages)
+    return found
+
+
+def _stage(run: Recipe, stage: Stage) -> dict[str, Any]:
+    """What a recipe writes of a stage, made smaller."""
+    index = stage.index or 0
+    written = run.resolved()["stages"][index]
+    small = put(stage.recipe.resolved(), _smaller(stage.recipe))
+    changes = {key: small[key] for key in written if key not in ("name", "epochs", "optim")}
+    if "optim" in written:
+        changes["optim"] = {key: small["optim"][key] for key in written["optim"]}
+    by_hand = stage.recipe.origin(("epochs",)).startswith("-s ")
+    epochs = stage.recipe.epochs if by_hand else 1
+    return {"name": stage.name, "epochs": epochs, **changes}
+
+
+def _smaller(recipe: Recipe) -> dict[Loc, Any]:
     found = {("name",): f"{recipe.name}_tiny", **dict(_numbers(recipe)), **dict(_prompts(recipe))}
     for loc, component in components(recipe):
         if issubclass(component.cls, (Policy, Reward)):
