@@ -10,13 +10,16 @@ from typing import Any
 
 import torch
 
+from zoo import lora_files
 from zoo.data import prompts as prompt_sources
 from zoo.engine.base import AdamWOptions, Engine
 from zoo.engine.plain import PlainEngine
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
-from zoo.policy.weights import WeightSets
+from zoo.policy.weights import Lora, WeightSets
 from zoo.prompt import Prompt
+from zoo.recipe.component import rebuilt
+from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe, RewardEntry
 from zoo.reward.judge import Judge, Judged
 from zoo.reward.known import require_known_answers
@@ -111,8 +114,11 @@ def _adamw(recipe: Recipe) -> AdamWOptions:
     return AdamWOptions(optim.betas, optim.eps, optim.weight_decay, optim.max_grad_norm)
 
 
-def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
-    """Builds all of it, on this process's device; joins no process group."""
+def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = False) -> Run:
+    """Builds all of it, on this process's device; joins no process group.
+
+    A `resumed` run gets its weights from a checkpoint: the LoRA to start from is not looked for.
+    """
     device = device_of(recipe)
     if device.type == "cuda":
         # Code that names no device must find this process's own.
@@ -124,8 +130,30 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
     evaluation = _evaluation(recipe, judge, prompts, device)
     policy: Policy = recipe.policy.build({"device": device})
     policy.weights.allocate(copies(recipe, objective), seed=recipe.seed)
+    if not resumed:
+        _start(recipe, policy.weights, copies(recipe, objective))
     made = make_engine(recipe, policy.weights, device)
     return Run(recipe, made, policy, sampler, judge, objective, prompts, evaluation)
+
+
+def lora_of(recipe: Recipe) -> Lora | None:
+    """The LoRA that a recipe says, where its policy has the usual option for it."""
+    found = rebuilt(recipe.policy.options.get("lora"), {})
+    return found if isinstance(found, Lora) else None
+
+
+def start_place(recipe: Recipe) -> str:
+    """Where a recipe names the LoRA that it starts from."""
+    return f"{recipe.origin(('policy', 'lora', 'start'))}: policy.lora.start"
+
+
+def _start(recipe: Recipe, weights: WeightSets, copies: frozenset[Weights]) -> None:
+    if weights.lora is None or weights.lora.start is None:
+        return
+    try:
+        lora_files.start_from(weights.lora.start, weights, copies)
+    except lora_files.LoraError as error:
+        raise RecipeError(f"{start_place(recipe)}: {error}") from error
 
 
 def _judge(recipe: Recipe, entries: Sequence[RewardEntry], device: torch.device) -> Judge:

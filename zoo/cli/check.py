@@ -8,7 +8,13 @@ from rich.table import Table
 
 from zoo.cli.errors import exit_code, lines
 from zoo.cli.memory_table import print_memory
-from zoo.cli.ready import geometry, num_processes, num_prompts, require_deepspeed_options
+from zoo.cli.ready import (
+    geometry,
+    num_processes,
+    num_prompts,
+    require_deepspeed_options,
+    require_local_start,
+)
 from zoo.plan import Batches, Plan
 from zoo.recipe.recipe import Recipe, load_recipe
 
@@ -33,6 +39,7 @@ def _print(path: Path, recipe: Recipe) -> None:
     processes = num_processes(recipe)
     made = geometry(recipe, processes)
     require_deepspeed_options(recipe)
+    require_local_start(recipe)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")
     table.add_column()

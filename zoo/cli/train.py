@@ -31,7 +31,7 @@ def train(
 
     recipe = _recipe(recipe_path, overrides, epochs, resume)
     processes = num_processes(recipe)
-    _require_ready(recipe, processes)
+    _require_ready(recipe, processes, resumed=resume is not None)
     if (processes > 1 or max_restarts) and not started_by_launcher():
         raise typer.Exit(launched(processes, max_restarts))
     _work(recipe, resume)
@@ -54,13 +54,21 @@ def _recipe(
     return run_dir.recipe_of(resume, overrides, epochs)
 
 
-def _require_ready(recipe: Recipe, processes: int) -> None:
-    from zoo.cli.ready import geometry, num_prompts, require_deepspeed_options, require_device
+def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
+    from zoo.cli.ready import (
+        geometry,
+        num_prompts,
+        require_deepspeed_options,
+        require_device,
+        require_start,
+    )
 
     require_device(recipe)
     num_prompts(recipe)
     geometry(recipe, processes)
     require_deepspeed_options(recipe)
+    if not resumed:
+        require_start(recipe)
 
 
 def _work(recipe: Recipe, resume: Path | None) -> None:
@@ -110,7 +118,7 @@ def _trained(
         raise checkpoint.CheckpointError(f"{resume} has no checkpoint to go on from")
     if not int(os.environ.get("RANK", "0")):
         typer.echo(f"{recipe.name}: loading rewards and model")
-    run = build(recipe)
+    run = build(recipe, resumed=start is not None)
     progress, wandb_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
     if progress.epoch >= recipe.epochs:
         return None
