@@ -4,7 +4,6 @@ import torch
 
 from tests.exports import output
 from zoo.policy.digits import Digits
-from zoo.policy.weights import Lora
 from zoo.rollout import Weights
 
 COPIES = (Weights.OLD, Weights.EMA)

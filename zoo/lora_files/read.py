@@ -9,11 +9,10 @@ own, each has its own scale. What else would change the result is refused, never
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -39,8 +38,8 @@ _INITS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
 @dataclass(frozen=True)
-class LoraFile(Mapping[str, Tensor]):
-    """A LoRA whose tensors are read, in float32 and unscaled, when they are asked for."""
+class LoraFile:
+    """A LoRA whose tensors are read when they are asked for."""
 
     where: str
     rank: int
@@ -60,17 +59,23 @@ class LoraFile(Mapping[str, Tensor]):
         """A tensor's shape, without reading it."""
         return self._file.shape(self._names[name])
 
-    def __getitem__(self, name: str) -> Tensor:
-        tensor = self._file[self._names[name]].float()
+    def tensor(self, name: str, scale: float) -> Tensor:
+        """In float32, for a network that multiplies B A by `scale`: what differs goes into B.
+
+        Raises:
+            LoraError: it has numbers that are not finite.
+        """
+        tensor, own = self._file[self._names[name]].float(), self.scales[module_of(name)]
         if not bool(tensor.isfinite().all()):
             raise LoraError(f"'{self.where}' has numbers in '{name}' that are not finite")
-        return tensor
+        if ".lora_B." not in name or own == scale:
+            return tensor
+        return (tensor.double() * own / scale).float()
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its tensors, as the weights of a run have them."""
+        return tuple(self._names)
 
 
 def read(source: str) -> LoraFile:
@@ -197,11 +202,3 @@ def _scale(config: Mapping[str, Any], layer: str, rank: int, source: str) -> flo
     except (TypeError, ValueError, AttributeError, re.error) as error:
         raise LoraError(f"'{source}' says no usable lora_alpha: {one_line(error)}") from error
     return size / (math.sqrt(rank) if config.get("use_rslora") else rank)
-
-
-def scaled(file: LoraFile, name: str, scale: float) -> Tensor:
-    """A tensor for a network that multiplies B A by `scale`: the difference goes into B."""
-    tensor, own = file[name], file.scales[module_of(name)]
-    if ".lora_B." not in name or own == scale:
-        return tensor
-    return (tensor.double() * own / scale).to(torch.float32)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo.lora_files.names import module_of
-from zoo.lora_files.read import LoraFile, read, scaled
+from zoo.lora_files.read import LoraFile, read
 from zoo.lora_files.source import LoraError
 from zoo.policy.weights import Lora, WeightSets
 from zoo.rollout import Weights
@@ -155,10 +155,10 @@ class _Scaled(Mapping[str, Tensor]):
         self._file, self._scale = file, scale
 
     def __getitem__(self, name: str) -> Tensor:
-        return scaled(self._file, name, self._scale)
+        return self._file.tensor(name, self._scale)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._file)
+        return iter(self._file.names)
 
     def __len__(self) -> int:
-        return len(self._file)
+        return len(self._file.names)
