@@ -11,14 +11,16 @@ from typing import Any
 
 import torch
 
+from zoo import lora_files
 from zoo.engine.base import AdamWOptions, Engine
 from zoo.engine.plain import PlainEngine
 from zoo.objective.base import Objective
 from zoo.parts import Evaluation, Shared, copies
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients, compile_blocks
-from zoo.policy.weights import WeightSets
+from zoo.policy.weights import Lora, WeightSets
 from zoo.prompt import Prompt
+from zoo.recipe.component import rebuilt
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe
 from zoo.recipe.stage import Stage
@@ -110,10 +112,11 @@ def _adamw(recipe: Recipe) -> AdamWOptions:
     return AdamWOptions(optim.betas, optim.eps, optim.weight_decay, optim.max_grad_norm)
 
 
-def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
+def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = False) -> Run:
     """Builds all of it, on this process's device; joins no process group.
 
-    With stages it is the run of the first, and `at` leads to the others.
+    With stages it is the run of the first, and `at` leads to the others. A `resumed` run gets its
+    weights from a checkpoint: the LoRA to start from is not looked for.
     """
     device = _used(device_of(recipe))
     shared = Shared(device)
@@ -121,6 +124,8 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
     policy: Policy = recipe.policy.build({"device": device})
     moved = copies(recipe)
     policy.weights.allocate(moved, seed=recipe.seed)
+    if not resumed:
+        _start(recipe, policy.weights, moved)
     _tune(recipe, policy)
     made = make_engine(recipe, policy.weights, device)
     later: tuple[Run, ...] = ()
@@ -133,12 +138,17 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
     return later[0]
 
 
-def image_maker(recipe: Recipe, which: Weights) -> ImageMaker:
-    """The model on this process's device, with room for one set of weights; builds nothing else."""
+def image_maker(recipe: Recipe, which: Weights, *, trained: bool = False) -> ImageMaker:
+    """The model on this process's device, with room for one set of weights; builds nothing else.
+
+    Weights of a `trained` run come from a checkpoint.
+    """
     device = _used(device_of(recipe))
     policy: Policy = recipe.policy.build({"device": device})
     wanted = frozenset({which}) & copies(recipe)
     policy.weights.allocate(wanted, seed=recipe.seed)
+    if not trained:
+        _start(recipe, policy.weights, wanted)
     _tune(recipe, policy)
     return ImageMaker(plain_engine(recipe, policy.weights, device), policy, wanted)
 
@@ -154,6 +164,26 @@ def _used(device: torch.device) -> torch.device:
         # Code that names no device must find this process's own.
         torch.cuda.set_device(device)
     return device
+
+
+def lora_of(recipe: Recipe) -> Lora | None:
+    """The LoRA that a recipe says, where its policy has the usual option for it."""
+    found = rebuilt(recipe.policy.options.get("lora"), {})
+    return found if isinstance(found, Lora) else None
+
+
+def start_place(recipe: Recipe) -> str:
+    """Where a recipe names the LoRA that it starts from."""
+    return f"{recipe.origin(('policy', 'lora', 'start'))}: policy.lora.start"
+
+
+def _start(recipe: Recipe, weights: WeightSets, copies: frozenset[Weights]) -> None:
+    if weights.lora is None or weights.lora.start is None:
+        return
+    try:
+        lora_files.start_from(weights.lora.start, weights, copies)
+    except lora_files.LoraError as error:
+        raise RecipeError(f"{start_place(recipe)}: {error}") from error
 
 
 def _tune(recipe: Recipe, policy: Policy) -> None:

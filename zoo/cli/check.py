@@ -8,6 +8,7 @@ from rich.table import Table
 
 from zoo.cli.cost import print_cost
 from zoo.cli.errors import exit_code, lines
+from zoo.cli.lora_start import require_local_start
 from zoo.cli.ready import (
     geometries,
     num_processes,
@@ -38,6 +39,7 @@ def _print(path: Path, recipe: Recipe) -> None:
     processes = num_processes(recipe)
     plans = geometries(recipe, processes)
     require_deepspeed_options(recipe)
+    require_local_start(recipe)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")
     table.add_column()

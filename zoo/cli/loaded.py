@@ -115,7 +115,7 @@ def loaded(chosen: Chosen) -> ImageMaker:
         CheckpointError: it is damaged, or of another model or recipe.
     """
     saved = checkpoint.load(chosen.folder) if chosen.folder is not None else None
-    maker = image_maker(chosen.recipe, chosen.weights)
+    maker = image_maker(chosen.recipe, chosen.weights, trained=saved is not None)
     if saved is not None and chosen.folder is not None:
         run_state.load_weights(maker, saved.tensors, chosen.folder)
     return maker

@@ -121,12 +121,18 @@ def export(
     form: Annotated[str, typer.Option("--format", help="diffusers or peft.")] = "diffusers",
     epoch: Checkpoint = None,
     weights: Weights = None,
+    push: Annotated[
+        str | None, typer.Option("--push", help="Upload it to this model on the Hub: OWNER/NAME.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make the model private, where --push makes it.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Write a run's weights as the files that diffusers or PEFT load."""
     from zoo.cli.export import export as export_run
 
-    export_run(run_dir, out, form, epoch, weights)
+    export_run(run_dir, out, form, epoch, weights, push, private)
 
 
 @app.command()

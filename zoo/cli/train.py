@@ -33,7 +33,7 @@ def train(
 
     recipe = _recipe(recipe_path, overrides, epochs, resume, tiny=tiny)
     processes = num_processes(recipe)
-    _require_ready(recipe, processes)
+    _require_ready(recipe, processes, resumed=resume is not None)
     if (processes > 1 or max_restarts) and not started_by_launcher():
         raise typer.Exit(launched(processes, max_restarts))
     _work(recipe, resume)
@@ -63,7 +63,8 @@ def _recipe(
     return run_dir.recipe_of(resume, overrides, epochs)
 
 
-def _require_ready(recipe: Recipe, processes: int) -> None:
+def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
+    from zoo.cli.lora_start import require_start
     from zoo.cli.ready import (
         geometries,
         num_prompts_of_stages,
@@ -75,6 +76,8 @@ def _require_ready(recipe: Recipe, processes: int) -> None:
     num_prompts_of_stages(recipe)
     geometries(recipe, processes)
     require_deepspeed_options(recipe)
+    if not resumed:
+        require_start(recipe)
 
 
 def _work(recipe: Recipe, resume: Path | None) -> None:
@@ -109,7 +112,7 @@ def _trained(
         raise checkpoint.CheckpointError(f"{resume} has no checkpoint to go on from")
     if not int(os.environ.get("RANK", "0")):
         typer.echo(f"{recipe.name}: loading rewards and model")
-    run = build(recipe)
+    run = build(recipe, resumed=start is not None)
     progress, wandb_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
     if progress.epoch >= recipe.epochs:
         return None

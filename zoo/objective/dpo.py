@@ -169,7 +169,13 @@ class DPO(Objective[DPORows]):
             weights.blend(Weights.REFERENCE, decay=0.0)
 
     def probes(self, policy: Policy, rows: DPORows, draws: Draws) -> Sequence[Probe]:
-        """Before any update live is the reference: the loss is ln 2 whatever the pairs."""
+        """Before any update live is the reference: the loss is ln 2 whatever the pairs.
+
+        Not so where live starts from a LoRA and the reference, which never moves, is the base.
+        """
+        lora = policy.weights.lora
+        if lora is not None and lora.start is not None and not self.ref_update:
+            return ()
         with torch.no_grad():
             loss = self.loss(policy, rows, draws).per_row
         furthest = float(loss[(loss - math.log(2)).abs().argmax()])

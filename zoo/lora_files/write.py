@@ -1,4 +1,4 @@
-"""LoRA weights as the files of the field: diffusers' and PEFT's.
+"""LoRA weights written as diffusers and PEFT load them.
 
 LoRA: Hu et al. 2021 (arXiv 2106.09685): W + alpha / rank * B A. PEFT's config says alpha and rank.
 Diffusers' file can say them only in its header, which `load_lora_adapter` of a file's path and any
@@ -11,45 +11,14 @@ them; diffusers rounds them to bfloat16 as it loads them.
 """
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
+from zoo.lora_files.names import require
+from zoo.lora_files.source import DIFFUSERS, PEFT, PEFT_CONFIG
 from zoo.policy.weights import Lora
-
-DIFFUSERS = "pytorch_lora_weights.safetensors"
-PEFT, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-
-_NAME = re.compile(r"(?P<module>.+)\.lora_(?P<part>[AB])\.weight")
-
-
-def are_lora(names: Iterable[str]) -> bool:
-    """Whether every name is that of an adapter's tensor, as in `attn.to_q.lora_A.weight`."""
-    return all(_NAME.fullmatch(name) for name in names)
-
-
-def require(tensors: Mapping[str, Tensor], lora: Lora) -> list[str]:
-    """The names of the layers with adapters, each of which must have both matrices at the rank.
-
-    Raises:
-        ValueError: they do not.
-    """
-    found: dict[str, dict[str, int]] = {}
-    for name, tensor in tensors.items():
-        match = _NAME.fullmatch(name)
-        if match is None:
-            raise ValueError(f"'{name}' is not a LoRA weight")
-        part = match["part"]
-        found.setdefault(match["module"], {})[part] = tensor.shape[0 if part == "A" else 1]
-    for module, ranks in found.items():
-        if ranks != {"A": lora.rank, "B": lora.rank}:
-            said = " and ".join(f"{part} of rank {ranks[part]}" for part in sorted(ranks))
-            raise ValueError(f"the LoRA of '{module}' has {said}, not A and B of rank {lora.rank}")
-    if not found:
-        raise ValueError("there are no LoRA weights")
-    return sorted(found)
 
 
 def write_diffusers(folder: Path, tensors: Mapping[str, Tensor], lora: Lora) -> None:
