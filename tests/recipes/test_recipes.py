@@ -33,7 +33,11 @@ def test_a_resolved_recipe_reads_back_as_the_same(path):
 @EACH
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_a_recipe_can_be_planned(path, processes):
-    made = load_recipe(path)
+    for stage in load_recipe(path).timeline:
+        planned_on(stage.recipe, processes)
+
+
+def planned_on(made, processes):
     planned, alone = plan(made, processes), plan(made, 1)
     assert planned.images == made.data.groups_per_epoch * made.data.group_size
     # None: the solver makes as many as its data needs.
@@ -77,17 +81,18 @@ def test_a_recipe_trains_tiny(path, tmp_path):
         processes = 1 if made.engine.processes == "auto" else made.engine.processes
         run_all([run], processes, tmp_path / "runs")
         lines = metrics(tmp_path)
-    assert [line["epoch"] for line in lines] == [0, 1, 2]
-    updates = made.optim.updates_per_epoch
+    assert made.epochs == max(2, len(made.stages or ()))
+    assert [line["epoch"] for line in lines] == list(range(made.epochs + 1))
+    last = made.timeline[-1]
     # An update without any signal is passed over: a random model writes no words.
     empty = sum(line.get("empty_updates", 0) for line in lines)
-    assert lines[-1]["step"] + empty == 2 * updates
+    assert lines[-1]["step"] + empty == last.run_updates
     for line in lines:
         # A reward's extras may be of nothing: how sure it is of the words, where there are none.
         numbers = {key: value for key, value in line.items() if key.count("/") < 2}
         assert all(value is not None and math.isfinite(value) for value in numbers.values()), line
-    labels = [entry.label for entry in made.rewards]
-    judged = [entry.label for entry in (made.eval.rewards or made.rewards)]
+    labels = [entry.label for entry in last.recipe.rewards]
+    judged = [entry.label for entry in (last.recipe.eval.rewards or last.recipe.rewards)]
     assert {f"reward/{label}" for label in labels} <= lines[-1].keys()
     assert {f"eval/{label}" for label in judged} <= lines[-1].keys()
     log = tmp_path / "run.log"
