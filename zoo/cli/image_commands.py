@@ -22,6 +22,10 @@ Guidance = Annotated[
 Solver = Annotated[
     str | None, typer.Option("--solver", help="For eval.solver: a name, or '{name: ..., ...}'.")
 ]
+Lora = Annotated[
+    str | None,
+    typer.Option("--lora", help="Of a recipe's model: a PEFT folder, a hub id, diffusers' file."),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what an earlier command wrote to the folder.")
 ]
@@ -57,6 +61,7 @@ def evaluate(
     ] = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
+    lora: Lora = None,
     tiny: Tiny = False,
     debug: Debug = False,
 ) -> None:
@@ -70,7 +75,7 @@ def evaluate(
         images_per_prompt=images_per_prompt,
     )  # fmt: skip
     evaluate_source(
-        Source(source, [*(overrides or []), *changes], epoch, weights, tiny),
+        Source(source, [*(overrides or []), *changes], epoch, weights, tiny, lora),
         Asked(limit, seed, processes, out, overwrite),
     )
 
@@ -95,6 +100,7 @@ def sample(
     ] = Path("samples.png"),
     overwrite: Overwrite = False,
     overrides: Overrides = None,
+    lora: Lora = None,
     tiny: Tiny = False,
     debug: Debug = False,
 ) -> None:
@@ -105,6 +111,6 @@ def sample(
 
     changes = evaluation_overrides(prompts=prompts, solver=solver, steps=steps, guidance=guidance)
     sample_source(
-        Source(source, [*(overrides or []), *changes], epoch, weights, tiny),
+        Source(source, [*(overrides or []), *changes], epoch, weights, tiny, lora),
         Asked(out, prompt or [], prompts is not None, limit, num, seed, overwrite),
     )

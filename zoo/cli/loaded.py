@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo import checkpoint, run_dir, run_state
+from zoo import checkpoint, lora_files, run_dir, run_state
 from zoo.build import ImageMaker, image_maker
 from zoo.cli.chosen import checkpoint_folder, weights_named
 from zoo.cli.ready import require_device
@@ -29,6 +29,7 @@ class Source:
     epoch: int | None = None
     weights: str | None = None
     tiny: bool = False
+    lora: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,19 @@ def loaded(chosen: Chosen) -> ImageMaker:
 
 def _recipe(source: Source, overrides: Overrides, done: int) -> Recipe:
     """Of a run in stages, that of the stage that the checkpoint of `done` epochs is of."""
-    if not source.path.is_dir():
-        return load_stage(source.path, done, overrides, tiny=source.tiny)
-    if source.tiny:
-        raise RecipeError(f"--tiny: {source.path} is a run, of one size; only a recipe can be tiny")
-    return run_dir.recipe_of(source.path, overrides, changeable=run_dir.IMAGES, done=done)
+    if source.path.is_dir():
+        for option, given in (("--tiny", source.tiny), ("--lora", source.lora)):
+            if given:
+                raise RecipeError(f"{option}: {source.path} is a run, with a model of its own")
+        return run_dir.recipe_of(source.path, overrides, changeable=run_dir.IMAGES, done=done)
+    if source.lora is not None:
+        origin = f"--lora {source.lora}"
+        try:
+            found = {"start": source.lora, **lora_files.settings(source.lora)}
+        except lora_files.LoraError as error:
+            raise RecipeError(f"{origin}: {error}") from error
+        overrides = [*overrides, Override(("policy", "lora"), found, origin)]
+    return load_stage(source.path, done, overrides, tiny=source.tiny)
 
 
 def _rewards(text: str, origin: str) -> list[Any]:

@@ -272,6 +272,10 @@ class Recipe(Strict):
         self._timeline = stages
         return self
 
+    def on_command_line(self, loc: Loc) -> bool:
+        """Whether an option of the command says this part itself, not only one around it."""
+        return self._origins.places.get(loc, "").startswith("-")
+
     def resolved(self) -> dict[str, Any]:
         """The recipe with every default filled in, as JSON can hold it; `recipe_from` reads it."""
         return self.model_dump(mode="json", by_alias=True)

@@ -75,7 +75,7 @@ def _smaller(recipe: Recipe) -> dict[Loc, Any]:
         if issubclass(component.cls, (Policy, Reward)):
             options = _tiny_weights(component)
             found |= {(*loc, key): value for key, value in options.items()}
-    return {loc: value for loc, value in found.items() if not recipe.origin(loc).startswith("-")}
+    return {loc: value for loc, value in found.items() if not recipe.on_command_line(loc)}
 
 
 def put(data: Mapping[str, Any], changes: Mapping[Loc, Any]) -> dict[str, Any]:
