@@ -12,10 +12,13 @@ backward, decode and reward of such an epoch, made again on the same inputs one 
 "over" is the median of the ratio, less one; it can be negative, as rewards overlap with sampling.
 FLOPs are counted (`zoo.flops`: matrix products, convolutions, attention; a multiply-add is two);
 utilisation is of what one large matrix product of the same dtype reaches here, in parentheses of
-the data sheet's where the GPU is known. The shares are of an epoch that waits after each call.
+the data sheet's where the GPU is known. "est. GB" is what `zoo check` says of the peak on a GPU; on
+a CPU the whole process is measured, and benchmarks/memory.py compares. The shares are of an epoch
+that waits after each call.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -24,9 +27,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.epoch_cost import Cost, cost
+from benchmarks.epoch_cost import cost
 from benchmarks.random_sd3 import write
 from zoo.build import build
+from zoo.footprint import footprint
+from zoo.memory import Layout, estimate
 from zoo.recipe.recipe import Recipe, load_recipe, recipe_from
 
 OBJECTIVES = {
@@ -63,8 +68,14 @@ def sd3_recipe(objective: str, folder: Path, batch: int, *, compiled: bool, lora
     })  # fmt: skip
 
 
-def report(name: str, found: Cost) -> None:
+def measured(recipe: Recipe, name: str, repeats: int) -> None:
     """A line of numbers, and one of shares."""
+    expected = "-"
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        parts = estimate(footprint(recipe, 1), Layout(None), 1, cuda=True).parts
+        expected = f"{parts.total / 1e9:.2f}"
+    found = cost(build(recipe), repeats)
     of_product = found.flops_per_second / found.reachable
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     sheet = next((peak for key, peak in DATA_SHEET.items() if key in card), None)
@@ -72,7 +83,7 @@ def report(name: str, found: Cost) -> None:
     print(
         f"{name:28} {found.images_per_second:8.2f} {found.forwards_per_second:10.1f} "
         f"{found.overhead:+7.1%} {found.flops / 1e12:8.2f} {of_product:6.0%}{of_sheet} "
-        f"{found.peak_gb:7.2f}"
+        f"{found.peak_gb:7.2f} {expected:>7}"
     )
     shares = ", ".join(f"{phase} {share:.0%}" for phase, share in found.shares.items())
     print(f"{'':28} {shares}", flush=True)
@@ -89,13 +100,16 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also with compiled blocks")
     parser.add_argument("--set", "-s", action="append", default=[], help="as of zoo train")
     chosen = parser.parse_args()
+    for library in ("TRANSFORMERS", "DIFFUSERS"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")  # read when these are imported
+    os.environ.setdefault("TQDM_DISABLE", "1")
     print(
         f"{'':28} {'images/s':>8} {'forwards/s':>10} {'over':>7} {'TFLOP':>8} {'util.':>6} "
-        f"{'peak GB':>7}"
+        f"{'peak GB':>7} {'est. GB':>7}"
     )
     for path in chosen.recipes:
         recipe = load_recipe(path, ["eval=null", *chosen.set])
-        report(recipe.name, cost(build(recipe), chosen.repeats))
+        measured(recipe, recipe.name, chosen.repeats)
     if chosen.recipes:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +121,7 @@ def main() -> None:
                         objective, Path(folder), batch, compiled=compiled, lora=not chosen.full
                     )
                     name = f"{objective}, batch {batch}{', compiled' if compiled else ''}"
-                    report(name, cost(build(recipe), chosen.repeats))
+                    measured(recipe, name, chosen.repeats)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def test_training_that_does_not_fit_names_its_own_batch(zoo_here, monkeypatch, t
     (line,) = ended.lines
     assert "on the GPU while training (2.00 GiB more were wanted)" in line
     assert "-s engine.micro_batch.train=N" in line
+    assert "-s engine.gradient_checkpointing=true" in line
     assert "micro_batch.sample" not in line
 
 

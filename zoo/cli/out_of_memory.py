@@ -30,7 +30,10 @@ def _phase(error: BaseException) -> tuple[str, str]:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     modules = {frame.f_globals.get("__name__") for frame in frames}
     sampling = "fewer images at a time need less (-s engine.micro_batch.sample=N)"
-    training = "fewer rows at a time need less (-s engine.micro_batch.train=N)"
+    training = (
+        "fewer rows at a time need less (-s engine.micro_batch.train=N), and so does keeping no "
+        "activations (-s engine.gradient_checkpointing=true)"
+    )
     if modules & {"zoo.learn", "zoo.probes"}:
         return " while training", training
     if "zoo.generate" not in modules:
