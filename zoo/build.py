@@ -114,10 +114,17 @@ def _adamw(recipe: Recipe) -> AdamWOptions:
     return AdamWOptions(optim.betas, optim.eps, optim.weight_decay, optim.max_grad_norm)
 
 
-def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = False) -> Run:
+def build(
+    recipe: Recipe,
+    make_engine: MakeEngine = engine,
+    *,
+    resumed: bool = False,
+    shown: Weights | None = None,
+) -> Run:
     """Builds all of it, on this process's device; joins no process group.
 
     A `resumed` run gets its weights from a checkpoint: the LoRA to start from is not looked for.
+    `shown` are weights to make images with, whether the objective uses them or not.
     """
     device = device_of(recipe)
     if device.type == "cuda":
@@ -129,7 +136,11 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     judge = _judge(recipe, recipe.rewards, device)
     evaluation = _evaluation(recipe, judge, prompts, device)
     policy: Policy = recipe.policy.build({"device": device})
-    policy.weights.allocate(copies(recipe, objective), seed=recipe.seed)
+    policy.weights.allocate(
+        copies(recipe, objective),
+        seed=recipe.seed,
+        reference=Weights.REFERENCE in {*objective.uses, shown},
+    )
     if not resumed:
         _start(recipe, policy.weights, copies(recipe, objective))
     made = make_engine(recipe, policy.weights, device)

@@ -52,6 +52,8 @@ class Footprint:
     remembered: int
     accumulates: bool
     """Whether an update has more than one micro-batch."""
+    copies_on_host: bool = False
+    """Whether the other sets are in the host's memory; what is lent of them is in the phases."""
 
 
 def footprint(recipe: Recipe, processes: int) -> Footprint:
@@ -81,7 +83,11 @@ def _dry_run(recipe: Recipe, made: Plan, live: LiveBytes) -> Footprint:
     policy: Policy = recipe.policy.build({"device": META})
     weights = policy.weights
     with META:
-        weights.allocate(copies(recipe, objective), seed=recipe.seed)
+        weights.allocate(
+            copies(recipe, objective),
+            seed=recipe.seed,
+            reference=Weights.REFERENCE in objective.uses,
+        )
     trained = tuple(weights.parameters().values())
     sharable = tuple(weights.module.parameters())
     sets = _other_sets(policy, {id(p) for p in trained})
@@ -103,6 +109,7 @@ def _dry_run(recipe: Recipe, made: Plan, live: LiveBytes) -> Footprint:
         training=training - num_bytes(trained),
         remembered=remembered.bytes,
         accumulates=made.training.count > made.updates,
+        copies_on_host=weights.copies_on == "cpu",
     )
 
 

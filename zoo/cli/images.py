@@ -111,7 +111,7 @@ def _load(source: Path, overrides: list[str], epoch: int | None, weights: str | 
         recipe, folder = load_recipe(source, overrides), None
     require_device(recipe)
     num_prompts(recipe)
-    run = build(recipe, plain_engine, resumed=folder is not None)
+    run = build(recipe, plain_engine, resumed=folder is not None, shown=named)
     if folder is not None:
         run_state.load_weights(run, checkpoint.load(folder).tensors, folder)
     usual = evaluated_weights(recipe)

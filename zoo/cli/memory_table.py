@@ -27,7 +27,7 @@ def print_memory(console: Console, recipe: Recipe, processes: int) -> None:
         estimate(
             found, layout, processes, cuda=cuda, runtime=runtime, options=recipe.engine.deepspeed
         )
-        for layout in dict.fromkeys((*layouts(cuda=cuda), own))
+        for layout in dict.fromkeys((*layouts(cuda=cuda, copies_on_host=found.copies_on_host), own))
     ]
     console.print(_table(estimates, own))
     console.print("(* this recipe; the parts are those at the peak)", style="dim", markup=False)

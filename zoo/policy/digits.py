@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from zoo.digits import CAPTIONS, SIZE, WORDS
 from zoo.policy.base import Policy
-from zoo.policy.weights import Lora, WeightSets
+from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt, PromptError
 from zoo.rollout import Cond, Lookup, rows_of
 
@@ -126,10 +126,13 @@ class Digits(Policy):
         lora: Lora | None = Lora(rank=8, alpha=16),  # noqa: B008  (frozen)
         dtype: Literal["float32", "bfloat16"] = "float32",
         checkpoint: Path | None = None,
+        copies_on: CopiesOn = "device",
     ) -> None:
         """`lora` null trains the whole transformer; the text encoder stays frozen either way.
 
-        `dtype` is of the transformer's weights; adapters are float32 over either.
+        `dtype` is of the transformer's weights; adapters are float32 over either. With `copies_on`
+        cpu the old, reference and EMA weights of training all are in the host's memory, and on the
+        device while they are used.
         """
         if lora is None and dtype != "float32":
             raise ValueError(
@@ -146,7 +149,7 @@ class Digits(Policy):
         self._dtype: torch.dtype = getattr(torch, dtype)
         # Diffusers' own `to` warns of modules to keep in float32, of which there are none.
         nn.Module.to(network, device, self._dtype).eval()
-        self.weights = WeightSets(network, lora, default_targets=_TARGETS)
+        self.weights = WeightSets(network, lora, default_targets=_TARGETS, copies_on=copies_on)
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """Tables of embeddings, a row a prompt; with guidance also the null caption's one row."""

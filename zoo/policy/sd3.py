@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from zoo.policy.base import Policy
 from zoo.policy.pretrained import Pretrained
 from zoo.policy.vae import Vae
-from zoo.policy.weights import Lora, WeightSets
+from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt
 from zoo.rollout import Cond, Lookup, rows_of
 
@@ -60,12 +60,14 @@ class SD3(Policy):
         max_text_tokens: Annotated[int, Ge(1), Le(512)] = 128,
         cached_prompts: Annotated[int, Ge(0)] = 1024,
         decode_batch: Annotated[int, Ge(1)] = 8,
+        copies_on: CopiesOn = "device",
     ) -> None:
         """`dtype` is of the base, the text encoders and the autoencoder; `lora` null trains all.
 
         `t5` false does without the third and by far the largest text encoder. `cached_prompts`
         embeddings (1.7 MB each in bfloat16) are kept in the host's memory. `decode_batch` images
-        are decoded together.
+        are decoded together. With `copies_on` cpu the old, reference and EMA weights of training
+        all are in the host's memory, and on the device while they are used.
         """
         if lora is None and dtype != "float32":
             raise ValueError(
@@ -89,7 +91,7 @@ class SD3(Policy):
         self._cache = _Recent(cached_prompts)
         # Diffusers' own `to` warns of modules to keep in float32, of which there are none.
         nn.Module.to(network, device, self._dtype).eval()
-        self.weights = WeightSets(network, lora, default_targets=_TARGETS)
+        self.weights = WeightSets(network, lora, default_targets=_TARGETS, copies_on=copies_on)
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """A table of the distinct prompts' embeddings; with guidance also the empty prompt's."""
