@@ -123,7 +123,8 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     parts = [shared.parts(stage.recipe) for stage in recipe.timeline]
     policy: Policy = recipe.policy.build({"device": device})
     moved = copies(recipe)
-    policy.weights.allocate(moved, seed=recipe.seed)
+    reference = any(Weights.REFERENCE in part.objective.uses for part in parts)
+    policy.weights.allocate(moved, seed=recipe.seed, reference=reference)
     if not resumed:
         _start(recipe, policy.weights, moved)
     _tune(recipe, policy)
@@ -146,7 +147,7 @@ def image_maker(recipe: Recipe, which: Weights, *, trained: bool = False) -> Ima
     device = _used(device_of(recipe))
     policy: Policy = recipe.policy.build({"device": device})
     wanted = frozenset({which}) & copies(recipe)
-    policy.weights.allocate(wanted, seed=recipe.seed)
+    policy.weights.allocate(wanted, seed=recipe.seed, reference=which is Weights.REFERENCE)
     if not trained:
         _start(recipe, policy.weights, wanted)
     _tune(recipe, policy)

@@ -60,6 +60,8 @@ class Footprint:
     """Of an epoch: see `flops`; None where the solver makes as many forwards as it needs."""
     dtype: torch.dtype
     """What most parameters are of."""
+    copies_on_host: bool = False
+    """Whether the other sets are in the host's memory; what is lent of them is in the phases."""
 
 
 def footprint(recipe: Recipe, processes: int, moved: frozenset[Weights] = frozenset()) -> Footprint:
@@ -94,7 +96,7 @@ def _dry_run(recipe: Recipe, made: Plan, moved: frozenset[Weights], live: LiveBy
     policy: Policy = recipe.policy.build({"device": META})
     weights = policy.weights
     with META:
-        weights.allocate(moved, seed=recipe.seed)
+        weights.allocate(moved, seed=recipe.seed, reference=Weights.REFERENCE in objective.uses)
     if recipe.engine.gradient_checkpointing:
         checkpoint_gradients(weights.network)
     trained = tuple(weights.parameters().values())
@@ -121,6 +123,7 @@ def _dry_run(recipe: Recipe, made: Plan, moved: frozenset[Weights], live: LiveBy
         accumulates=made.training.count > made.updates,
         flops=None if made.collect_forwards is None else dry.flops(cond, rows),
         dtype=max(sharable, key=torch.Tensor.numel).dtype,
+        copies_on_host=weights.copies_on == "cpu",
     )
 
 

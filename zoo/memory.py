@@ -79,8 +79,13 @@ class Estimate:
     phase: str
 
 
-def layouts(*, cuda: bool) -> tuple[Layout, ...]:
-    """From the fastest to the one that needs least; offloading is of use beside a GPU alone."""
+def layouts(*, cuda: bool, copies_on_host: bool = False) -> tuple[Layout, ...]:
+    """From the fastest to the one that needs least; offloading is of use beside a GPU alone.
+
+    Copies in the host's memory are for the plain engine.
+    """
+    if copies_on_host:
+        return (Layout(None),)
     stages = [Layout(stage) for stage in (None, 0, 1, 2, 3)]
     offloads = [Layout(2, "optimizer"), Layout(3, "optimizer"), Layout(3, "parameters")]
     return (*stages, *(offloads if cuda else ()))
@@ -111,7 +116,7 @@ def estimate(
     if layout.stage is not None and not cuda:
         runtime += DEEPSPEED
     found = {
-        name: _offloaded(replace(parts, runtime=runtime), layout, cuda)
+        name: _offloaded(replace(parts, runtime=runtime), layout, cuda, of.copies_on_host)
         for name, parts in phases.items()
     }
     peak = max(found, key=lambda name: found[name].total)
@@ -262,9 +267,13 @@ _PHASES: Mapping[Stage, Callable[[_Sizes], dict[str, Parts]]] = {
 }  # fmt: skip
 
 
-def _offloaded(parts: Parts, layout: Layout, cuda: bool) -> Parts:
+def _offloaded(parts: Parts, layout: Layout, cuda: bool, copies_on_host: bool) -> Parts:
     """With what lies in the host's memory counted there, where that is another."""
-    if layout.offload == "none" or not cuda:
+    if not cuda:
+        return parts
+    if copies_on_host:
+        return replace(parts, copies=0, host=parts.copies)
+    if layout.offload == "none":
         return parts
     host, parts = parts.optimizer, replace(parts, optimizer=0)
     if layout.offload == "parameters":

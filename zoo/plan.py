@@ -115,7 +115,9 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     sampler: Sampler = recipe.sampler.build({})
     objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
     policy, size = StandIn(), recipe.data.group_size
-    policy.weights.allocate({*objective.moves, Weights.REFERENCE}, seed=recipe.seed)
+    policy.weights.allocate(
+        objective.moves, seed=recipe.seed, reference=Weights.REFERENCE in objective.uses
+    )
     groups, share = (
         recipe.data.groups_per_epoch,
         largest_share(recipe.data.groups_per_epoch, size=processes),

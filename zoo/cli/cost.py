@@ -38,7 +38,9 @@ def print_cost(console: Console, recipe: Recipe, processes: int) -> None:
             layout: estimate(
                 of, layout, processes, cuda=cuda, runtime=runtime, options=recipe.engine.deepspeed
             )
-            for layout in dict.fromkeys((*layouts(cuda=cuda), own))
+            for layout in dict.fromkeys(
+                (*layouts(cuda=cuda, copies_on_host=of.copies_on_host), own)
+            )
         }
         for of in found
     ]

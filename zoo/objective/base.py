@@ -61,9 +61,17 @@ class Objective(ABC, Generic[R]):
     def moves(self) -> frozenset[Weights]:
         """The sets besides live that it writes; only these are allocated and kept in checkpoints.
 
-        `Weights.REFERENCE` may be used without: it is the model as pre-trained.
+        `Weights.REFERENCE` may be used without, if `uses` says so: it is the model as pre-trained.
         """
         return frozenset()
+
+    @property
+    def uses(self) -> frozenset[Weights]:
+        """The sets besides live and those it moves that it reads: the reference, or none.
+
+        Full fine-tuning keeps a whole copy of the network for a reference that is used.
+        """
+        return frozenset({Weights.REFERENCE})
 
     @abstractmethod
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> R:

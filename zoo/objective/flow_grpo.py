@@ -91,6 +91,11 @@ class FlowGRPO(Objective[FlowGRPORows]):
         self.adv_clip = adv_clip
         self.trained_steps = trained_steps
 
+    @property
+    def uses(self) -> frozenset[Weights]:
+        """The reference, where the distance to it has weight."""
+        return frozenset({Weights.REFERENCE}) if self.kl_weight > 0 else frozenset()
+
     def rows(
         self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws
     ) -> FlowGRPORows:

@@ -161,6 +161,11 @@ class NFT(Objective[NFTRows]):
         """Old follows live."""
         return frozenset({Weights.OLD})
 
+    @property
+    def uses(self) -> frozenset[Weights]:
+        """The reference, where the distance to it has weight."""
+        return frozenset({Weights.REFERENCE}) if self.kl_weight > 0 else frozenset()
+
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> NFTRows:
         """Each image at `trained_steps` of the sampler's own times, in an order of its own."""
         if rollout.grid is None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from zoo.digits import CAPTIONS, SIZE, WORDS
 from zoo.policy.base import Policy
 from zoo.policy.precision import Dtype, base_dtype, placed
-from zoo.policy.weights import Lora, WeightSets
+from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt, PromptError
 from zoo.rollout import Cond, Lookup, rows_of
 
@@ -127,10 +127,13 @@ class Digits(Policy):
         lora: Lora | None = Lora(rank=8, alpha=16),  # noqa: B008  (frozen)
         dtype: Dtype = "float32",
         checkpoint: Path | None = None,
+        copies_on: CopiesOn = "device",
     ) -> None:
         """`lora` null trains the whole transformer; the text encoder stays frozen either way.
 
-        `dtype` is of the transformer's weights; adapters are float32 over either.
+        `dtype` is of the transformer's weights; adapters are float32 over either. With `copies_on`
+        cpu the old, reference and EMA weights of training all are in the host's memory, and on the
+        device while they are used.
         """
         self._device, self._dtype = device, base_dtype(dtype, lora)
         with device if device.type == "meta" else nullcontext():
@@ -140,7 +143,7 @@ class Digits(Policy):
             _load(nn.ModuleDict(modules), checkpoint)
         self._text_encoder.to(device).requires_grad_(False)
         placed(network, device, self._dtype)
-        self.weights = WeightSets(network, lora, default_targets=_TARGETS)
+        self.weights = WeightSets(network, lora, default_targets=_TARGETS, copies_on=copies_on)
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """Tables of embeddings, a row a prompt; with guidance also the null caption's one row."""

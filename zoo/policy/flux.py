@@ -22,7 +22,7 @@ from zoo.policy.pretrained import Pretrained
 from zoo.policy.text_encoders import Encode, Tables, TextEncoders, shapes_alone
 from zoo.policy.text_guidance import guided, text_cond
 from zoo.policy.vae import Vae
-from zoo.policy.weights import Lora, WeightSets
+from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt
 from zoo.rollout import Cond
 
@@ -68,13 +68,16 @@ class Flux(Policy):
         max_text_tokens: Annotated[int, Ge(1), Le(512)] = 512,
         cached_prompts: Annotated[int, Ge(0)] = 1024,
         decode_batch: Annotated[int, Ge(1)] = 8,
+        copies_on: CopiesOn = "device",
     ) -> None:
         """`dtype` is of the base, the text encoders and the autoencoder; `lora` null trains all.
 
         `guidance_embedding` must be null for a model that has none: schnell. `max_text_tokens` of
         T5 are 512 in dev and 256 in schnell as published, 128 in Flow-GRPO's training: fewer are
         faster. `cached_prompts` embeddings (4.2 MB each of 512 tokens in bfloat16) are kept in the
-        host's memory. `decode_batch` images are decoded together.
+        host's memory. `decode_batch` images are decoded together. With `copies_on` cpu the old,
+        reference and EMA weights of training all are in the host's memory, and on the device while
+        they are used.
         """
         import diffusers
 
@@ -96,7 +99,7 @@ class Flux(Policy):
             found = _text_encoders(files, device, self._dtype, max_text_tokens)
             self._text = TextEncoders(*found, device, kept=cached_prompts)
         placed(network, device, self._dtype)
-        self.weights = WeightSets(network, lora, default_targets=_TARGETS)
+        self.weights = WeightSets(network, lora, default_targets=_TARGETS, copies_on=copies_on)
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """A table of the distinct prompts' embeddings; with guidance also the empty prompt's."""

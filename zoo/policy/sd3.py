@@ -21,7 +21,7 @@ from zoo.policy.pretrained import Pretrained
 from zoo.policy.text_encoders import Encode, Tables, TextEncoders, shapes_alone
 from zoo.policy.text_guidance import guided, text_cond
 from zoo.policy.vae import Vae
-from zoo.policy.weights import Lora, WeightSets
+from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt
 from zoo.rollout import Cond
 
@@ -59,12 +59,14 @@ class SD3(Policy):
         max_text_tokens: Annotated[int, Ge(1), Le(512)] = 128,
         cached_prompts: Annotated[int, Ge(0)] = 1024,
         decode_batch: Annotated[int, Ge(1)] = 8,
+        copies_on: CopiesOn = "device",
     ) -> None:
         """`dtype` is of the base, the text encoders and the autoencoder; `lora` null trains all.
 
         `t5` false does without the third and by far the largest text encoder. `cached_prompts`
         embeddings (1.7 MB each in bfloat16) are kept in the host's memory. `decode_batch` images
-        are decoded together.
+        are decoded together. With `copies_on` cpu the old, reference and EMA weights of training
+        all are in the host's memory, and on the device while they are used.
         """
         import diffusers
 
@@ -84,7 +86,7 @@ class SD3(Policy):
             found = _text_encoders(files, network, device, self._dtype, t5, max_text_tokens)
             self._text = TextEncoders(*found, device, kept=cached_prompts)
         placed(network, device, self._dtype)
-        self.weights = WeightSets(network, lora, default_targets=_TARGETS)
+        self.weights = WeightSets(network, lora, default_targets=_TARGETS, copies_on=copies_on)
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """A table of the distinct prompts' embeddings; with guidance also the empty prompt's."""

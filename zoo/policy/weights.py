@@ -11,17 +11,17 @@ switching here touches only which adapter, or which network, is active.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.policy.lora import Lora, inject
+from zoo.policy.networks import CopiesOn, Networks
 from zoo.rollout import Weights
 from zoo.sharded import Sharded
 
-__all__ = ["Lora", "Opened", "WeightSets"]
+__all__ = ["CopiesOn", "Lora", "Opened", "WeightSets"]
 
 _ADAPTER = {
     Weights.LIVE: "default",
@@ -46,14 +46,33 @@ class WeightSets:
     """
 
     def __init__(
-        self, network: nn.Module, lora: Lora | None, *, default_targets: tuple[str, ...] = ()
+        self,
+        network: nn.Module,
+        lora: Lora | None,
+        *,
+        default_targets: tuple[str, ...] = (),
+        copies_on: CopiesOn = "device",
     ) -> None:
-        """`lora` None trains the whole network; `default_targets` are the family's LoRA targets."""
+        """`lora` None trains the whole network; `default_targets` are the family's LoRA targets.
+
+        With `copies_on` cpu the other sets of full fine-tuning are in the host's memory, and on the
+        device while they are used.
+
+        Raises:
+            ValueError: LoRA's copies would be on the host.
+        """
+        if lora is not None and copies_on != "device":
+            raise ValueError(
+                f"copies_on is {copies_on}, which is for full fine-tuning, and LoRA's copies are "
+                "small; write copies_on: device, or lora: null"
+            )
         self.network = network
         """The network whose live weights are trained."""
         self.lora = lora
-        self.module = _Networks(network)
+        self.module = Networks(network, copies_on)
         """All that an engine may shard: the network, and its copies in full fine-tuning."""
+        self.copies_on = copies_on
+        """Where the other sets of full fine-tuning are while they are not used."""
         self.num_rows = 0
         """Rows that went through the network so far: its first tensor's leading dimension."""
         self._targets = default_targets
@@ -64,11 +83,11 @@ class WeightSets:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._layers: list[Any] = []
 
-    def allocate(self, copies: Iterable[Weights], *, seed: int) -> None:
+    def allocate(self, copies: Iterable[Weights], *, seed: int, reference: bool = True) -> None:
         """Makes the live set trainable and the `copies` equal to it.
 
-        Called once, before the engine is made. In full fine-tuning there is always a copy for the
-        reference.
+        Called once, before the engine is made. Full fine-tuning needs a copy for a `reference` that
+        is used, whether it moves or not.
 
         Raises:
             RuntimeError: it was called before.
@@ -78,7 +97,7 @@ class WeightSets:
             raise RuntimeError("the weight sets of this policy are already allocated")
         copies = {*copies} - {Weights.LIVE}
         if self.lora is None:
-            self._sets = self._copy(copies | {Weights.REFERENCE})
+            self._sets = self._copy(copies | ({Weights.REFERENCE} if reference else set()))
         else:
             self._sets = self._adapters(copies, self.lora, seed)
         self._shapes = {name: tuple(p.shape) for name, p in self._sets[Weights.LIVE].items()}
@@ -90,7 +109,7 @@ class WeightSets:
     def _copy(self, copies: set[Weights]) -> dict[Weights, dict[str, nn.Parameter]]:
         self.network.requires_grad_(True)
         for which in _in_order(copies):
-            self.module.add(which, deepcopy(self.network).requires_grad_(False))
+            self.module.add(which)
         return {
             which: dict(self.module.of(which).named_parameters())
             for which in (Weights.LIVE, *_in_order(copies))
@@ -138,7 +157,8 @@ class WeightSets:
         before = self._active
         self._activate(which)
         try:
-            yield
+            with self.module.lent(self.module.active):
+                yield
         finally:
             self._activate(before)
 
@@ -157,7 +177,8 @@ class WeightSets:
                 towards_live = [p for _, p in pairs]
                 with self._opened(towards_live, False), self._opened([p for p, _ in pairs], True):
                     for parameter, towards in pairs:
-                        parameter.lerp_(towards, 1.0 - decay)
+                        parameter.lerp_(towards.to(parameter.device), 1.0 - decay)
+        self.module.written(into)
 
     def parameters(self, which: Weights = Weights.LIVE) -> dict[str, nn.Parameter]:
         """The parameters of one set by name, the same in every set; live's are what is trained.
@@ -193,6 +214,7 @@ class WeightSets:
             for name, parameter in self.parameters(which).items():
                 with self._opened([parameter], True):
                     parameter.copy_(values[name])
+        self.module.written(which)
 
     def attach(self, forward: Callable[..., Any], opened: Opened | None = None) -> None:
         """Sends forwards through an engine's wrapper of `module`; called by the engine.
@@ -233,26 +255,9 @@ class WeightSets:
         have = ", ".join(have.value for have in self._sets)
         return (
             f"the weights '{which.value}' are not allocated (there are: {have}); "
-            f"name Weights.{which.name} in the objective's `moves`"
+            f"name Weights.{which.name} in the objective's "
+            f"{'`uses`' if which is Weights.REFERENCE else '`moves`'}"
         )
-
-
-class _Networks(nn.Module):
-    """The network of live, and in full fine-tuning one for every other set; one is active."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.sets = nn.ModuleDict({Weights.LIVE.value: network})
-        self.active = Weights.LIVE
-
-    def add(self, which: Weights, network: nn.Module) -> None:
-        self.sets[which.value] = network
-
-    def of(self, which: Weights) -> nn.Module:
-        return self.sets[which.value]
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.sets[self.active.value](*args, **kwargs)
 
 
 def _in_order(sets: set[Weights]) -> list[Weights]:

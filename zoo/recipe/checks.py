@@ -109,6 +109,16 @@ def _every_update_has_an_image(recipe: Recipe) -> Found:
         )
 
 
+def _copies_on_the_host_are_whole_networks(recipe: Recipe) -> Found:
+    options = recipe.policy.options
+    if options.get("copies_on") == "cpu" and options.get("lora") is not None:
+        yield (
+            ("policy", "copies_on"),
+            "policy.copies_on is cpu, which is for full fine-tuning, and LoRA's copies are small; "
+            "write copies_on: device, or lora: null",
+        )
+
+
 def _labels_differ(recipe: Recipe) -> Found:
     evaluated = recipe.eval.rewards if recipe.eval else ()
     yield from _repeated(("rewards",), recipe.rewards)
@@ -133,8 +143,10 @@ CHECKS: tuple[Callable[[Recipe], Found], ...] = (
     _groups_are_groups,
     _every_process_has_a_group,
     _every_update_has_an_image,
+    _copies_on_the_host_are_whole_networks,
     _labels_differ,
     zero_checks.offload_has_a_stage,
+    zero_checks.copies_are_with_the_engine,
     zero_checks.deepspeed_options_are_open,
     zero_checks.forwards_do_not_depend_on_data,
 )

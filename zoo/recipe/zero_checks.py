@@ -50,6 +50,18 @@ def offload_has_a_stage(recipe: Recipe) -> Found:
         )
 
 
+def copies_are_with_the_engine(recipe: Recipe) -> Found:
+    """DeepSpeed moves the copies itself, with all that it shards."""
+    stage = recipe.engine.zero_stage
+    if stage is not None and recipe.policy.options.get("copies_on") == "cpu":
+        yield (
+            ("policy", "copies_on"),
+            f"policy.copies_on is cpu, which the plain engine does, and engine.zero_stage is "
+            f"{stage}; write engine.zero_stage: null, or copies_on: device (with engine.zero_stage "
+            "3, engine.offload: parameters moves them)",
+        )
+
+
 def deepspeed_options_are_open(recipe: Recipe) -> Found:
     """Only what the recipe does not say elsewhere, and only where DeepSpeed is used."""
     options, stage = recipe.engine.deepspeed, recipe.engine.zero_stage

@@ -46,7 +46,8 @@ class ObjectiveTests(ABC):
     def test_it_acts_with_live_or_a_set_that_exists(self) -> None:
         """Sets of weights that nothing moves are not allocated."""
         objective = self.make()
-        assert objective.acts_with in {Weights.LIVE, Weights.REFERENCE, *objective.moves}
+        assert objective.acts_with in {Weights.LIVE, *objective.uses, *objective.moves}
+        assert objective.uses <= {Weights.REFERENCE, *objective.moves}
         assert Weights.LIVE not in objective.moves
         assert objective.images_per_row >= 1
 
@@ -185,7 +186,9 @@ class Setting:
         """Collects 3 groups of 4 images."""
         self.objective = tests.make()
         self.policy: Policy = Digits(torch.device("cpu"))
-        self.policy.weights.allocate(self.objective.moves, seed=0)
+        self.policy.weights.allocate(
+            self.objective.moves, seed=0, reference=Weights.REFERENCE in self.objective.uses
+        )
         needs_path = self.objective.needs_path
         sampler = FlowSampler(solver=tests.solver() if needs_path else Euler(), steps=4)
         row = torch.arange(_GROUPS).repeat_interleave(_GROUP_SIZE)

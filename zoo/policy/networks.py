@@ -1,0 +1,81 @@
+"""Full fine-tuning's networks: live's, and a copy for every other set, on its device or the host.
+
+A copy in the host's memory is lent to the device for as long as it is in use: what comes back is
+nothing, for a forward changes no weights.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from zoo.rollout import Weights
+
+CopiesOn = Literal["device", "cpu"]
+
+
+class Networks(nn.Module):
+    """The network of live, and in full fine-tuning one for every other set; one is active."""
+
+    def __init__(self, network: nn.Module, copies_on: CopiesOn) -> None:
+        super().__init__()
+        self.sets = nn.ModuleDict({Weights.LIVE.value: network})
+        self.active = Weights.LIVE
+        self._on_host = copies_on == "cpu"
+        self._lent: dict[Weights, dict[str, Tensor]] = {}
+
+    def add(self, which: Weights) -> None:
+        """Makes a copy of live for another set."""
+        live = self.of(Weights.LIVE)
+        # Given to deepcopy, so that the device never holds a whole copy besides.
+        made = {id(p): _on_host(p) for p in live.parameters()} if self._on_host else {}
+        self.sets[which.value] = deepcopy(live, made).requires_grad_(False)
+
+    def of(self, which: Weights) -> nn.Module:
+        """The network of a set."""
+        return self.sets[which.value]
+
+    @contextmanager
+    def lent(self, which: Weights) -> Iterator[None]:
+        """Inside, the set is on live's device, moved there once."""
+        if not self._on_host or which is Weights.LIVE or which in self._lent:
+            yield
+            return
+        self._lend(which)
+        try:
+            yield
+        finally:
+            del self._lent[which]
+
+    def written(self, which: Weights) -> None:
+        """A set has other values now, which its forwards must have too."""
+        if which in self._lent:
+            self._lend(which)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Of the active set."""
+        network, lent = self.of(self.active), self._lent.get(self.active)
+        if lent is None:
+            return network(*args, **kwargs)
+        return functional_call(network, lent, args, kwargs)
+
+    def _lend(self, which: Weights) -> None:
+        # The host goes on meanwhile. A blend first fetches live, and so waits for this.
+        live = dict(self.of(Weights.LIVE).named_parameters())
+        self._lent[which] = {
+            name: p.detach().to(live[name].device, non_blocking=True, copy=True)
+            for name, p in self.of(which).named_parameters()
+        }
+
+
+def _on_host(parameter: nn.Parameter) -> nn.Parameter:
+    value = parameter.detach()
+    if value.is_meta:
+        # A dry run of shapes: there is nothing to move.
+        return nn.Parameter(value.clone(), requires_grad=False)
+    host = value.to("cpu", copy=True)
+    # Page-locked memory moves without the host waiting for it.
+    return nn.Parameter(host.pin_memory() if value.is_cuda else host, requires_grad=False)
