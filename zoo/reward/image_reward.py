@@ -6,9 +6,7 @@ plugins/zoo-image-reward runs the published package, image-reward 1.5, which sco
 """
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
@@ -16,18 +14,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
+from zoo.reward import hub
 from zoo.reward.base import Reward
 from zoo.reward.blip import TINY, Network, Sizes, random_weights
+from zoo.reward.pil_resize import square, torchvision_margin
 
 FILE = "ImageReward.pt"
 """The file of weights in the published repository."""
 
 # ImageReward/ImageReward.py of image-reward 1.5.
 _NUM_TOKENS = 35
-_PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
-# 1 in PIL's fixed point (Resample.c, PRECISION_BITS).
-_ONE = 2.0**22
+_WANTED = "name a folder or a repository with BERT's vocabulary"
 
 
 class ImageReward(Reward):
@@ -83,7 +80,7 @@ class ImageReward(Reward):
             return_tensors="pt",
         )
         ids, mask = (tokens[name].to(self._device) for name in ("input_ids", "attention_mask"))
-        pixels = normalised(images.to(self._device), self._sizes.image)
+        pixels = square(images.to(self._device), self._sizes.image, torchvision_margin)
         scores: Tensor = self._network(ids, mask, pixels)
         return scores.to(images.device)
 
@@ -91,22 +88,6 @@ class ImageReward(Reward):
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
         """Writes a random model of 0.5M parameters; gives the options that load it."""
         return write_random(folder, TINY)
-
-
-def normalised(
-    images: Float[Tensor, "batch 3 height width"], size: int
-) -> Float[Tensor, "batch 3 size size"]:
-    """Images in [0, 1] as the package feeds them: PIL's bicubic, a crop, CLIP's statistics."""
-    height, width = images.shape[-2:]
-    short = min(height, width)
-    tall, wide = int(size * height / short), int(size * width / short)
-    pixels = (images.float() * 255.0).round().clamp(0.0, 255.0).double()
-    pixels = _eight_bits(pixels @ _kernel(width, wide).to(images.device).T)
-    pixels = _eight_bits(_kernel(height, tall).to(images.device) @ pixels)
-    top, left = round((tall - size) / 2), round((wide - size) / 2)
-    cropped = pixels[..., top : top + size, left : left + size].float() / 255.0
-    mean, std = (torch.tensor(s, device=images.device) for s in (_PIXEL_MEAN, _PIXEL_STD))
-    return (cropped - mean[:, None, None]) / std[:, None, None]
 
 
 def write_random(folder: Path, sizes: Sizes) -> dict[str, Any]:
@@ -129,25 +110,10 @@ def write_random(folder: Path, sizes: Sizes) -> dict[str, Any]:
 
 
 def _published(weights: str) -> dict[str, Tensor]:
-    from huggingface_hub import hf_hub_download
-
-    path = Path(weights)
-    try:
-        file = weights if path.is_file() else hf_hub_download(weights, FILE)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"the weights {weights!r} are no file here and cannot be had from the hub: "
-            f"{_line(error)}; name a file {FILE}, or a repository that has it"
-        ) from error
-    try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"the weights {weights!r} are no file of tensors that can be read: {_line(error)}"
-        ) from error
-    if not isinstance(found, dict):
-        raise ValueError(f"the weights {weights!r} hold a {type(found).__name__}, not tensors")
-    return found
+    path = hub.file(
+        "weights", weights, FILE, fix=f"name a file {FILE}, or a repository that has it"
+    )
+    return hub.only_tensors("weights", weights, hub.tensors("weights", weights, path))
 
 
 def _tokenizer(source: str) -> Any:
@@ -156,41 +122,13 @@ def _tokenizer(source: str) -> Any:
     try:
         tokenizer = BertTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"the tokenizer {source!r} is no folder here and cannot be had from the hub: "
-            f"{_line(error)}; name a folder or a repository with BERT's vocabulary"
-        ) from error
+        raise hub.refusal("tokenizer", source, error, fix=_WANTED) from error
     # transformers makes one of its five special tokens where it finds no files.
     if len(tokenizer) == len(tokenizer.all_special_ids):
         raise ValueError(
-            f"the tokenizer {source!r} has no vocabulary, here or on the hub; "
-            "name a folder or a repository with BERT's vocabulary"
+            f"the tokenizer {source!r} has no vocabulary, here or on the hub; {_WANTED}"
         )
     # BLIP's two further tokens: the weights have a row for each, and a prompt may spell them.
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})
     tokenizer.add_special_tokens({"additional_special_tokens": ["[ENC]"]})
     return tokenizer
-
-
-@cache
-def _kernel(before: int, after: int) -> Float[Tensor, "after before"]:
-    """PIL's bicubic (a = -0.5) in one direction, widened to the scale: whole numbers of 2^-22.
-
-    Their sums with pixels are whole too, and exact in float64: PIL's own result, on any device,
-    even where a smooth image lies half-way between two levels.
-    """
-    scale = before / after
-    centre = (torch.arange(after, dtype=torch.float64) + 0.5) * scale
-    x = (torch.arange(before, dtype=torch.float64) - centre[:, None] + 0.5).abs() / max(scale, 1.0)
-    near, far = (1.5 * x - 2.5) * x * x + 1, (((x - 5) * x + 8) * x - 4) * -0.5
-    weight = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
-    weight = weight / weight.sum(dim=1, keepdim=True) * _ONE
-    return weight.sign() * (weight.abs() + 0.5).floor()
-
-
-def _eight_bits(sums: Tensor) -> Tensor:
-    return ((sums + _ONE / 2) / _ONE).floor().clamp(0.0, 255.0)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
