@@ -62,6 +62,12 @@ class Reward(ABC):
         """
         return False
 
+    def rest(self) -> None:  # noqa: B027
+        """Gives back the device's memory, if that was asked for: no scoring for a while.
+
+        Called after every collection. The next `score` may come at any time, and must work.
+        """
+
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
         """Writes random weights, small and in the published layout; gives the options to load them.

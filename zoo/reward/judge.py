@@ -81,6 +81,8 @@ class Judge:
     def finish(self, progress: Callable[[], None] = lambda: None) -> Verdict:
         """Waits for all scores since the last `finish`; calls `progress` after each batch.
 
+        Then the rewards may give back their memory (`Reward.rest`).
+
         Raises:
             RewardError: a reward returned something that is not one number an image.
         """
@@ -93,6 +95,7 @@ class Judge:
         in_order = torch.arange(self._submitted)
         self._groups, self._submitted = {}, 0
         drained = _all_drained(self._lanes, progress)
+        tired = [said for lane in self._lanes if (said := lane.rest())]
         scores, extras = {}, {}
         for lane, done in zip(self._lanes, drained, strict=True):
             label = lane.judged.label
@@ -109,11 +112,14 @@ class Judge:
                 lane.judged.label: done.retried
                 for lane, done in zip(self._lanes, drained, strict=True)
             },
-            tuple(
-                result.reason
-                for done in drained
-                for result in done.results
-                if not isinstance(result, Scores)
+            (
+                *(
+                    result.reason
+                    for done in drained
+                    for result in done.results
+                    if not isinstance(result, Scores)
+                ),
+                *tired,
             ),
         )
 
