@@ -94,7 +94,7 @@ def on_black(
 ) -> Float[Tensor, "batch 3 {size} {size}"]:
     """As the package resizes a tensor: the whole image, not clamped, in the middle of a square."""
     longer = max(images.shape[-2:])
-    height, width = (round(side * size / longer) for side in images.shape[-2:])
+    height, width = (max(1, round(side * size / longer)) for side in images.shape[-2:])
     pixels = eight_bits(images)
     if longer != size:
         pixels = interpolate(pixels, (height, width), mode="bicubic", antialias=True)

@@ -39,7 +39,7 @@ def tensors(option: str, source: str, path: Path) -> dict[str, Any]:
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except (UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         raise ValueError(
             f"the {option} {source!r} are no file of tensors that can be read: {line(error)}; "
             "if it was not downloaded whole, delete it and try again"
