@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from statistics import mean
 
-RECIPES = ("nft_digits", "flow_grpo_digits", "dpo_digits", "nft_digits_multi")
+RECIPES = ("nft_digits", "flow_grpo_digits", "dpo_digits", "dpo_digits_offline", "nft_digits_multi")
 FOLDER = Path(__file__).parent.parent / "recipes"
 
 

@@ -1,90 +1,127 @@
-"""Where an epoch's time goes: the share of network calls, and images and forwards a second.
+"""What an epoch costs: its time against that of its calls alone, FLOP utilisation, memory, phases.
 
-    python benchmarks/throughput.py [RECIPE ...] [--epochs N]
+    python benchmarks/throughput.py [RECIPE ...] [--objective nft] [--repeats 5]
+    python benchmarks/throughput.py --micro-batch 1 2 4 8 16 32 --compile     # on a GPU
 
-Each recipe's epochs run as `zoo train` runs them, with the network's calls timed from outside.
-"network" is forwards alone; backward passes and the optimizer are in "other", with decoding,
-rewards and the loop. Medians over epochs, the first left out.
+Without recipes: Stable Diffusion 3.5 Medium at its full size with random weights at 512 px where
+there is a GPU (LoRA 32, bfloat16), 30M parameters of the same architecture at 128 px where there is
+none; its text encoders are tiny, as prompts are encoded once and not measured here.
+
+Whole epochs (collect, score, learn) alternate with their calls alone: every network forward and
+backward, decode and reward of such an epoch, made again on the same inputs one after the other.
+"over" is the median of the ratio, less one; it can be negative, as rewards overlap with sampling.
+FLOPs are counted (`zoo.flops`: matrix products, convolutions, attention; a multiply-add is two);
+utilisation is of what one large matrix product of the same dtype reaches here, in parentheses of
+the data sheet's where the GPU is known. "est. GB" is what `zoo check` says of the peak on a GPU; on
+a CPU the whole process is measured, and benchmarks/memory.py compares. The shares are of an epoch
+that waits after each call.
 """
 
 import argparse
+import os
+import sys
 import tempfile
-import time
-from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import torch
 
-from zoo.build import Run, build
-from zoo.recipe.recipe import load_recipe
-from zoo.run_state import Progress
-from zoo.tracking import Silent
-from zoo.train import train
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-FOLDER = Path(__file__).parent.parent / "recipes"
-RECIPES = [FOLDER / f"{name}_digits.yaml" for name in ("nft", "flow_grpo", "dpo")]
+from benchmarks.epoch_cost import cost
+from benchmarks.random_sd3 import write
+from zoo.build import build
+from zoo.footprint import footprint
+from zoo.memory import Layout, estimate
+from zoo.recipe.recipe import Recipe, load_recipe, recipe_from
 
+OBJECTIVES = {
+    "nft": ({"name": "nft"}, {"name": "dpm2"}),
+    "flow_grpo": ({"name": "flow_grpo"}, {"name": "flow_sde"}),
+    "dpo": ({"name": "dpo", "draws_per_pair": 9, "pairs_per_group": 4}, {"name": "flow_sde"}),
+}
+"""An objective and a solver: 10 steps, 9 of them trained on each of 16 images."""
 
-class Recorder(Silent):
-    """Keeps every epoch's numbers and the network's seconds at that point."""
-
-    def __init__(self, run_dir: Path, clock: list[float]) -> None:
-        super().__init__()
-        self.run_dir = run_dir
-        self.epochs: list[dict[str, float]] = []
-        self._clock = clock
-
-    def record(self, metrics: Mapping[str, float]) -> None:
-        """One epoch."""
-        self.epochs.append({**metrics, "network": self._clock[0]})
+DATA_SHEET = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
+"""Dense bfloat16 operations a second, by NVIDIA's data sheets."""
 
 
-def timed_network(run: Run, clock: list[float]) -> None:
-    """Adds up the seconds of every forward of the network."""
-    network = run.policy.weights.network
+def sd3_recipe(objective: str, folder: Path, batch: int, *, compiled: bool, lora: bool) -> Recipe:
+    """An epoch of 16 images: 2 groups of 8."""
+    cuda = torch.cuda.is_available()
+    trained, solver = OBJECTIVES[objective]
+    return recipe_from({
+        "name": objective,
+        "epochs": 1,
+        "policy": {
+            "name": "sd3",
+            "pretrained": str(folder),
+            "resolution": 512 if cuda else 128,
+            "max_text_tokens": 128 if cuda else 32,
+            "dtype": "bfloat16" if cuda and lora else "float32",
+            "lora": {"rank": 32, "alpha": 64} if lora else None,
+        },
+        "sampler": {"solver": solver, "steps": 10},
+        "rewards": [{"name": "jpeg_compressibility"}],
+        "objective": trained,
+        "data": {"train": "builtin:general/train", "groups_per_epoch": 2, "group_size": 8},
+        "engine": {"micro_batch": {"sample": batch, "train": batch}, "compile": compiled},
+    })  # fmt: skip
 
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        started = time.perf_counter()
-        out = network(*args, **kwargs)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        clock[0] += time.perf_counter() - started
-        return out
 
-    run.policy.weights.attach(forward)
+def measured(recipe: Recipe, name: str, repeats: int) -> None:
+    """A line of numbers, and one of shares."""
+    expected = "-"
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        parts = estimate(footprint(recipe, 1), Layout(None), 1, cuda=True).parts
+        expected = f"{parts.total / 1e9:.2f}"
+    found = cost(build(recipe), repeats)
+    of_product = found.flops_per_second / found.reachable
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    sheet = next((peak for key, peak in DATA_SHEET.items() if key in card), None)
+    of_sheet = f" ({found.flops_per_second / sheet:.0%})" if sheet else ""
+    print(
+        f"{name:28} {found.images_per_second:8.2f} {found.forwards_per_second:10.1f} "
+        f"{found.overhead:+7.1%} {found.flops / 1e12:8.2f} {of_product:6.0%}{of_sheet} "
+        f"{found.peak_gb:7.2f} {expected:>7}"
+    )
+    shares = ", ".join(f"{phase} {share:.0%}" for phase, share in found.shares.items())
+    print(f"{'':28} {shares}", flush=True)
 
 
 def main() -> None:
-    """Prints a line a recipe."""
+    """Prints two lines for each recipe."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recipes", type=Path, nargs="*", default=RECIPES)
-    parser.add_argument("--epochs", type=int, default=8)
-    arguments = parser.parse_args()
-    print(f"{'recipe':20} {'images/s':>9} {'forwards/s':>11} {'network':>8} {'other':>8}")
-    for path in arguments.recipes:
-        recipe = load_recipe(path, ["eval=null"], arguments.epochs)
-        clock = [0.0]
-        run = build(recipe)
-        timed_network(run, clock)
-        with tempfile.TemporaryDirectory() as folder:
-            recorder = Recorder(Path(folder), clock)
-            train(run, Progress(), lambda recorder=recorder: recorder)
-        report(recipe.name, recorder.epochs[1:])
-
-
-def report(name: str, epochs: list[dict[str, float]]) -> None:
-    """Medians of what each epoch added."""
-    pairs = list(pairwise(epochs))
-    seconds = [after["seconds"] - before["seconds"] for before, after in pairs]
-    forwards = [after["num_evals"] - before["num_evals"] for before, after in pairs]
-    network = [after["network"] - before["network"] for before, after in pairs]
-    share = median(n / s for n, s in zip(network, seconds, strict=True))
-    rate = median(f / s for f, s in zip(forwards, seconds, strict=True))
-    images = median(epoch["images_per_second"] for epoch in epochs[1:])
-    print(f"{name:20} {images:9.0f} {rate:11,.0f} {share:8.0%} {1 - share:8.0%}", flush=True)
+    parser.add_argument("recipes", type=Path, nargs="*")
+    parser.add_argument("--objective", nargs="+", default=list(OBJECTIVES), choices=OBJECTIVES)
+    parser.add_argument("--micro-batch", type=int, nargs="+", default=[8])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--full", action="store_true", help="no LoRA: all weights are trained")
+    parser.add_argument("--compile", action="store_true", help="also with compiled blocks")
+    parser.add_argument("--set", "-s", action="append", default=[], help="as of zoo train")
+    chosen = parser.parse_args()
+    for library in ("TRANSFORMERS", "DIFFUSERS"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")  # read when these are imported
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    print(
+        f"{'':28} {'images/s':>8} {'forwards/s':>10} {'over':>7} {'TFLOP':>8} {'util.':>6} "
+        f"{'peak GB':>7} {'est. GB':>7}"
+    )
+    for path in chosen.recipes:
+        recipe = load_recipe(path, ["eval=null", *chosen.set])
+        measured(recipe, recipe.name, chosen.repeats)
+    if chosen.recipes:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), full_size=torch.cuda.is_available())
+        for compiled in (False, True) if chosen.compile else (False,):
+            for batch in chosen.micro_batch:
+                for objective in chosen.objective:
+                    recipe = sd3_recipe(
+                        objective, Path(folder), batch, compiled=compiled, lora=not chosen.full
+                    )
+                    name = f"{objective}, batch {batch}{', compiled' if compiled else ''}"
+                    measured(recipe, name, chosen.repeats)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import math
 import pytest
 from rich.console import Console
 
-from zoo.console import Display, line, short
+from zoo.console import Display, counted, line, short
 
 EPOCH = {
     "epoch": 3, "step": 12, "reward": 0.51234, "reward/digit": 0.4, "loss": 1.0,
@@ -84,3 +84,14 @@ def test_a_line_keeps_the_most_telling_numbers_that_fit():
 )  # fmt: skip
 def test_three_digits_are_enough(value, text):
     assert short(value) == text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_images_are_counted_on_a_terminal_alone(terminal):
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=80, highlight=False)
+    with counted("images", 40, console=console) as count:
+        count(8)
+        count(48)  # the last process's share may be larger
+    assert ("40/40" in file.getvalue()) == terminal
+    assert (file.getvalue() == "") != terminal

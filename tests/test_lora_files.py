@@ -8,31 +8,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.exports import output
+from tests.loras import adapted, base
 from zoo import lora_files
-from zoo.policy.digits import Digits
 from zoo.policy.weights import Lora
 
 # A power of two scales B without rounding; 10 / 3 does not.
 EXACT, ROUNDED = Lora(rank=8, alpha=16), Lora(rank=3, alpha=10)
 BOTH = pytest.mark.parametrize("lora", [EXACT, ROUNDED], ids=["exact", "rounded"])
-
-
-def base():
-    return Digits(torch.device("cpu"), lora=None).weights.network
-
-
-def adapted(lora, scale=0.05):
-    """Adapters that change the network a lot, and what the network then says."""
-    weights = Digits(torch.device("cpu"), lora=lora).weights
-    weights.allocate((), seed=0)
-    draw = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in weights.parameters().values():
-            parameter.copy_(scale * torch.randn(parameter.shape, generator=draw))
-    tensors = {name: p.detach().clone() for name, p in weights.parameters().items()}
-    said = output(weights)
-    assert (said - output(base())).abs().max() > 0.01
-    return tensors, said
 
 
 def pipeline(network):

@@ -43,10 +43,16 @@ def test_a_storage_counts_once_and_until_it_goes():
     assert live.now == 0
 
 
-def test_attention_keeps_no_matrix_of_scores():
+@pytest.mark.parametrize("named", [False, True])
+def test_attention_keeps_no_matrix_of_scores(named):
     with LiveBytes() as live:
         q = torch.zeros(1, 2, 512, 64, device=META, requires_grad=True)
-        F.scaled_dot_product_attention(q, q, q).sum().backward()
+        if named:
+            out = F.scaled_dot_product_attention(query=q, key=q, value=q)
+        else:
+            out = F.scaled_dot_product_attention(q, q, q)
+        out.sum().backward()
+        del out
         # The output, gradients of query, key and value, and their sum: not 512 x 512 scores.
         assert live.peak < 7 * num_bytes([q])
     assert q.grad.shape == q.shape

@@ -104,3 +104,38 @@ def test_a_run_s_before_and_after_needs_both_pictures(tmp_path: Path) -> None:
     pictures.save(sheet, tmp_path / "epoch_000000.png")
     assert pictures.save_before_after(tmp_path, 30) == tmp_path / "before_after.png"
     assert (tmp_path / "before_after.png").is_file()
+
+
+def test_a_writer_writes_each_image_as_it_is(tmp_path: Path) -> None:
+    samples = pictures.stills(images(5))
+    with pictures.Writer() as writer:
+        for i, image in enumerate(samples):
+            writer.put(image, tmp_path / "made" / f"{i}.png")
+        writer.finish()
+    assert len(list((tmp_path / "made").iterdir())) == 5
+    for i, image in enumerate(samples):
+        with Image.open(tmp_path / "made" / f"{i}.png") as found:
+            pixels = torch.tensor(list(found.tobytes())).reshape(8, 8, 3)
+        assert torch.equal(pixels, image.permute(1, 2, 0).long())
+
+
+def test_what_a_writer_cannot_write_is_raised_and_the_others_are_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    samples = pictures.stills(images(2))
+
+    def write() -> None:
+        with pictures.Writer() as writer:
+            writer.put(samples[1], tmp_path / "y.png")
+            writer.put(samples[0], tmp_path / "file" / "x.png")
+            writer.finish()
+
+    with pytest.raises(OSError, match="file"):
+        write()
+    assert (tmp_path / "y.png").is_file()
+
+
+def test_stills_are_bytes_in_range_and_of_a_video_the_first_frame() -> None:
+    video = torch.stack([torch.full((1, 3, 2, 2), v) for v in (2.0, 0.5)], dim=1)
+    assert pictures.stills(video).unique().tolist() == [255]
+    assert pictures.stills(video[:, 1]).unique().tolist() == [128]
+    assert pictures.stills(torch.full((1, 3, 2, 2), -1.0)).unique().tolist() == [0]

@@ -33,7 +33,7 @@ def before_any_update(run: Run) -> Before:
     )  # fmt: skip
     broken = Probe("broken images", made.num_broken, 0.0, 0.0)
     probes = (*probes, pixels.probe(), broken)
-    record = records.counters(Progress()) | records.rewards(made, run.judge.weights)
+    record = records.counters(Progress(), run.stage) | records.rewards(made, run.judge.weights)
     failed = [
         f"probe failed: {p.name} is {p.measured:.6g}, "
         f"expected {p.expected:.6g} within {p.tolerance:.1g}"

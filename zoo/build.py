@@ -1,6 +1,7 @@
 """From a recipe to objects.
 
-Rewards come before the model: one that cannot start should stop the run before weights load.
+Rewards come before the model, those of all stages: one that cannot start should stop the run before
+weights load.
 """
 
 import os
@@ -10,34 +11,30 @@ from typing import Any
 
 import torch
 
-from zoo.data import prompts as prompt_sources
+from zoo import lora_files
 from zoo.engine.base import AdamWOptions, Engine
 from zoo.engine.plain import PlainEngine
 from zoo.objective.base import Objective
+from zoo.parts import Evaluation, Shared, copies
 from zoo.policy.base import Policy
-from zoo.policy.weights import WeightSets
+from zoo.policy.blocks import checkpoint_gradients, compile_blocks
+from zoo.policy.weights import Lora, WeightSets
 from zoo.prompt import Prompt
-from zoo.recipe.model import Recipe, RewardEntry
-from zoo.reward.judge import Judge, Judged
-from zoo.reward.known import require_known_answers
+from zoo.recipe.component import rebuilt
+from zoo.recipe.errors import RecipeError
+from zoo.recipe.model import Recipe
+from zoo.recipe.stage import Stage
+from zoo.reward.judge import Judge
 from zoo.rollout import Weights
 from zoo.sampler.base import Sampler
-from zoo.sampler.flow_sampler import FlowSampler
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation needs, and the weights that it is of."""
-
-    sampler: Sampler
-    judge: Judge
-    prompts: Sequence[Prompt]
-    weights: Weights
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a recipe names, built."""
+    """Everything that a recipe names, built; with stages, that the recipe of one of them does.
+
+    Stages share the engine, the policy, and the rewards that they have in common.
+    """
 
     recipe: Recipe
     engine: Engine
@@ -47,21 +44,25 @@ class Run:
     objective: Objective[Any]
     prompts: Sequence[Prompt]
     evaluation: Evaluation | None
+    copies: frozenset[Weights]
+    """The sets besides live that move in any stage, and that a checkpoint keeps."""
+    stage: Stage
+    later: tuple["Run", ...] = ()
+    """Of the stages that follow, in order."""
 
-    @property
-    def copies(self) -> frozenset[Weights]:
-        """The sets besides live that move, and that a checkpoint keeps."""
-        return copies(self.recipe, self.objective)
+    def at(self, epoch: int) -> "Run":
+        """Of the stage that goes on once so many epochs are done; the last one after its end."""
+        runs = (self, *self.later)
+        return next((run for run in runs if epoch < run.stage.end), runs[-1])
 
 
-def copies(recipe: Recipe, objective: Objective[Any]) -> frozenset[Weights]:
-    """The sets besides live that a run of this recipe writes."""
-    return objective.moves | ({Weights.EMA} if recipe.optim.ema else set())
+@dataclass(frozen=True)
+class ImageMaker:
+    """A policy with its live weights and the copies asked for: enough to make images."""
 
-
-def evaluated_weights(recipe: Recipe) -> Weights:
-    """The set that a run of this recipe evaluates: the one to show and to share."""
-    return Weights.EMA if recipe.optim.ema else Weights.LIVE
+    engine: Engine
+    policy: Policy
+    copies: frozenset[Weights]
 
 
 def device_of(recipe: Recipe) -> torch.device:
@@ -111,45 +112,94 @@ def _adamw(recipe: Recipe) -> AdamWOptions:
     return AdamWOptions(optim.betas, optim.eps, optim.weight_decay, optim.max_grad_norm)
 
 
-def build(recipe: Recipe, make_engine: MakeEngine = engine) -> Run:
-    """Builds all of it, on this process's device; joins no process group."""
-    device = device_of(recipe)
+def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = False) -> Run:
+    """Builds all of it, on this process's device; joins no process group.
+
+    With stages it is the run of the first, and `at` leads to the others. A `resumed` run gets its
+    weights from a checkpoint: the LoRA to start from is not looked for.
+    """
+    device = _used(device_of(recipe))
+    shared = Shared(device)
+    parts = [shared.parts(stage.recipe) for stage in recipe.timeline]
+    policy: Policy = recipe.policy.build({"device": device})
+    moved = copies(recipe)
+    policy.weights.allocate(moved, seed=recipe.seed)
+    if not resumed:
+        _start(recipe, policy.weights, moved)
+    _tune(recipe, policy)
+    made = make_engine(recipe, policy.weights, device)
+    later: tuple[Run, ...] = ()
+    for stage, part in zip(reversed(recipe.timeline), reversed(parts), strict=True):
+        run = Run(
+            stage.recipe, made, policy, part.sampler, part.judge, part.objective, part.prompts,
+            part.evaluation, moved, stage, later,
+        )  # fmt: skip
+        later = (run, *later)
+    return later[0]
+
+
+def image_maker(recipe: Recipe, which: Weights, *, trained: bool = False) -> ImageMaker:
+    """The model on this process's device, with room for one set of weights; builds nothing else.
+
+    Weights of a `trained` run come from a checkpoint.
+    """
+    device = _used(device_of(recipe))
+    policy: Policy = recipe.policy.build({"device": device})
+    wanted = frozenset({which}) & copies(recipe)
+    policy.weights.allocate(wanted, seed=recipe.seed)
+    if not trained:
+        _start(recipe, policy.weights, wanted)
+    _tune(recipe, policy)
+    return ImageMaker(plain_engine(recipe, policy.weights, device), policy, wanted)
+
+
+def evaluation_judge(recipe: Recipe) -> Judge:
+    """The rewards that images are evaluated with, on this process's device, and no others."""
+    own = recipe.eval.rewards if recipe.eval else ()
+    return Shared(_used(device_of(recipe))).judge(recipe, own or recipe.rewards)
+
+
+def _used(device: torch.device) -> torch.device:
     if device.type == "cuda":
         # Code that names no device must find this process's own.
         torch.cuda.set_device(device)
-    prompts = prompt_sources.load(recipe.data.train)
-    sampler: Sampler = recipe.sampler.build({})
-    objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
-    judge = _judge(recipe, recipe.rewards, device)
-    evaluation = _evaluation(recipe, judge, prompts, device)
-    policy: Policy = recipe.policy.build({"device": device})
-    policy.weights.allocate(copies(recipe, objective), seed=recipe.seed)
-    made = make_engine(recipe, policy.weights, device)
-    return Run(recipe, made, policy, sampler, judge, objective, prompts, evaluation)
+    return device
 
 
-def _judge(recipe: Recipe, entries: Sequence[RewardEntry], device: torch.device) -> Judge:
-    judged = []
-    for entry in entries:
-        reward = entry.build({"device": device})
-        require_known_answers(reward, entry.label, device)
-        judged.append(Judged(entry.label, reward, entry.weight))
-    return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
+def lora_of(recipe: Recipe) -> Lora | None:
+    """The LoRA that a recipe says, where its policy has the usual option for it."""
+    found = rebuilt(recipe.policy.options.get("lora"), {})
+    return found if isinstance(found, Lora) else None
 
 
-def _evaluation(
-    recipe: Recipe, judge: Judge, prompts: Sequence[Prompt], device: torch.device
-) -> Evaluation | None:
-    """With the training rewards and prompts where the recipe names no others."""
-    options = recipe.eval
-    if options is None:
-        return None
-    sampler = FlowSampler(
-        solver=options.solver.build({}), steps=options.steps, guidance=options.guidance
-    )
-    return Evaluation(
-        sampler,
-        _judge(recipe, options.rewards, device) if options.rewards else judge,
-        prompt_sources.load(recipe.data.eval) if recipe.data.eval else prompts,
-        evaluated_weights(recipe),
-    )
+def start_place(recipe: Recipe) -> str:
+    """Where a recipe names the LoRA that it starts from."""
+    return f"{recipe.origin(('policy', 'lora', 'start'))}: policy.lora.start"
+
+
+def _start(recipe: Recipe, weights: WeightSets, copies: frozenset[Weights]) -> None:
+    if weights.lora is None or weights.lora.start is None:
+        return
+    try:
+        lora_files.start_from(weights.lora.start, weights, copies)
+    except lora_files.LoraError as error:
+        raise RecipeError(f"{start_place(recipe)}: {error}") from error
+
+
+def _tune(recipe: Recipe, policy: Policy) -> None:
+    """Does to the network's blocks what the recipe's engine asks for.
+
+    Raises:
+        RecipeError: the network cannot have it.
+    """
+    for key, change in (
+        ("gradient_checkpointing", checkpoint_gradients),
+        ("compile", compile_blocks),
+    ):
+        if getattr(recipe.engine, key):
+            try:
+                for network in policy.weights.networks:
+                    change(network)
+            except ValueError as error:
+                place = recipe.origin(("engine", key))
+                raise RecipeError(f"{place}: engine.{key}: {error}") from error

@@ -105,6 +105,11 @@ def latest(run_dir: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def epoch_of(folder: Path) -> int:
+    """The epoch of a checkpoint that `latest` found."""
+    return int(folder.name.removeprefix(".replaced-"))
+
+
 def load(folder: Path) -> Checkpoint:
     """Reads a checkpoint.
 

@@ -57,19 +57,21 @@ def collect(
     mine = dealt(len(prompts), rank=engine.rank, size=engine.size)
     local_group = torch.arange(len(mine)).repeat_interleave(group_size)
     group = mine[local_group]
-    key = group * group_size + torch.arange(group_size).repeat(len(mine))
+    member = torch.arange(group_size).repeat(len(mine))
+    key = group * group_size + member
     wanted = Wanted(
         prompts=[prompts[g] for g in mine.tolist()] or prompts[:1],
         prompt=local_group,
         key=key,
         largest=largest_share(len(prompts), size=engine.size) * group_size,
+        member=member if sampler.needs_images else None,
     )
 
     received: list[Tensor] = []
 
     def receive(images: Tensor, rows: Int[Tensor, " rows"]) -> None:
         received.append(rows)
-        judge.submit(images, [prompts[g] for g in group[rows].tolist()], group[rows])
+        judge.submit(images, wanted.asked(rows), group[rows])
         see(images, key[rows])
 
     made = generate(

@@ -1,7 +1,8 @@
 """What a person sees during a run: a progress bar on a terminal, plain lines elsewhere."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -69,6 +70,29 @@ class Display:
                 # A number that the evaluated prompts never have, such as another kind's, is NaN.
                 if key in self._first and not math.isnan(value):
                     self.say(f"{key:32} {short(self._first[key]):>7} -> {short(value)}")
+
+
+@contextmanager
+def counted(
+    what: str, total: int, *, console: Console | None = None
+) -> Iterator[Callable[[int], None]]:
+    """Yields what to call with the number done so far: a bar on a terminal, nothing elsewhere."""
+    console = console or Console(highlight=False)
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        speed_estimate_period=float("inf"),
+        transient=True,
+    )
+    task = progress.add_task(what, total=total)
+    with progress:
+        yield lambda done: progress.update(task, completed=min(done, total))
 
 
 def line(metrics: Mapping[str, float], epochs: int, width: int) -> str:

@@ -55,6 +55,7 @@ def learned(
     """The epoch's updates, `step` of which were made before."""
     recipe, rollout = run.recipe, collected.rollout
     seed, device = recipe.seed, run.engine.device
+    run.engine.clip(recipe.optim.max_grad_norm)  # which the stage before may have had otherwise
     rows = run.objective.rows(
         rollout, advantage[rollout.key], Draws(seed, "rows", epoch, rollout.key)
     )
@@ -71,5 +72,4 @@ def learned(
 
 def _rate(run: Run) -> LearningRate:
     optim = run.recipe.optim
-    total = run.recipe.epochs * optim.updates_per_epoch
-    return LearningRate(optim.lr, optim.schedule, optim.warmup, total)
+    return LearningRate(optim.lr, optim.schedule, optim.warmup, run.stage.run_updates)

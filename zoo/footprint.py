@@ -5,25 +5,29 @@ run. Not seen are what an operation needs only while it runs, the rewards' own m
 and a checkpoint while it is written.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.build import copies
 from zoo.data import prompts as prompt_sources
 from zoo.dealing import largest_share
+from zoo.flops import counter
 from zoo.live_bytes import META, LiveBytes, num_bytes
 from zoo.objective.base import Objective
+from zoo.parts import copies
 from zoo.plan import Plan, epoch_rows, plan
 from zoo.policy.base import Policy
+from zoo.policy.blocks import checkpoint_gradients
+from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe
 from zoo.rollout import Cond, Path, Rows, Weights, join, take
 from zoo.sampler.base import Sampler
 from zoo.sampler.ode import Euler
 from zoo.seeds import Draws
+from zoo.stored_image import BLANK
 
 
 class NoEstimateError(Exception):
@@ -52,10 +56,17 @@ class Footprint:
     remembered: int
     accumulates: bool
     """Whether an update has more than one micro-batch."""
+    flops: int | None
+    """Of an epoch: see `flops`; None where the solver makes as many forwards as it needs."""
+    dtype: torch.dtype
+    """What most parameters are of."""
 
 
-def footprint(recipe: Recipe, processes: int) -> Footprint:
+def footprint(recipe: Recipe, processes: int, moved: frozenset[Weights] = frozenset()) -> Footprint:
     """Of the process that has most to do.
+
+    `moved` are sets of weights that are there besides those that the recipe moves: as a stage of a
+    run it does not move all.
 
     Raises:
         NoEstimateError: there is none for this policy.
@@ -63,7 +74,9 @@ def footprint(recipe: Recipe, processes: int) -> Footprint:
     made = plan(recipe, processes)
     try:
         with LiveBytes() as live:
-            return _dry_run(recipe, made, live)
+            return _dry_run(recipe, made, moved | copies(recipe), live)
+    except RecipeError as error:
+        raise NoEstimateError(str(error)) from error
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise NoEstimateError(
@@ -71,7 +84,7 @@ def footprint(recipe: Recipe, processes: int) -> Footprint:
         ) from error
 
 
-def _dry_run(recipe: Recipe, made: Plan, live: LiveBytes) -> Footprint:
+def _dry_run(recipe: Recipe, made: Plan, moved: frozenset[Weights], live: LiveBytes) -> Footprint:
     sampler: Sampler = recipe.sampler.build({})
     objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
     if sampler.solver is not None and sampler.solver.num_evals(1) is None:
@@ -81,18 +94,21 @@ def _dry_run(recipe: Recipe, made: Plan, live: LiveBytes) -> Footprint:
     policy: Policy = recipe.policy.build({"device": META})
     weights = policy.weights
     with META:
-        weights.allocate(copies(recipe, objective), seed=recipe.seed)
+        weights.allocate(moved, seed=recipe.seed)
+    if recipe.engine.gradient_checkpointing:
+        checkpoint_gradients(weights.network)
     trained = tuple(weights.parameters().values())
     sharable = tuple(weights.module.parameters())
     sets = _other_sets(policy, {id(p) for p in trained})
     of_a_set = {id(p) for p in (*trained, *sets)}
     loaded, building = live.now, live.peak - live.now
     live.restart()
-    path, cond = _collected(recipe, made, policy, sampler, objective)
+    dry = _DryEpoch(recipe, made, policy, sampler, objective)
+    path, cond = dry.collected()
     sampling = live.peak - loaded
     rows = epoch_rows(recipe, sampler, objective, policy, path, cond, 0, made.processes)
     with _Remembered(sharable) as remembered:
-        training = _trained(policy, objective, rows, made.training.rows, live) - loaded
+        training = dry.trained(rows, live) - loaded
     return Footprint(
         outside=loaded - num_bytes(sharable),
         frozen=tuple(p for p in sharable if id(p) not in of_a_set),
@@ -103,6 +119,8 @@ def _dry_run(recipe: Recipe, made: Plan, live: LiveBytes) -> Footprint:
         training=training - num_bytes(trained),
         remembered=remembered.bytes,
         accumulates=made.training.count > made.updates,
+        flops=None if made.collect_forwards is None else dry.flops(cond, rows),
+        dtype=max(sharable, key=torch.Tensor.numel).dtype,
     )
 
 
@@ -117,53 +135,77 @@ def _other_sets(policy: Policy, trained: set[int]) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-def _collected(
-    recipe: Recipe, made: Plan, policy: Policy, sampler: Sampler, objective: Objective[Any]
-) -> tuple[Path, Cond]:
-    """As `generate` goes: the last micro-batch while all images before it wait for the judge."""
-    groups = largest_share(made.groups, size=made.processes)
-    prompts = prompt_sources.load(recipe.data.train)
-    chosen = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
+class _DryEpoch:
+    """The micro-batches of an epoch that differ: of many alike, one is run."""
 
-    def sampled(rows: int) -> tuple[Path, Tensor]:
-        entry = torch.arange(rows) % groups
-        draws = Draws(recipe.seed, "plan", 0, torch.arange(rows), META)
-        wanted = [chosen[i] for i in entry.tolist()]
-        path = sampler.sample(
-            policy, wanted, take(cond, entry), draws, keep_path=objective.needs_path
+    def __init__(
+        self,
+        recipe: Recipe,
+        made: Plan,
+        policy: Policy,
+        sampler: Sampler,
+        objective: Objective[Any],
+    ) -> None:
+        self._recipe, self._made, self._policy = recipe, made, policy
+        self._sampler, self._objective = sampler, objective
+        groups = largest_share(made.groups, size=made.processes)
+        prompts = prompt_sources.load(recipe.data.train)
+        chosen = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
+        if sampler.needs_images:
+            # Of any size: they are resized to the policy's.
+            chosen = [replace(prompt, images=(BLANK,)) for prompt in chosen]
+        self._prompts = chosen
+
+    def collected(self) -> tuple[Path, Cond]:
+        """As `generate` goes: the last micro-batch while all images before wait for the judge."""
+        with torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
+            cond = self._policy.encode(self._prompts, guidance=self._sampler.guidance)
+            held = self._before_the_last(cond)
+            path, _ = self._sampled(self._made.sampling.rows, cond)
+            whole = join([*(path for path, _ in held), path])
+        return whole, cond
+
+    def trained(self, rows: Rows, live: LiveBytes) -> int:
+        """The most that is alive during one micro-batch, gradients of the one before included."""
+        for p in self._policy.weights.parameters().values():
+            p.grad = torch.zeros_like(p)
+        live.restart()
+        self._learned(rows)
+        return live.peak
+
+    def flops(self, cond: Cond, rows: Rows) -> int:
+        """Of all micro-batches. Counted apart: the counter holds on to tensors."""
+        collecting, learning = counter(), counter()
+        with collecting, torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
+            self._sampled(self._made.sampling.rows, cond)
+        with learning:
+            self._learned(rows)
+        sampled, learned = collecting.get_total_flops(), learning.get_total_flops()
+        return sampled * self._made.sampling.count + learned * self._made.training.count
+
+    def _sampled(self, rows: int, cond: Cond) -> tuple[Path, Tensor]:
+        entry = torch.arange(rows) % len(self._prompts)
+        draws = Draws(self._recipe.seed, "plan", 0, torch.arange(rows), META)
+        wanted = [self._prompts[i] for i in entry.tolist()]
+        path = self._sampler.sample(
+            self._policy, wanted, take(cond, entry), draws, keep_path=self._objective.needs_path
         )
-        return path, policy.decode(path.clean)
+        return path, self._policy.decode(path.clean)
 
-    with torch.no_grad(), policy.weights.using(objective.acts_with):
-        cond = policy.encode(chosen, guidance=sampler.guidance)
-        held = _before_the_last(sampled, made)
-        path, _ = sampled(made.sampling.rows)
-        whole = join([*(path for path, _ in held), path])
-    return whole, cond
+    def _before_the_last(self, cond: Cond) -> list[tuple[Path, Tensor]]:
+        """What all micro-batches but one leave: as many rows of one image's."""
+        sampling = self._made.sampling
+        if sampling.count == 1:
+            return []
+        one, batch = self._sampled(1, cond), torch.zeros(sampling.rows, dtype=torch.long)
+        return [(take(one[0], batch), take(one[1], batch)) for _ in range(sampling.count - 1)]
 
-
-def _before_the_last(
-    sampled: Callable[[int], tuple[Path, Tensor]], made: Plan
-) -> list[tuple[Path, Tensor]]:
-    """What all micro-batches but one leave: as many rows of one image's."""
-    if made.sampling.count == 1:
-        return []
-    one, batch = sampled(1), torch.zeros(made.sampling.rows, dtype=torch.long)
-    return [(take(one[0], batch), take(one[1], batch)) for _ in range(made.sampling.count - 1)]
-
-
-def _trained(
-    policy: Policy, objective: Objective[Any], rows: Rows, batch: int, live: LiveBytes
-) -> int:
-    """The most that is alive during one micro-batch, gradients of the one before included."""
-    for p in policy.weights.parameters().values():
-        p.grad = torch.zeros_like(p)
-    live.restart()
-    some = take(rows, torch.zeros(batch, dtype=torch.long))
-    draws = Draws(0, "plan", 0, torch.arange(batch), META)
-    loss = objective.loss(policy, some, draws)
-    loss.per_row.sum().backward()  # type: ignore[no-untyped-call]
-    return live.peak
+    def _learned(self, rows: Rows) -> None:
+        batch = self._made.training.rows
+        some = take(rows, torch.zeros(batch, dtype=torch.long))
+        draws = Draws(0, "plan", 0, torch.arange(batch), META)
+        loss = self._objective.loss(self._policy, some, draws)
+        loss.per_row.sum().backward()  # type: ignore[no-untyped-call]
 
 
 class _Remembered:

@@ -20,13 +20,30 @@ class Wanted:
     """The images that one process makes, of at least one prompt: each an index of one, and a key.
 
     `largest` is the number of images of the process that makes most, which settles how many
-    micro-batches all processes run.
+    micro-batches all processes run. `member` says for each which of its prompt's own images it is,
+    where they are stored and not made.
     """
 
     prompts: Sequence[Prompt]
     prompt: Int[Tensor, " images"]
     key: Int[Tensor, " images"]
     largest: int
+    member: Int[Tensor, " images"] | None = None
+
+    def or_one(self) -> "Wanted":
+        """The same, or where no image is wanted the first of the first prompt."""
+        if len(self.key):
+            return self
+        none = torch.zeros(1, dtype=torch.long)
+        return replace(self, prompt=none, key=none, member=None if self.member is None else none)
+
+    def asked(self, rows: Int[Tensor, " rows"]) -> list[Prompt]:
+        """The prompt of each of some images."""
+        prompts = [self.prompts[i] for i in self.prompt[rows].tolist()]
+        if self.member is None:
+            return prompts
+        members = self.member[rows].tolist()
+        return [prompt.member(i) for prompt, i in zip(prompts, members, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -59,21 +76,19 @@ def generate(
     `between` is called after each. A process that wants no image does the same forwards, on its
     first prompt. `draws` are by key.
     """
-    none = torch.zeros(1, dtype=torch.long)
-    entry, key = (wanted.prompt, wanted.key) if len(wanted.key) else (none, none)
-    keyed = draws(key)
+    some = wanted.or_one()
+    keyed = draws(some.key)
     with torch.no_grad():
-        cond = take(policy.encode(wanted.prompts, guidance=sampler.guidance), entry)
+        cond = take(policy.encode(wanted.prompts, guidance=sampler.guidance), some.prompt)
     batch = even_batch(wanted.largest, micro_batch)
     count = num_micro_batches(wanted.largest, batch)
     paths, num_evals = [], 0
     for micro in micro_batches(torch.arange(len(wanted.key)), batch, count):
         before = policy.weights.num_rows
-        prompts = [wanted.prompts[i] for i in entry[micro.index].tolist()]
         with torch.no_grad(), policy.weights.using(weights):
             path = sampler.sample(
                 policy,
-                prompts,
+                some.asked(micro.index),
                 take(cond, micro.index),
                 keyed.take(micro.index),
                 keep_path=keep_path,

@@ -22,9 +22,15 @@ class Interrupt:
 
     _signals = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, engine: Engine, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        say: Callable[[str], None],
+        what: str = "stopping: saves at the next safe point; again to leave at once",
+    ) -> None:
         """`say` tells whoever asked what happens now."""
         self._engine = engine
+        self._what = what
         self._say = say
         self._number = 0
         self._before: dict[int, object] = {}
@@ -58,4 +64,4 @@ class Interrupt:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self._number = number
-        self._say("stopping: saves at the next safe point; again to leave at once")
+        self._say(self._what)

@@ -5,14 +5,13 @@ What an operation needs only while it runs (a convolution's workspace) is not se
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -31,7 +30,7 @@ class LiveBytes:
 
     def __enter__(self) -> "LiveBytes":
         """Starts to count."""
-        self._stack.enter_context(_FusedAttention())
+        self._stack.enter_context(_fused_attention())
         self._stack.enter_context(_Seen(self._see))
         return self
 
@@ -86,20 +85,24 @@ class _Seen(TorchDispatchMode):
         return out
 
 
-class _FusedAttention(TorchFunctionMode):
-    """Attention keeps no score matrix, as on CPU and CUDA; on meta torch would spell it out."""
+@contextmanager
+def _fused_attention() -> Iterator[None]:
+    """Attention keeps no score matrix, as on CPU and CUDA; on meta torch would spell it out.
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is F.scaled_dot_product_attention and args[0].device == META:
-            return _attention(*args, **kwargs)
-        return func(*args, **kwargs)
+    Put in torch's place, not a mode of torch's: a backward pass, which may compute forwards again
+    (gradient checkpointing), runs outside of modes.
+    """
+    spelt_out = F.scaled_dot_product_attention
+
+    def attention(*args: Any, **kwargs: Any) -> Tensor:
+        query = args[0] if args else kwargs["query"]
+        return (_attention if query.device == META else spelt_out)(*args, **kwargs)
+
+    F.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = spelt_out
 
 
 def _attention(

@@ -1,18 +1,75 @@
-"""Pictures to look at: a grid of samples, and one before beside one after."""
+"""Pictures to look at: single images, a grid of samples, and one before beside one after."""
 
 import math
 import os
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 _SMALLEST_TILE = 64
 _GAP = 4
 _BACKGROUND, _INK = (255, 255, 255), (32, 32, 32)
+_MOST_WAITING = 256
+"""Images that wait to be written; a disk slower than the model holds it up."""
+
+
+def stills(
+    images: Float[Tensor, "n *frames 3 height width"],
+) -> UInt8[Tensor, "n 3 height width"]:
+    """Images in [0, 1] as 8 bits on the CPU; of a video its first frame."""
+    first = images[:, 0] if images.ndim == 5 else images
+    return (first.clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+
+
+class Writer:
+    """Writes single images as PNG files in two threads, beside whatever the caller does."""
+
+    def __init__(self) -> None:
+        """The threads end with the `with` block, which waits for all files."""
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="pictures")
+        self._waiting: deque[Future[None]] = deque()
+
+    def put(self, image: UInt8[Tensor, "3 height width"], path: Path) -> None:
+        """Starts writing one.
+
+        Raises:
+            OSError: an earlier one could not be written.
+        """
+        self._waiting.append(self._threads.submit(_save_still, image, path))
+        while self._waiting and (self._waiting[0].done() or len(self._waiting) > _MOST_WAITING):
+            self._waiting.popleft().result()
+
+    def finish(self) -> None:
+        """Waits for all that were put.
+
+        Raises:
+            OSError: one could not be written.
+        """
+        while self._waiting:
+            self._waiting.popleft().result()
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # After an error what was put is still written: a user may have waited long for it.
+        self._threads.shutdown()
+
+
+def _save_still(image: UInt8[Tensor, "3 height width"], path: Path) -> None:
+    save(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()), path)
 
 
 def grid(

@@ -22,6 +22,7 @@ from zoo.recipe.model import Recipe
 from zoo.rollout import Cond, Path, Rollout, Rows, Weights, take
 from zoo.sampler.base import Sampler
 from zoo.seeds import Draws
+from zoo.stored_image import BLANK
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,12 @@ def plan(recipe: Recipe, processes: int) -> Plan:
         recipe.data.groups_per_epoch,
         largest_share(recipe.data.groups_per_epoch, size=processes),
     )
+    if objective.needs_grid and sampler.grid(policy) is None:
+        raise ValueError(
+            f"the objective '{recipe.objective.name}' trains at the sampler's own times, and the "
+            f"sampler '{recipe.sampler.name}' has none; write sampler.steps: 10, say, if it takes "
+            "steps, or use sampler: {name: flow, ...}"
+        )
     path, cond = _one_path(policy, sampler, objective)
     collect_forwards = policy.weights.num_rows * groups * size
     depends = sampler.solver is not None and sampler.solver.num_evals(1) is None
@@ -165,9 +172,10 @@ def plan(recipe: Recipe, processes: int) -> Plan:
 def _one_path(policy: StandIn, sampler: Sampler, objective: Objective[Any]) -> tuple[Path, Cond]:
     """One image's path, of the structure that the sampler gives every image; what it is of."""
     draws = Draws(0, "plan", 0, torch.zeros(1, dtype=torch.long))
-    cond = policy.encode([Prompt("")], guidance=sampler.guidance)
+    prompts = [Prompt("", images=(BLANK,) if sampler.needs_images else ())]
+    cond = policy.encode(prompts, guidance=sampler.guidance)
     with torch.no_grad():
-        path = sampler.sample(policy, [Prompt("")], cond, draws, keep_path=objective.needs_path)
+        path = sampler.sample(policy, prompts, cond, draws, keep_path=objective.needs_path)
     return path, cond
 
 

@@ -1,7 +1,7 @@
 """What an image is asked to show."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,75 @@ class PromptError(ValueError):
 
 
 @dataclass(frozen=True)
+class ImageFile:
+    """An image in a file of its own."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        """As errors name it."""
+        return str(self.path)
+
+
+@dataclass(frozen=True)
+class ImageCell:
+    """An image in a parquet file, encoded: which column, and which row from 0."""
+
+    path: Path
+    column: str
+    row: int
+
+    def __str__(self) -> str:
+        """As errors name it; rows count from 1, as in other errors of tables."""
+        return f"{self.path}: row {self.row + 1}, column '{self.column}'"
+
+
+@dataclass(frozen=True)
+class ImageBytes:
+    """An image in memory, encoded as PNG, say: for sets that are small or made on the spot."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        """As errors name it."""
+        return self.name
+
+
+StoredImage = ImageFile | ImageCell | ImageBytes
+"""Where an image is; what is in it is read when a sampler asks."""
+
+
+@dataclass(frozen=True)
 class Prompt:
     """A text, with whatever a reward needs to know about it.
 
     `metadata` is read by rewards alone (a digit, a list of required objects, a preference) and
-    holds only what JSON can hold. `images` are files that belong to the prompt: a preference
-    pair, say.
+    holds only what JSON can hold. `images` belong to the prompt: a preference pair, say, whose
+    "preference" in the metadata is a list with a number for each.
     """
 
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    images: tuple[Path, ...] = ()
+    images: tuple[StoredImage, ...] = ()
+
+    def member(self, i: int) -> "Prompt":
+        """The prompt as its image `i` has it: with that image alone, and the preference of that.
+
+        A prompt without images is the same for all.
+
+        Raises:
+            PromptError: it has fewer images.
+        """
+        if not self.images:
+            return self
+        if i >= len(self.images):
+            raise PromptError(
+                f"the prompt {self.text!r} comes with {len(self.images)} images and was asked for "
+                f"number {i + 1}; write data.group_size: {len(self.images)}"
+            )
+        preference = self.metadata.get("preference")
+        metadata = self.metadata
+        if isinstance(preference, list | tuple) and len(preference) == len(self.images):
+            metadata = {**metadata, "preference": preference[i]}
+        return replace(self, metadata=metadata, images=(self.images[i],))

@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.build import Run
 from zoo.collect import Collected
 from zoo.learn import Learned
 from zoo.objective.base import Probe
+from zoo.recipe.stage import Stage
 from zoo.run_state import Progress
 
 
@@ -44,10 +46,11 @@ def moved_on(progress: Progress, collected: Collected, learned: Learned, timed: 
     )
 
 
-def counters(progress: Progress) -> dict[str, float]:
-    """Where the run is, and the most memory that this process has held."""
+def counters(progress: Progress, stage: Stage) -> dict[str, float]:
+    """Where the run is, its stage if it has any, and the most memory this process has held."""
     return {
         "epoch": progress.epoch,
+        **({} if stage.index is None else {"stage": stage.index}),
         "step": progress.step,
         "num_evals": progress.num_evals,
         "seconds": progress.seconds,
@@ -83,19 +86,18 @@ def epoch(
     collected: Collected,
     learned: Learned,
     timed: Timed,
-    weights: dict[str, float],
-    processes: int,
+    run: Run,
 ) -> dict[str, float]:
-    """All numbers of an epoch that is done; `progress` counts it, `weights` mix the rewards."""
+    """All numbers of an epoch of this run that is done; `progress` counts it."""
     rate = len(collected.group) / timed.total
     return {
-        **counters(progress),
-        **rewards(collected, weights),
+        **counters(progress, run.stage),
+        **rewards(collected, run.judge.weights),
         **learned.metrics,
         "dropped_updates": learned.num_dropped,
         "empty_updates": learned.num_empty,
         "images_per_second": rate,
-        "images_per_second_each": rate / processes,
+        "images_per_second_each": rate / run.engine.size,
         "communication_share": timed.waiting / timed.total,
         "seconds/collect": timed.collect,
         "seconds/learn": timed.learn,

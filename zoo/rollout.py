@@ -81,14 +81,14 @@ class Rollout:
 
     `key` is an image's index in the epoch over all processes, `group` its prompt group's; `path`
     and `cond` have the same rows. An image whose latents came out non-finite has `clean` zeroed and
-    its scores NaN. `grid` is the family's time grid that the images were collected on.
+    its scores NaN. `grid` is the family's time grid that the images were collected on, if on any.
     """
 
     key: Int[Tensor, " rows"]
     group: Int[Tensor, " rows"]
     path: Path
     cond: Cond
-    grid: Float[Tensor, " num_points"] = shared()
+    grid: Float[Tensor, " num_points"] | None = shared()
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo import __version__, registry
-from zoo.recipe.recipe import Recipe, RecipeError, load_recipe
+from zoo.recipe.load import Override, Overrides
+from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
 
 _RECIPE, _ENVIRONMENT = "recipe.json", "environment.json"
-_CHANGEABLE = ("engine", "eval", "scoring", "checkpoint", "tracking")
+GOING_ON = ("engine", "eval", "scoring", "checkpoint", "tracking")
+"""What may change in a run that goes on."""
+
+IMAGES = ("engine", "eval", "scoring", "data", "policy")
+"""What may change for images of a run; `policy` to find the model elsewhere, or to save memory."""
 
 
 def create(recipe: Recipe) -> Path:
@@ -38,12 +43,21 @@ def create(recipe: Recipe) -> Path:
         except FileExistsError:
             attempt += 1
     write_recipe(folder, recipe)
-    (folder / _ENVIRONMENT).write_text(json.dumps(_environment(), indent=2) + "\n")
+    (folder / _ENVIRONMENT).write_text(json.dumps(environment(), indent=2) + "\n")
     return folder
 
 
-def recipe_of(folder: Path, overrides: Sequence[str] = (), epochs: int | None = None) -> Recipe:
-    """The recipe that a run was started with, with the changes that a run may go on with.
+def recipe_of(
+    folder: Path,
+    overrides: Overrides = (),
+    epochs: int | None = None,
+    *,
+    changeable: Sequence[str] = GOING_ON,
+    done: int | None = None,
+) -> Recipe:
+    """The recipe that a run was started with, with changes: by default such as it may go on with.
+
+    With `done`, that of the one stage that such a checkpoint is of.
 
     Raises:
         RecipeError: the folder is no run's, or an override would make it another run.
@@ -52,12 +66,18 @@ def recipe_of(folder: Path, overrides: Sequence[str] = (), epochs: int | None = 
     if not path.is_file():
         raise RecipeError(f"{folder} is not a run folder: it has no {_RECIPE}")
     for override in overrides:
-        if override.partition("=")[0].split(".")[0].strip() not in _CHANGEABLE:
+        if isinstance(override, Override):
+            continue  # an option that the command has
+        keys = [key.strip() for key in override.partition("=")[0].split(".")]
+        if (keys[2:] if keys[0] == "stages" else keys)[:1] not in [[key] for key in changeable]:
+            what = "a run that goes on" if changeable is GOING_ON else "images of a run"
             raise RecipeError(
-                f"-s {override}: a run that goes on may change only {', '.join(_CHANGEABLE)}; "
+                f"-s {override}: {what} may change only {', '.join(changeable)}; "
                 "start a new run to change more"
             )
-    return load_recipe(path, overrides, epochs)
+    if done is not None:
+        return load_stage(path, done, overrides)
+    return load_recipe(path, overrides, epochs, begun=True)
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
@@ -67,7 +87,8 @@ def write_recipe(folder: Path, recipe: Recipe) -> None:
     os.replace(temporary, folder / _RECIPE)
 
 
-def _environment() -> dict[str, object]:
+def environment() -> dict[str, object]:
+    """What is installed here, as JSON can hold it."""
     return {
         "zoo": __version__,
         "python": platform.python_version(),

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from zoo import __version__, checkpoint, registry, tensor_file
-from zoo.build import Run
+from zoo.build import ImageMaker, Run
 from zoo.rollout import Weights
 from zoo.tensor_file import TensorFile
 
@@ -54,12 +54,13 @@ def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
     load_weights(run, saved.tensors, folder)
     names = [name for name in saved.tensors if name.startswith(_OPTIMIZER)]
     run.engine.load(_Part(saved.tensors, {name.removeprefix(_OPTIMIZER): name for name in names}))
-    run.objective.load(saved.state["objective"])
-    return Progress(**saved.state["progress"]), saved.state["wandb_id"]
+    progress = Progress(**saved.state["progress"])
+    run.at(progress.epoch).objective.load(saved.state["objective"])
+    return progress, saved.state["wandb_id"]
 
 
-def load_weights(run: Run, tensors: TensorFile, folder: Path) -> None:
-    """Copies every set of weights out of a checkpoint's tensors; before the optimizer's state.
+def load_weights(run: Run | ImageMaker, tensors: TensorFile, folder: Path) -> None:
+    """Copies the sets of weights out of a checkpoint's tensors; before the optimizer's state.
 
     Raises:
         CheckpointError: a set is of another model or recipe.

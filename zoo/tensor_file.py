@@ -90,6 +90,16 @@ class TensorFile(Mapping[str, Tensor]):
         """A tensor's shape, without reading it."""
         return tuple(self._file.get_slice(name).get_shape())
 
+    def is_float(self, name: str) -> bool:
+        """Whether a tensor is of floating-point numbers, without reading it."""
+        kind: str = self._file.get_slice(name).get_dtype()
+        return kind in ("F64", "F32", "F16", "BF16")
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the header says besides, such as who wrote the file."""
+        return dict(self._file.metadata() or {})
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._names))
 

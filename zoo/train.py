@@ -1,4 +1,7 @@
-"""The loop: collect, measure advantages, learn, record; evaluate and save when due."""
+"""The loop: collect, measure advantages, learn, record; evaluate and save when due.
+
+A recipe's stages change what the loop is given, not what it does.
+"""
 
 import time
 from collections.abc import Callable
@@ -14,6 +17,7 @@ from zoo.collect import Collected
 from zoo.epoch import advantages, collected, learned
 from zoo.evaluate import evaluated
 from zoo.interrupt import Interrupt, Interrupted
+from zoo.recipe.stage import Stage
 from zoo.reward.judge import RewardError
 from zoo.run_state import Progress, save
 from zoo.tracking import Tracker
@@ -36,22 +40,25 @@ class Trained:
 
 
 def train(run: Run, progress: Progress, open_tracker: Callable[[], Tracker]) -> Trained:
-    """Runs the epochs that remain of the recipe.
+    """Runs the epochs that remain of the recipe, stage by stage; `run` is that of the first.
 
-    The tracker, and with it the run's folder, is opened once a first collection has been scored.
+    The last epoch of a stage is evaluated by that stage, and saved. The tracker, and with it the
+    run's folder, is opened once a first collection has been scored.
 
     Raises:
         RewardError: a reward fails too often or breaks its contract.
         RunError: the updates have no finite gradients.
     """
-    recipe = run.recipe
+    epochs, run = run.stage.run_epochs, run.at(progress.epoch)
     before = before_any_update(run) if progress.epoch == 0 else None
     with open_tracker() as tracker, Interrupt(run.engine, tracker.say) as interrupt:
+        _say_which(run.stage, tracker)
         if before is not None:
             tracker.warn(*before.warnings)
             tracker.record(before.record | before.evaluated.shown_in(tracker, 0))
         idle = 0
-        while progress.epoch < recipe.epochs:
+        while progress.epoch < epochs:
+            run = _stage_of(run, progress.epoch, tracker)
             started = _Started(time.perf_counter(), run.engine.communication.seconds())
             try:
                 made = collected(run, progress.epoch, interrupt.leave_if_asked)
@@ -66,9 +73,9 @@ def train(run: Run, progress: Progress, open_tracker: Callable[[], Tracker]) -> 
             del made  # else its path would be held while the next one is made
             idle = 0 if done.progress.step > progress.step else idle + 1
             progress = done.progress
-            last, number = progress.epoch == recipe.epochs, interrupt.asked()
-            ends = last or number or done.failure or idle == MAX_IDLE_EPOCHS
-            if ends or progress.epoch % recipe.checkpoint.every == 0:
+            last, number = progress.epoch == epochs, interrupt.asked()
+            ends = number or done.failure or idle == MAX_IDLE_EPOCHS
+            if ends or _due(progress.epoch, run.recipe.checkpoint.every, run.stage):
                 save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
             if done.failure:
                 raise done.failure
@@ -77,6 +84,21 @@ def train(run: Run, progress: Progress, open_tracker: Callable[[], Tracker]) -> 
             if number and not last:
                 return Trained(progress, tracker.run_dir, number)
     return Trained(progress, tracker.run_dir)
+
+
+def _stage_of(run: Run, epoch: int, tracker: Tracker) -> Run:
+    """The same, or at its stage's end the next, whose objective goes on from where this one was."""
+    following = run.at(epoch)
+    if following is not run:
+        following.objective.load(run.objective.state())
+        _say_which(following.stage, tracker)
+    return following
+
+
+def _say_which(stage: Stage, tracker: Tracker) -> None:
+    if stage.index is not None:
+        rewards = ", ".join(f"{each.label} x {each.weight:g}" for each in stage.recipe.rewards)
+        tracker.say(f"{stage.shown}: epochs {stage.start + 1} to {stage.end}, on {rewards}")
 
 
 @dataclass(frozen=True)
@@ -117,11 +139,11 @@ def _learn_from(
     timed = started.timed(run, between)
 
     progress = records.moved_on(progress, made, done, timed)
-    record = records.epoch(progress, made, done, timed, run.judge.weights, run.engine.size)
+    record = records.epoch(progress, made, done, timed, run)
     if done.num_empty:
         tracker.warn(_EMPTY)
     failure = None
-    if recipe.eval is not None and _due(progress.epoch, recipe.eval.every, recipe.epochs):
+    if recipe.eval is not None and _due(progress.epoch, recipe.eval.every, run.stage):
         try:
             record |= evaluated(run).shown_in(tracker, progress.epoch)
         except Exception as error:
@@ -137,8 +159,8 @@ def _all_have_it(run: Run, error: Exception) -> bool:
     return run.engine.size == 1 or isinstance(error, (Interrupted, RewardError))
 
 
-def _due(epoch: int, every: int, epochs: int) -> bool:
-    return epoch == epochs or epoch % every == 0
+def _due(epoch: int, every: int, stage: Stage) -> bool:
+    return epoch == stage.end or epoch % every == 0
 
 
 _EMPTY = (

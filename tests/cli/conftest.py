@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.runs import RECIPES, only_run, overrides
 from zoo.cli import main
 
 
@@ -48,3 +49,14 @@ def reward_file(tmp_path):
         }
 
     return write
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A short run of three epochs, evaluated and saved after each, and its overrides."""
+    from zoo.cli.train import train
+
+    root = tmp_path_factory.mktemp("trained")
+    changed = overrides("nft", root, eval__every=1, eval__images_per_prompt=2)
+    train(RECIPES["nft"], changed[1::2], 3, None)
+    return only_run(root), changed

@@ -5,24 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from PIL import Image
 
 from tests.runs import RECIPES, ROOT, clean_environment, metrics, only_run, overrides
 from zoo import registry
 from zoo.recipe.recipe import load_recipe
 
 NFT = RECIPES["nft"]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A short run of three epochs, evaluated and saved after each, and its overrides."""
-    from zoo.cli.train import train
-
-    root = tmp_path_factory.mktemp("trained")
-    changed = overrides("nft", root, eval__every=1, eval__images_per_prompt=2)
-    train(NFT, changed[1::2], 3, None)
-    return only_run(root), changed
 
 
 def rows(text):
@@ -144,38 +132,6 @@ def test_metrics_have_a_line_an_epoch_from_before_any_update_on(trained):
     assert all(line["images_per_second"] > 0 for line in lines[1:])
     for key in ("seconds", "num_evals"):
         assert lines[1][key] < lines[2][key] < lines[3][key]
-
-
-def test_eval_measures_what_the_run_recorded_for_that_checkpoint(trained, zoo_here, tmp_path):
-    run, _ = trained
-    for arguments, line in (([], metrics(run)[3]), (["--epoch", 1], metrics(run)[1])):
-        ended = zoo_here("eval", run, *arguments, "--out", tmp_path / "eval.png")
-        assert ended.code == 0, ended.err
-        found = dict(row.split() for row in ended.out.splitlines() if row.startswith("eval/"))
-        assert found == {
-            key: f"{value:.4g}" for key, value in line.items() if key.startswith("eval/")
-        }
-        assert "ema weights of" in ended.out
-    before = zoo_here("eval", NFT, *trained[1], "--weights", "live")
-    assert f"{'eval/judge':30} {metrics(run)[0]['eval/judge']:.4g}" in before.out
-    assert (tmp_path / "eval.png").is_file()
-
-
-def test_sample_writes_a_row_a_prompt(trained, zoo_here, tmp_path):
-    # Tiles of 8 pixels enlarged 8 times, 4 pixels around and between them.
-    out = tmp_path / "made" / "x.png"
-    pictures = []
-    for seed in (0, 0, 1):
-        ended = zoo_here(
-            "sample", trained[0], "-p", "seven", "-p", "the digit two", "-n", 3,
-            "--seed", seed, "--out", out,
-        )  # fmt: skip
-        assert ended.code == 0, ended.err
-        assert "6 images with the ema weights" in ended.out
-        with Image.open(out) as image:
-            assert image.size == (4 + 3 * 68, 4 + 2 * 68)
-            pictures.append(image.tobytes())
-    assert pictures[0] == pictures[1] != pictures[2]
 
 
 def test_overrides_and_epochs_change_a_run(zoo_here, tmp_path):

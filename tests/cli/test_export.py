@@ -9,7 +9,7 @@ import torch
 from tests.exports import bare, loaded, output, own_output
 from tests.runs import RECIPES, only_run, overrides
 from zoo import run_dir
-from zoo.cli.export import _DiffusersLora
+from zoo.cli.export_kinds import DiffusersLora
 from zoo.lora_files import DIFFUSERS
 from zoo.policy.weights import Lora
 
@@ -124,7 +124,7 @@ def test_the_model_card_says_what_it_is_and_its_code_loads_it(
 
 
 def test_a_pipeline_is_named_where_the_run_started_from_one():
-    lines = _DiffusersLora({}, Lora(), "someone/model").loading("out")
+    lines = DiffusersLora({}, Lora(), "someone/model").loading("out")
     assert "DiffusionPipeline" in lines[0]
     assert lines[1:] == (
         'pipeline = DiffusionPipeline.from_pretrained("someone/model")',
@@ -135,7 +135,7 @@ def test_a_pipeline_is_named_where_the_run_started_from_one():
 def test_a_policy_with_options_of_its_own_is_asked_for_its_lora(
     lora_run, zoo_here, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("zoo.cli.export.rebuilt", lambda option, given: None)
+    monkeypatch.setattr("zoo.cli.export.lora_of", lambda recipe: None)
     zoo_here("export", lora_run, "--out", tmp_path / "out")
     network = loaded(lora_run, tmp_path / "out", "diffusers")
     assert torch.equal(output(network), own_output(lora_run, "ema", 2))

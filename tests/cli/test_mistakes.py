@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from tests.runs import RECIPES, ROOT, clean_environment, command, only_run, overrides
+from tests.runs import RECIPES, ROOT, clean_environment, command, only_run, overrides, zoo
 
 NFT = RECIPES["nft"]
 
@@ -28,7 +28,7 @@ def mistake(zoo_here, out):
         (line,) = ended.lines
         assert line.startswith("error: ")
         assert "Traceback" not in line
-        assert "http" not in line
+        assert "pydantic.dev" not in line
         assert "--debug" not in line
         assert not out.exists()
         return line.removeprefix("error: ")
@@ -317,10 +317,6 @@ def test_a_word_that_the_model_does_not_know_is_said(mistake):
     assert "seven, eight" in line
 
 
-def test_an_evaluation_that_a_recipe_has_not_is_said(mistake):
-    assert "no `eval` section" in mistake("eval", NFT, "-s", "eval=null")
-
-
 def test_unknown_names_are_said_with_the_nearest(mistake):
     assert "did you mean 'nft'?" in mistake("describe", "nftt")
     assert "nothing named 'nothing'" in mistake("describe", "nothing")
@@ -348,12 +344,14 @@ def test_debug_shows_the_traceback(zoo_here):
     assert ended.lines[-1].startswith("error: no.yaml: there is no such recipe")
 
 
-def test_an_option_that_deepspeed_refuses_is_named_before_anything_starts(zoo_here):
+def test_an_option_that_deepspeed_refuses_is_named_before_anything_starts():
+    # A command of its own: DeepSpeed's log goes on to where it began, which a test's does not.
     wrong = "engine.deepspeed.zero_optimization.reduce_buket_size=5"
-    ended = zoo_here("train", NFT, "-s", "engine.zero_stage=2", "-s", wrong)
-    assert ended.code == 2
-    assert ended.lines[-1].startswith(f"error: -s {wrong}: engine.deepspeed: DeepSpeed refuses")
-    assert "zero_optimization.reduce_buket_size" in ended.lines[-1]
+    ended = zoo("train", NFT, "-s", "engine.zero_stage=2", "-s", wrong)
+    assert ended.returncode == 2
+    line = ended.stderr.splitlines()[-1]
+    assert line.startswith(f"error: -s {wrong}: engine.deepspeed: DeepSpeed refuses")
+    assert "zero_optimization.reduce_buket_size" in line
 
 
 def test_another_launcher_must_start_as_many_processes_as_the_recipe_says(zoo_here, monkeypatch):

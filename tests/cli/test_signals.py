@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.runs import (
     RECIPES,
@@ -154,3 +155,25 @@ def test_a_signal_to_the_launcher_ends_all_processes_with_a_checkpoint(start, tm
     run = only_run(tmp_path)
     saved = checkpoint.load(checkpoint.latest(run))
     assert saved.epoch == metrics(run)[-1]["epoch"] >= 2
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_interrupted_evaluation_leaves_its_images_and_no_results(processes, start, tmp_path):
+    out = tmp_path / "out"
+    process = start(
+        "eval", NFT, "-n", 100_000, "--limit", 2, "--out", out, "--processes", processes,
+        "-s", "engine.micro_batch.sample=50",
+    )  # fmt: skip
+    wait_until(lambda: any(out.glob("images/*.png")), process)
+    process.send_signal(signal.SIGINT)
+    said, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT, err
+    assert err == ""
+    assert said.splitlines()[1:] == [
+        "stopping after these images; again to leave at once",
+        f"the images so far are in {out / 'images'}",
+    ]
+    assert [path.name for path in out.iterdir()] == ["images"]
+    for path in (out / "images").iterdir():
+        with Image.open(path) as image:
+            image.load()

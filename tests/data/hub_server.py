@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub on this machine: what fetching asks for."""
+"""Data sets and models of the Hugging Face Hub on this machine: what fetching asks for."""
 
 import hashlib
 import json
@@ -22,6 +22,8 @@ class Hub:
         """Status, headers and body of a request."""
         parts = [unquote(part) for part in urlparse(path).path.strip("/").split("/")]
         parts = parts[1:] if parts[0] == "api" else parts
+        # The files of models have addresses without a kind.
+        parts = parts if parts[0] in ("datasets", "models") else ["models", *parts]
         repo, what, revision = "/".join(parts[1:3]), parts[3], parts[4]
         if repo in self.refused:
             status, code = self.refused[repo]

@@ -15,10 +15,11 @@ def test_every_set_loads_without_options_and_names_no_prompt_of_its_other_half(n
     assert prompts
     assert all(prompt.text == prompt.text.strip() != "" for prompt in prompts)
     assert find(name).about
-    family = name.partition("/")[0]
-    others = [each for each in BUILTIN if each.startswith(f"{family}/") and each != name]
-    assert len(others) == 1
-    held = {prompt.text.casefold() for prompt in load(f"builtin:{others[0]}")}
+    family, _, half = name.partition("/")
+    halves = ("train", "pairs") if half in ("eval", "test") else ("eval", "test")
+    others = [f"{family}/{each}" for each in halves if f"{family}/{each}" in BUILTIN]
+    assert others
+    held = {prompt.text.casefold() for each in others for prompt in load(f"builtin:{each}")}
     assert not {prompt.text.casefold() for prompt in prompts} & held
 
 

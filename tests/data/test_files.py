@@ -144,7 +144,10 @@ def test_a_file_that_is_not_there_is_said_with_where_it_was_looked_for(tmp_path,
 
 @pytest.mark.parametrize("source", ["prompts.pdf", "prompts", "no/folder"])
 def test_what_is_no_source_is_told_all_that_is_one(source):
-    said = r"neither a \.txt, .*parquet file nor builtin:NAME, hub:OWNER/NAME or a folder.*builtin:"
+    said = (
+        r"neither a \.txt, .*parquet file nor builtin:NAME, hub:OWNER/NAME, https://\.\.\. or a "
+        r"folder.*builtin:"
+    )
     with pytest.raises(PromptError, match=said):
         load(source)
 

@@ -21,6 +21,7 @@ CPU = torch.device("cpu")
             (
                 zero_checks.a_gradient_that_is_not_finite_changes_nothing,
                 zero_checks.the_norm_is_that_of_all_processes_before_clipping,
+                zero_checks.the_bound_on_the_norm_can_change,
                 zero_checks.sets_of_weights_move_alone,
                 zero_checks.waits_are_counted,
                 zero_checks.adapters_are_float32_over_a_bfloat16_base,

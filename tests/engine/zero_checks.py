@@ -83,6 +83,21 @@ def the_norm_is_that_of_all_processes_before_clipping() -> None:
             torch.testing.assert_close(moved[0][name], value, rtol=0, atol=1e-5)
 
 
+def the_bound_on_the_norm_can_change() -> None:
+    for stage in (0, 1, 2, 3):
+        bound_changes(built(stage, "{rank: 8, alpha: 16}"))
+
+
+def bound_changes(run: Run) -> None:
+    """What AdamW averages is the gradient as it is bounded: a tenth of it after one update."""
+    run.engine.clip(0.02)
+    run.engine.backward(velocity_loss(run) * 1000)
+    assert run.engine.update(1e-3) > 1
+    averages = [t.whole() for key, t in run.engine.state().items() if key.endswith("/exp_avg")]
+    norm = math.sqrt(sum(float(average.square().sum()) for average in averages))
+    assert math.isclose(norm, 0.1 * 0.02, rel_tol=1e-3), norm
+
+
 def sets_of_weights_move_alone() -> None:
     for stage, lora in LAYOUTS:
         run = built(stage, lora)

@@ -20,14 +20,22 @@ from tests.runs import (
     zoo,
 )
 
+# The kills are about where one stage ends and the next begins.
+VARIED = "rewards: [{name: digit}, {name: diversity}]"
+IN_STAGES = {"stages": f"[{{epochs: 2}}, {{epochs: 2, {VARIED}}}, {{epochs: 2}}]"}
 
-@pytest.mark.parametrize("algorithm", sorted(RECIPES))
-def test_a_run_killed_at_several_instants_ends_as_one_that_was_not(algorithm, tmp_path):
+
+@pytest.mark.parametrize(
+    ("algorithm", "changes"),
+    [*((name, {}) for name in sorted(RECIPES)), ("nft", IN_STAGES)],
+    ids=[*sorted(RECIPES), "nft_in_stages"],
+)
+def test_a_run_killed_at_several_instants_ends_as_one_that_was_not(algorithm, changes, tmp_path):
     recipe = RECIPES[algorithm]
-    whole = zoo("train", recipe, *overrides(algorithm, tmp_path / "whole", epochs=6))
+    whole = zoo("train", recipe, *overrides(algorithm, tmp_path / "whole", epochs=6, **changes))
     assert whole.returncode == 0, whole.stderr
     broken = tmp_path / "broken"
-    arguments = ["train", recipe, *overrides(algorithm, broken, epochs=6)]
+    arguments = ["train", recipe, *overrides(algorithm, broken, epochs=6, **changes)]
     instants = random.Random(algorithm)
     for kill in range(2):
         process = subprocess.Popen(
@@ -36,7 +44,8 @@ def test_a_run_killed_at_several_instants_ends_as_one_that_was_not(algorithm, tm
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for_lines(broken, 2 + 2 * kill, process)
+        # An epoch is saved after its line: with that of epoch 2 there is a checkpoint for sure.
+        wait_for_lines(broken, 3 + 2 * kill, process)
         time.sleep(instants.uniform(0, 0.2))  # anywhere in the epochs after that line
         process.send_signal(signal.SIGKILL)
         process.wait()

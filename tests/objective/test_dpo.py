@@ -1,6 +1,7 @@
 """The DPO loss against the reference, and its choice of pairs."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,3 +114,13 @@ def test_every_pair_is_drawn_so_many_times_under_keys_of_its_own() -> None:
 def test_too_small_a_group_is_refused() -> None:
     with pytest.raises(ValueError, match="pairs_per_group is 2, but group 5 has only 3 images"):
         pairs([0.0, 1.0, 2.0], [5, 5, 5], per_group=2)
+
+
+def test_images_collected_with_guidance_are_learned_from_without() -> None:
+    made = rollout([0, 0])
+    guided = replace(made, cond=replace(made.cond, guidance=4.5))
+    rows = DPO(draws_per_pair=2).rows(
+        guided, torch.tensor([1.0, -1.0]).double(), Draws(0, "rows", 0, made.key)
+    )
+    assert rows.cond.guidance == 1.0
+    assert images(rows.win) == [0, 0]

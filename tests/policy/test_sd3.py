@@ -75,13 +75,15 @@ def test_the_grid_is_the_published_one(policy):
 
 def test_equal_prompts_share_a_row_and_are_embedded_once(policy, monkeypatch):
     fresh = [Prompt("never seen before"), Prompt("never seen before")]
-    embedded = []
-    embed = policy._text.embed
-    monkeypatch.setattr(policy._text, "embed", lambda texts: embedded.append(texts) or embed(texts))
+    encoded = []
+    encode = policy._text._encode
+    monkeypatch.setattr(
+        policy._text, "_encode", lambda texts: encoded.append(texts) or encode(texts)
+    )
     first = policy.encode(fresh)
     assert len(first.tensors["words"].table) == 1
     again = policy.encode(fresh)
-    assert embedded == [["never seen before"]]
+    assert encoded == [["never seen before"]]
     assert torch.equal(first.tensors["words"].rows(), again.tensors["words"].rows())
 
 
@@ -104,7 +106,7 @@ def test_without_t5_zeros_stand_in_for_it(options, policy):
 def test_the_cache_holds_no_more_than_asked(options):
     small = SD3(CPU, **options, cached_prompts=1)
     once = small.encode(PROMPTS).tensors["words"].rows()
-    assert len(small._cache._kept) == 1
+    assert len(small._text._kept) == 1
     assert torch.equal(small.encode(PROMPTS).tensors["words"].rows(), once)
 
 

@@ -161,7 +161,7 @@ def test_errors_of_data_name_its_source():
         ("engine.processes=0", "engine.processes must be a whole number >= 1 or 'auto', not 0"),
         ("scoring.max_invalid=2", "scoring.max_invalid must be a number >= 0 and <= 1, not 2"),
         ("eval.solver.name=eulr", "unknown solver 'eulr'; did you mean 'euler'?"),
-        ("stages=[]", "unknown key 'stages'"),
+        ("stage=[]", "unknown key 'stage'; did you mean 'stages'?"),
         ("optim.lr='1'", "optim.lr must be a number > 0, not '1'; remove the quotes"),
         ("data.train=''", "data.train must be text at least 1 long, not ''"),
     ],

@@ -58,6 +58,12 @@ def test_a_recipe_is_right_as_written_and_as_resolved(wrong, path):
         ({"sampler": {"steps": 3, "solver": {"name": "cps", "eta": 2}}}, "sampler.solver.eta"),
         ({"optim": {"betas": [0.9, 0.99, 0.999]}}, "optim.betas"),
         ({"policy": {"name": "digits", "lora": {"rnak": 8}}}, "policy.lora"),
+        ({"stages": []}, "stages"),
+        ({"stages": [{"rewards": []}]}, "stages.0"),
+        ({"stages": [{"epochs": 1, "seed": 1}]}, "stages.0"),
+        ({"stages": [{"epochs": 1}, {"epochs": 1, "optim": {"betas": [0, 0]}}]}, "stages.1.optim"),
+        ({"stages": [{"epochs": 1, "rewards": [{"name": "digt"}]}]}, "stages.0.rewards.0.name"),
+        ({"stages": [{"epochs": 1, "data": {"trian": "x"}}]}, "stages.0.data"),
     ],
 )
 def test_what_is_wrong_is_said_where_it_is(wrong, changes, place):
@@ -74,6 +80,9 @@ def test_what_is_wrong_is_said_where_it_is(wrong, changes, place):
         {"sampler": {"name": "flow", "steps": 3, "solver": {"name": "euler"}}},
         {"eval": None},
         {"engine": {"processes": "auto"}},
+        {"stages": None},
+        {"stages": [{"epochs": 1, "objective": {"beta": 1.0}, "optim": {"lr": 0.1}, "eval": None}]},
+        {"stages": [{"epochs": 1, "name": "a", "sampler": {"solver": {"name": "euler"}}}]},
     ],
 )
 def test_what_a_recipe_may_say_is_right(wrong, changes):
@@ -88,6 +97,8 @@ def test_a_recipe_that_extends_another_may_leave_out_all_but_misspell_nothing(wr
     assert wrong(part | {"data": {"group_siz": 4}}) == ["data"]
     assert wrong(part | {"objective": {"name": "nft", "bta": 0.5}}) == ["objective"]
     assert wrong(part | {"objective": {"name": "nft"}}) == []
+    assert wrong(part | {"stages": [{"epochs": 1, "data": {"group_size": 2}}]}) == []
+    assert wrong(part | {"stages": [{"data": {"group_size": 2}}]}) == ["stages.0"]
 
 
 class Inner(Solver):

@@ -1,7 +1,7 @@
 import pytest
 
 from zoo.recipe.errors import RecipeError
-from zoo.recipe.load import read
+from zoo.recipe.load import Override, from_yaml, read
 
 
 @pytest.fixture
@@ -173,3 +173,35 @@ def test_recipes_that_extend_each_other_are_refused(write):
 def test_an_override_that_cannot_be_applied_says_why(write, override, said):
     path = write("r.yaml", "lr: 2\nrs: [{w: 1}]\nnone: []\n")
     assert refusal(path, [override]).startswith(f"-s {override}: {said}")
+
+
+def test_a_part_of_what_is_null_is_made_as_if_it_were_missing(write):
+    path = write("r.yaml", "eval:\nlr: 2\n")
+    assert read(path, ["eval.steps=3", "new.part=1"]).data == {
+        "eval": {"steps": 3}, "lr": 2, "new": {"part": 1},
+    }  # fmt: skip
+
+
+def test_an_option_overrides_with_plain_data_under_its_own_name(write):
+    path = write("r.yaml", "eval: {rewards: []}\ndata: {eval: a.txt}\n")
+    rewards = [{"name": "a"}, {"name": "b", "weight": 2}]
+    raw = read(
+        path,
+        [
+            "eval.steps=3",
+            Override(("eval", "rewards"), rewards, "--rewards ..."),
+            Override(("data", "eval"), "b.txt: {", "--prompts b.txt"),
+            "eval.rewards.1.weight=3",
+        ],
+    )
+    assert raw.data["eval"]["rewards"] == [{"name": "a"}, {"name": "b", "weight": 3}]
+    assert raw.data["data"]["eval"] == "b.txt: {"  # text is not read as YAML
+    assert raw.origins.at(("eval", "rewards", 0, "name")) == "--rewards ..."
+    assert raw.origins.at(("eval", "rewards", 1, "weight")) == "-s eval.rewards.1.weight=3"
+    assert raw.origins.at(("data", "eval")) == "--prompts b.txt"
+
+
+def test_the_yaml_of_an_option_is_read_under_its_name():
+    assert from_yaml("[{a: 3e-4}, b]", "--x") == [{"a": 3e-4}, "b"]
+    with pytest.raises(RecipeError, match=r"^--x \[: this is not YAML"):
+        from_yaml("[", "--x [")

@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear, unfold
 
 from zoo.prompt import Prompt
-from zoo.reward.image_reward import FILE, ImageReward
-from zoo.reward.pil_resize import square, torchvision_margin
+from zoo.reward.image_reward import FILE, ImageReward, normalised
 from zoo.testing.inputs import some_images
 
 CPU = torch.device("cpu")
+KINDS = ("noise", "patches")
 PROMPTS = [
     Prompt("a red cube, on a blue sphere!"),
     Prompt("Two DOGS"),
@@ -37,6 +39,44 @@ def changed(options, folder: Path, change) -> dict[str, str]:
     change(weights)
     torch.save(weights, folder / FILE)
     return {**options, "weights": str(folder / FILE)}
+
+
+def pil_bicubic(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """PIL's resize in one direction, in float64: its kernel, widened to the scale, and 8 bits."""
+    pixels = np.moveaxis(pixels, axis, 0)
+    scale = len(pixels) / size
+    centre = (np.arange(size) + 0.5) * scale
+    x = np.abs(np.arange(len(pixels)) + 0.5 - centre[:, None]) / max(scale, 1.0)
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    weight = np.where(x < 1, near, np.where(x < 2, far, 0.0))
+    resized = np.tensordot(weight / weight.sum(1, keepdims=True), pixels, 1)
+    return np.moveaxis(np.clip(np.floor(resized + 0.5), 0, 255), 0, axis)
+
+
+def normalise(pixels: np.ndarray, size: int) -> np.ndarray:
+    """The square in the middle of 8-bit pixels, by CLIP's mean and deviation."""
+    top, left = (round((side - size) / 2) for side in pixels.shape[:2])
+    square = pixels[top : top + size, left : left + size].astype(np.float64) / 255
+    return (square - [0.48145466, 0.4578275, 0.40821073]) / [0.26862954, 0.26130258, 0.27577711]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "shape", [(64, 64), (40, 70), (70, 41), (8, 8), (24, 24), (24, 99), (512, 300)]
+)
+def test_pixels_are_those_of_pil_to_the_bit(kind, shape):
+    # Patches are so smooth that many of the resized pixels are half-way between two levels.
+    image = some_images(2, max(shape))[KINDS.index(kind), :, : shape[0], : shape[1]]
+    pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
+    size = 24
+    tall, wide = (int(size * side / min(shape)) for side in shape)
+    by_pil = np.asarray(Image.fromarray(pixels).resize((wide, tall), Image.Resampling.BICUBIC))
+    found = normalised(image[None], size)[0].permute(1, 2, 0)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found, normalise(by_pil, size), rtol=0, atol=2e-6)
+    in_float64 = pil_bicubic(pil_bicubic(pixels.astype(np.float64), wide, 1), tall, 0)
+    # Without PIL's fixed point a value half-way between two levels may go the other way.
+    assert np.abs(by_pil - in_float64).max() <= 1
 
 
 def attend(x: Tensor, over: Tensor, weights, query: str, key: str, value: str, mask=None) -> Tensor:
@@ -106,7 +146,7 @@ def test_scores_are_blips_in_float64(options, reward):
         max_length=35,
         return_tensors="pt",
     )
-    pixels = square(images, 32, torchvision_margin).double()
+    pixels = normalised(images, 32).double()
     wanted = blip(weights, tokens["input_ids"], tokens["attention_mask"], pixels)
     found = reward.score(images, PROMPTS)
     assert found.dtype == torch.float32

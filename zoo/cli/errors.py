@@ -3,6 +3,8 @@
 import traceback
 from collections.abc import Sequence
 
+from zoo.cli import out_of_memory
+
 
 def exit_code(error: Exception) -> int:
     """2 for a mistake that the user can mend, 1 for a run that failed."""
@@ -11,6 +13,9 @@ def exit_code(error: Exception) -> int:
 
 def lines(error: Exception) -> Sequence[str]:
     """An error as it is printed; of an unexpected one its kind, and how to see more."""
+    memory = out_of_memory.words(error)
+    if memory is not None:
+        return [memory]
     if _expected(error):
         return str(error).splitlines()
     said = str(error).splitlines() or [""]
@@ -21,8 +26,9 @@ def last_words(error: Exception, *, debug: bool) -> tuple[str, str]:
     """All that a worker's error says; its traceback where it is unexpected or to be debugged."""
     whole, said = traceback.format_exception(error), traceback.format_exception_only(error)
     trace = "".join(whole[: -len(said)])
-    if _expected(error):
-        return str(error), trace if debug else ""
+    memory = out_of_memory.words(error)
+    if memory is not None or _expected(error):
+        return memory or str(error), trace if debug else ""
     return "".join(said).rstrip(), trace
 
 

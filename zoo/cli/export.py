@@ -1,33 +1,30 @@
 """`zoo export`: a run's weights as the files that diffusers and PEFT load."""
 
+import json
 import re
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import typer
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from zoo import __version__, checkpoint, lora_files, run_dir
-from zoo.build import evaluated_weights
+from zoo.build import lora_of
 from zoo.cli.chosen import checkpoint_folder, weights_named
+from zoo.cli.export_folder import CARD, MARK, in_place_of, require_free
+from zoo.cli.export_kinds import DiffusersLora, Export, Full, PeftLora
+from zoo.cli.push import pushed, require_can_push
+from zoo.parts import evaluated_weights
 from zoo.policy.base import Policy
-from zoo.policy.weights import Lora
-from zoo.recipe.component import rebuilt
 from zoo.recipe.recipe import Recipe, RecipeError
 from zoo.rollout import Weights
 from zoo.tensor_file import TensorFile
 
 FORMATS = ("diffusers", "peft")
 
-_MARK = "<!-- zoo export -->"
-_CARD = "README.md"
-_WRITTEN = re.compile(r"README\.md|(adapter_)?config\.json|.+\.safetensors(\.index\.json)?")
 _MEANING = {
     Weights.LIVE: "the trained weights",
     Weights.OLD: "the weights that made the images to learn from",
@@ -55,82 +52,35 @@ class _Chosen:
         return None if named is None else str(named)
 
 
-@dataclass(frozen=True)
-class _Full:
-    """A network of diffusers, its weights put in."""
-
-    network: Any
-    kind = "the whole network for diffusers"
-
-    def write(self, folder: Path) -> None:
-        self.network.save_pretrained(folder)
-
-    def loading(self, folder: str) -> tuple[str, ...]:
-        """How to load it from a folder, in Python."""
-        name = type(self.network).__name__
-        return f"from diffusers import {name}", f'network = {name}.from_pretrained("{folder}")'
-
-
-@dataclass(frozen=True)
-class _Lora:
-    """Adapters, and the model that they are of, if it has a name."""
-
-    tensors: Mapping[str, Tensor]
-    lora: Lora
-    base: str | None
-
-
-class _DiffusersLora(_Lora):
-    kind = "LoRA for diffusers"
-
-    def write(self, folder: Path) -> None:
-        lora_files.write_diffusers(folder, self.tensors, self.lora)
-
-    def loading(self, folder: str) -> tuple[str, ...]:
-        if self.base is None:
-            return (
-                "# network: the transformer that the run started from, a model of diffusers",
-                f'network.load_lora_adapter("{folder}/{lora_files.DIFFUSERS}", '
-                'prefix="transformer")',
-            )
-        return (
-            "from diffusers import DiffusionPipeline",
-            f'pipeline = DiffusionPipeline.from_pretrained("{self.base}")',
-            f'pipeline.load_lora_weights("{folder}")',
-        )
-
-
-class _PeftLora(_Lora):
-    kind = "LoRA for PEFT"
-
-    def write(self, folder: Path) -> None:
-        lora_files.write_peft(folder, self.tensors, self.lora, base=self.base)
-
-    def loading(self, folder: str) -> tuple[str, ...]:
-        return (
-            "from peft import PeftModel  # network: the transformer that the run started from",
-            f'network = PeftModel.from_pretrained(network, "{folder}")',
-        )
-
-
-_Export = _Full | _DiffusersLora | _PeftLora
-
-
-def export(source: Path, out: Path, form: str, epoch: int | None, weights: str | None) -> None:
-    """Writes one set of weights of one checkpoint, with a model card."""
+def export(
+    source: Path,
+    out: Path,
+    form: str,
+    epoch: int | None,
+    weights: str | None,
+    push: str | None,
+    private: bool,
+) -> None:
+    """Writes one set of weights of one checkpoint, with a model card; `push` uploads the folder."""
     if form not in FORMATS:
         raise RecipeError(f"--format {form}: allowed are {', '.join(FORMATS)}")
+    if private and push is None:
+        raise RecipeError("--private is for what --push OWNER/NAME uploads; add it")
+    if push is not None:
+        require_can_push(push)
     chosen = _choose(source, epoch, weights)
-    _require_free(out)
+    require_free(out)
     made = _made(chosen, form)
-    with _in_place_of(out) as folder:
+    with in_place_of(out) as folder:
         made.write(folder)
-        card = folder / _CARD
-        card.write_text(_card(chosen, made, out.resolve().name), encoding="utf-8")
+        card = folder / CARD
+        card.write_text(_card(chosen, made, push or out.resolve().name), encoding="utf-8")
         for path in folder.iterdir():
             # safetensors gives its files to their owner alone.
             path.chmod(card.stat().st_mode)
     typer.echo(f"wrote {out}: {made.kind}, the {chosen.which.value} weights of {chosen.folder}")
+    if push is not None:
+        typer.echo(f"pushed to {pushed(out, push, private=private)}")
 
 
 def _choose(source: Path, epoch: int | None, weights: str | None) -> _Chosen:
@@ -153,7 +103,7 @@ def _choose(source: Path, epoch: int | None, weights: str | None) -> _Chosen:
     return _Chosen(recipe, folder, saved.epoch, which, saved.tensors, sets[which.value])
 
 
-def _made(chosen: _Chosen, form: str) -> _Export:
+def _made(chosen: _Chosen, form: str) -> Export:
     policy = chosen.recipe.policy
     if not lora_files.are_lora(chosen.names):
         if form == "peft":
@@ -162,10 +112,10 @@ def _made(chosen: _Chosen, form: str) -> _Export:
                 "adapters; use --format diffusers"
             )
         built: Policy = policy.build({"device": torch.device("cpu")})
-        return _Full(_filled(built.weights.network, chosen))
+        return Full(_filled(built.weights.network, chosen))
     # A policy of its own kind may take its LoRA in other words: then only it knows.
-    lora = rebuilt(policy.options.get("lora"), {})
-    if not isinstance(lora, Lora):
+    lora = lora_of(chosen.recipe)
+    if lora is None:
         built = policy.build({"device": torch.device("cpu")})
         lora = built.weights.lora
     if lora is None:
@@ -175,7 +125,7 @@ def _made(chosen: _Chosen, form: str) -> _Export:
         lora_files.require(tensors, lora)
     except ValueError as error:
         raise checkpoint.CheckpointError(f"{chosen.folder}: {error}") from error
-    made = _PeftLora if form == "peft" else _DiffusersLora
+    made = PeftLora if form == "peft" else DiffusersLora
     return made(tensors, lora, chosen.base)
 
 
@@ -203,7 +153,7 @@ def _filled(network: nn.Module, chosen: _Chosen) -> Any:
     return network
 
 
-def _card(chosen: _Chosen, made: _Export, name: str) -> str:
+def _card(chosen: _Chosen, made: Export, name: str) -> str:
     rows = {
         "recipe": chosen.recipe.name,
         "epoch": str(chosen.epoch),
@@ -214,44 +164,24 @@ def _card(chosen: _Chosen, made: _Export, name: str) -> str:
     }
     lines = [f"| {key} | {value} |" for key, value in rows.items() if value is not None]
     return "\n".join((
-        f"# {chosen.recipe.name}: {made.kind}", "", _MARK,
+        *_front_matter(chosen, made),
+        f"# {chosen.recipe.name}: {made.kind}", "", MARK,
         "| | |", "|---|---|", *lines, "",
         "```python", *made.loading(name), "```", "",
     ))  # fmt: skip
 
 
-def _require_free(out: Path) -> None:
-    """Refuses to overwrite what no export wrote."""
-    if not out.is_dir():
-        if out.exists():
-            raise RecipeError(f"--out {out} is a file; name a folder")
-        return
-    card = out / _CARD
-    ours = card.is_file() and _MARK in card.read_text(encoding="utf-8", errors="replace")
-    for path in sorted(out.iterdir()):
-        if not (ours and _WRITTEN.fullmatch(path.name) and path.is_file()):
-            raise RecipeError(
-                f"--out {out} holds {path.name}, which no export wrote; name another folder"
-            )
-
-
-@contextmanager
-def _in_place_of(out: Path) -> Iterator[Path]:
-    """A new folder, which takes the place of `out` if all goes well."""
-    final = out.resolve()
-    new, old = (final.with_name(f".{final.name}.{what}-export") for what in ("new", "old"))
-    try:
-        for leftover in (new, old):
-            if leftover.exists():
-                shutil.rmtree(leftover)
-        new.mkdir(parents=True)
-        yield new
-        if final.exists():
-            final.rename(old)
-        new.rename(final)
-        shutil.rmtree(old, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        said = error.strerror if isinstance(error, OSError) else None
-        raise RecipeError(f"--out {out} cannot be written: {said or error}") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+def _front_matter(chosen: _Chosen, made: Export) -> tuple[str, ...]:
+    """What the Hub reads of a model card, in YAML; a base that is a folder here it cannot know."""
+    base = chosen.base
+    known = base is not None and not Path(base).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", base)
+    tags = (*made.tags, "text-to-image", chosen.recipe.objective.name)
+    return (
+        "---",
+        *([f"base_model: {json.dumps(base)}"] if known else []),
+        f"library_name: {made.library}",
+        "pipeline_tag: text-to-image",
+        f"tags: {json.dumps(tags)}",
+        "---",
+        "",
+    )

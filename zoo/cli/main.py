@@ -11,6 +11,9 @@ from typing import Annotated
 
 import typer
 
+from zoo.cli import image_commands
+from zoo.cli.options import Checkpoint, Debug, Overrides, Tiny, Weights
+
 app = typer.Typer(
     name="zoo",
     help="Train image generators with rewards: DiffusionNFT, Flow-GRPO and DPO, from YAML recipes.",
@@ -21,14 +24,9 @@ app = typer.Typer(
 )
 
 Recipe = Annotated[Path, typer.Argument(help="A recipe, as in recipes/.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", help="Override any part: -s objective.beta=0.5 (repeatable)."),
-]
 Epochs = Annotated[
     int | None, typer.Option("--epochs", help="Instead of the recipe's epochs.", min=1)
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @app.command()
@@ -48,12 +46,13 @@ def train(
             "--max-restarts", help="After a failure go on from the last checkpoint.", min=0
         ),
     ] = 0,
+    tiny: Tiny = False,
     debug: Debug = False,
 ) -> None:
     """Train with a recipe, or go on with a run folder."""
     from zoo.cli.train import train as run_training
 
-    run_training(recipe, overrides or [], epochs, resume, max_restarts)
+    run_training(recipe, overrides or [], epochs, resume, max_restarts, tiny=tiny)
 
 
 @app.command()
@@ -63,12 +62,13 @@ def check(
     ],
     overrides: Overrides = None,
     epochs: Epochs = None,
+    tiny: Tiny = False,
     debug: Debug = False,
 ) -> None:
     """Validate recipes and print what they will do; loads no weights."""
     from zoo.cli.check import check as check_recipes
 
-    check_recipes(recipes, overrides or [], epochs)
+    check_recipes(recipes, overrides or [], epochs, tiny=tiny)
 
 
 @app.command(name="list")
@@ -108,54 +108,8 @@ def describe(
         describe_isolated(name, python)
 
 
-Weights = Annotated[
-    str | None,
-    typer.Option(help="live, old, reference or ema; default: what the run evaluates."),
-]
-Checkpoint = Annotated[
-    int | None, typer.Option("--epoch", help="A checkpoint's epoch; default: the last.", min=0)
-]
-
-
-@app.command(name="eval")
-def evaluate(
-    source: Annotated[
-        Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")
-    ],
-    overrides: Overrides = None,
-    epoch: Checkpoint = None,
-    weights: Weights = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Save the picture as this PNG.")
-    ] = None,
-    debug: Debug = False,
-) -> None:
-    """Evaluate a run's checkpoint as its recipe's `eval` says."""
-    from zoo.cli.images import evaluate as evaluate_run
-
-    evaluate_run(source, overrides or [], epoch, weights, out)
-
-
-@app.command()
-def sample(
-    source: Annotated[
-        Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")
-    ],
-    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to show (repeatable).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")] = Path(
-        "samples.png"
-    ),
-    num: Annotated[int, typer.Option("--num", "-n", help="Images of each prompt.", min=1)] = 4,
-    seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
-    overrides: Overrides = None,
-    epoch: Checkpoint = None,
-    weights: Weights = None,
-    debug: Debug = False,
-) -> None:
-    """Make images with a run's checkpoint and its evaluation's solver."""
-    from zoo.cli.images import sample as sample_run
-
-    sample_run(source, overrides or [], epoch, weights, prompt, num, seed, out)
+app.command(name="eval")(image_commands.evaluate)
+app.command()(image_commands.sample)
 
 
 @app.command()
@@ -167,12 +121,18 @@ def export(
     form: Annotated[str, typer.Option("--format", help="diffusers or peft.")] = "diffusers",
     epoch: Checkpoint = None,
     weights: Weights = None,
+    push: Annotated[
+        str | None, typer.Option("--push", help="Upload it to this model on the Hub: OWNER/NAME.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make the model private, where --push makes it.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Write a run's weights as the files that diffusers or PEFT load."""
     from zoo.cli.export import export as export_run
 
-    export_run(run_dir, out, form, epoch, weights)
+    export_run(run_dir, out, form, epoch, weights, push, private)
 
 
 @app.command()
@@ -277,6 +237,11 @@ def new_plugin(
 
 def run() -> None:
     """Runs the command line; a user's mistake is exit code 2, a failed run 1, said in a line."""
+    # Read when these are imported: their advice is for who calls them. Bars are for a terminal.
+    for library in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
     code = _run()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -40,8 +40,12 @@ def _chosen(what: str, overrides: list[str]) -> tuple[Sequence[RewardEntry], tor
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return [single_reward(what, overrides)], device
     recipe = load_recipe(what, overrides)
-    evaluated = recipe.eval.rewards if recipe.eval else ()
-    return [*recipe.rewards, *evaluated], device_of(recipe)
+    found: dict[object, RewardEntry] = {}
+    for stage in recipe.timeline:
+        evaluated = stage.recipe.eval.rewards if stage.recipe.eval else ()
+        for entry in (*stage.recipe.rewards, *evaluated):
+            found.setdefault((entry.label, entry.made_from), entry)
+    return list(found.values()), device_of(recipe)
 
 
 def _said(answers: Sequence[Asked]) -> str:

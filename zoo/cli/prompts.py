@@ -40,6 +40,8 @@ def show(written: str | None, num: int) -> None:
 
 def _line(prompt: Prompt) -> Text:
     line = Text(f"  {prompt.text}")
+    if prompt.images:
+        line.append(f"  {len(prompt.images)} images", style="dim")
     if prompt.metadata:
         line.append(f"  {dict(prompt.metadata)}", style="dim")
     return line

@@ -5,9 +5,10 @@ import re
 import torch
 
 from zoo.build import device_of
+from zoo.data import images
 from zoo.data.prompts import load
 from zoo.plan import Plan, plan
-from zoo.prompt import PromptError
+from zoo.prompt import Prompt, PromptError
 from zoo.recipe.recipe import Recipe, RecipeError
 
 
@@ -30,21 +31,58 @@ def geometry(recipe: Recipe, processes: int) -> Plan:
         raise RecipeError(f"{place}: the objective '{recipe.objective.name}': {error}") from error
 
 
+def geometries(recipe: Recipe, processes: int) -> list[Plan]:
+    """An epoch of each stage on so many processes.
+
+    Raises:
+        RecipeError: one cannot be formed.
+    """
+    return [geometry(stage.recipe, processes) for stage in recipe.timeline]
+
+
 def num_processes(recipe: Recipe) -> int:
     """How many processes a run starts on this machine: `auto` is one a GPU."""
     if recipe.engine.processes != "auto":
         return recipe.engine.processes
-    return min(max(1, torch.cuda.device_count()), recipe.data.groups_per_epoch)
+    groups = min(stage.recipe.data.groups_per_epoch for stage in recipe.timeline)
+    return min(max(1, torch.cuda.device_count()), groups)
 
 
 def num_prompts(recipe: Recipe) -> tuple[int, int]:
     """How many prompts there are to train on, and how many to evaluate.
 
     Raises:
+        PromptError: they cannot be read, or lack the images that the sampler takes.
+    """
+    prompts = _load(recipe, "train", recipe.data.train)
+    if recipe.sampler.cls.needs_images:
+        who = f"the sampler '{recipe.sampler.name}'"
+        try:
+            images.require(prompts, recipe.data.group_size, who)
+        except PromptError as error:
+            raise PromptError(f"{recipe.origin(('data', 'train'))}: {error}") from error
+    train = len(prompts)
+    return train, len(evaluation_prompts(recipe)) if recipe.data.eval else train
+
+
+def evaluation_prompts(recipe: Recipe) -> list[Prompt]:
+    """The prompts to evaluate with: those to train on where there are no others.
+
+    Raises:
         PromptError: they cannot be read.
     """
-    train = _count(recipe, "train", recipe.data.train)
-    return train, _count(recipe, "eval", recipe.data.eval) if recipe.data.eval else train
+    if recipe.data.eval is None:
+        return _load(recipe, "train", recipe.data.train)
+    return _load(recipe, "eval", recipe.data.eval)
+
+
+def num_prompts_of_stages(recipe: Recipe) -> list[tuple[int, int]]:
+    """As `num_prompts`, of each stage.
+
+    Raises:
+        PromptError: they cannot be read, or lack the images that the sampler takes.
+    """
+    return [num_prompts(stage.recipe) for stage in recipe.timeline]
 
 
 def require_device(recipe: Recipe) -> None:
@@ -79,8 +117,8 @@ def require_deepspeed_options(recipe: Recipe) -> None:
         raise RecipeError(f"{place}: engine.deepspeed: {error}") from error
 
 
-def _count(recipe: Recipe, which: str, source: str) -> int:
+def _load(recipe: Recipe, which: str, source: str) -> list[Prompt]:
     try:
-        return len(load(source))
+        return load(source)
     except PromptError as error:
         raise PromptError(f"{recipe.origin(('data', which))}: data.{which}: {error}") from error

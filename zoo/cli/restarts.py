@@ -1,4 +1,7 @@
-"""The processes of `zoo train`: starts them, says why they failed, and starts them again."""
+"""The processes of `zoo train` and `zoo eval`: starts them, says why they failed.
+
+Those of a run are started again where it was asked for.
+"""
 
 import os
 import sys
@@ -53,7 +56,7 @@ def _newest_epoch(folder: Path | None) -> int | None:
     from zoo import checkpoint
 
     newest = checkpoint.latest(folder) if folder is not None else None
-    return int(newest.name) if newest is not None else None
+    return checkpoint.epoch_of(newest) if newest is not None else None
 
 
 def _say(failure: Failure) -> None:

@@ -1,12 +1,12 @@
 """`zoo train`: starts the processes, builds the run, trains, and says where it ended."""
 
 import os
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from zoo.cli.joined import joined
 from zoo.cli.noise import Noise
 from zoo.cli.restarts import launched, leave_run_folder
 from zoo.engine.launch import started_by_launcher
@@ -25,20 +25,27 @@ def train(
     epochs: int | None,
     resume: Path | None,
     max_restarts: int = 0,
+    *,
+    tiny: bool = False,
 ) -> None:
     """Trains, in this process or in as many as the recipe asks for."""
     from zoo.cli.ready import num_processes
 
-    recipe = _recipe(recipe_path, overrides, epochs, resume)
+    recipe = _recipe(recipe_path, overrides, epochs, resume, tiny=tiny)
     processes = num_processes(recipe)
-    _require_ready(recipe, processes)
+    _require_ready(recipe, processes, resumed=resume is not None)
     if (processes > 1 or max_restarts) and not started_by_launcher():
         raise typer.Exit(launched(processes, max_restarts))
     _work(recipe, resume)
 
 
 def _recipe(
-    path: Path | None, overrides: list[str], epochs: int | None, resume: Path | None
+    path: Path | None,
+    overrides: list[str],
+    epochs: int | None,
+    resume: Path | None,
+    *,
+    tiny: bool,
 ) -> Recipe:
     from zoo import run_dir
 
@@ -50,41 +57,36 @@ def _recipe(
         )
     if resume is None:
         assert path is not None
-        return load_recipe(path, overrides, epochs)
+        return load_recipe(path, overrides, epochs, tiny=tiny)
+    if tiny:
+        raise RecipeError("--tiny starts a run; --resume goes on with one as it was started")
     return run_dir.recipe_of(resume, overrides, epochs)
 
 
-def _require_ready(recipe: Recipe, processes: int) -> None:
-    from zoo.cli.ready import geometry, num_prompts, require_deepspeed_options, require_device
+def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
+    from zoo.cli.lora_start import require_start
+    from zoo.cli.ready import (
+        geometries,
+        num_prompts_of_stages,
+        require_deepspeed_options,
+        require_device,
+    )
 
     require_device(recipe)
-    num_prompts(recipe)
-    geometry(recipe, processes)
+    num_prompts_of_stages(recipe)
+    geometries(recipe, processes)
     require_deepspeed_options(recipe)
+    if not resumed:
+        require_start(recipe)
 
 
 def _work(recipe: Recipe, resume: Path | None) -> None:
     """One process of the run: the only one, or one of those that a launcher started."""
-    from zoo.engine import processes, watchdog
-
-    _share_cores(recipe)
-    # The others wait at most while a reward of one hangs.
-    seconds = recipe.engine.timeout + recipe.scoring.timeout
-    rank, sharded = int(os.environ.get("RANK", "0")), recipe.engine.zero_stage is not None
-    if started_by_launcher():
-        watchdog.start(seconds)
-    # DeepSpeed has much to say on one process too.
-    with Noise(rank) if started_by_launcher() or sharded else nullcontext() as noise:
-        try:
-            with watchdog.waiting():
-                # Longer, so that it is the watchdog who speaks: it knows the cause.
-                size = processes.join(seconds + 120, alone=sharded)
-            trained = _trained(recipe, resume, size, noise)
-        finally:
-            processes.leave()
-            watchdog.stop()
+    rank = int(os.environ.get("RANK", "0"))
+    with joined(recipe, sharded=recipe.engine.zero_stage is not None) as (size, noise):
+        trained = _trained(recipe, resume, size, noise)
     if rank == 0 and trained is None:
-        typer.echo(f"{resume} has its {recipe.epochs} epochs; --epochs N goes on to more")
+        typer.echo(f"{resume} has its {recipe.epochs} epochs{_more(recipe)}")
     elif rank == 0 and trained is not None:
         _say_the_end(trained)
     if trained is not None and trained.signal:
@@ -99,18 +101,18 @@ def _trained(
 
     from zoo import checkpoint, run_dir, run_state
     from zoo.build import build
-    from zoo.cli.ready import geometry
+    from zoo.cli.ready import geometries
     from zoo.tracking import Tracker
     from zoo.train import train as run_loop
 
     _require_number(recipe, size)
-    geometry(recipe, size)
+    geometries(recipe, size)
     start = checkpoint.latest(resume) if resume is not None else None
     if resume is not None and start is None:
         raise checkpoint.CheckpointError(f"{resume} has no checkpoint to go on from")
     if not int(os.environ.get("RANK", "0")):
         typer.echo(f"{recipe.name}: loading rewards and model")
-    run = build(recipe)
+    run = build(recipe, resumed=start is not None)
     progress, wandb_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
     if progress.epoch >= recipe.epochs:
         return None
@@ -166,15 +168,14 @@ def _tracker(
     )
 
 
-def _share_cores(recipe: Recipe) -> None:
-    """As many CPU threads as the recipe says; by default the processes here share the cores."""
-    import torch
-
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if recipe.engine.threads != "auto":
-        torch.set_num_threads(recipe.engine.threads)
-    elif local > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
+def _more(recipe: Recipe) -> str:
+    """What it could go on to."""
+    of_stages = sum(entry.epochs for entry in recipe.stages or ())
+    if not of_stages:
+        return "; --epochs N goes on to more"
+    if of_stages == recipe.epochs:
+        return ", and its stages have no more"
+    return f"; --epochs {of_stages} goes on to the end of its stages"
 
 
 def _say_the_end(trained: "Trained") -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from zoo import digits
-from zoo.data import general, geneval, ocr
+from zoo.data import digit_pairs, general, geneval, ocr
 from zoo.prompt import Prompt, PromptError
 from zoo.registry import closest
 
@@ -24,6 +24,9 @@ BUILTIN = {
     ),
     "digits/eval": Builtin(
         "the ten digits in a wording not trained on", partial(digits.prompts, "eval")
+    ),
+    "digits/pairs": Builtin(
+        "a digit as asked for, preferred over another: for the sampler dataset", digit_pairs.prompts
     ),
     "general/train": Builtin("varied prompts in ten categories", partial(general.prompts, "train")),
     "general/eval": Builtin("others of the same ten categories", partial(general.prompts, "eval")),

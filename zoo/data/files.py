@@ -5,7 +5,9 @@
   `evaluation_metadata.jsonl` and of Flow-GRPO's `train_metadata.jsonl` are such objects.
 * `.json`: a list of such objects, or of texts.
 * `.csv`, `.tsv`: with a heading; values are text. `.parquet`: needs pyarrow; a null counts as not
-  there, and columns that JSON cannot hold (images, dates) are left out.
+  there, and columns that JSON cannot hold (dates, say) are left out.
+
+A prompt may come with images, a preference pair, say: see `images` for the columns.
 
 The prompt is in the column `prompt` or in the one that `?column=` names. Repeated prompts stay: a
 data set may repeat one to have it seen more often.
@@ -16,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Never
 
-from zoo.data import tables
+from zoo.data import images, tables
 from zoo.prompt import Prompt, PromptError
 
 SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -56,7 +58,7 @@ def _prompts(path: Path, shown: str, column: str | None) -> list[Prompt]:
         ".tsv": lambda: tables.separated(path, shown, name, "\t"),
         ".parquet": lambda: tables.parquet(path, shown, name),
     }
-    return [_prompt(place, row, name) for place, row in readers[kind]()]
+    return [_prompt(place, row, name, path.parent) for place, row in readers[kind]()]
 
 
 def _objects(path: Path, shown: str, column: str) -> tables.Rows:
@@ -115,8 +117,10 @@ def _instead(shown: str, entry: Any) -> str:
     return f"; to take its {texts[0]!r} write {shown}?column={texts[0]}" if len(texts) == 1 else ""
 
 
-def _prompt(place: str, row: Mapping[str, Any], column: str) -> Prompt:
+def _prompt(place: str, row: Mapping[str, Any], column: str, folder: Path) -> Prompt:
     text = row.get(column)
     if not isinstance(text, str) or not text.strip():
         raise PromptError(f'{place}: its "{column}" is empty; write a prompt, or remove it')
-    return Prompt(text, {key: value for key, value in row.items() if key != column})
+    others = {key: value for key, value in row.items() if key != column}
+    found, metadata = images.found_in(others, folder, place)
+    return Prompt(text, metadata, found)

@@ -4,6 +4,8 @@ Only the files of the chosen split are fetched, into the Hub's own cache, which 
 where there is no network. Splits and configurations are those that the data set's card lists, or
 else what its files' names say (see `splits`). `hub:OWNER/NAME/PATH` is one file or one folder.
 
+Images must be in the tables (parquet): files beside them are not fetched.
+
 Code of data sets is never run, so one that is made by a script has to be exported first.
 """
 

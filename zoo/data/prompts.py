@@ -7,13 +7,14 @@ A source is a text, in a recipe's `data.train` and `data.eval`:
 * `FILE`: .txt, .jsonl, .json, .csv, .tsv or .parquet (see `files`).
 * `FOLDER?split=train`: a folder that holds a file for each split, `train_metadata.jsonl`, say.
 * `hub:OWNER/NAME?split=train&column=caption`: a data set on the Hugging Face Hub (see `hub`).
+* `https://...`: such a file on the web (see `url`).
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from zoo import seeds
-from zoo.data import builtin, files, hub, source, splits
+from zoo.data import builtin, files, hub, source, splits, url
 from zoo.prompt import Prompt, PromptError
 
 
@@ -28,14 +29,16 @@ def load(written: str) -> list[Prompt]:
         return source.read(builtin.find(place.removeprefix("builtin:")).make, written, options)
     if place.startswith("hub:"):
         return source.read(hub.load, written, options, place.removeprefix("hub:"))
+    if place.startswith(url.SCHEMES):
+        return source.read(url.load, written, options, place)
     path = Path(place)
     if path.is_dir():
         return source.read(folder, written, options, path, place.rstrip("/"))
     if path.suffix.lower() not in files.SUFFIXES:
         raise PromptError(
             f"prompts '{place}' are neither a {', '.join(files.SUFFIXES[:-1])} or "
-            f"{files.SUFFIXES[-1]} file nor builtin:NAME, hub:OWNER/NAME or a folder that exists"
-            f"{builtin.listed()}"
+            f"{files.SUFFIXES[-1]} file nor builtin:NAME, hub:OWNER/NAME, https://... or a folder "
+            f"that exists{builtin.listed()}"
         )
     return source.read(files.load, written, options, path, place)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.prompt import PromptError
+from zoo.prompt import ImageCell, PromptError
 from zoo.registry import one_line, suggest
 
 Rows = Iterator[tuple[str, Mapping[str, Any]]]
@@ -39,6 +39,8 @@ def separated(path: Path, shown: str, column: str, separator: str) -> Rows:
 def parquet(path: Path, shown: str, column: str) -> Rows:
     """The rows of a parquet file; nulls, and columns that JSON cannot hold, are left out.
 
+    A column of encoded images is not read: its values are where they are.
+
     Raises:
         PromptError: the file lacks the column or is broken, or pyarrow is not installed.
     """
@@ -54,11 +56,13 @@ def parquet(path: Path, shown: str, column: str) -> Rows:
         schema = parquet.read_schema(path)
         _require(column, schema.names, shown)
         wanted = [field.name for field in schema if _plain(field.type)]
+        encoded = [field.name for field in schema if _encoded(field.type)]
         table = parquet.read_table(path, columns=wanted)
     except pyarrow.ArrowException as error:
         raise PromptError(f"prompt file '{shown}' is no parquet file: {one_line(error)}") from None
     for i, row in enumerate(table.to_pylist(), 1):
-        yield f"{shown}: row {i}", _without_nulls(row)
+        cells = {name: ImageCell(path, name, i - 1) for name in encoded}
+        yield f"{shown}: row {i}", _without_nulls(row) | cells
 
 
 def _require(column: str, found: list[str], shown: str) -> None:
@@ -82,6 +86,17 @@ def _plain(kind: Any) -> bool:
         types.is_integer, types.is_floating, types.is_null,
     )  # fmt: skip
     return any(test(kind) for test in tests)
+
+
+def _encoded(kind: Any) -> bool:
+    """Whether values of an Arrow type may be images: bytes, or what `datasets` makes of images."""
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return {"bytes", "path"} == {field.name for field in kind} and _encoded(
+            kind.field("bytes").type
+        )
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
 
 def _without_nulls(value: Any) -> Any:

@@ -49,6 +49,10 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def clip(self, max_grad_norm: float) -> None:
+        """Bounds the gradient's norm by this from the next update on."""
+
+    @abstractmethod
     def state(self) -> dict[str, Sharded]:
         """AdamW's moments and step, `<parameter>/<exp_avg, exp_avg_sq or step>`.
 

@@ -76,6 +76,10 @@ class PlainEngine(Engine):
         for g, mean in zip(gradients, means, strict=True):
             g.copy_(mean.view_as(g))
 
+    def clip(self, max_grad_norm: float) -> None:
+        """Bounds the gradient's norm; see `Engine.clip`."""
+        self._max_grad_norm = max_grad_norm
+
     def state(self) -> dict[str, Sharded]:
         """AdamW's moments and step by parameter; see `Engine.state`."""
         kept = self._optimizer.state

@@ -99,6 +99,13 @@ class ZeroEngine(Engine):
             norm = self._adam.norm if self._stage == 0 else self._engine.get_global_grad_norm()
             return float(norm)
 
+    def clip(self, max_grad_norm: float) -> None:
+        """Bounds the gradient's norm; see `Engine.clip`."""
+        if self._stage == 0:
+            self._adam.max_grad_norm = max_grad_norm
+        else:
+            self._engine.optimizer.clip_grad = max_grad_norm
+
     def state(self) -> dict[str, Sharded]:
         """AdamW's moments and step by parameter, gathered as each is read; see `Engine.state`."""
         steps = [kept["step"] for kept in self._adam.state.values() if "step" in kept]
@@ -181,7 +188,7 @@ class _AdamW(torch.optim.AdamW):
         )
         self.norm = 0.0
         self._clips = clips
-        self._max_grad_norm = optim.max_grad_norm
+        self.max_grad_norm = optim.max_grad_norm
 
     def step(self, closure: Any = None) -> Any:
         if self._clips:
@@ -193,7 +200,7 @@ class _AdamW(torch.optim.AdamW):
             self.norm = float(total)
             if not self.norm < float("inf"):
                 return None
-            clip_grads_with_norm_(parameters, self._max_grad_norm, total)
+            clip_grads_with_norm_(parameters, self.max_grad_norm, total)
         return super().step(closure)
 
 

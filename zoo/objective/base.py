@@ -48,8 +48,11 @@ class Objective(ABC, Generic[R]):
     needs_path: ClassVar[bool] = False
     """Whether it needs a stochastic solver's path and log-probabilities."""
 
+    needs_grid: ClassVar[bool] = False
+    """Whether it trains at the sampler's own times, which stored images have not."""
+
     trains_guided: ClassVar[bool] = False
-    """Whether it can train with classifier-free guidance."""
+    """Whether it can learn from images that were collected with classifier-free guidance."""
 
     images_per_row: ClassVar[int] = 1
     """Images that one row puts through the network: 2 for a pair."""

@@ -1,8 +1,9 @@
-"""Diffusion-DPO on flow matching, online: best against worst.
+"""Diffusion-DPO on flow matching: best against worst, of images that are made or stored.
 
 Wallace et al. 2023 (arXiv 2311.12908, eq. 14). The best and the worst images of each group make
 pairs; both get the same noise and the same t, and live is asked to fit the winner better, relative
-to the reference, than the loser. Times are logit-normal, then shifted as SD3's.
+to the reference, than the loser. Times are logit-normal, then shifted as SD3's. Offline it is the
+sampler `dataset` with the reward `preference` and ref_update 0.
 
 Departs from the published online run: it collects with the reference and never moves it in its
 shipped config; here live collects (`collect_with` changes that) and the reference is set to live
@@ -11,7 +12,7 @@ every `ref_update` updates (0: never).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -53,10 +54,13 @@ class DPORows(Rows):
 class DPO(Objective[DPORows]):
     """Diffusion-DPO (arXiv 2311.12908) on pairs of each group's best and worst images.
 
-    A group whose rewards are all equal gives no pair: its rows have weight 0.
+    A group whose rewards are all equal gives no pair: its rows have weight 0. Images may be
+    collected with guidance; the loss has none. For offline pairs use the sampler `dataset`, the
+    reward `preference` and ref_update 0.
     """
 
     images_per_row = 2
+    trains_guided = True
 
     def __init__(
         self,
@@ -72,7 +76,7 @@ class DPO(Objective[DPORows]):
 
         Args:
             beta: strength of the preference; 100 online, 2000 to 5000 in offline papers.
-            ref_update: optimizer steps after which the reference becomes live; 0: never.
+            ref_update: optimizer steps after which the reference becomes live; 0 (offline): never.
             pairs_per_group: best with worst, second best with second worst, and so on.
             draws_per_pair: draws of (noise, t) for each pair.
             shift: t = shift u / (1 + (shift - 1) u) of a logit-normal u; 3 is SD3's, 1 is none.
@@ -124,7 +128,11 @@ class DPO(Objective[DPORows]):
             weight=torch.tensor(weight).repeat_interleave(self.draws_per_pair),
             win=lookup(win),
             lose=lookup(lose),
-            cond=take(rollout.cond, torch.tensor(win).repeat_interleave(self.draws_per_pair)),
+            # The loss is of the bare model, whatever guidance collected: as published.
+            cond=replace(
+                take(rollout.cond, torch.tensor(win).repeat_interleave(self.draws_per_pair)),
+                guidance=1.0,
+            ),
         )
 
     def loss(self, policy: Policy, rows: DPORows, draws: Draws) -> Loss:
@@ -161,7 +169,13 @@ class DPO(Objective[DPORows]):
             weights.blend(Weights.REFERENCE, decay=0.0)
 
     def probes(self, policy: Policy, rows: DPORows, draws: Draws) -> Sequence[Probe]:
-        """Before any update live is the reference: the loss is ln 2 whatever the pairs."""
+        """Before any update live is the reference: the loss is ln 2 whatever the pairs.
+
+        Not so where live starts from a LoRA and the reference, which never moves, is the base.
+        """
+        lora = policy.weights.lora
+        if lora is not None and lora.start is not None and not self.ref_update:
+            return ()
         with torch.no_grad():
             loss = self.loss(policy, rows, draws).per_row
         furthest = float(loss[(loss - math.log(2)).abs().argmax()])

@@ -122,6 +122,7 @@ class NFT(Objective[NFTRows]):
     """
 
     acts_with = Weights.OLD
+    needs_grid = True
 
     def __init__(
         self,
@@ -162,6 +163,8 @@ class NFT(Objective[NFTRows]):
 
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> NFTRows:
         """Each image at `trained_steps` of the sampler's own times, in an order of its own."""
+        if rollout.grid is None:
+            raise ValueError("nft trains at the sampler's own times, and this sampler has none")
         times = rollout.grid[:-1].float()
         trained = (
             max(1, int(0.99 * len(times))) if self.trained_steps is None else self.trained_steps

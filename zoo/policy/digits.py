@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo.digits import CAPTIONS, SIZE, WORDS
 from zoo.policy.base import Policy
+from zoo.policy.precision import Dtype, base_dtype, placed
 from zoo.policy.weights import Lora, WeightSets
 from zoo.prompt import Prompt, PromptError
 from zoo.rollout import Cond, Lookup, rows_of
@@ -124,28 +125,21 @@ class Digits(Policy):
         /,
         *,
         lora: Lora | None = Lora(rank=8, alpha=16),  # noqa: B008  (frozen)
-        dtype: Literal["float32", "bfloat16"] = "float32",
+        dtype: Dtype = "float32",
         checkpoint: Path | None = None,
     ) -> None:
         """`lora` null trains the whole transformer; the text encoder stays frozen either way.
 
         `dtype` is of the transformer's weights; adapters are float32 over either.
         """
-        if lora is None and dtype != "float32":
-            raise ValueError(
-                f"dtype {dtype} cannot hold the small steps of full fine-tuning; "
-                "write dtype: float32, or train with lora"
-            )
+        self._device, self._dtype = device, base_dtype(dtype, lora)
         with device if device.type == "meta" else nullcontext():
             network, self._text_encoder = new_network(), TextEncoder()
         if device.type != "meta":
             modules = {"network": network, "text_encoder": self._text_encoder}
             _load(nn.ModuleDict(modules), checkpoint)
-        self._device = device
         self._text_encoder.to(device).requires_grad_(False)
-        self._dtype: torch.dtype = getattr(torch, dtype)
-        # Diffusers' own `to` warns of modules to keep in float32, of which there are none.
-        nn.Module.to(network, device, self._dtype).eval()
+        placed(network, device, self._dtype)
         self.weights = WeightSets(network, lora, default_targets=_TARGETS)
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:

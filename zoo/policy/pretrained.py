@@ -70,6 +70,25 @@ class Pretrained:
                 "name one of these, or another policy (zoo list policies)"
             )
 
+    def flow_parts(
+        self, transformer: Any, device: torch.device, dtype: torch.dtype
+    ) -> tuple[Any, Any, Any]:
+        """The transformer, of that class, the autoencoder and the scheduler of a flow pipeline.
+
+        On the CPU, or shapes alone where the device is meta.
+        """
+        import diffusers
+
+        # diffusers has no types.
+        autoencoder: Any = diffusers.AutoencoderKL
+        scheduler: Any = diffusers.FlowMatchEulerDiscreteScheduler
+        named = {"transformer": transformer, "vae": autoencoder}
+        models = [
+            self.empty(cls, part) if device.type == "meta" else self.load(cls, part, dtype)
+            for part, cls in named.items()
+        ]
+        return models[0], models[1], self.load(scheduler, "scheduler")
+
     def empty(self, cls: Any, part: str) -> Any:
         """A part of that architecture on the meta device: shapes and no weights."""
         config = self.config(cls, part)

@@ -6,11 +6,9 @@ solvers' arithmetic are float32. Embeddings have 128 T5 tokens in training and i
 (published: 128 in training, 256 in the evaluation script).
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Le, MultipleOf
@@ -18,11 +16,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zoo.policy.base import Policy
+from zoo.policy.precision import Dtype, base_dtype, placed
 from zoo.policy.pretrained import Pretrained
+from zoo.policy.text_encoders import Encode, Tables, TextEncoders, shapes_alone
+from zoo.policy.text_guidance import guided, text_cond
 from zoo.policy.vae import Vae
 from zoo.policy.weights import Lora, WeightSets
 from zoo.prompt import Prompt
-from zoo.rollout import Cond, Lookup, rows_of
+from zoo.rollout import Cond
 
 _TARGETS = (
     "attn.to_q",
@@ -35,8 +36,6 @@ _TARGETS = (
     "attn.to_add_out",
 )
 _CLIP_TOKENS = 77
-_ENCODED_TOGETHER = 16
-"""Prompts that go through the text encoders together."""
 
 
 class SD3(Policy):
@@ -54,7 +53,7 @@ class SD3(Policy):
         pretrained: str = "stabilityai/stable-diffusion-3.5-medium",
         revision: str | None = None,
         resolution: Annotated[int, Ge(16), MultipleOf(16)] = 512,
-        dtype: Literal["float32", "bfloat16"] = "bfloat16",
+        dtype: Dtype = "bfloat16",
         lora: Lora | None = Lora(rank=32, alpha=64),  # noqa: B008  (frozen)
         t5: bool = True,
         max_text_tokens: Annotated[int, Ge(1), Le(512)] = 128,
@@ -67,61 +66,35 @@ class SD3(Policy):
         embeddings (1.7 MB each in bfloat16) are kept in the host's memory. `decode_batch` images
         are decoded together.
         """
-        if lora is None and dtype != "float32":
-            raise ValueError(
-                f"dtype {dtype} cannot hold the small steps of full fine-tuning; "
-                "write dtype: float32, or train with lora"
-            )
-        self._device, self._dtype = device, getattr(torch, dtype)
+        import diffusers
+
+        self._device, self._dtype = device, base_dtype(dtype, lora)
         files = Pretrained(pretrained, revision)
-        network, vae, self._scheduler = _parts(files, device, self._dtype)
-        self._config = network.config
-        self._vae = Vae(vae.to(device), portion=decode_batch)
-        side = resolution // self._vae.factor
-        self.latent_shape = (self._vae.channels, side, side)
-        self._require_positions(side, resolution)
-        self._tokens = max_text_tokens
-        self._text = (
-            None
-            if device.type == "meta"
-            else _TextEncoders(files, network, device, self._dtype, t5, max_text_tokens)
+        files.require("StableDiffusion3Pipeline", policy="sd3")
+        network, vae, self._scheduler = files.flow_parts(
+            diffusers.SD3Transformer2DModel, device, self._dtype
         )
-        self._cache = _Recent(cached_prompts)
-        # Diffusers' own `to` warns of modules to keep in float32, of which there are none.
-        nn.Module.to(network, device, self._dtype).eval()
+        self._text: Tables
+        self._vae = Vae(vae.to(device), resolution=resolution, portion=decode_batch)
+        self.latent_shape = self._vae.latent_shape
+        _require_positions(network.config, self._vae.factor, resolution)
+        if device.type == "meta":
+            self._text = shapes_alone(network.config, _CLIP_TOKENS + max_text_tokens, self._dtype)
+        else:
+            found = _text_encoders(files, network, device, self._dtype, t5, max_text_tokens)
+            self._text = TextEncoders(*found, device, kept=cached_prompts)
+        placed(network, device, self._dtype)
         self.weights = WeightSets(network, lora, default_targets=_TARGETS)
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """A table of the distinct prompts' embeddings; with guidance also the empty prompt's."""
-        texts = [prompt.text for prompt in prompts]
-        distinct = list(dict.fromkeys(texts))
-        words, pooled = self._tables(distinct if guidance == 1.0 else [*distinct, ""])
-        row = torch.tensor([distinct.index(text) for text in texts], device=self._device)
-        tensors: dict[str, Tensor | Lookup] = {
-            "words": Lookup(words, row),
-            "pooled": Lookup(pooled, row),
-        }
-        if guidance != 1.0:
-            null = torch.full_like(row, len(distinct))
-            tensors |= {"null_words": Lookup(words, null), "null_pooled": Lookup(pooled, null)}
-        return Cond(tensors, guidance)
+        return text_cond(self._text, prompts, guidance, self._device)
 
     def velocity(
         self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
     ) -> Float[Tensor, "batch *latent"]:
         """dx/dt; with guidance two rows of the network for each, the null one without gradient."""
-        named = rows_of(cond.tensors["words"]), rows_of(cond.tensors["pooled"])
-        if cond.guidance == 1.0:
-            return self._forward(x, t, *named)
-        null = rows_of(cond.tensors["null_words"]), rows_of(cond.tensors["null_pooled"])
-        if torch.is_grad_enabled():
-            velocity = self._forward(x, t, *named)
-            with torch.no_grad():
-                unguided = self._forward(x, t, *null)
-        else:
-            both = [torch.cat(pair) for pair in zip(null, named, strict=True)]
-            unguided, velocity = self._forward(x.repeat(2, 1, 1, 1), t.repeat(2), *both).chunk(2)
-        return unguided + cond.guidance * (velocity - unguided)
+        return guided(self._forward, x, t, cond)
 
     def decode(
         self, latents: Float[Tensor, "batch *latent"]
@@ -137,13 +110,7 @@ class SD3(Policy):
         Raises:
             ValueError: the images are not of the policy's resolution.
         """
-        side = self.latent_shape[1] * self._vae.factor
-        if images.shape[-2:] != (side, side):
-            raise ValueError(
-                f"the policy's resolution is {side} and an image has {images.shape[-2]} x "
-                f"{images.shape[-1]} pixels; resize the images, or set policy.resolution"
-            )
-        return self._vae.encode(images.to(self._device))
+        return self._vae.encode(images)
 
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The scheduler's own sigmas, its shift applied, then 0."""
@@ -174,119 +141,44 @@ class SD3(Policy):
         )
         return out[0].float()
 
-    def _tables(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """The embeddings of texts on the device, a row each: of words, and pooled."""
-        if self._text is None:
-            tokens, width = _CLIP_TOKENS + self._tokens, self._config.joint_attention_dim
-            empty = partial(torch.empty, dtype=self._dtype, device="meta")
-            return (
-                empty(len(texts), tokens, width),
-                empty(len(texts), self._config.pooled_projection_dim),
-            )
-        found = self._cache.among(texts)
-        missing = [text for text in texts if text not in found]
-        if missing:
-            embedded = dict(zip(missing, self._text.embed(missing), strict=True))
-            self._cache.add(embedded)
-            found |= embedded
-        words, pooled = (torch.stack([found[text][i] for text in texts]) for i in (0, 1))
-        return words.to(self._device), pooled.to(self._device)
 
-    def _require_positions(self, side: int, resolution: int) -> None:
-        largest = self._config.pos_embed_max_size * self._config.patch_size
-        if side > largest:
-            raise ValueError(
-                f"the model has positions for {largest * self._vae.factor} pixels a side and "
-                f"resolution is {resolution}; write {largest * self._vae.factor} or less"
-            )
+def _require_positions(config: Any, factor: int, resolution: int) -> None:
+    largest = config.pos_embed_max_size * config.patch_size * factor
+    if resolution > largest:
+        raise ValueError(
+            f"the model has positions for {largest} pixels a side and resolution is {resolution}; "
+            f"write {largest} or less"
+        )
 
 
-class _TextEncoders:
-    """Two CLIP encoders and T5, through diffusers' own pipeline; on the device while they work."""
-
-    def __init__(
-        self,
-        files: Pretrained,
-        network: nn.Module,
-        device: torch.device,
-        dtype: torch.dtype,
-        t5: bool,
-        max_tokens: int,
-    ) -> None:
-        import diffusers
-
-        without: dict[str, None] = {"vae": None, "transformer": None, "scheduler": None}
-        if not t5:
-            without |= {"text_encoder_3": None, "tokenizer_3": None}
-        self._pipeline = files.pipeline(diffusers.StableDiffusion3Pipeline, dtype, without)
-        # It asks the network for the width of what stands in for T5.
-        self._pipeline.transformer = network
-        self._encoders = [
-            encoder.eval().requires_grad_(False)
-            for encoder in (
-                self._pipeline.text_encoder,
-                self._pipeline.text_encoder_2,
-                self._pipeline.text_encoder_3,
-            )
-            if encoder is not None
-        ]
-        self._device, self._max_tokens = device, max_tokens
-
-    @torch.no_grad()
-    def embed(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
-        """The embeddings of each text's words and of the whole, on the CPU."""
-        for encoder in self._encoders:
-            encoder.to(self._device)
-        found: list[tuple[Tensor, Tensor]] = []
-        for start in range(0, len(texts), _ENCODED_TOGETHER):
-            part = list(texts[start : start + _ENCODED_TOGETHER])
-            words, _, pooled, _ = self._pipeline.encode_prompt(
-                part,
-                part,
-                part,
-                device=self._device,
-                do_classifier_free_guidance=False,
-                max_sequence_length=self._max_tokens,
-            )
-            found += zip(words.cpu(), pooled.cpu(), strict=True)
-        for encoder in self._encoders:
-            encoder.to("cpu")
-        return found
-
-
-class _Recent:
-    """The embeddings used last, up to a number of texts."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
-
-    def among(self, texts: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
-        found = {text: self._kept[text] for text in texts if text in self._kept}
-        for text in found:
-            self._kept.move_to_end(text)
-        return found
-
-    def add(self, found: dict[str, tuple[Tensor, Tensor]]) -> None:
-        self._kept |= found
-        while len(self._kept) > self._size:
-            self._kept.popitem(last=False)
-
-
-def _parts(files: Pretrained, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any, Any]:
-    """The transformer, the autoencoder and the scheduler of an SD3 pipeline."""
+def _text_encoders(
+    files: Pretrained,
+    network: nn.Module,
+    device: torch.device,
+    dtype: torch.dtype,
+    t5: bool,
+    max_tokens: int,
+) -> tuple[list[nn.Module], Encode]:
+    """Two CLIP encoders and T5, and how diffusers' own pipeline encodes with them."""
     import diffusers
 
-    # diffusers has no types.
-    transformer: Any = diffusers.SD3Transformer2DModel
-    autoencoder: Any = diffusers.AutoencoderKL
-    scheduler: Any = diffusers.FlowMatchEulerDiscreteScheduler
-    files.require("StableDiffusion3Pipeline", policy="sd3")
-    if device.type == "meta":
-        models = (files.empty(transformer, "transformer"), files.empty(autoencoder, "vae"))
-    else:
-        models = (
-            files.load(transformer, "transformer", dtype),
-            files.load(autoencoder, "vae", dtype),
+    without: dict[str, None] = {"vae": None, "transformer": None, "scheduler": None}
+    if not t5:
+        without |= {"text_encoder_3": None, "tokenizer_3": None}
+    pipeline = files.pipeline(diffusers.StableDiffusion3Pipeline, dtype, without)
+    # It asks the network for the width of what stands in for T5.
+    pipeline.transformer = network
+
+    def encode(texts: list[str]) -> tuple[Tensor, Tensor]:
+        words, _, pooled, _ = pipeline.encode_prompt(
+            texts,
+            texts,
+            texts,
+            device=device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=max_tokens,
         )
-    return (*models, files.load(scheduler, "scheduler"))
+        return words, pooled
+
+    every = pipeline.text_encoder, pipeline.text_encoder_2, pipeline.text_encoder_3
+    return [encoder for encoder in every if encoder is not None], encode

@@ -12,16 +12,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge
 from torch import Tensor, nn
 
-from zoo import seeds
+from zoo.policy.lora import Lora, inject
 from zoo.rollout import Weights
 from zoo.sharded import Sharded
+
+__all__ = ["Lora", "Opened", "WeightSets"]
 
 _ADAPTER = {
     Weights.LIVE: "default",
@@ -29,18 +29,6 @@ _ADAPTER = {
     Weights.REFERENCE: "reference",
     Weights.EMA: "ema",
 }
-
-
-@dataclass(frozen=True)
-class Lora:
-    """Low-rank adapters on the linear layers whose names end in one of `targets`.
-
-    With no targets, the model family's own.
-    """
-
-    rank: Annotated[int, Ge(1)] = 32
-    alpha: Annotated[int, Ge(1)] = 64
-    targets: tuple[str, ...] = ()
 
 
 Opened = Callable[[Sequence[Tensor], bool], AbstractContextManager[object]]
@@ -92,7 +80,7 @@ class WeightSets:
         if self.lora is None:
             self._sets = self._copy(copies | {Weights.REFERENCE})
         else:
-            self._sets = self._inject(copies, self.lora, seed)
+            self._sets = self._adapters(copies, self.lora, seed)
         self._shapes = {name: tuple(p.shape) for name, p in self._sets[Weights.LIVE].items()}
         if self.lora is not None:
             self._activate(Weights.LIVE)
@@ -108,32 +96,17 @@ class WeightSets:
             for which in (Weights.LIVE, *_in_order(copies))
         }
 
-    def _inject(
+    def _adapters(
         self, copies: set[Weights], lora: Lora, seed: int
     ) -> dict[Weights, dict[str, nn.Parameter]]:
-        from peft import LoraConfig, LoraModel
-        from peft.tuners.lora import LoraLayer
-
-        targets = lora.targets or self._targets
-        suffixes = tuple(f".{target}" for target in targets)
-        if not any(f".{name}".endswith(suffixes) for name, _ in self.network.named_modules()):
-            raise ValueError(
-                f"no layer of the network is named like one of lora.targets: {', '.join(targets)}"
-            )
-        config = LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            init_lora_weights="gaussian",
-            target_modules=list(targets),
-        )
-        self.network.requires_grad_(False)
         wanted = [Weights.LIVE, *_in_order(copies)]
-        with seeds.borrowed(seed, "lora"):
-            tuner = LoraModel(self.network, config, _ADAPTER[Weights.LIVE])
-            for which in wanted[1:]:
-                tuner.peft_config[_ADAPTER[which]] = config
-                tuner.inject_adapter(self.network, _ADAPTER[which])
-        found = {name: m for name, m in self.network.named_modules() if isinstance(m, LoraLayer)}
+        found = inject(
+            self.network,
+            lora,
+            lora.targets or self._targets,
+            [_ADAPTER[which] for which in wanted],
+            seed=seed,
+        )
         self._layers = list(found.values())
         sets: dict[Weights, dict[str, nn.Parameter]] = {which: {} for which in wanted}
         for which, parameters in sets.items():
@@ -144,6 +117,11 @@ class WeightSets:
                     linear.requires_grad_(which is Weights.LIVE)
                     parameters[f"{name}.{part}.weight"] = linear.weight
         return sets
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The network, and in full fine-tuning those of the other sets."""
+        return tuple(self.module.sets.values())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Forward of the active set."""

@@ -17,8 +17,10 @@ from zoo.recipe.component import Named
 from zoo.recipe.model import Recipe
 from zoo.recipe.options import Slot, options_model
 from zoo.recipe.signature import kind_of, where
+from zoo.recipe.stage import CHANGEABLE, CHANGEABLE_OPTIM
 from zoo.registry import SINGULAR, BrokenPluginError, Entry
 
+_STAGE = "recipe StageEntry"
 _REF = "#/definitions/"
 _SLOT = "x-zoo-slot"
 """Marks where a component is named, until the schema of its kind is put there."""
@@ -37,6 +39,15 @@ def recipe_schema() -> dict[str, Any]:
         "type": "string",
         "description": "Another recipe, relative to this file, that this one changes.",
     }
+    definitions = whole | partial
+    # One for both kinds of files: a list is never merged with another.
+    definitions[_STAGE] = _stage(partial)
+    for name in ("recipe", _partial_name("recipe")):
+        # Not as null or a list: an editor would say no more than that it is neither.
+        definitions[name]["properties"]["stages"] |= {
+            "type": ["array", "null"], "items": _ref(_STAGE), "minItems": 1
+        }  # fmt: skip
+        del definitions[name]["properties"]["stages"]["anyOf"]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A recipe of zoo",
@@ -44,7 +55,24 @@ def recipe_schema() -> dict[str, Any]:
         "if": {"required": ["extends"]},
         "then": _ref(_partial_name("recipe")),
         "else": top,
-        "definitions": whole | partial,
+        "definitions": definitions,
+    }
+
+
+def _stage(partial: dict[str, Any]) -> dict[str, Any]:
+    """What a stage may say: its own keys, and of others parts of those that it may change."""
+    own, sections = partial[_partial_name(_STAGE)], partial[_partial_name("recipe")]["properties"]
+    optim = partial[_partial_name("recipe Optim")]
+    some = {key: optim["properties"][key] for key in CHANGEABLE_OPTIM}
+    return {
+        **own,
+        "properties": {
+            **own["properties"],
+            **{key: sections[key] for key in CHANGEABLE},
+            "optim": {**optim, "properties": some},
+        },
+        "required": ["epochs"],
+        "additionalProperties": False,
     }
 
 

@@ -1,7 +1,6 @@
 """Reads a recipe: YAML 1.2, `extends`, overrides; and remembers where every part was written.
 
-The text becomes a tree of nodes, each with its origin; merging and overriding make new trees, and
-the last one is split into plain data and the origins by location.
+The text becomes a tree of nodes, each with its origin: see `tree`.
 """
 
 import datetime
@@ -18,11 +17,9 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
+from zoo.recipe.errors import Loc, Origins, RecipeError, shown
+from zoo.recipe.tree import Node, made, merge, plain, put
 from zoo.registry import closest
-
-DEFAULT_NAMES: Mapping[Loc, str] = {("sampler",): "flow"}
-"""Components that a recipe may leave unnamed, and what they are then."""
 
 _MAX_DEPTH = 50
 
@@ -36,14 +33,22 @@ class Raw:
 
 
 @dataclass(frozen=True)
-class _Node:
-    """A scalar, a dict of nodes or a list of nodes, and where it was written."""
+class Override:
+    """A part that an option of a command sets: what it is now, and what errors call it.
 
+    `-s` has the same as text; here `value` is plain data and `origin` is `--steps 0`, say.
+    """
+
+    loc: tuple[str, ...]
     value: Any
     origin: str
 
 
-def read(path: str | Path, overrides: Sequence[str] = ()) -> Raw:
+Overrides = Sequence[str | Override]
+"""In the order in which they apply."""
+
+
+def read(path: str | Path, overrides: Overrides = ()) -> Raw:
     """A recipe file with what it extends and the overrides (`a.b=c`, in order) applied.
 
     Raises:
@@ -52,28 +57,55 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Raw:
     return _raw(_file(Path(path), ()), overrides, (), str(path))
 
 
-def overridden(data: Mapping[str, Any], overrides: Sequence[str], *, below: Loc) -> Raw:
+def overridden(data: Mapping[str, Any], overrides: Overrides, *, below: Loc) -> Raw:
     """Plain data with overrides (`b.c=d`, of what is at `below`) applied.
 
     Raises:
         RecipeError: an override cannot be read.
     """
-    return _raw(_made(data), overrides, below, "the command line")
+    source = "the command line"
+    return _raw(made(data, lambda loc: source), overrides, below, source)
 
 
-def _raw(node: _Node, overrides: Sequence[str], below: Loc, source: str) -> Raw:
+def stage_of(raw: Raw, index: int) -> Raw:
+    """The recipe of one stage: the stage's keys, but for its name, merged over what is no stage.
+
+    Its places say which stage it is, since what is at fault may be written elsewhere.
+    """
+    whole = made(raw.data, lambda loc: f"{raw.origins.at(loc)}: stages.{index}")
+    stage = whole.value["stages"].value[index]
+    base = {key: node for key, node in whole.value.items() if key != "stages"}
+    own = {key: node for key, node in stage.value.items() if key != "name"}
+    merged = merge(Node(base, whole.origin), Node(own, stage.origin), ())
+    return _raw(merged, (), (), raw.origins.source)
+
+
+def changed(raw: Raw, overrides: Overrides) -> Raw:
+    """What was read, with overrides (`a.b=c`) applied to it.
+
+    Raises:
+        RecipeError: an override cannot be read.
+    """
+    return _raw(made(raw.data, raw.origins.at), overrides, (), raw.origins.source)
+
+
+def from_yaml(text: str, origin: str) -> Any:
+    """Plain data from the YAML of an option; `origin` is what errors call it.
+
+    Raises:
+        RecipeError: it is not YAML.
+    """
+    return plain(_parse(text, lambda line: origin, origin))
+
+
+def _raw(node: Node, overrides: Overrides, below: Loc, source: str) -> Raw:
     for override in overrides:
         node = _override(node, override, below)
     places: dict[Loc, str] = {}
-    return Raw(_plain(node, (), places), Origins(source, places))
+    return Raw(plain(node, (), places), Origins(source, places))
 
 
-def _made(value: Any) -> _Node:
-    inner = {key: _made(item) for key, item in value.items()} if isinstance(value, dict) else value
-    return _Node(inner, "the command line")
-
-
-def _file(path: Path, trail: tuple[Path, ...]) -> _Node:
+def _file(path: Path, trail: tuple[Path, ...]) -> Node:
     seen = (*trail, path)
     if path.resolve() in [before.resolve() for before in trail]:
         chain = " extends ".join(map(str, seen))
@@ -84,7 +116,7 @@ def _file(path: Path, trail: tuple[Path, ...]) -> _Node:
     if not isinstance(node.value, dict):
         raise RecipeError(
             f"{node.origin}: a recipe must be a mapping (name: ..., epochs: ...), "
-            f"not {shown(_plain(node))}"
+            f"not {shown(plain(node))}"
         )
     if "extends" not in node.value:
         return node
@@ -93,14 +125,14 @@ def _file(path: Path, trail: tuple[Path, ...]) -> _Node:
     if not isinstance(extends.value, str):
         raise RecipeError(
             f"{extends.origin}: extends must be the path of one other recipe, relative to this "
-            f"file (extends: base.yaml), not {shown(_plain(extends))}"
+            f"file (extends: base.yaml), not {shown(plain(extends))}"
         )
     base = Path(os.path.normpath(path.parent / extends.value))
     if not base.is_file():
         raise RecipeError(
             f"{extends.origin}: extends {base}, which is no file{_sibling(base, path)}"
         )
-    return _merge(_file(base, seen), _Node(own, node.origin), ())
+    return merge(_file(base, seen), Node(own, node.origin), ())
 
 
 def _text(path: Path) -> str:
@@ -120,7 +152,7 @@ def _sibling(path: Path, besides: Path | None = None) -> str:
     return closest(str(path), names) or "; check the path"
 
 
-def _parse(text: str, place: Callable[[int], str], source: str) -> _Node:
+def _parse(text: str, place: Callable[[int], str], source: str) -> Node:
     try:
         return _node(YAML(typ="rt").load(text), 1, place)
     except DuplicateKeyError as error:
@@ -141,7 +173,7 @@ def _line(error: MarkedYAMLError) -> int:
     return error.problem_mark.line + 1 if error.problem_mark else 1
 
 
-def _node(value: object, line: int, place: Callable[[int], str], depth: int = 0) -> _Node:
+def _node(value: object, line: int, place: Callable[[int], str], depth: int = 0) -> Node:
     if depth > _MAX_DEPTH:
         raise RecipeError(
             f"{place(line)}: nested more than {_MAX_DEPTH} deep; is an alias inside what it names?"
@@ -152,15 +184,15 @@ def _node(value: object, line: int, place: Callable[[int], str], depth: int = 0)
         items = value.items() if isinstance(value, CommentedMap) else enumerate(value)
         nodes = {k: _node(v, lines.get(k, line), place, depth + 1) for k, v in items}
         if isinstance(value, CommentedSeq):
-            return _Node(list(nodes.values()), place(line))
+            return Node(list(nodes.values()), place(line))
         for key in nodes:
             if not isinstance(key, str):
                 raise RecipeError(
                     f"{place(lines.get(key, line))}: a key must be text, not {shown(key)}; "
                     "put it in quotes"
                 )
-        return _Node({str(key): node for key, node in nodes.items()}, place(line))
-    return _Node(_scalar(value, place(line)), place(line))
+        return Node({str(key): node for key, node in nodes.items()}, place(line))
+    return Node(_scalar(value, place(line)), place(line))
 
 
 def _scalar(value: object, origin: str) -> str | int | float | bool | None:
@@ -169,9 +201,9 @@ def _scalar(value: object, origin: str) -> str | int | float | bool | None:
         return value
     if isinstance(value, ScalarBoolean):
         return bool(value)
-    for plain in (int, float, str):
-        if isinstance(value, plain):
-            return plain(value)
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
     if isinstance(value, datetime.date):
         return str(value)
     raise RecipeError(
@@ -180,23 +212,12 @@ def _scalar(value: object, origin: str) -> str | int | float | bool | None:
     )
 
 
-def _merge(base: _Node, over: _Node, loc: Loc) -> _Node:
-    """Mappings merge key by key; everything else, and another component, replaces what was."""
-    if not isinstance(base.value, dict) or not isinstance(over.value, dict):
-        return over
-    if loc and "name" in over.value:
-        before = base.value["name"].value if "name" in base.value else DEFAULT_NAMES.get(loc)
-        if before not in (None, over.value["name"].value):
-            return over
-    merged = dict(base.value)
-    for key, node in over.value.items():
-        merged[key] = _merge(merged[key], node, (*loc, key)) if key in merged else node
-    return _Node(merged, over.origin)
-
-
-def _override(root: _Node, text: str, below: Loc) -> _Node:
-    origin = f"-s {text}"
-    path, _, value = text.partition("=")
+def _override(root: Node, override: str | Override, below: Loc) -> Node:
+    if isinstance(override, Override):
+        new = made(override.value, lambda loc: override.origin)
+        return put(root, [*map(str, below), *override.loc], new, ())
+    origin = f"-s {override}"
+    path, _, value = override.partition("=")
     keys = path.strip().split(".")
     if not value.strip() or not all(keys):
         raise RecipeError(
@@ -204,39 +225,4 @@ def _override(root: _Node, text: str, below: Loc) -> _Node:
             "-s optim.lr=1e-4"
         )
     new = _parse(value, lambda line: origin, origin)
-    return _put(root, [*map(str, below), *keys], new, ())
-
-
-def _put(node: _Node, keys: Sequence[str], new: _Node, loc: Loc) -> _Node:
-    """The tree with `new` at `keys` below `node`; mappings that are missing on the way are made."""
-    if not keys:
-        return new
-    key, rest = keys[0], keys[1:]
-    if isinstance(node.value, dict):
-        child = node.value.get(key, _Node({}, new.origin))
-        return _Node({**node.value, key: _put(child, rest, new, (*loc, key))}, node.origin)
-    if isinstance(node.value, list):
-        size = len(node.value)
-        if not key.isdecimal() or int(key) >= size:
-            allowed = f"an index from 0 to {size - 1}" if size else "nothing, as the list is empty"
-            raise RecipeError(
-                f"{new.origin}: {dotted(loc)} is a list of {size}: allowed after it is {allowed}, "
-                f"not '{key}'; to make it longer set it whole: -s '{dotted(loc)}=[...]'"
-            )
-        items = list(node.value)
-        items[int(key)] = _put(items[int(key)], rest, new, (*loc, int(key)))
-        return _Node(items, node.origin)
-    raise RecipeError(
-        f"{new.origin}: {dotted(loc)} is {shown(node.value)} ({node.origin}), which has no "
-        f"'{key}'; set it whole: -s '{dotted(loc)}={{{key}: ...}}'"
-    )
-
-
-def _plain(node: _Node, loc: Loc = (), places: dict[Loc, str] | None = None) -> Any:
-    if places is not None:
-        places[loc] = node.origin
-    if isinstance(node.value, dict):
-        return {key: _plain(child, (*loc, key), places) for key, child in node.value.items()}
-    if isinstance(node.value, list):
-        return [_plain(child, (*loc, i), places) for i, child in enumerate(node.value)]
-    return node.value
+    return put(root, [*map(str, below), *keys], new, ())

@@ -16,8 +16,9 @@ from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, Named, Strict
 from zoo.recipe.errors import Loc, Origins
-from zoo.recipe.load import DEFAULT_NAMES
 from zoo.recipe.options import Slot, component_class
+from zoo.recipe.stage import Stage, StageEntry
+from zoo.recipe.tree import DEFAULT_NAMES
 from zoo.reward.base import Reward
 from zoo.sampler.base import Sampler, Solver
 
@@ -97,6 +98,12 @@ class RewardEntry(Component[Reward]):
         """What its metrics are called: by default its name."""
         return cast(Weighted, self.settings).label or self.name.rpartition(":")[2]
 
+    @property
+    def made_from(self) -> tuple[type[Reward], str]:
+        """The same for entries that build the same reward, whatever their weights and labels."""
+        options = {k: v for k, v in self.dump().items() if k not in ("weight", "label")}
+        return self.cls, json.dumps(options, sort_keys=True)
+
     def build(self, given: Mapping[str, object]) -> Reward:
         """Constructs it; one in another Python is started there."""
         return super().build({**given, "isolation": cast(Weighted, self.settings).isolate})
@@ -117,11 +124,14 @@ class Data(Strict):
 
     `train` and `eval` are sources of prompts: `builtin:NAME?num=1000` (`zoo prompts` lists them),
     a .txt, .jsonl, .json, .csv, .tsv or .parquet file, `FOLDER?split=train`, or
-    `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub.
+    `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub, or https://... of such a
+    file. For the sampler `dataset` those of `train` come with images, as many as `group_size`: see
+    `zoo.data.images`. `tiny` is read in their place by `--tiny`, where they need a network.
     """
 
     train: Text
     eval: Text | None = None
+    tiny: Text | None = None
     groups_per_epoch: Count
     group_size: Count
 
@@ -159,6 +169,8 @@ class Engine(Strict):
     `zero_stage` trains with DeepSpeed ZeRO: at 1 the optimizer's state is in pieces on the
     processes, at 2 gradients too, at 3 parameters too; without a stage every process has all.
     `offload` keeps the optimizer's state, or it and the parameters, in the host's memory.
+    `gradient_checkpointing` computes activations again for the backward pass: much less memory for
+    a forward more. `compile` has torch compile the network's repeated blocks.
     `deepspeed` takes DeepSpeed's own options. `timeout` is how many seconds to wait for other
     processes.
     """
@@ -170,6 +182,8 @@ class Engine(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count | Literal["auto"] = "auto"
     micro_batch: MicroBatch = MicroBatch()
+    gradient_checkpointing: bool = False
+    compile: bool = False
     timeout: Seconds = 600.0
 
 
@@ -233,8 +247,10 @@ class Recipe(Strict):
     checkpoint: Checkpoint = Checkpoint()
     output_dir: Text = "runs"
     tracking: Tracking = Tracking()
+    stages: Annotated[tuple[StageEntry, ...], MinLen(1)] | None = None
 
     _origins: Origins = PrivateAttr(Origins())
+    _timeline: tuple[Stage, ...] = PrivateAttr(())
 
     def model_post_init(self, context: Any, /) -> None:
         """Takes the origins, which the validation's context is."""
@@ -244,6 +260,21 @@ class Recipe(Strict):
     def origin(self, loc: Loc) -> str:
         """Where a part was written: `recipes/x.yaml:14`, or the override."""
         return self._origins.at(loc)
+
+    @property
+    def timeline(self) -> tuple[Stage, ...]:
+        """The stages in order; where it names none, itself as the only one."""
+        updates = self.epochs * self.optim.updates_per_epoch
+        return self._timeline or (Stage(self, self.epochs, updates),)
+
+    def in_stages(self, stages: tuple[Stage, ...]) -> "Recipe":
+        """The same recipe with its stages read."""
+        self._timeline = stages
+        return self
+
+    def on_command_line(self, loc: Loc) -> bool:
+        """Whether an option of the command says this part itself, not only one around it."""
+        return self._origins.places.get(loc, "").startswith("-")
 
     def resolved(self) -> dict[str, Any]:
         """The recipe with every default filled in, as JSON can hold it; `recipe_from` reads it."""

@@ -1,6 +1,6 @@
 """A recipe from a file or from data: read, validated and checked, before any weights load."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +8,27 @@ from zoo.recipe.checks import check
 from zoo.recipe.component import placed
 from zoo.recipe.errors import Origins, RecipeError
 from zoo.recipe.explain import validated
-from zoo.recipe.load import read
+from zoo.recipe.load import Overrides, Raw, changed, read, stage_of
 from zoo.recipe.model import Recipe
+from zoo.recipe.stages import ends_early_by_wish, read_stages
+from zoo.recipe.tiny import put, smaller
 
-__all__ = ["Recipe", "RecipeError", "load_recipe", "recipe_from"]
+__all__ = ["Recipe", "RecipeError", "load_recipe", "load_stage", "recipe_from"]
 
 
 def load_recipe(
-    path: str | Path, overrides: Sequence[str] = (), epochs: int | None = None
+    path: str | Path,
+    overrides: Overrides = (),
+    epochs: int | None = None,
+    *,
+    tiny: bool = False,
+    begun: bool = False,
 ) -> Recipe:
     """The recipe of a file, with overrides (`a.b=c`) and, if given, another number of epochs.
+
+    With stages fewer epochs than theirs end the run early, and more are refused. `tiny` makes it
+    small, on random weights: see `zoo.recipe.tiny`. `begun` says that it is the recipe of a run,
+    which may have been told to end early.
 
     Raises:
         RecipeError: what is wrong, a line each, with the place and the fix.
@@ -25,7 +36,28 @@ def load_recipe(
     """
     last = () if epochs is None else (f"epochs={epochs}",)
     raw = read(path, (*overrides, *last))
-    return _recipe(raw.data, raw.origins)
+    recipe = _recipe(raw, may_end_early=begun or ends_early_by_wish(raw.origins))
+    return _tiny(recipe, path) if tiny else recipe
+
+
+def load_stage(
+    path: str | Path, done: int, overrides: Overrides = (), *, tiny: bool = False
+) -> Recipe:
+    """The recipe of one stage of a file: of the one that the last of `done` epochs is in.
+
+    `overrides` are of that stage; where the file names no stages, of the whole. `tiny` as in
+    `load_recipe`.
+
+    Raises:
+        RecipeError: what is wrong, a line each, with the place and the fix.
+        BrokenPluginError: a component that it names cannot be loaded.
+    """
+    raw = read(path)
+    timeline = _recipe(raw, may_end_early=True).timeline
+    stage = next((stage for stage in timeline if done <= stage.end), timeline[-1])
+    alone = raw if stage.index is None else stage_of(raw, stage.index)
+    recipe = _recipe(changed(alone, overrides), may_end_early=True)
+    return _tiny(recipe, path) if tiny else recipe
 
 
 def recipe_from(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -35,10 +67,14 @@ def recipe_from(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
         RecipeError: what is wrong, a line each.
         BrokenPluginError: a component that it names cannot be loaded.
     """
-    return _recipe(data, Origins(source))
+    return _recipe(Raw(dict(data), Origins(source)), may_end_early=True)
 
 
-def _recipe(data: Mapping[str, Any], origins: Origins) -> Recipe:
-    recipe = placed(validated(Recipe, data, origins), origins)
+def _tiny(recipe: Recipe, path: str | Path) -> Recipe:
+    return recipe_from(put(recipe.resolved(), smaller(recipe)), f"{path} --tiny")
+
+
+def _recipe(raw: Raw, *, may_end_early: bool) -> Recipe:
+    recipe = placed(validated(Recipe, raw.data, raw.origins), raw.origins)
     check(recipe)
-    return recipe
+    return recipe.in_stages(read_stages(recipe, raw, may_end_early=may_end_early))

@@ -62,11 +62,8 @@ class Reward(ABC):
         """
         return False
 
-    def rest(self) -> None:  # noqa: B027
-        """Gives back the device's memory, if that was asked for: no scoring for a while.
-
-        Called after every collection. The next `score` may come at any time, and must work.
-        """
+    def rest(self) -> None:  # noqa: B027  (most have nothing to do)
+        """Called where nothing will be scored for a while: a model may leave its device."""
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

@@ -14,17 +14,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward import hub
 from zoo.reward.base import Reward
 from zoo.reward.blip import TINY, Network, Sizes, random_weights
-from zoo.reward.pil_resize import square, torchvision_margin
+from zoo.reward.pixels import centre, pil_bicubic, shorter_side, standard
+from zoo.reward.published import first_line, tensors_of
 
 FILE = "ImageReward.pt"
 """The file of weights in the published repository."""
 
 # ImageReward/ImageReward.py of image-reward 1.5.
 _NUM_TOKENS = 35
-_WANTED = "name a folder or a repository with BERT's vocabulary"
 
 
 class ImageReward(Reward):
@@ -53,7 +52,7 @@ class ImageReward(Reward):
         Raises:
             ValueError: weights or tokenizer cannot be had, or do not belong together.
         """
-        published = _published(weights)
+        published = tensors_of(weights, FILE)
         self._device = device
         self._sizes = Sizes.of(published, weights)
         self._network = Network(self._sizes)
@@ -80,7 +79,7 @@ class ImageReward(Reward):
             return_tensors="pt",
         )
         ids, mask = (tokens[name].to(self._device) for name in ("input_ids", "attention_mask"))
-        pixels = square(images.to(self._device), self._sizes.image, torchvision_margin)
+        pixels = normalised(images.to(self._device), self._sizes.image)
         scores: Tensor = self._network(ids, mask, pixels)
         return scores.to(images.device)
 
@@ -88,6 +87,13 @@ class ImageReward(Reward):
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
         """Writes a random model of 0.5M parameters; gives the options that load it."""
         return write_random(folder, TINY)
+
+
+def normalised(
+    images: Float[Tensor, "batch 3 height width"], size: int
+) -> Float[Tensor, "batch 3 size size"]:
+    """Images in [0, 1] as the package feeds them: PIL's bicubic, a crop, CLIP's statistics."""
+    return standard(centre(pil_bicubic(images, *shorter_side(images, size)), size))
 
 
 def write_random(folder: Path, sizes: Sizes) -> dict[str, Any]:
@@ -109,24 +115,21 @@ def write_random(folder: Path, sizes: Sizes) -> dict[str, Any]:
     return {"weights": str(folder / FILE), "tokenizer": str(folder)}
 
 
-def _published(weights: str) -> dict[str, Tensor]:
-    path = hub.file(
-        "weights", weights, FILE, fix=f"name a file {FILE}, or a repository that has it"
-    )
-    return hub.only_tensors("weights", weights, hub.tensors("weights", weights, path))
-
-
 def _tokenizer(source: str) -> Any:
     from transformers import BertTokenizer
 
     try:
         tokenizer = BertTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
-        raise hub.refusal("tokenizer", source, error, fix=_WANTED) from error
+        raise ValueError(
+            f"the tokenizer {source!r} is no folder here and cannot be had from the hub: "
+            f"{first_line(error)}; name a folder or a repository with BERT's vocabulary"
+        ) from error
     # transformers makes one of its five special tokens where it finds no files.
     if len(tokenizer) == len(tokenizer.all_special_ids):
         raise ValueError(
-            f"the tokenizer {source!r} has no vocabulary, here or on the hub; {_WANTED}"
+            f"the tokenizer {source!r} has no vocabulary, here or on the hub; "
+            "name a folder or a repository with BERT's vocabulary"
         )
     # BLIP's two further tokens: the weights have a row for each, and a prompt may spell them.
     tokenizer.add_special_tokens({"bos_token": "[DEC]"})

@@ -81,7 +81,7 @@ class Judge:
     def finish(self, progress: Callable[[], None] = lambda: None) -> Verdict:
         """Waits for all scores since the last `finish`; calls `progress` after each batch.
 
-        Then the rewards may give back their memory (`Reward.rest`).
+        Then the rewards rest: see `Reward.rest`.
 
         Raises:
             RewardError: a reward returned something that is not one number an image.
@@ -94,8 +94,11 @@ class Judge:
                 lane.put(batch)
         in_order = torch.arange(self._submitted)
         self._groups, self._submitted = {}, 0
-        drained = _all_drained(self._lanes, progress)
-        tired = [said for lane in self._lanes if (said := lane.rest())]
+        try:
+            drained = _all_drained(self._lanes, progress)
+        finally:
+            for judged in self.rewards:
+                judged.reward.rest()
         scores, extras = {}, {}
         for lane, done in zip(self._lanes, drained, strict=True):
             label = lane.judged.label
@@ -112,14 +115,11 @@ class Judge:
                 lane.judged.label: done.retried
                 for lane, done in zip(self._lanes, drained, strict=True)
             },
-            (
-                *(
-                    result.reason
-                    for done in drained
-                    for result in done.results
-                    if not isinstance(result, Scores)
-                ),
-                *tired,
+            tuple(
+                result.reason
+                for done in drained
+                for result in done.results
+                if not isinstance(result, Scores)
             ),
         )
 

@@ -1,74 +1,84 @@
-"""Random CLIPs of 0.5M parameters in the published layouts: for tests and `--tiny`."""
+"""Random CLIPs of the published layouts, small: to try rewards on. What they score is noise.
 
-from math import log, prod
+The weights' scales keep scores apart: of other images and of other prompts.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from zoo.seeds import borrowed
+from zoo import seeds
+from zoo.reward.open_clip import open_clip_layout
 
-# Two bytes' alphabets, one for the end of a word, and the start and the end of a text.
-_NUM_WORDS = 2 * 256 + 2
+_WIDTH = 64
+_VISION_WIDTH = 80
 _START, _END = "<|startoftext|>", "<|endoftext|>"
+_LETTERS = [chr(code) for code in range(ord("!"), ord("~") + 1)]
 
 
-def network(*, head: int, activation: Literal["gelu", "quick_gelu"]) -> Any:
-    """A CLIPModel whose scores of other images and of other prompts are apart.
-
-    `head` is the width of a head in the image tower: 80 of a ViT-H, 64 of all others.
-    """
-    from transformers import CLIPConfig, CLIPModel
-
-    # Two heads and two layers in each tower.
-    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_act": activation}
-    config = CLIPConfig(
-        text_config={
-            **sizes,
-            "vocab_size": _NUM_WORDS,
-            "hidden_size": 128,
-            "intermediate_size": 128,
-            "max_position_embeddings": 77,
-            "bos_token_id": _NUM_WORDS - 2,
-            "eos_token_id": _NUM_WORDS - 1,
-            "pad_token_id": _NUM_WORDS - 1,
-        },
-        vision_config={
-            **sizes,
-            "hidden_size": 2 * head,
-            "intermediate_size": 2 * head,
-            "image_size": 28,
-            "patch_size": 7,
-        },
-        projection_dim=32,
-    )
-    with borrowed(0, "tiny_clip"):
-        made = CLIPModel(config)
-        made.load_state_dict({name: _random(name, v) for name, v in made.state_dict().items()})
-    return made
+def write(folder: Path) -> None:
+    """A CLIP in transformers' layout, and a tokenizer that spells every word out."""
+    words = _tokenizer()
+    words.save_pretrained(folder)
+    _model(words, "quick_gelu").save_pretrained(folder)
 
 
-def write_tokenizer(folder: Path) -> None:
-    """A tokenizer of bytes in the published layout: every text has tokens, one a byte."""
-    from tokenizers.pre_tokenizers import ByteLevel
+def write_open_clip(folder: Path, name: str) -> None:
+    """A CLIP in open_clip's layout in a file of that name, and a tokenizer."""
+    words = _tokenizer()
+    words.save_pretrained(folder)
+    model = _model(words, "gelu")
+    torch.save({"state_dict": open_clip_layout(model)}, folder / name)
+
+
+def write_head(file: Path, layers: Sequence[str]) -> None:
+    """Linear layers of these names on an embedding of such a CLIP, the last with one output."""
+    widths = [_WIDTH, 32, 16, 8, 4, 1]
+    tensors = {}
+    with seeds.borrowed(1, "tiny clip"):
+        for name, into, out in zip(layers, widths, widths[1:], strict=False):
+            tensors[f"{name}.weight"] = 2 * torch.randn(out, into) / into**0.5
+            tensors[f"{name}.bias"] = torch.randn(out)
+    torch.save(tensors, file)
+
+
+def _tokenizer() -> Any:
     from transformers import CLIPTokenizer
 
-    alphabet = sorted(ByteLevel.alphabet())
-    words = [*alphabet, *(f"{letter}</w>" for letter in alphabet), _START, _END]
+    words = [*_LETTERS, *(f"{letter}</w>" for letter in _LETTERS), _START, _END]
     vocabulary = {word: i for i, word in enumerate(words)}
-    CLIPTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
 
 
-def _random(name: str, like: Tensor) -> Tensor:
-    noise = torch.randn_like(like)
-    if name == "logit_scale":
-        # As CLIP's is after training.
-        return torch.tensor(log(100.0))
-    if like.ndim == 1 and "class_embedding" not in name:
-        return 1.0 + 0.1 * noise if name.endswith("weight") else 0.1 * noise
-    if "embedding" in name and "patch" not in name:
-        return noise
-    # Words are looked at, not only averaged: else all prompts score nearly the same.
-    gain = 3.0 if "q_proj" in name or "k_proj" in name else 1.0
-    return gain * noise / float(prod(like.shape[1:]) ** 0.5)
+def _model(words: Any, activation: str) -> Any:
+    from transformers import CLIPConfig, CLIPModel
+
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": _WIDTH,
+        "intermediate_size": 2 * _WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 1,
+        "max_position_embeddings": 77,
+        "hidden_act": activation,
+        "bos_token_id": words.bos_token_id,
+        "eos_token_id": words.eos_token_id,
+        "pad_token_id": words.pad_token_id,
+    }
+    vision = {
+        "hidden_size": _VISION_WIDTH,
+        "intermediate_size": 2 * _VISION_WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 1,
+        "image_size": 32,
+        "patch_size": 8,
+        "hidden_act": activation,
+    }
+    with seeds.borrowed(0, "tiny clip"):
+        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=_WIDTH))
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.data = torch.randn_like(parameter) / parameter[0].numel() ** 0.5
+    return model

@@ -35,6 +35,9 @@ class Sampler(ABC):
     solver: "Solver | None" = None
     """The solver that it runs, which an objective may ask for."""
 
+    needs_images: ClassVar[bool] = False
+    """Whether its images are those that come with the prompts: each row's prompt then has one."""
+
     @abstractmethod
     def sample(
         self,
@@ -47,9 +50,12 @@ class Sampler(ABC):
     ) -> Path:
         """Clean latents, with the steps on the way if `keep_path`; each row independent."""
 
-    @abstractmethod
-    def grid(self, policy: Policy) -> Float[Tensor, " num_points"]:
-        """The times it visits, which objectives that train at the sampler's own timesteps use."""
+    def grid(self, policy: Policy) -> Float[Tensor, " num_points"] | None:
+        """The times it visits, which objectives that train at the sampler's own timesteps use.
+
+        By default none: its images come from elsewhere.
+        """
+        return None
 
 
 class Solver(ABC):

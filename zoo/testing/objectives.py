@@ -196,7 +196,9 @@ class Setting:
         draws = Draws(0, "collect", 0, key)
         with torch.no_grad(), self.policy.weights.using(self.objective.acts_with):
             path = sampler.sample(self.policy, prompts, cond, draws, keep_path=needs_path)
-        self.rollout = Rollout(key, group, path, cond, sampler.grid(self.policy))
+        # Stored images have no times.
+        grid = sampler.grid(self.policy) if self.objective.needs_grid else None
+        self.rollout = Rollout(key, group, path, cond, grid)
 
     def rows(self, advantage: Float[Tensor, " rows"] = _ADVANTAGE) -> Rows:
         """What the objective trains on of the rollout."""

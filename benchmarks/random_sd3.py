@@ -1,0 +1,64 @@
+"""A pipeline of Stable Diffusion 3.5's layout with random weights, as large as one wants to time.
+
+The transformer and the autoencoder have the real sizes or smaller ones; the text encoders and what
+the transformer takes from them are tiny.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo import seeds
+from zoo.policy.sd3 import SD3
+
+_FULL = {
+    # transformer/config.json of stabilityai/stable-diffusion-3.5-medium.
+    "num_layers": 24,
+    "num_attention_heads": 24,
+    "dual_attention_layers": tuple(range(13)),
+    "pos_embed_max_size": 384,
+    "sample_size": 128,
+}
+_SMALL = {  # 30M parameters
+    "num_layers": 6,
+    "num_attention_heads": 6,
+    "dual_attention_layers": (0, 1),
+    "pos_embed_max_size": 96,
+    "sample_size": 32,
+}
+_TEXT_WIDTH = 64  # of the tiny encoders
+
+
+def write(folder: Path, *, full_size: bool) -> None:
+    """Writes it; 4.6 GB in bfloat16 at full size."""
+    import diffusers
+
+    SD3.write_tiny(folder)
+    sizes: dict[str, Any] = _FULL if full_size else _SMALL
+    with seeds.borrowed(0, "random sd3"):
+        transformer: Any = diffusers.SD3Transformer2DModel(
+            patch_size=2,
+            in_channels=16,
+            out_channels=16,
+            attention_head_dim=64,
+            joint_attention_dim=_TEXT_WIDTH,
+            caption_projection_dim=64 * sizes["num_attention_heads"],
+            pooled_projection_dim=_TEXT_WIDTH,
+            qk_norm="rms_norm",
+            **sizes,
+        )
+        autoencoder: Any = diffusers.AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(128, 256, 512, 512) if full_size else (32, 64, 128, 128),
+            layers_per_block=2 if full_size else 1,
+            latent_channels=16,
+            shift_factor=0.0609,
+            scaling_factor=1.5305,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        )
+    dtype = torch.bfloat16 if full_size else torch.float32
+    for model, part in ((transformer, "transformer"), (autoencoder, "vae")):
+        torch.nn.Module.to(model, dtype).save_pretrained(folder / part)

@@ -1,0 +1,73 @@
+"""Running out of memory is said in one line that names what needs less of it."""
+
+import pytest
+import torch
+
+from tests.runs import RECIPES, overrides
+from zoo.cli.out_of_memory import words
+from zoo.engine.plain import PlainEngine
+from zoo.policy.digits import Digits
+
+NFT = RECIPES["nft"]
+
+
+def raised(call):
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        call()
+    return caught.value
+
+
+def test_what_torch_itself_says_on_the_cpu_is_known():
+    said = words(raised(lambda: torch.empty(2**60, dtype=torch.uint8)))
+    assert said.startswith("out of memory on this machine (1152921504606846976 bytes more")
+
+
+def test_another_error_is_left_alone():
+    assert words(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+    assert words(ValueError("tried to allocate 2 GiB")) is None
+    assert words(MemoryError()).startswith("out of memory on this machine: ")
+
+
+def full(*args, **kwargs):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+
+
+def decode(self, latents):
+    full()
+
+
+@pytest.mark.parametrize("verb", [["eval"], ["sample", "-p", "seven"]])
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("velocity", "while sampling (2.00 GiB more were wanted): fewer images at a time need "),
+        ("decode", "while decoding (2.00 GiB more were wanted): fewer images at a time need "),
+    ],
+)
+def test_images_that_do_not_fit_name_the_batch(method, said, verb, zoo_here, monkeypatch, tmp_path):
+    monkeypatch.setattr(Digits, method, decode if method == "decode" else full)
+    ended = zoo_here(verb[0], NFT, *verb[1:], "--out", tmp_path / "x.png")
+    assert ended.code == 1
+    (line,) = ended.lines
+    assert line.startswith(f"error: out of memory on the GPU {said}")
+    assert "-s engine.micro_batch.sample=N" in line
+    assert ("policy.decode_batch" in line) == (method == "decode")
+    assert "micro_batch.train" not in line
+
+
+def test_training_that_does_not_fit_names_its_own_batch(zoo_here, monkeypatch, tmp_path):
+    monkeypatch.setattr(PlainEngine, "backward", full)
+    ended = zoo_here("train", NFT, *overrides("nft", tmp_path, eval="null"))
+    assert ended.code == 1
+    (line,) = ended.lines
+    assert "on the GPU while training (2.00 GiB more were wanted)" in line
+    assert "-s engine.micro_batch.train=N" in line
+    assert "-s engine.gradient_checkpointing=true" in line
+    assert "micro_batch.sample" not in line
+
+
+def test_debug_still_shows_where(zoo_here, monkeypatch):
+    monkeypatch.setattr(Digits, "velocity", full)
+    ended = zoo_here("eval", NFT, "--debug")
+    assert "Traceback" in ended.err
+    assert ended.lines[-1].startswith("error: out of memory on the GPU while sampling")

@@ -1,0 +1,18 @@
+"""The tiny pipelines of FLUX.1, each written once; a fixture gives the policy's options."""
+
+import pytest
+
+from zoo.policy.flux import Flux
+from zoo.policy.tiny_flux import write
+
+
+@pytest.fixture(scope="session")
+def dev(tmp_path_factory):
+    return Flux.write_tiny(tmp_path_factory.mktemp("flux") / "dev")
+
+
+@pytest.fixture(scope="session")
+def schnell(tmp_path_factory, dev):
+    folder = tmp_path_factory.mktemp("flux") / "schnell"
+    write(folder, "schnell")
+    return {**dev, "pretrained": str(folder), "guidance_embedding": None}

@@ -1,0 +1,85 @@
+"""A trained FLUX.1 is exported as what diffusers' own pipeline and PEFT load."""
+
+import pytest
+import torch
+from diffusers import FluxPipeline
+from peft import PeftModel
+
+from tests.runs import RECIPES, only_run, overrides, zoo
+from zoo import checkpoint, run_dir, run_state
+from zoo.build import build, plain_engine
+from zoo.prompt import Prompt
+from zoo.rollout import Weights
+from zoo.sampler.flow_sampler import FlowSampler
+from zoo.sampler.ode import Euler
+from zoo.seeds import Draws
+
+PROMPTS = [Prompt("a red cat"), Prompt("Two dogs, a tree")]
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def run(dev, tmp_path_factory):
+    """A run folder."""
+    out = tmp_path_factory.mktemp("run")
+    model = ", ".join(f"{key}: {value}" for key, value in dev.items())
+    short = overrides(
+        "nft",
+        out,
+        epochs=2,
+        eval="null",
+        policy=f"{{name: flux, {model}, lora: {{rank: 4, alpha: 8}}}}",
+        rewards="[{name: jpeg_compressibility}]",
+        data__groups_per_epoch=2,
+        data__group_size=3,
+        optim__lr=0.05,
+        optim__schedule="constant",
+    )
+    ended = zoo("train", RECIPES["nft"], *short)
+    assert ended.returncode == 0, ended.stderr
+    return only_run(out)
+
+
+def draws():
+    return Draws(0, "test", 0, torch.arange(len(PROMPTS)))
+
+
+@torch.no_grad()
+def own_images(run):
+    """Of the live weights, and how far they are from those that it started from."""
+    made = build(run_dir.recipe_of(run), plain_engine)
+    folder = run / "checkpoints" / "000002"
+    run_state.load_weights(made, checkpoint.load(folder).tensors, folder)
+    policy, sampler = made.policy, FlowSampler(solver=Euler(), steps=STEPS)
+    images = {}
+    for which in (Weights.LIVE, Weights.REFERENCE):
+        with policy.weights.using(which):
+            path = sampler.sample(policy, PROMPTS, policy.encode(PROMPTS), draws(), keep_path=False)
+        images[which] = policy.decode(path.clean)
+    return images[Weights.LIVE], images[Weights.REFERENCE]
+
+
+@pytest.mark.parametrize("form", ["diffusers", "peft"])
+def test_an_export_makes_the_runs_own_images(dev, run, form, tmp_path):
+    ended = zoo("export", run, "--format", form, "--weights", "live", "--out", tmp_path / "out")
+    assert ended.returncode == 0, ended.stderr
+    pipeline = FluxPipeline.from_pretrained(dev["pretrained"])
+    pipeline.set_progress_bar_config(disable=True)
+    if form == "diffusers":
+        pipeline.load_lora_weights(tmp_path / "out")
+    else:
+        pipeline.transformer = PeftModel.from_pretrained(pipeline.transformer, tmp_path / "out")
+    noise = draws().at("start").normal((16, 8, 8))
+    theirs = pipeline(
+        [prompt.text for prompt in PROMPTS],
+        num_inference_steps=STEPS,
+        guidance_scale=3.5,
+        height=64,
+        width=64,
+        max_sequence_length=32,
+        latents=FluxPipeline._pack_latents(noise, len(PROMPTS), 16, 8, 8),
+        output_type="pt",
+    ).images
+    trained, untrained = own_images(run)
+    torch.testing.assert_close(trained, theirs, rtol=0, atol=1e-5)
+    assert float((trained - untrained).abs().max()) > 0.01

@@ -1,0 +1,116 @@
+"""SD3's LoRA in the programs of others: their images are those of our own sampler."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.loras import values
+from zoo import lora_files
+from zoo.policy.sd3 import SD3
+from zoo.policy.weights import Lora
+from zoo.prompt import Prompt
+from zoo.sampler.flow_sampler import FlowSampler
+from zoo.sampler.ode import Euler
+from zoo.seeds import Draws
+
+CPU = torch.device("cpu")
+PROMPTS = [Prompt("a red cat"), Prompt("Two dogs, a tree")]
+LORA = Lora(rank=4, alpha=8)
+DRAWS = Draws(0, "test", 0, torch.arange(len(PROMPTS)))
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    return SD3.write_tiny(tmp_path_factory.mktemp("tiny") / "sd3")
+
+
+def policy(options, lora=LORA):
+    made = SD3(CPU, **options, lora=lora)
+    made.weights.allocate((), seed=0)
+    return made
+
+
+@torch.no_grad()
+def images(of):
+    sampler = FlowSampler(solver=Euler(), steps=3, guidance=1.0)
+    cond = of.encode(PROMPTS, guidance=1.0)
+    return of.decode(sampler.sample(of, PROMPTS, cond, DRAWS, keep_path=False).clean)
+
+
+@pytest.fixture(scope="module")
+def trained(options):
+    """A policy whose LoRA changes its images a lot, and the images."""
+    made = policy(options)
+    before = images(made)
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in made.weights.parameters().values():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=draw))
+    after = images(made)
+    assert (after - before).abs().max() > 0.01
+    return made, after
+
+
+def by_peft(pipeline, folder):
+    from peft import PeftModel
+
+    # A pipeline asks for the class of its parts, so the network stays and gets the layers.
+    PeftModel.from_pretrained(pipeline.transformer, folder)
+
+
+def by_diffusers(pipeline, folder):
+    """Of PEFT's file; diffusers does not look for the configuration beside it."""
+    config = json.loads((folder / lora_files.PEFT_CONFIG).read_text())
+    wanted = {key: config[key] for key in ("r", "lora_alpha", "target_modules")}
+    pipeline.transformer.load_lora_adapter(
+        load_file(folder / lora_files.PEFT),
+        prefix="base_model.model",
+        metadata={f"base_model.model.{key}": value for key, value in wanted.items()},
+    )
+
+
+WAYS = {
+    "diffusers": (lora_files.write_diffusers, lambda p, folder: p.load_lora_weights(folder)),
+    "PEFT": (lora_files.write_peft, by_peft),
+    "PEFT's file by diffusers": (lora_files.write_peft, by_diffusers),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_pipeline_makes_our_images_of_an_export(way, options, trained, tmp_path):
+    from diffusers import StableDiffusion3Pipeline
+
+    (write, load), (made, wanted) = WAYS[way], trained
+    write(tmp_path, values(made.weights), LORA)
+    pipeline = StableDiffusion3Pipeline.from_pretrained(options["pretrained"])
+    pipeline.set_progress_bar_config(disable=True)
+    load(pipeline, tmp_path)
+    theirs = pipeline(
+        [prompt.text for prompt in PROMPTS],
+        num_inference_steps=3, guidance_scale=1.0, height=64, width=64, max_sequence_length=32,
+        latents=DRAWS.at("start").normal(made.latent_shape), output_type="pt",
+    ).images  # fmt: skip
+    torch.testing.assert_close(theirs, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("write", [lora_files.write_diffusers, lora_files.write_peft])
+def test_a_policy_that_starts_from_an_export_makes_the_same_images(
+    write, options, trained, tmp_path
+):
+    made, wanted = trained
+    write(tmp_path, values(made.weights), LORA)
+    other = policy(options)
+    lora_files.start_from(str(tmp_path), other.weights, ())
+    assert torch.equal(images(other), wanted)
+
+
+def test_the_settings_of_an_export_are_the_policys_targets(options, trained, tmp_path):
+    made, _ = trained
+    lora_files.write_peft(tmp_path, values(made.weights), LORA)
+    bare = SD3(torch.device("meta"), **options, lora=None).weights.network
+    found = lora_files.settings(str(tmp_path), bare)
+    lora = Lora(found["rank"], found["alpha"], tuple(found["targets"]))
+    assert len(lora.targets) <= 8
+    assert policy(options, lora).weights.parameters().keys() == made.weights.parameters().keys()

@@ -1,0 +1,216 @@
+"""`zoo eval`: scores a checkpoint, or the model a recipe starts from, on prompts of any source."""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from torch import Tensor
+
+from zoo import run_dir
+from zoo.build import ImageMaker, evaluation_judge
+from zoo.cli import image_folder
+from zoo.cli.image_folder import ImageFolder
+from zoo.cli.joined import joined
+from zoo.cli.loaded import Chosen, Source, choose, loaded
+from zoo.cli.ready import evaluation_prompts
+from zoo.cli.restarts import launched
+from zoo.cli.score_table import show
+from zoo.console import counted
+from zoo.engine.launch import started_by_launcher
+from zoo.estimates import Estimate, Summary
+from zoo.evaluate import Evaluated
+from zoo.evaluate import evaluate as evaluate_images
+from zoo.interrupt import Interrupt, Interrupted
+from zoo.parts import evaluation_sampler
+from zoo.pictures import Writer
+from zoo.prompt import Prompt
+from zoo.recipe.recipe import RecipeError
+from zoo.reward.judge import Judge, RewardError
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a recipe does not say: `limit` is of prompts, `seed` of the noise."""
+
+    limit: int | None = None
+    seed: int | None = None
+    processes: str | None = None
+    out: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class _Job:
+    chosen: Chosen
+    asked: Asked
+    prompts: Sequence[Prompt]
+    seed: int
+
+    @property
+    def images_per_prompt(self) -> int:
+        return self.chosen.evaluation.images_per_prompt
+
+
+def evaluate(source: Source, asked: Asked) -> None:
+    """Prints the mean of every score with its error; writes results and images where asked to.
+
+    Raises:
+        RewardError: a reward could not score one image; what there is is printed and written.
+    """
+    chosen = choose(source)
+    prompts = evaluation_prompts(chosen.recipe)[: asked.limit]
+    first = not int(os.environ.get("RANK", "0"))
+    if asked.out is not None and first:
+        image_folder.require_free(asked.out, overwrite=asked.overwrite)
+    processes = _num_processes(asked.processes, len(prompts))
+    if processes > 1 and not started_by_launcher():
+        raise typer.Exit(launched(processes, 0))
+    seed = chosen.recipe.seed if asked.seed is None else asked.seed
+    job = _Job(chosen, asked, prompts, seed)
+    with joined(chosen.recipe, sharded=False) as (size, _):
+        if asked.processes not in (None, "auto", str(size)):
+            raise RecipeError(
+                f"--processes {asked.processes}: the launcher started {size}; "
+                f"write --processes {size} or leave it out"
+            )
+        stopped = _worked(job, size)
+    if stopped:
+        raise typer.Exit(128 + stopped)
+
+
+def _worked(job: _Job, size: int) -> int:
+    """One process of the evaluation; the signal that ended it early, or 0."""
+    judge = evaluation_judge(job.chosen.recipe)
+    maker = loaded(job.chosen)
+    first = maker.engine.rank == 0
+    if first:
+        typer.echo(f"{job.chosen.weights.value} weights of {job.chosen.origin}")
+    out = job.asked.out
+    with Writer() as writer:
+        folder = None
+        if out is not None and not image_folder.is_picture(out):
+            folder = ImageFolder(out, job.images_per_prompt, writer)
+            if first:
+                image_folder.clear(out)
+            maker.engine.gather(torch.zeros(1))  # none may write before
+        try:
+            evaluated = _made(job, maker, judge, folder)
+        except Interrupted as stop:
+            if first and folder is not None:
+                typer.echo(f"the images so far are in {folder.path / image_folder.IMAGES}")
+            return stop.number
+        if folder is not None:
+            folder.finish()
+    maker.engine.gather(torch.zeros(1))  # all are written
+    if first:
+        show(evaluated.summaries, evaluated.failures, evaluated.num_broken)
+        _write(job, evaluated, folder, size)
+    # No process leaves before the first has written.
+    maker.engine.gather(torch.zeros(1))
+    _require_scores(evaluated, [judged.label for judged in judge.rewards])
+    return 0
+
+
+def _made(job: _Job, maker: ImageMaker, judge: Judge, folder: ImageFolder | None) -> Evaluated:
+    """All images, made and scored, and put in the folder if there is one."""
+    chosen, engine, done = job.chosen, maker.engine, 0
+    total = len(job.prompts) * job.images_per_prompt
+    stopping = "stopping after these images; again to leave at once"
+    with counted("images", total) as count, Interrupt(engine, typer.echo, stopping) as interrupt:
+
+        def see(images: Tensor, keys: Tensor) -> None:
+            nonlocal done
+            if folder is not None:
+                folder.put(images, keys)
+            done += len(keys) * engine.size
+            count(done)
+
+        return evaluate_images(
+            engine, maker.policy, evaluation_sampler(chosen.evaluation), judge, job.prompts,
+            images_per_prompt=job.images_per_prompt,
+            weights=chosen.weights,
+            seed=job.seed,
+            micro_batch=chosen.recipe.engine.micro_batch.sample,
+            see=see,
+            between=interrupt.leave_if_asked,
+        )  # fmt: skip
+
+
+def _write(job: _Job, evaluated: Evaluated, folder: ImageFolder | None, size: int) -> None:
+    out = job.asked.out
+    if folder is not None:
+        results = _results(job, evaluated, size)
+        folder.write(job.prompts, evaluated.scores, evaluated.picture(), results)
+    elif out is not None:
+        image_folder.save_picture(evaluated.picture(), out)
+    if out is not None:
+        typer.echo(f"wrote {out}")
+
+
+def _results(job: _Job, evaluated: Evaluated, size: int) -> dict[str, Any]:
+    """Everything that the numbers depend on, and the numbers."""
+    chosen, recipe = job.chosen, job.chosen.recipe.resolved()
+    return {
+        "metrics": {name: _summary(each) for name, each in evaluated.summaries.items()},
+        "num_prompts": len(job.prompts),
+        "images_per_prompt": job.images_per_prompt,
+        "num_images": len(job.prompts) * job.images_per_prompt,
+        "num_broken": evaluated.num_broken,
+        "failures": list(evaluated.failures),
+        "checkpoint": None if chosen.folder is None else str(chosen.folder),
+        "epoch": None if chosen.folder is None else int(chosen.folder.name),
+        "weights": chosen.weights.value,
+        "prompts": recipe["data"]["eval"] or recipe["data"]["train"],
+        "limit": job.asked.limit,
+        "seed": job.seed,
+        "eval": {**recipe["eval"], "rewards": recipe["eval"]["rewards"] or recipe["rewards"]},
+        "processes": size,
+        "command": shlex.join(["zoo", *sys.argv[1:]]),
+        "environment": run_dir.environment(),
+        "recipe": recipe,
+    }
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    found = _estimate(summary.overall)
+    if summary.mean_of_tags is not None:
+        found["mean_of_tags"] = _estimate(summary.mean_of_tags)
+        found["tags"] = {tag: _estimate(each) for tag, each in summary.tags.items()}
+    return found
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    found = asdict(estimate)
+    return found | {key: image_folder.or_null(found[key]) for key in ("mean", "standard_error")}
+
+
+def _require_scores(evaluated: Evaluated, labels: Sequence[str]) -> None:
+    for label in labels:
+        found = evaluated.summaries[label].overall
+        if found.num_invalid == found.num_images:
+            why = next((line for line in evaluated.failures if f"'{label}'" in line), None)
+            raise RewardError(
+                f"no image could be scored by reward '{label}': "
+                f"{why or 'it returned NaN or infinity'}"
+            )
+
+
+def _num_processes(written: str | None, num_prompts: int) -> int:
+    if written is None:
+        return 1
+    if written == "auto":
+        return min(max(1, torch.cuda.device_count()), num_prompts)
+    if not written.isdecimal() or int(written) < 1:
+        raise RecipeError(f"--processes {written}: write a whole number of 1 or more, or auto")
+    if int(written) > num_prompts:
+        raise RecipeError(
+            f"--processes {written}: there are {num_prompts} prompts, and one process makes all "
+            f"images of a prompt; write --processes {num_prompts} or fewer"
+        )
+    return int(written)

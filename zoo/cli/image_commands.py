@@ -1,0 +1,116 @@
+"""The command lines of `zoo eval` and `zoo sample`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo.cli.options import Checkpoint, Debug, Overrides, Tiny, Weights
+
+SourceOf = Annotated[Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")]
+Prompts = Annotated[
+    str | None, typer.Option("--prompts", help="A source, as data.eval: a file, builtin:NAME, hub:")
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", help="The first so many prompts of the source.", min=1)
+]
+Steps = Annotated[int | None, typer.Option("--steps", help="Instead of the recipe's eval.steps.")]
+Guidance = Annotated[
+    float | None,
+    typer.Option("--guidance", help="Classifier-free guidance; 1 is without. For eval.guidance."),
+]
+Solver = Annotated[
+    str | None, typer.Option("--solver", help="For eval.solver: a name, or '{name: ..., ...}'.")
+]
+Lora = Annotated[
+    str | None,
+    typer.Option("--lora", help="Of a recipe's model: a PEFT folder, a hub id, diffusers' file."),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what an earlier command wrote to the folder.")
+]
+
+
+def evaluate(
+    source: SourceOf,
+    prompts: Prompts = None,
+    rewards: Annotated[
+        str | None,
+        typer.Option(help="For eval.rewards: names with commas, or '[{name: ...}, ...]'."),
+    ] = None,
+    limit: Limit = None,
+    images_per_prompt: Annotated[
+        int | None, typer.Option("--images-per-prompt", "-n", help="For eval.images_per_prompt.")
+    ] = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    solver: Solver = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the noise; default: the recipe's.", min=0)
+    ] = None,
+    epoch: Checkpoint = None,
+    weights: Weights = None,
+    processes: Annotated[
+        str | None, typer.Option(help="How many share the prompts; auto: one a GPU; default: 1.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="A folder for every score and image; or x.png, one picture."
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    overrides: Overrides = None,
+    lora: Lora = None,
+    tiny: Tiny = False,
+    debug: Debug = False,
+) -> None:
+    """Score a run's checkpoint, or a recipe's model, as its `eval` and these options say."""
+    from zoo.cli.evaluate import Asked
+    from zoo.cli.evaluate import evaluate as evaluate_source
+    from zoo.cli.loaded import Source, evaluation_overrides
+
+    changes = evaluation_overrides(
+        prompts=prompts, rewards=rewards, solver=solver, steps=steps, guidance=guidance,
+        images_per_prompt=images_per_prompt,
+    )  # fmt: skip
+    evaluate_source(
+        Source(source, [*(overrides or []), *changes], epoch, weights, tiny, lora),
+        Asked(limit, seed, processes, out, overwrite),
+    )
+
+
+def sample(
+    source: SourceOf,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="What to show (repeatable).")
+    ] = None,
+    prompts: Prompts = None,
+    limit: Limit = None,
+    num: Annotated[int, typer.Option("--num", "-n", help="Images of each prompt.", min=1)] = 4,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    solver: Solver = None,
+    seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
+    epoch: Checkpoint = None,
+    weights: Weights = None,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="One picture, x.png, or a folder with a file an image."),
+    ] = Path("samples.png"),
+    overwrite: Overwrite = False,
+    overrides: Overrides = None,
+    lora: Lora = None,
+    tiny: Tiny = False,
+    debug: Debug = False,
+) -> None:
+    """Make images with a run's checkpoint, or a recipe's model, as its evaluation does."""
+    from zoo.cli.loaded import Source, evaluation_overrides
+    from zoo.cli.sample import Asked
+    from zoo.cli.sample import sample as sample_source
+
+    changes = evaluation_overrides(prompts=prompts, solver=solver, steps=steps, guidance=guidance)
+    sample_source(
+        Source(source, [*(overrides or []), *changes], epoch, weights, tiny, lora),
+        Asked(out, prompt or [], prompts is not None, limit, num, seed, overwrite),
+    )

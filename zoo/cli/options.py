@@ -1,0 +1,22 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="Override any part: -s objective.beta=0.5 (repeatable)."),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="live, old, reference or ema; default: what the run evaluates."),
+]
+Checkpoint = Annotated[
+    int | None, typer.Option("--epoch", help="A checkpoint's epoch; default: the last.", min=0)
+]
+Tiny = Annotated[
+    bool,
+    typer.Option("--tiny", help="Random weights, few small images: to try a recipe anywhere."),
+]

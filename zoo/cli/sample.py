@@ -1,0 +1,124 @@
+"""`zoo sample`: images of prompts, as one picture or a folder of files, without any reward."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import typer
+from jaxtyping import Int
+from torch import Tensor
+
+from zoo import pictures
+from zoo.cli import image_folder
+from zoo.cli.image_folder import ImageFolder
+from zoo.cli.loaded import Chosen, Source, choose, loaded
+from zoo.cli.ready import evaluation_prompts
+from zoo.console import counted
+from zoo.generate import Wanted, generate
+from zoo.interrupt import Interrupt, Interrupted
+from zoo.parts import evaluation_sampler
+from zoo.prompt import Prompt
+from zoo.recipe.recipe import RecipeError
+from zoo.seeds import Draws
+
+_SHOWN_PROMPTS = 10
+
+
+@dataclass(frozen=True)
+class Asked:
+    """`prompts` in words come first, those of the recipe's `data.eval` if `from_source`."""
+
+    out: Path
+    prompts: Sequence[str] = ()
+    from_source: bool = False
+    limit: int | None = None
+    num: int = 4
+    seed: int = 0
+    overwrite: bool = False
+
+
+def sample(source: Source, asked: Asked) -> None:
+    """Writes one picture, a row a prompt with `num` images each; or a folder with all of them.
+
+    An image depends on its prompt, the seed and its number among the prompt's: the i-th images of
+    all prompts start from the same noise.
+    """
+    if not asked.prompts and not asked.from_source:
+        raise RecipeError("name a prompt (--prompt 'the digit seven') or a source (--prompts FILE)")
+    chosen = choose(source)
+    prompts = [Prompt(text) for text in asked.prompts]
+    if asked.from_source:
+        prompts += evaluation_prompts(chosen.recipe)[: asked.limit]
+    image_folder.require_free(asked.out, overwrite=asked.overwrite)
+    try:
+        num_broken = _made(chosen, asked, prompts)
+    except Interrupted as stop:
+        raise typer.Exit(128 + stop.number) from None
+    if num_broken:
+        typer.echo(f"warning: {num_broken} images came out with NaN or infinity", err=True)
+    typer.echo(
+        f"wrote {asked.out}: {len(prompts) * asked.num} images "
+        f"with the {chosen.weights.value} weights of {chosen.origin}"
+    )
+
+
+def _made(chosen: Chosen, asked: Asked, prompts: Sequence[Prompt]) -> int:
+    """Makes and writes them; how many are broken."""
+    maker, total = loaded(chosen), len(prompts) * asked.num
+    wanted = Wanted(
+        prompts,
+        prompt=torch.arange(len(prompts)).repeat_interleave(asked.num),
+        key=torch.arange(asked.num).repeat(len(prompts)),
+        largest=total,
+    )  # fmt: skip
+    single = image_folder.is_picture(asked.out)
+    # Beside single files a picture of the first prompts is enough.
+    shown = total if single else min(total, _SHOWN_PROMPTS * asked.num)
+    images: list[Tensor] = []
+    places: list[Tensor] = []
+    done = 0
+    stopping = "stopping after these images; again to leave at once"
+    with (
+        pictures.Writer() as writer,
+        counted("images", total) as count,
+        Interrupt(maker.engine, typer.echo, stopping) as interrupt,
+    ):
+        folder = None
+        if not single:
+            image_folder.clear(asked.out)
+            folder = ImageFolder(asked.out, asked.num, writer)
+
+        def receive(batch: Tensor, rows: Int[Tensor, " rows"]) -> None:
+            nonlocal done
+            if folder is not None:
+                folder.put(batch, rows)
+            first = rows < shown
+            images.append(pictures.stills(batch[first.to(batch.device)]))
+            places.append(rows[first])
+            done += len(rows)
+            count(done)
+
+        generate(
+            maker.policy, evaluation_sampler(chosen.evaluation), wanted,
+            lambda key: Draws(asked.seed, "sample", 0, key, maker.engine.device),
+            weights=chosen.weights,
+            micro_batch=chosen.recipe.engine.micro_batch.sample,
+            keep_path=False,
+            receive=receive,
+            between=interrupt.leave_if_asked,
+        )  # fmt: skip
+        picture = pictures.grid(_sheet(shown, torch.cat(images), torch.cat(places)), asked.num)
+        if folder is None:
+            image_folder.save_picture(picture, asked.out)
+        else:
+            folder.finish()
+            folder.write(prompts, {}, picture)
+    return total - done
+
+
+def _sheet(num: int, images: Tensor, places: Tensor) -> Tensor:
+    """All images in order; a broken one stays grey."""
+    sheet = torch.full((num, *images.shape[1:]), 0.5)
+    sheet[places] = images.float() / 255
+    return sheet

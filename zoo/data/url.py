@@ -1,0 +1,75 @@
+"""A file of prompts on the web: `https://HOST/PATH/train.txt?column=prompt`.
+
+It is fetched once, into `$XDG_CACHE_HOME/zoo/prompts`, and read from there ever after: name an
+address whose content never changes, one with a commit in it, say.
+"""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+from zoo.cache import cache_folder
+from zoo.data import files
+from zoo.prompt import Prompt, PromptError
+from zoo.registry import one_line
+
+SCHEMES = ("https://", "http://")
+
+_SECONDS = 60.0
+
+
+def load(address: str, /, *, column: str | None = None) -> list[Prompt]:
+    """All prompts of the file, in its order; its suffix says what it is, as of a local one.
+
+    Raises:
+        PromptError: in one line, why there are none.
+    """
+    if PurePosixPath(urlsplit(address).path).suffix.lower() not in files.SUFFIXES:
+        raise PromptError(
+            f"prompts '{address}' are not a {', '.join(files.SUFFIXES[:-1])} or "
+            f"{files.SUFFIXES[-1]} file; name one"
+        )
+    return files.load(_fetched(address), address, column=column)
+
+
+def _fetched(address: str) -> Path:
+    """The cached file, fetched if it is not there yet."""
+    name = PurePosixPath(urlsplit(address).path).name
+    digest = hashlib.sha256(address.encode()).hexdigest()[:16]
+    path = cache_folder("prompts") / digest / name
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Processes that fetch it together each rename a whole file of their own.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _download(address, file)
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise PromptError(f"prompts '{address}' cannot be kept in {path}: {error}") from None
+    return path
+
+
+def _download(address: str, file: BinaryIO) -> None:
+    import httpx
+
+    try:
+        with httpx.stream("GET", address, follow_redirects=True, timeout=_SECONDS) as answer:
+            answer.raise_for_status()
+            for chunk in answer.iter_bytes():
+                file.write(chunk)
+    except httpx.HTTPStatusError as error:
+        status = error.response.status_code
+        raise PromptError(f"prompts '{address}' cannot be fetched: status {status}") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise PromptError(
+            f"prompts '{address}' cannot be fetched ({one_line(error)}); fetch the file where "
+            "there is network and name it, or try the recipe without: --tiny"
+        ) from None

@@ -1,0 +1,47 @@
+"""What a run may do to a network's repeated blocks: compute them again for gradients, compile."""
+
+from torch import nn
+
+
+def checkpoint_gradients(network: nn.Module) -> None:
+    """Keeps no activations inside blocks for the backward pass, which computes them again.
+
+    Chen et al. 2016 (arXiv 1604.06174): a forward more, and much less memory.
+
+    Raises:
+        ValueError: the network does not know how.
+    """
+    enable = getattr(network, "enable_gradient_checkpointing", None)
+    if enable is None:
+        raise ValueError(
+            f"{type(network).__name__} has no gradient checkpointing (no method "
+            "enable_gradient_checkpointing, as diffusers' models have); leave it off"
+        )
+    enable()
+
+
+def compile_blocks(network: nn.Module) -> None:
+    """Has torch compile each block when it is first run: once for all blocks of one kind.
+
+    Every set of weights and every shape is compiled anew, which takes minutes at the start of a
+    run; parameters and their names stay as they are.
+
+    Raises:
+        ValueError: the network has no list of blocks.
+    """
+    blocks = [
+        block for child in network.children() if isinstance(child, nn.ModuleList) for block in child
+    ]
+    if not blocks:
+        raise ValueError(
+            f"{type(network).__name__} has no list of blocks (nn.ModuleList) to compile; leave it "
+            "off"
+        )
+    import torch._dynamo.config as dynamo
+
+    # Adapters, gradients and kinds of blocks multiply; beyond its limit torch would silently run
+    # what is not compiled.
+    dynamo.recompile_limit = max(dynamo.recompile_limit, 64)
+    dynamo.fail_on_recompile_limit_hit = True
+    for block in blocks:
+        block.compile(dynamic=False)

@@ -1,0 +1,66 @@
+"""LoRA (Hu et al. 2021, arXiv 2106.09685) on a network: its options, and several adapters over it.
+
+PEFT's layers do the arithmetic; which of their adapters is active is switched by `weights.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
+from torch import nn
+
+from zoo import seeds
+
+Init = Literal["gaussian", "kaiming"]
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters on the linear layers whose names end in one of `targets`.
+
+    With no targets, the model family's own. B starts at zero and A as `init` says: gaussian with
+    deviation 1 / rank, as published, or kaiming's uniform one, which is PEFT's own default.
+
+    `start` is a LoRA to go on from instead: a folder of PEFT's or diffusers' or a `.safetensors`
+    file, here or on the Hub (`OWNER/NAME[/FOLDER][@REVISION]`). It must be of the same rank and
+    layers; alpha may differ. A reference that does not move stays the model without any LoRA.
+    """
+
+    rank: Annotated[int, Ge(1)] = 32
+    alpha: Annotated[int, Ge(1)] = 64
+    targets: tuple[str, ...] = ()
+    init: Init = "gaussian"
+    start: str | None = None
+
+
+def inject(
+    network: nn.Module, lora: Lora, targets: Sequence[str], adapters: Sequence[str], *, seed: int
+) -> dict[str, Any]:
+    """Freezes a network and gives its layers these adapters; PEFT's layers, by name.
+
+    Raises:
+        ValueError: no layer of the network is a target.
+    """
+    from peft import LoraConfig, LoraModel
+    from peft.tuners.lora import LoraLayer
+
+    suffixes = tuple(f".{target}" for target in targets)
+    if not any(f".{name}".endswith(suffixes) for name, _ in network.named_modules()):
+        raise ValueError(
+            f"no layer of the network is named like one of lora.targets: {', '.join(targets)}"
+        )
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        init_lora_weights=True if lora.init == "kaiming" else lora.init,
+        target_modules=list(targets),
+    )
+    network.requires_grad_(False)
+    first, *others = adapters
+    with seeds.borrowed(seed, "lora"):
+        tuner = LoraModel(network, config, first)
+        for adapter in others:
+            tuner.peft_config[adapter] = config
+            tuner.inject_adapter(network, adapter)
+    return {name: m for name, m in network.named_modules() if isinstance(m, LoraLayer)}

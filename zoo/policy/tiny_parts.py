@@ -1,0 +1,100 @@
+"""The parts that pipelines of several families have, small and with random weights.
+
+A CLIP tokenizer and a T5 tokenizer that spell every word out, encoders for them, an autoencoder of
+16 channels. Weights come from torch's global generator.
+"""
+
+from typing import Any
+
+WIDTH = 64
+"""Of T5's embeddings, and of the transformers."""
+CLIP_WIDTH = WIDTH // 2
+
+_START, _END = "<|startoftext|>", "<|endoftext|>"
+_LETTERS = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+
+
+def autoencoder(*, shift: float, scale: float) -> Any:
+    """Of 3 x 8 x 8 pixels to 16 channels, with the latents' shift and scale of a family."""
+    import diffusers
+
+    return diffusers.AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 8, 16, 16),
+        layers_per_block=1,
+        latent_channels=16,
+        norm_num_groups=4,
+        sample_size=64,
+        shift_factor=shift,
+        scaling_factor=scale,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+
+
+def clip_tokenizer() -> Any:
+    """Spells every word out."""
+    from transformers import CLIPTokenizer
+
+    words = [*_LETTERS, *(f"{letter}</w>" for letter in _LETTERS), _START, _END]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+
+
+def clip_config(words: Any) -> Any:
+    """Of an encoder for that tokenizer."""
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=len(words),
+        hidden_size=CLIP_WIDTH,
+        intermediate_size=2 * CLIP_WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=77,
+        projection_dim=CLIP_WIDTH,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+    )
+
+
+def t5_tokenizer() -> Any:
+    """A letter a token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import T5TokenizerFast
+
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    words = Tokenizer(models.Unigram([*special, *((letter, -5.0) for letter in _LETTERS)], 2))
+    words.pre_tokenizer = pre_tokenizers.Metaspace()
+    words.decoder = decoders.Metaspace()
+    words.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    return T5TokenizerFast(
+        tokenizer_object=words,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        extra_ids=0,
+    )
+
+
+def t5_encoder(words: Any) -> Any:
+    """An encoder for that tokenizer."""
+    from transformers import T5Config, T5EncoderModel
+
+    config = T5Config(
+        vocab_size=len(words),
+        d_model=WIDTH,
+        d_kv=16,
+        d_ff=64,
+        num_layers=2,
+        num_heads=4,
+        tie_word_embeddings=False,
+        is_encoder_decoder=False,
+    )
+    return T5EncoderModel(config)

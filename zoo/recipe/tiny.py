@@ -1,0 +1,146 @@
+"""`--tiny`: the same recipe and code path on random weights and few images, in about a minute.
+
+Whatever loads weights writes random ones in the published layout and reads them as it always does;
+one fixed overlay shrinks the numbers. What the command line sets (`-s`) stays as it says.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from zoo import __version__
+from zoo.cache import cache_folder
+from zoo.policy.base import Policy
+from zoo.recipe.component import Component, components
+from zoo.recipe.errors import Loc
+from zoo.recipe.model import Recipe
+from zoo.recipe.stage import Stage
+from zoo.reward.base import Reward
+
+AT_MOST: Mapping[Loc, int] = {
+    ("epochs",): 2,
+    ("sampler", "steps"): 4,
+    ("objective", "trained_steps"): 3,
+    ("objective", "draws_per_pair"): 4,
+    ("objective", "pairs_per_group"): 2,
+    ("data", "groups_per_epoch"): 4,
+    ("data", "group_size"): 4,
+    ("optim", "updates_per_epoch"): 2,
+    ("engine", "micro_batch", "sample"): 16,
+    ("engine", "micro_batch", "train"): 16,
+    ("eval", "steps"): 4,
+    ("eval", "images_per_prompt"): 2,
+}
+"""What is made smaller, where it is larger."""
+
+_OPTIONS = "zoo_options.json"
+_ON_THE_WEB = ("hub:", "https://", "http://")
+
+
+def smaller(recipe: Recipe) -> dict[Loc, Any]:
+    """The parts of a recipe that `--tiny` replaces, by location, with their new values.
+
+    Every stage has one epoch.
+    """
+    found = _smaller(recipe)
+    if recipe.stages:
+        stages = [_stage(recipe, stage) for stage in recipe.timeline]
+        found[("stages",)] = stages
+        if not recipe.origin(("epochs",)).startswith("-s "):
+            found[("epochs",)] = sum(stage["epochs"] for stage in stages)
+    return found
+
+
+def _stage(run: Recipe, stage: Stage) -> dict[str, Any]:
+    """What a recipe writes of a stage, made smaller."""
+    index = stage.index or 0
+    written = run.resolved()["stages"][index]
+    small = put(stage.recipe.resolved(), _smaller(stage.recipe))
+    changes = {key: small[key] for key in written if key not in ("name", "epochs", "optim")}
+    if "optim" in written:
+        changes["optim"] = {key: small["optim"][key] for key in written["optim"]}
+    by_hand = stage.recipe.origin(("epochs",)).startswith("-s ")
+    epochs = stage.recipe.epochs if by_hand else 1
+    return {"name": stage.name, "epochs": epochs, **changes}
+
+
+def _smaller(recipe: Recipe) -> dict[Loc, Any]:
+    found = {("name",): f"{recipe.name}_tiny", **dict(_numbers(recipe)), **dict(_prompts(recipe))}
+    for loc, component in components(recipe):
+        if issubclass(component.cls, (Policy, Reward)):
+            options = _tiny_weights(component)
+            found |= {(*loc, key): value for key, value in options.items()}
+    return {loc: value for loc, value in found.items() if not recipe.on_command_line(loc)}
+
+
+def put(data: Mapping[str, Any], changes: Mapping[Loc, Any]) -> dict[str, Any]:
+    """A resolved recipe's data with these parts replaced."""
+    whole: Any = dict(data)
+    for loc, value in changes.items():
+        whole = _put(whole, loc, value)
+    return dict(whole)
+
+
+def _numbers(recipe: Recipe) -> Iterator[tuple[Loc, int]]:
+    data = recipe.resolved()
+    for loc, most in AT_MOST.items():
+        value = _at(data, loc)
+        if isinstance(value, int) and value > most:
+            yield loc, most
+
+
+def _prompts(recipe: Recipe) -> Iterator[tuple[Loc, str]]:
+    tiny = recipe.data.tiny
+    for key in ("train", "eval"):
+        written = getattr(recipe.data, key)
+        if tiny is not None and written is not None and written.startswith(_ON_THE_WEB):
+            yield ("data", key), tiny
+
+
+def _tiny_weights(component: Component[Any]) -> dict[str, Any]:
+    """The options that load a component's random weights, which are written where they are not."""
+    folder = cache_folder("tiny") / __version__
+    name = f"{component.cls.__module__}.{component.cls.__qualname__}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / name / _OPTIONS).is_file():
+        # Every process of a run may come here at once: each writes whole, the first to rename wins.
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix="."))
+        try:
+            made = temporary / name
+            options = component.cls.write_tiny(made)
+            if not options:
+                return {}
+            here = {key: _moved(value, temporary, folder) for key, value in options.items()}
+            (made / _OPTIONS).write_text(json.dumps(here))
+            with suppress(OSError):
+                made.rename(folder / name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return dict(json.loads((folder / name / _OPTIONS).read_text()))
+
+
+def _moved(value: Any, old: Path, new: Path) -> Any:
+    """An option's value, with paths below `old` as they are below `new`."""
+    if isinstance(value, str) and value.startswith(f"{old}{os.sep}"):
+        return str(new / Path(value).relative_to(old))
+    return value
+
+
+def _at(data: Any, loc: Sequence[str | int]) -> Any:
+    for key in loc:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
+
+
+def _put(data: Any, loc: Sequence[str | int], value: Any) -> Any:
+    if not loc:
+        return value
+    key, *rest = loc
+    if isinstance(data, list):
+        return [_put(item, rest, value) if i == key else item for i, item in enumerate(data)]
+    return {**data, key: _put(data[key], rest, value)}

@@ -1,0 +1,86 @@
+"""The tree that a recipe is while it is read: what each part is, and where it was written.
+
+Merging and overriding make new trees; the last is split into plain data and the places in it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.recipe.errors import Loc, RecipeError, dotted, shown
+
+DEFAULT_NAMES: Mapping[Loc, str] = {("sampler",): "flow"}
+"""Components that a recipe may leave unnamed, and what they are then."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A scalar, a dict of nodes or a list of nodes, and where it was written."""
+
+    value: Any
+    origin: str
+
+
+def made(value: Any, place: Callable[[Loc], str], loc: Loc = ()) -> Node:
+    """The tree of plain data, given where each part of it was written."""
+    inner = value
+    if isinstance(value, dict):
+        inner = {key: made(item, place, (*loc, key)) for key, item in value.items()}
+    elif isinstance(value, list):
+        inner = [made(item, place, (*loc, i)) for i, item in enumerate(value)]
+    return Node(inner, place(loc))
+
+
+def merge(base: Node, over: Node, loc: Loc) -> Node:
+    """Mappings merge key by key; everything else, and another component, replaces what was."""
+    if not isinstance(base.value, dict) or not isinstance(over.value, dict):
+        return over
+    if loc and "name" in over.value:
+        before = base.value["name"].value if "name" in base.value else DEFAULT_NAMES.get(loc)
+        if before not in (None, over.value["name"].value):
+            return over
+    merged = dict(base.value)
+    for key, node in over.value.items():
+        merged[key] = merge(merged[key], node, (*loc, key)) if key in merged else node
+    return Node(merged, over.origin)
+
+
+def put(node: Node, keys: Sequence[str], new: Node, loc: Loc) -> Node:
+    """The tree with `new` at `keys` below `node`; mappings that are missing on the way are made.
+
+    A part that is null, such as `eval`, is as good as missing.
+    """
+    if not keys:
+        return new
+    key, rest = keys[0], keys[1:]
+    if node.value is None:
+        node = Node({}, node.origin)
+    if isinstance(node.value, dict):
+        child = node.value.get(key, Node({}, new.origin))
+        return Node({**node.value, key: put(child, rest, new, (*loc, key))}, node.origin)
+    if isinstance(node.value, list):
+        size = len(node.value)
+        if not key.isdecimal() or int(key) >= size:
+            allowed = f"an index from 0 to {size - 1}" if size else "nothing, as the list is empty"
+            raise RecipeError(
+                f"{new.origin}: {dotted(loc)} is a list of {size}: allowed after it is {allowed}, "
+                f"not '{key}'; to make it longer set it whole: -s '{dotted(loc)}=[...]'"
+            )
+        items = list(node.value)
+        items[int(key)] = put(items[int(key)], rest, new, (*loc, int(key)))
+        return Node(items, node.origin)
+    raise RecipeError(
+        f"{new.origin}: {dotted(loc)} is {shown(node.value)} ({node.origin}), which has no "
+        f"'{key}'; set it whole: -s '{dotted(loc)}={{{key}: ...}}'"
+    )
+
+
+def plain(node: Node, loc: Loc = (), places: dict[Loc, str] | None = None) -> Any:
+    """The data of a tree; `places` takes the place of each part."""
+    if places is not None:
+        places[loc] = node.origin
+    if isinstance(node.value, dict):
+        return {key: plain(child, (*loc, key), places) for key, child in node.value.items()}
+    if isinstance(node.value, list):
+        return [plain(child, (*loc, i), places) for i, child in enumerate(node.value)]
+    return node.value

@@ -1,0 +1,38 @@
+"""The preference that a data set records of an image, as a reward: for offline data."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.prompt import Prompt, PromptError
+from zoo.reward.base import Reward
+
+
+class Preference(Reward):
+    """What the data says of an image: 1 for the preferred one of a pair and 0 for the other, say.
+
+    For the sampler `dataset`. Prompts need a "preference" in their metadata: a number for each of
+    their images, higher is better, as sources of preference pairs have it. Pixels are not looked
+    at.
+    """
+
+    def score(
+        self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
+    ) -> Float[Tensor, " batch"]:
+        """The number of each image."""
+        return torch.tensor(
+            [_recorded(prompt) for prompt in prompts], dtype=torch.float32, device=images.device
+        )
+
+
+def _recorded(prompt: Prompt) -> float:
+    found = prompt.metadata.get("preference")
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        return float(found)
+    told = f"is {found!r}, not one number" if "preference" in prompt.metadata else "is not there"
+    raise PromptError(
+        f"the prompt {prompt.text!r}: the reward 'preference' reads what the data says of each "
+        f'image, and "preference" {told}; use sampler: {{name: dataset}} with preference pairs'
+    )

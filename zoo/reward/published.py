@@ -1,0 +1,40 @@
+"""Files of weights that were published as pickles: found, fetched, and read as tensors alone."""
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+
+def tensors_of(weights: str, name: str) -> dict[str, Any]:
+    """What a file holds, or the file `name` of a repository of the hub; on the CPU.
+
+    Raises:
+        ValueError: there is none, or it holds more than tensors or cannot be read.
+    """
+    from huggingface_hub import hf_hub_download
+
+    path = Path(weights)
+    try:
+        file = weights if path.is_file() else hf_hub_download(weights, name)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"the weights {weights!r} are no file here and cannot be had from the hub: "
+            f"{first_line(error)}; name a file {name}, or a repository that has it, or try the "
+            "recipe without: --tiny"
+        ) from error
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"the weights {weights!r} are no file of tensors that can be read: {first_line(error)}"
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(f"the weights {weights!r} hold a {type(found).__name__}, not tensors")
+    return found
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
