@@ -70,7 +70,7 @@ def tower(x, weights, prefix, mask, activation):
     for i in range(2):
         block = f"{prefix}.encoder.layers.{i}"
         inner = norm(x, f"{block}.layer_norm1")
-        x = x + attention(inner, weights, f"{block}.self_attn", 1, mask)
+        x = x + attention(inner, weights, f"{block}.self_attn", 2, mask)
         inner = norm(x, f"{block}.layer_norm2")
         inner = linear(inner, weights[f"{block}.mlp.fc1.weight"], weights[f"{block}.mlp.fc1.bias"])
         inner = activation(inner)
@@ -164,7 +164,7 @@ def ids_of(reward, prompts):
 @pytest.mark.parametrize(
     ("name", "prepare", "activation", "factor"),
     [
-        ("pickscore", clip_pixels, quick_gelu, 1 / 26),
+        ("pickscore", clip_pixels, gelu, 1 / 26),
         ("clipscore", float_pixels, quick_gelu, 1 / 100),
         ("hpsv2", padded_pixels, gelu, None),
     ],
@@ -338,7 +338,7 @@ def test_a_tokenizer_of_more_words_than_the_model_is_refused(options, tmp_path):
     words = CLIPTokenizer.from_pretrained(options["pickscore"]["tokenizer"])
     words.add_tokens(["zoo"])
     words.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="the tokenizer has 191 tokens and the model knows 190"):
+    with pytest.raises(ValueError, match="the tokenizer has 515 tokens and the model knows 514"):
         PickScore(CPU, model=options["pickscore"]["model"], tokenizer=str(tmp_path))
 
 

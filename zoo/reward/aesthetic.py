@@ -83,11 +83,12 @@ def _head(weights: Mapping[str, Any], source: str, width: int) -> nn.Sequential:
     """The layers, each as wide as its weights say; they make one linear map."""
     try:
         shapes = [weights[f"{name}.weight"].shape for name in LAYERS]
-        head = nn.Sequential(*(nn.Linear(into, out) for out, into in shapes))
+        # Random weights would draw from the run's own generator.
+        with torch.device("meta"):
+            head = nn.Sequential(*(nn.Linear(into, out) for out, into in shapes))
         for layer, name in zip(head, LAYERS, strict=True):
-            layer.load_state_dict({
-                part: weights[f"{name}.{part}"].float() for part in ("weight", "bias")
-            })  # fmt: skip
+            found = {part: weights[f"{name}.{part}"].float() for part in ("weight", "bias")}
+            layer.load_state_dict(found, assign=True)
     except (KeyError, AttributeError, ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
         raise ValueError(

@@ -4,6 +4,7 @@ Radford et al. 2021 (arXiv 2103.00020). Embeddings are float32 and of length 1.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,9 @@ from zoo.reward.published import first_line
 DType = Literal["float32", "bfloat16", "float16"]
 
 _NUM_TOKENS = 77
+# A configuration that says 2 is older than transformers 4.31: the text is then read at its highest
+# token, the last of the vocabulary.
+_OLD_END = 2
 
 
 class Clip:
@@ -27,14 +31,12 @@ class Clip:
         """`tokenizer` may be None where texts are not embedded.
 
         Raises:
-            ValueError: the tokenizer knows more words than the model.
+            ValueError: the tokenizer is of another vocabulary than the model.
         """
-        known = model.config.text_config.vocab_size
-        if tokenizer is not None and len(tokenizer) > known:
-            raise ValueError(
-                f"the tokenizer has {len(tokenizer)} tokens and the model knows {known}; name the "
-                "tokenizer that the model was trained with"
-            )
+        if tokenizer is not None:
+            _require_same_words(tokenizer, model.config.text_config)
+        # Before it is rounded: 100 is 99 in bfloat16.
+        self._scale = float(model.logit_scale.detach().float().exp())
         self._model = model.eval().requires_grad_(False).to(getattr(torch, dtype))
         self._tokenizer, self._device, self._offload = tokenizer, device, offload
         self._here = torch.device("cpu")
@@ -59,7 +61,7 @@ class Clip:
     @property
     def scale(self) -> float:
         """What cosines are multiplied by for logits."""
-        return float(self._model.logit_scale.float().exp())
+        return self._scale
 
     @torch.no_grad()
     def images(self, pixels: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch width"]:
@@ -113,6 +115,14 @@ def placed(run_on: str | None, device: torch.device) -> torch.device:
     count = torch.cuda.device_count()
     if found.type == "cuda" and (found.index or 0) >= count:
         raise ValueError(f"run_on: {run_on!r}: this machine has {count} CUDA devices; write cpu")
+    try:
+        # Others may be known and not be there, or compute nothing, as meta.
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"run_on: {run_on!r} cannot be used here: {first_line(error)}; "
+            "write cpu, cuda or cuda:1"
+        ) from error
     return found
 
 
@@ -124,6 +134,10 @@ def load_clip(source: str) -> Any:
     """
     from transformers import AutoConfig, CLIPModel
 
+    if (Path(source) / "model_index.json").is_file():
+        raise ValueError(
+            f"the model {source!r} is a pipeline of diffusers, not a clip; name a CLIP"
+        )
     try:
         kind = AutoConfig.from_pretrained(source).model_type
     except (OSError, ValueError, KeyError) as error:
@@ -185,7 +199,24 @@ def _cannot_be_had(what: str, source: str, error: Exception) -> str:
             f"the {what} {source!r} is gated: accept its terms at https://huggingface.co/{source}, "
             "then run `hf auth login`"
         )
+    if Path(source).is_dir():
+        return f"the {what} {source!r} is a folder without what it takes ({first_line(error)})"
     return (
         f"the {what} {source!r} is no folder here and cannot be had from the hub "
         f"({first_line(error)})"
     )
+
+
+def _require_same_words(tokenizer: Any, config: Any) -> None:
+    """Else a text may have no token at which it is read, and all texts score the same."""
+    found, known = len(tokenizer), config.vocab_size
+    fix = "name the tokenizer that the model was trained with"
+    if found != known:
+        raise ValueError(f"the tokenizer has {found} tokens and the model knows {known}; {fix}")
+    last = config.eos_token_id
+    wanted = known - 1 if last == _OLD_END else last
+    if tokenizer.eos_token_id != wanted:
+        raise ValueError(
+            f"the tokenizer ends a text with token {tokenizer.eos_token_id} and the model reads it "
+            f"at token {wanted}; {fix}"
+        )

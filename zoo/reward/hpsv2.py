@@ -4,6 +4,7 @@ Wu et al. 2023 (arXiv 2306.09341): CLIP-H, fine-tuned, published in open_clip's 
 """
 
 from collections.abc import Sequence
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +51,18 @@ class HPSv2(Reward):
         Raises:
             ValueError: weights or tokenizer cannot be had, or do not belong together.
         """
-        words = load_tokenizer(tokenizer)
+        home, words = placed(run_on, device), load_tokenizer(tokenizer)
         published = tensors_of(weights, FILE)
-        model = clip_model(
-            published.get("state_dict", published), weights, last_token=words.eos_token_id
-        )
-        self._clip = Clip(model, words, placed(run_on, device), dtype, offload=offload)
+        model = clip_model(published.get("state_dict", published), weights)
+        self._clip = Clip(model, words, home, dtype, offload=offload)
 
     def score(
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
     ) -> Float[Tensor, " batch"]:
         """The cosine."""
         pixels = padded_pixels(images.to(self._clip.device), self._clip.image_size)
-        texts = self._clip.texts([prompt.text for prompt in prompts])
+        # open_clip's tokenizer does so, twice.
+        texts = self._clip.texts([unescape(unescape(prompt.text)) for prompt in prompts])
         return (self._clip.images(pixels) * texts).sum(-1).to(images.device)
 
     def rest(self) -> None:

@@ -81,7 +81,7 @@ class Judge:
     def finish(self, progress: Callable[[], None] = lambda: None) -> Verdict:
         """Waits for all scores since the last `finish`; calls `progress` after each batch.
 
-        Then the rewards rest: see `Reward.rest`.
+        Then the rewards rest: see `Reward.rest`. One that cannot is among the failures.
 
         Raises:
             RewardError: a reward returned something that is not one number an image.
@@ -97,8 +97,7 @@ class Judge:
         try:
             drained = _all_drained(self._lanes, progress)
         finally:
-            for judged in self.rewards:
-                judged.reward.rest()
+            tired = [said for lane in self._lanes if (said := lane.rest())]
         scores, extras = {}, {}
         for lane, done in zip(self._lanes, drained, strict=True):
             label = lane.judged.label
@@ -115,12 +114,7 @@ class Judge:
                 lane.judged.label: done.retried
                 for lane, done in zip(self._lanes, drained, strict=True)
             },
-            tuple(
-                result.reason
-                for done in drained
-                for result in done.results
-                if not isinstance(result, Scores)
-            ),
+            (*_reasons(drained), *tired),
         )
 
     def close(self) -> None:
@@ -140,6 +134,16 @@ def _all_drained(lanes: Sequence[Lane], progress: Callable[[], None]) -> list[Dr
     if errors:
         raise errors[0]
     return drained
+
+
+def _reasons(drained: Sequence[Drained]) -> list[str]:
+    """Why batches could not be scored."""
+    return [
+        result.reason
+        for done in drained
+        for result in done.results
+        if not isinstance(result, Scores)
+    ]
 
 
 def _placed(parts: list[Tensor], place: Int[Tensor, " images"]) -> Float[Tensor, " images"]:

@@ -75,6 +75,7 @@ class Lane:
         self._pending = 0
         self._retried = 0
         self._hung = False
+        self._left_behind = False
         # A daemon: a reward that hangs for ever must not keep the process from ending.
         threading.Thread(target=self._work, name=f"reward {judged.label}", daemon=True).start()
 
@@ -96,11 +97,29 @@ class Lane:
         drained = Drained(
             tuple(r for r in results if not isinstance(r, RewardError)), self._retried
         )
-        self._pending, self._retried, self._hung = 0, 0, False
+        self._pending, self._retried = 0, 0
+        self._left_behind, self._hung = self._hung, False
         for result in results:
             if isinstance(result, RewardError):
                 raise result
         return drained
+
+    def rest(self) -> str:
+        """Lets the reward rest; in one line why it could not, else nothing.
+
+        One that hangs is left alone: it may hold what this would wait for.
+        """
+        if self._left_behind:
+            return ""
+        try:
+            self.judged.reward.rest()
+        # Its scores are there: whatever goes wrong now must not cost them.
+        except Exception as error:
+            return (
+                f"reward '{self.judged.label}' could not rest: "
+                f"{type(error).__name__}: {_first_line(error)}"
+            )
+        return ""
 
     def end(self) -> None:
         """Ends the thread."""

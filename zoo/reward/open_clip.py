@@ -44,8 +44,8 @@ _INSIDE = {
 _NOT_WEIGHTS = frozenset({"attn_mask"})
 
 
-def clip_model(weights: Mapping[str, Any], source: str, *, last_token: int) -> Any:
-    """A CLIPModel with these weights; `last_token` ends a text, and its place stands for the whole.
+def clip_model(weights: Mapping[str, Any], source: str) -> Any:
+    """A CLIPModel with these weights, on the CPU.
 
     Raises:
         ValueError: they are of another layout or not whole; `source` is what they are called.
@@ -54,13 +54,20 @@ def clip_model(weights: Mapping[str, Any], source: str, *, last_token: int) -> A
 
     try:
         mapped = dict(_mapped(weights))
-        model = CLIPModel(_config(weights, last_token))
-        model.load_state_dict(mapped, strict=True)
-    except (KeyError, RuntimeError, AttributeError, StopIteration) as error:
+        config = _config(weights)
+        # Random weights would cost seconds and draw from the run's own generator.
+        with torch.device("meta"):
+            model = CLIPModel(config)
+        model.load_state_dict(mapped, strict=True, assign=True)
+    except (KeyError, RuntimeError, AttributeError, ValueError, IndexError) as error:
         said = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"the weights {source!r} are not of a CLIP in open_clip's layout: {said}"
+            f"the weights {source!r} are not of a CLIP in open_clip's layout: {said}; "
+            "the published ones are weights: xswu/HPSv2"
         ) from error
+    # Buffers that no file has.
+    for part in (model.text_model.embeddings, model.vision_model.embeddings):
+        part.position_ids = torch.arange(part.position_embedding.num_embeddings)[None]
     return model
 
 
@@ -81,11 +88,18 @@ def open_clip_layout(model: Any) -> dict[str, Tensor]:
     return found
 
 
-def _config(weights: Mapping[str, Tensor], last_token: int) -> Any:
+def _config(weights: Mapping[str, Tensor]) -> Any:
     from transformers import CLIPConfig
 
     conv, positions = weights["visual.conv1.weight"], weights["visual.positional_embedding"]
     words = weights["token_embedding.weight"]
+    if conv.ndim != 4 or words.ndim != 2:
+        raise ValueError(f"its patches are {list(conv.shape)} and its words {list(words.shape)}")
+    if len(conv) % _VISION_HEAD or words.shape[1] % _TEXT_HEAD:
+        raise ValueError(
+            f"it is of another size: widths of {len(conv)} and {words.shape[1]} are not made of "
+            f"heads of {_VISION_HEAD} and {_TEXT_HEAD}, as a ViT-H-14's"
+        )
     patches = round((len(positions) - 1) ** 0.5)
     vision = {
         "hidden_size": len(conv),
@@ -105,7 +119,8 @@ def _config(weights: Mapping[str, Tensor], last_token: int) -> Any:
         "max_position_embeddings": len(weights["positional_embedding"]),
         "hidden_act": "gelu",
         "bos_token_id": None,
-        "eos_token_id": last_token,
+        # The last of its vocabulary ends a text, and is where the text is read.
+        "eos_token_id": len(words) - 1,
     }
     width = weights["visual.proj"].shape[1]
     return CLIPConfig(text_config=text, vision_config=vision, projection_dim=width)
@@ -122,21 +137,28 @@ def _depth(weights: Mapping[str, Tensor], blocks: str) -> int:
 def _mapped(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     for name, value in weights.items():
         if name in _PLAIN:
-            yield _PLAIN[name], value
+            yield _PLAIN[name], value.float()
         elif name in _TRANSPOSED:
-            yield _TRANSPOSED[name], value.T.contiguous()
+            yield _TRANSPOSED[name], value.T.float().contiguous()
         elif name not in _NOT_WEIGHTS:
-            yield from _of_a_block(name, value)
+            yield from _of_a_block(name, value.float())
+
+
+def _pair(names: Mapping[str, str], name: str) -> tuple[str, str]:
+    for pair in names.items():
+        if name.startswith(pair[0]):
+            return pair
+    raise KeyError(f"{name} is unknown")
 
 
 def _of_a_block(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
-    before, after = next(pair for pair in _BLOCKS.items() if name.startswith(pair[0]))
+    before, after = _pair(_BLOCKS, name)
     number, _, rest = name.removeprefix(before).partition(".")
     block = f"{after}{number}."
     if rest.startswith("attn.in_proj_"):
         kind = rest.removeprefix("attn.in_proj_")
         for each, part in zip("qkv", value.chunk(3), strict=True):
-            yield f"{block}self_attn.{each}_proj.{kind}", part.contiguous()
+            yield f"{block}self_attn.{each}_proj.{kind}", part.clone()
     else:
-        old, new = next(pair for pair in _INSIDE.items() if rest.startswith(pair[0]))
+        old, new = _pair(_INSIDE, rest)
         yield block + new + rest.removeprefix(old), value

@@ -45,10 +45,9 @@ class PickScore(Reward):
         Raises:
             ValueError: model or tokenizer cannot be had, or do not belong together.
         """
-        self._clip = Clip(
-            load_clip(model), load_tokenizer(tokenizer), placed(run_on, device), dtype,
-            offload=offload,
-        )  # fmt: skip
+        home, network = placed(run_on, device), load_clip(model)
+        _require_laions(network, model)
+        self._clip = Clip(network, load_tokenizer(tokenizer), home, dtype, offload=offload)
 
     def score(
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
@@ -68,5 +67,16 @@ class PickScore(Reward):
         """Writes a random CLIP and a tokenizer that spells; gives the options that load them."""
         from zoo.reward.tiny_clip import write
 
-        write(folder)
+        write(folder, "gelu")
         return {"model": str(folder), "tokenizer": str(folder)}
+
+
+def _require_laions(network: Any, source: str) -> None:
+    """Refuses OpenAI's CLIPs, which would score, and mean something else."""
+    found = {part.hidden_act for part in (network.config.text_config, network.config.vision_config)}
+    if found != {"gelu"}:
+        raise ValueError(
+            f"the model {source!r} is not made from LAION's CLIP-H, as PickScore is: its "
+            f"activation is {' and '.join(sorted(found))}, not gelu; the published one is model: "
+            "yuvalkirstain/PickScore_v1 (name: clipscore takes other CLIPs)"
+        )

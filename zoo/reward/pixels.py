@@ -73,7 +73,8 @@ def padded_pixels(images: Images, size: int) -> Float[Tensor, "batch 3 size size
     """As hpsv2 feeds a float tensor: antialiased bicubic to the longer side, black around."""
     height, width = images.shape[-2:]
     scale = size / max(height, width)
-    tall, wide = round(height * scale), round(width * scale)
+    # hpsv2 fails on images of which nothing would be left.
+    tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
     resized = images.float()
     if (tall, wide) != (height, width):
         resized = F.interpolate(resized, (tall, wide), mode="bicubic", antialias=True)

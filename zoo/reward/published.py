@@ -8,7 +8,7 @@ import torch
 
 
 def tensors_of(weights: str, name: str) -> dict[str, Any]:
-    """What a file holds, or the file `name` of a repository of the hub; on the CPU.
+    """What a file holds, or the file `name` of a folder or a repository of the hub; on the CPU.
 
     Raises:
         ValueError: there is none, or it holds more than tensors or cannot be read.
@@ -16,8 +16,12 @@ def tensors_of(weights: str, name: str) -> dict[str, Any]:
     from huggingface_hub import hf_hub_download
 
     path = Path(weights)
+    if path.is_dir():
+        path = path / name
+        if not path.is_file():
+            raise ValueError(f"the weights {weights!r} are a folder without {name}; name the file")
     try:
-        file = weights if path.is_file() else hf_hub_download(weights, name)
+        file = path if path.is_file() else hf_hub_download(weights, name)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"the weights {weights!r} are no file here and cannot be had from the hub: "
@@ -26,9 +30,11 @@ def tensors_of(weights: str, name: str) -> dict[str, Any]:
         ) from error
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
+    # Where an archive breaks off decides which of them it is.
+    except (UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
         raise ValueError(
-            f"the weights {weights!r} are no file of tensors that can be read: {first_line(error)}"
+            f"the weights {weights!r} are no file of tensors that can be read: "
+            f"{first_line(error)}; if they are not whole, fetch them again"
         ) from error
     if not isinstance(found, dict):
         raise ValueError(f"the weights {weights!r} hold a {type(found).__name__}, not tensors")

@@ -5,24 +5,25 @@ The weights' scales keep scores apart: of other images and of other prompts.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from zoo import seeds
 from zoo.reward.open_clip import open_clip_layout
 
+# Of an embedding.
 _WIDTH = 64
-_VISION_WIDTH = 80
+# Two heads each, of the widths that a ViT-H has.
+_TEXT_WIDTH, _VISION_WIDTH = 2 * 64, 2 * 80
 _START, _END = "<|startoftext|>", "<|endoftext|>"
-_LETTERS = [chr(code) for code in range(ord("!"), ord("~") + 1)]
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, activation: Literal["gelu", "quick_gelu"] = "quick_gelu") -> None:
     """A CLIP in transformers' layout, and a tokenizer that spells every word out."""
     words = _tokenizer()
     words.save_pretrained(folder)
-    _model(words, "quick_gelu").save_pretrained(folder)
+    _model(words, activation).save_pretrained(folder)
 
 
 def write_open_clip(folder: Path, name: str) -> None:
@@ -45,9 +46,12 @@ def write_head(file: Path, layers: Sequence[str]) -> None:
 
 
 def _tokenizer() -> Any:
+    from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 
-    words = [*_LETTERS, *(f"{letter}</w>" for letter in _LETTERS), _START, _END]
+    # All bytes: what is not in the vocabulary would end the text.
+    letters = sorted(ByteLevel.alphabet())
+    words = [*letters, *(f"{letter}</w>" for letter in letters), _START, _END]
     vocabulary = {word: i for i, word in enumerate(words)}
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
 
@@ -57,10 +61,10 @@ def _model(words: Any, activation: str) -> Any:
 
     text = {
         "vocab_size": len(words),
-        "hidden_size": _WIDTH,
-        "intermediate_size": 2 * _WIDTH,
+        "hidden_size": _TEXT_WIDTH,
+        "intermediate_size": _TEXT_WIDTH,
         "num_hidden_layers": 2,
-        "num_attention_heads": 1,
+        "num_attention_heads": 2,
         "max_position_embeddings": 77,
         "hidden_act": activation,
         "bos_token_id": words.bos_token_id,
@@ -69,16 +73,20 @@ def _model(words: Any, activation: str) -> Any:
     }
     vision = {
         "hidden_size": _VISION_WIDTH,
-        "intermediate_size": 2 * _VISION_WIDTH,
+        "intermediate_size": _VISION_WIDTH,
         "num_hidden_layers": 2,
-        "num_attention_heads": 1,
+        "num_attention_heads": 2,
         "image_size": 32,
         "patch_size": 8,
         "hidden_act": activation,
     }
     with seeds.borrowed(0, "tiny clip"):
         model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=_WIDTH))
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             if parameter.ndim > 1:
-                parameter.data = torch.randn_like(parameter) / parameter[0].numel() ** 0.5
+                # Words are looked at, not only averaged: else all prompts score nearly the same.
+                gain = 3.0 if "q_proj" in name or "k_proj" in name else 1.0
+                # A row of an embedding is one input; other rows are sums over many.
+                inputs = 1 if name.endswith("n_embedding.weight") else parameter[0].numel()
+                parameter.data = gain * torch.randn_like(parameter) / inputs**0.5
     return model
