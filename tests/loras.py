@@ -1,9 +1,13 @@
 """LoRA of the digits network with weights that are not zero, as a run has it and as files."""
 
+import pytest
 import torch
 
 from tests.exports import output
+from zoo import lora_files
+from zoo.lora_files import LoraError
 from zoo.policy.digits import Digits
+from zoo.policy.weights import Lora
 from zoo.rollout import Weights
 
 COPIES = (Weights.OLD, Weights.EMA)
@@ -38,3 +42,39 @@ def values(weights, which=Weights.LIVE):
 def said_by(weights, which):
     with weights.using(which):
         return output(weights)
+
+
+FOUR = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
+LORA = Lora(rank=8, alpha=16, targets=FOUR)
+
+
+def started(source, lora=LORA, *copies):
+    weights = allocated(lora, *copies)
+    lora_files.start_from(str(source), weights, copies)
+    return weights
+
+
+def by_peft(folder, **changes):
+    """Two adapters, random, as PEFT itself saves them; the network with the default one."""
+    from peft import LoraConfig, get_peft_model
+
+    options = {"r": 8, "lora_alpha": 16, "target_modules": list(FOUR), **changes}
+    network = get_peft_model(base(), LoraConfig(**options))
+    network.add_adapter("old", LoraConfig(**options))
+    draw = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(0.05 * torch.randn(parameter.shape, generator=draw))
+    network.save_pretrained(folder)
+    network.set_adapter("default")
+    assert (output(network) - output(base())).abs().max() > 0.01
+    return network
+
+
+def refusal(source, lora=LORA):
+    with pytest.raises(LoraError, match=r"\w") as caught:
+        started(source, lora)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
