@@ -39,6 +39,15 @@ def export(zoo_here, run, out, *arguments):
     return zoo_here("export", run, "--out", out, "--push", "ann/tuned", *arguments)
 
 
+def test_a_private_push_to_a_public_model_uploads_nothing(hub, run, zoo_here, tmp_path):
+    hub.files["ann/tuned"], hub.private["ann/tuned"] = {}, False
+    ended = export(zoo_here, run, tmp_path / "out", "--private")
+    assert ended.code == 2
+    assert "--private: it is there already and public, so nothing was uploaded" in ended.err
+    assert hub.files["ann/tuned"] == {}
+    assert (tmp_path / "out").is_dir()
+
+
 @pytest.mark.parametrize("private", [False, True])
 @pytest.mark.parametrize(
     ("form", "library"), [("diffusers", "diffusers"), ("peft", "peft")]

@@ -82,7 +82,10 @@ def taking(uploads):
             self._answer(200, {})
 
         def do_GET(self):
-            self._answer(404, {})
+            repo = self.path.removeprefix("/api/models/").partition("?")[0]
+            if repo not in uploads.files:
+                return self._answer(404, {})
+            return self._answer(200, {"id": repo, "private": uploads.private[repo]})
 
         def _body(self):
             if "chunked" not in self.headers.get("Transfer-Encoding", ""):

@@ -69,6 +69,14 @@ def test_weights_are_random_ones_in_the_published_layout(own):
     assert evaluated.label == "taste"
 
 
+def test_a_lora_of_the_published_model_is_left_out(own):
+    start = "policy.lora.start=someone/lora"
+    own.write_text(own.read_text().replace("alpha: 64}", "alpha: 64, start: someone/lora}"))
+    assert load_recipe(own).resolved()["policy"]["lora"]["start"] == "someone/lora"
+    assert load_recipe(own, tiny=True).resolved()["policy"]["lora"]["start"] is None
+    assert load_recipe(own, [start], tiny=True).resolved()["policy"]["lora"]["start"] is not None
+
+
 def test_prompts_of_the_web_are_replaced_and_others_stay(own):
     data = load_recipe(own, tiny=True).data
     assert (data.train, data.eval) == ("builtin:general/eval", "builtin:general/eval")

@@ -37,6 +37,8 @@ def pushed(folder: Path, repo: str, *, private: bool) -> str:
     api = HfApi(library_name="diffusion-rl-zoo")
     with _said(folder, repo):
         page = api.create_repo(repo, private=private or None, exist_ok=True)
+        if private and not api.model_info(repo).private:
+            raise ValueError("--private: it is there already and public, so nothing was uploaded")
         api.upload_folder(
             repo_id=repo, folder_path=folder, commit_message="Export of diffusion-rl-zoo"
         )

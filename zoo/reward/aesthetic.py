@@ -19,7 +19,7 @@ from zoo.reward.pixels import clip_pixels
 from zoo.reward.published import tensors_of
 
 FILE = "aesthetic-model.pth"
-"""The file of weights in the hub's repository: sac+logos+ava1-l14-linearMSE.pth as published."""
+"""The file of weights in the hub's repository, sac+logos+ava1-l14-linearMSE.pth by another name."""
 
 # Dropout stands between the others.
 LAYERS = ("layers.0", "layers.2", "layers.4", "layers.6", "layers.7")

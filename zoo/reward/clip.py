@@ -33,7 +33,10 @@ class Clip:
         Raises:
             ValueError: the tokenizer is of another vocabulary than the model.
         """
-        if tokenizer is not None:
+        if tokenizer is None:
+            # A third of the parameters, which nothing would use.
+            model.text_model = model.text_projection = None
+        else:
             _require_same_words(tokenizer, model.config.text_config)
         # Before it is rounded: 100 is 99 in bfloat16.
         self._scale = float(model.logit_scale.detach().float().exp())

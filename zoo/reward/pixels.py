@@ -22,8 +22,8 @@ Images = Float[Tensor, "batch 3 height width"]
 def pil_bicubic(images: Images, height: int, width: int) -> Float[Tensor, "batch 3 _ _"]:
     """What PIL's bicubic makes of images in [0, 1], with 8 bits before and after; in [0, 1].
 
-    Rows first, as Pillow up to 12 always; 13 takes columns first where an image is more than twice
-    as tall as wide, which rounds differently.
+    Along the width first, as Pillow up to 12; Pillow 13 begins with the height of images that are
+    more than twice as tall as wide, which rounds differently.
     """
     before, device = images.shape[-2:], images.device
     pixels = (images.float() * 255.0).round().clamp(0.0, 255.0).double()
