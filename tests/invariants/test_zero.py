@@ -52,7 +52,7 @@ def require_same(runs: list[Short], out: Path) -> None:
 
 def require_export(run_folder: Path, out: Path, form: str) -> None:
     """What others load is what the run has, to the last bit."""
-    export(run_folder, out, form, None, "live")
+    export(run_folder, out, form, None, "live", None, private=False)
     found = output(loaded(run_folder, out, form))
     assert torch.equal(found, own_output(run_folder, "live", 1)), run_folder
 

@@ -283,7 +283,7 @@ def _imported(device: torch.device) -> Any:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     warnings.filterwarnings("ignore", message=".*is deprecated. Please use `torch.distributed")
     for handler in logging.getLogger("DeepSpeed").handlers:
-        if isinstance(handler, logging.StreamHandler):
+        if type(handler) is logging.StreamHandler:  # DeepSpeed's, not what others listen with
             handler.setStream(sys.stderr)  # Standard output is the run's own.
     return deepspeed
 
