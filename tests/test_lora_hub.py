@@ -4,7 +4,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from tests.data.hub_server import COMMIT, Hub, serving
+from tests.data.hub_server import COMMIT, Hub, in_place_of_the_hub
 from tests.exports import output
 from tests.loras import by_peft, refusal, started
 from zoo.lora_files import PEFT, PEFT_CONFIG
@@ -20,14 +20,7 @@ def hub(monkeypatch, tmp_path):
         for folder in ("", "late/")
         for name in (PEFT, PEFT_CONFIG)
     }
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    with serving(found) as address:
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE",
-            f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
-        )  # fmt: skip
+    with in_place_of_the_hub(found, monkeypatch, tmp_path / "cache"):
         yield found, network
 
 

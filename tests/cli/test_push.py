@@ -61,7 +61,7 @@ def test_what_is_written_is_uploaded(form, library, private, hub, run, zoo_here,
     assert hub.private["ann/tuned"] == private
     assert hub.authorized == {"Bearer hf_mine"}
     card = ModelCard.load(out / "README.md")
-    assert card.data.library_name == library
+    assert card.data.to_dict()["library_name"] == library
     assert card.data.pipeline_tag == "text-to-image"
     assert {"lora", "text-to-image"} <= set(card.data.tags)
     assert '"ann/tuned"' in card.text

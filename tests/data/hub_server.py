@@ -3,9 +3,12 @@
 import hashlib
 import json
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlparse
+
+from huggingface_hub import constants
+
+from tests.http_server import answering
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -71,12 +74,19 @@ def serving(hub):
         def log_message(self, *args):
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with answering(Handler) as address:
+        yield address
+
+
+@contextmanager
+def in_place_of_the_hub(hub, monkeypatch, cache):
+    """Inside, huggingface_hub takes this one for the real one, with a cache of its own."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    with serving(hub) as address:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE",
+            f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+        )  # fmt: skip
+        yield

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants
 from pyarrow import parquet
 
-from tests.data.hub_server import COMMIT, Hub, serving
+from tests.data.hub_server import COMMIT, Hub, in_place_of_the_hub, serving
 from zoo.data.prompts import load
 from zoo.prompt import PromptError
 
@@ -27,14 +27,7 @@ def shard(**columns):
 def hub(monkeypatch, tmp_path):
     """An empty hub that huggingface_hub takes for the real one, and an empty cache."""
     found = Hub()
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    with serving(found) as address:
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE",
-            f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
-        )  # fmt: skip
+    with in_place_of_the_hub(found, monkeypatch, tmp_path / "cache"):
         yield found
 
 

@@ -1,11 +1,11 @@
 """Prompts of a file on the web, served on this machine: fetched once, and errors in one line."""
 
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from tests.http_server import answering
 from zoo.data.prompts import load
 from zoo.prompt import PromptError
 
@@ -13,8 +13,8 @@ from zoo.prompt import PromptError
 class Web:
     """What is served by path, and what was asked for."""
 
-    def __init__(self, address):
-        self.address = address
+    def __init__(self):
+        self.address = ""
         self.bodies = {}
         self.asked = []
 
@@ -34,16 +34,9 @@ def serving():
         def log_message(self, *arguments):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    web = Web(f"http://127.0.0.1:{server.server_port}")
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    web = Web()
+    with answering(Handler) as web.address:
         yield web
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def _front_matter(chosen: _Chosen, made: Export) -> tuple[str, ...]:
     return (
         "---",
         *([f"base_model: {json.dumps(base)}"] if known else []),
-        f"library_name: {made.library}",
+        f"library_name: {made.loaded_by}",
         "pipeline_tag: text-to-image",
         f"tags: {json.dumps(tags)}",
         "---",

@@ -17,7 +17,7 @@ class Full:
 
     network: Any
     kind = "the whole network for diffusers"
-    library = "diffusers"
+    loaded_by = "diffusers"
     tags = ()
 
     def write(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class DiffusersLora(_Lora):
     """As a pipeline's `load_lora_weights` has it."""
 
     kind = "LoRA for diffusers"
-    library = "diffusers"
+    loaded_by = "diffusers"
 
     def write(self, folder: Path) -> None:
         """Writes its file into a folder."""
@@ -69,7 +69,7 @@ class PeftLora(_Lora):
     """As `PeftModel.from_pretrained` has it."""
 
     kind = "LoRA for PEFT"
-    library = "peft"
+    loaded_by = "peft"
 
     def write(self, folder: Path) -> None:
         """Writes its file into a folder."""

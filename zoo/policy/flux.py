@@ -7,7 +7,6 @@ dev. A bfloat16 network rounds t to bfloat16 before it embeds it, as in diffuser
 and the solvers' arithmetic are float32.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +15,12 @@ from annotated_types import Ge, Le, MultipleOf
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.policy.base import Policy
+from zoo.policy.latent import LatentPolicy
 from zoo.policy.precision import Dtype, base_dtype, placed
 from zoo.policy.pretrained import Pretrained
-from zoo.policy.text_encoders import Encode, Tables, TextEncoders, shapes_alone
-from zoo.policy.text_guidance import guided, text_cond
+from zoo.policy.text_encoders import Encode, TextEncoders, shapes_alone
 from zoo.policy.vae import Vae
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
-from zoo.prompt import Prompt
-from zoo.rollout import Cond
 
 # As in the published Flow-GRPO (scripts/train_flux.py); blocks of one stream have the first three.
 _TARGETS = (
@@ -45,7 +41,7 @@ _PATCH = 2
 """Rows and columns of latents that are one token of the network."""
 
 
-class Flux(Policy):
+class Flux(LatentPolicy):
     """FLUX.1 dev or schnell; LoRA on the attention projections and the two-stream feed-forwards.
 
     `pretrained` is a folder in diffusers' layout or a hub id. The text encoders are on the device
@@ -92,7 +88,6 @@ class Flux(Policy):
         self._vae = Vae(vae.to(device), resolution=resolution, portion=decode_batch)
         self.latent_shape = self._vae.latent_shape
         self._ids = _position_ids(self.latent_shape[1] // _PATCH).to(device)
-        self._text: Tables
         if device.type == "meta":
             self._text = shapes_alone(network.config, max_text_tokens, self._dtype)
         else:
@@ -100,32 +95,6 @@ class Flux(Policy):
             self._text = TextEncoders(*found, device, kept=cached_prompts)
         placed(network, device, self._dtype)
         self.weights = WeightSets(network, lora, default_targets=_TARGETS, copies_on=copies_on)
-
-    def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
-        """A table of the distinct prompts' embeddings; with guidance also the empty prompt's."""
-        return text_cond(self._text, prompts, guidance, self._device)
-
-    def velocity(
-        self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
-    ) -> Float[Tensor, "batch *latent"]:
-        """dx/dt; with guidance two rows of the network for each, the null one without gradient."""
-        return guided(self._forward, x, t, cond)
-
-    def decode(
-        self, latents: Float[Tensor, "batch *latent"]
-    ) -> Float[Tensor, "batch 3 height width"]:
-        """Images by the autoencoder, a few at a time."""
-        return self._vae.decode(latents)
-
-    def latents(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch *latent"]:
-        """The most probable latents.
-
-        Raises:
-            ValueError: the images are not of the policy's resolution.
-        """
-        return self._vae.encode(images)
 
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """Even steps from 1 with the scheduler's shift, which for dev grows with the tokens, to 0.

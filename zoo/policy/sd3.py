@@ -6,7 +6,6 @@ solvers' arithmetic are float32. Embeddings have 128 T5 tokens in training and i
 (published: 128 in training, 256 in the evaluation script).
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,15 +14,12 @@ from annotated_types import Ge, Le, MultipleOf
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.policy.base import Policy
+from zoo.policy.latent import LatentPolicy
 from zoo.policy.precision import Dtype, base_dtype, placed
 from zoo.policy.pretrained import Pretrained
-from zoo.policy.text_encoders import Encode, Tables, TextEncoders, shapes_alone
-from zoo.policy.text_guidance import guided, text_cond
+from zoo.policy.text_encoders import Encode, TextEncoders, shapes_alone
 from zoo.policy.vae import Vae
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
-from zoo.prompt import Prompt
-from zoo.rollout import Cond
 
 _TARGETS = (
     "attn.to_q",
@@ -38,7 +34,7 @@ _TARGETS = (
 _CLIP_TOKENS = 77
 
 
-class SD3(Policy):
+class SD3(LatentPolicy):
     """Stable Diffusion 3.5 Medium or Large, or 3 Medium; LoRA on its eight attention projections.
 
     `pretrained` is a folder in diffusers' layout or a hub id. The text encoders are on the device
@@ -76,7 +72,6 @@ class SD3(Policy):
         network, vae, self._scheduler = files.flow_parts(
             diffusers.SD3Transformer2DModel, device, self._dtype
         )
-        self._text: Tables
         self._vae = Vae(vae.to(device), resolution=resolution, portion=decode_batch)
         self.latent_shape = self._vae.latent_shape
         _require_positions(network.config, self._vae.factor, resolution)
@@ -87,32 +82,6 @@ class SD3(Policy):
             self._text = TextEncoders(*found, device, kept=cached_prompts)
         placed(network, device, self._dtype)
         self.weights = WeightSets(network, lora, default_targets=_TARGETS, copies_on=copies_on)
-
-    def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
-        """A table of the distinct prompts' embeddings; with guidance also the empty prompt's."""
-        return text_cond(self._text, prompts, guidance, self._device)
-
-    def velocity(
-        self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
-    ) -> Float[Tensor, "batch *latent"]:
-        """dx/dt; with guidance two rows of the network for each, the null one without gradient."""
-        return guided(self._forward, x, t, cond)
-
-    def decode(
-        self, latents: Float[Tensor, "batch *latent"]
-    ) -> Float[Tensor, "batch 3 height width"]:
-        """Images by the autoencoder, a few at a time."""
-        return self._vae.decode(latents)
-
-    def latents(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch *latent"]:
-        """The most probable latents.
-
-        Raises:
-            ValueError: the images are not of the policy's resolution.
-        """
-        return self._vae.encode(images)
 
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The scheduler's own sigmas, its shift applied, then 0."""

@@ -74,11 +74,12 @@ def _stage(run: Recipe, stage: Stage) -> dict[str, Any]:
 
 def _smaller(recipe: Recipe) -> dict[Loc, Any]:
     found = {("name",): f"{recipe.name}_tiny", **dict(_numbers(recipe)), **dict(_prompts(recipe))}
+    data = recipe.resolved()
     for loc, component in components(recipe):
         if issubclass(component.cls, (Policy, Reward)):
             options = _tiny_weights(component)
             found |= {(*loc, key): value for key, value in options.items()}
-            if options and _at(recipe.resolved(), (*loc, "lora", "start")) is not None:
+            if options and _at(data, (*loc, "lora", "start")) is not None:
                 # It is of the model that is replaced.
                 found[(*loc, "lora", "start")] = None
     return {loc: value for loc, value in found.items() if not recipe.on_command_line(loc)}

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward
 from zoo.reward.clip import Clip, DType, load_clip, placed
+from zoo.reward.clip_reward import ClipReward
 from zoo.reward.pixels import clip_pixels
 from zoo.reward.published import tensors_of
 
@@ -25,7 +25,7 @@ FILE = "aesthetic-model.pth"
 LAYERS = ("layers.0", "layers.2", "layers.4", "layers.6", "layers.7")
 
 
-class Aesthetic(Reward):
+class Aesthetic(ClipReward):
     """LAION's aesthetic predictor (sac+logos+ava1-l14): about 1 to 10, good images 5 to 7.
 
     CLIP-L, 428M parameters from the hub (1.7 GB), and an MLP. Images are resized as PIL does, to
@@ -61,13 +61,8 @@ class Aesthetic(Reward):
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
     ) -> Float[Tensor, " batch"]:
         """The predicted rating."""
-        pixels = clip_pixels(images.to(self._clip.device), self._clip.image_size)
-        scores: Tensor = self._head(self._clip.images(pixels))[:, 0]
+        scores: Tensor = self._head(self._embedded(images, clip_pixels))[:, 0]
         return scores.to(images.device)
-
-    def rest(self) -> None:
-        """Leaves the device, with `offload`."""
-        self._clip.rest()
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

@@ -13,15 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward
 from zoo.reward.clip import Clip, DType, load_clip, load_tokenizer, placed
+from zoo.reward.clip_reward import ClipReward
 from zoo.reward.pixels import float_pixels
 
 _PUBLISHED = "openai/clip-vit-large-patch14"
 _LOGIT = 100.0
 
 
-class ClipScore(Reward):
+class ClipScore(ClipReward):
     """The cosine of image and prompt under CLIP-L: about 0.2 to 0.3.
 
     428M parameters from the hub (1.7 GB). Images stay float tensors, as published: antialiased
@@ -56,14 +56,8 @@ class ClipScore(Reward):
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
     ) -> Float[Tensor, " batch"]:
         """The logit by 100."""
-        pixels = float_pixels(images.to(self._clip.device), self._clip.image_size)
-        texts = self._clip.texts([prompt.text for prompt in prompts])
-        cosine = (self._clip.images(pixels) * texts).sum(-1)
-        return (self._clip.scale * cosine / _LOGIT).to(images.device)
-
-    def rest(self) -> None:
-        """Leaves the device, with `offload`."""
-        self._clip.rest()
+        cosine = self._cosine(images, [prompt.text for prompt in prompts], float_pixels)
+        return self._clip.scale * cosine / _LOGIT
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward
 from zoo.reward.clip import Clip, DType, load_tokenizer, placed
+from zoo.reward.clip_reward import ClipReward
 from zoo.reward.open_clip import clip_model
 from zoo.reward.pixels import padded_pixels
 from zoo.reward.published import tensors_of
@@ -23,7 +23,7 @@ FILE = "HPS_v2.1_compressed.pt"
 """The file of weights in the published repository."""
 
 
-class HPSv2(Reward):
+class HPSv2(ClipReward):
     """HPSv2.1: the cosine of image and prompt, about 0.2 to 0.35.
 
     A CLIP-H, 986M parameters from the hub (2 GB, half precision). Images stay float tensors, as
@@ -60,14 +60,9 @@ class HPSv2(Reward):
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
     ) -> Float[Tensor, " batch"]:
         """The cosine."""
-        pixels = padded_pixels(images.to(self._clip.device), self._clip.image_size)
         # open_clip's tokenizer does so, twice.
-        texts = self._clip.texts([unescape(unescape(prompt.text)) for prompt in prompts])
-        return (self._clip.images(pixels) * texts).sum(-1).to(images.device)
-
-    def rest(self) -> None:
-        """Leaves the device, with `offload`."""
-        self._clip.rest()
+        texts = [unescape(unescape(prompt.text)) for prompt in prompts]
+        return self._cosine(images, texts, padded_pixels)
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward
 from zoo.reward.clip import Clip, DType, load_clip, load_tokenizer, placed
+from zoo.reward.clip_reward import ClipReward
 from zoo.reward.pixels import clip_pixels
 
 _SCALE = 26.0
 
 
-class PickScore(Reward):
+class PickScore(ClipReward):
     """PickScore v1 by 26: about 0.8 to 0.9; tables in papers show it before it is divided.
 
     The logit of image and prompt under a CLIP-H, 986M parameters from the hub (3.9 GB). Images are
@@ -53,14 +53,8 @@ class PickScore(Reward):
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
     ) -> Float[Tensor, " batch"]:
         """The logit by 26."""
-        pixels = clip_pixels(images.to(self._clip.device), self._clip.image_size)
-        texts = self._clip.texts([prompt.text for prompt in prompts])
-        cosine = (self._clip.images(pixels) * texts).sum(-1)
-        return (self._clip.scale * cosine / _SCALE).to(images.device)
-
-    def rest(self) -> None:
-        """Leaves the device, with `offload`."""
-        self._clip.rest()
+        cosine = self._cosine(images, [prompt.text for prompt in prompts], clip_pixels)
+        return self._clip.scale * cosine / _SCALE
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
