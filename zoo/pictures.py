@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 _SMALLEST_TILE = 64
-_GAP = 4
+GAP = 4
+"""Pixels between tiles."""
 _BACKGROUND, _INK = (255, 255, 255), (32, 32, 32)
 _MOST_WAITING = 256
 """Images that wait to be written; a disk slower than the model holds it up."""
@@ -107,16 +108,16 @@ def grid(
     rows = math.ceil(len(images) / columns)
     sheet = Image.new(
         "RGB",
-        (_GAP + columns * (tile[0] + _GAP), top + _GAP + rows * (tile[1] + _GAP)),
+        (GAP + columns * (tile[0] + GAP), top + GAP + rows * (tile[1] + GAP)),
         _BACKGROUND,
     )
     pixels = (images.detach().nan_to_num(0.0).clamp(0, 1) * 255).round().to("cpu", torch.uint8)
     for i, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
         row, column = divmod(i, columns)
-        corner = (_GAP + column * (tile[0] + _GAP), top + _GAP + row * (tile[1] + _GAP))
+        corner = (GAP + column * (tile[0] + GAP), top + GAP + row * (tile[1] + GAP))
         sheet.paste(Image.fromarray(image).resize(tile, Image.Resampling.NEAREST), corner)
     for column, label in enumerate(labels or ()):
-        _write(sheet, label, left=_GAP + column * (tile[0] + _GAP), width=tile[0])
+        _write(sheet, label, left=GAP + column * (tile[0] + GAP), width=tile[0])
     return sheet
 
 
@@ -125,7 +126,7 @@ def before_after(
 ) -> Image.Image:
     """The two side by side under their titles, at their own sizes."""
     size = _heading_size(min(before.width, after.width))
-    top, gap = _heading_height(size), max(_GAP, size // 2)
+    top, gap = _heading_height(size), max(GAP, size // 2)
     sheet = Image.new(
         "RGB",
         (before.width + gap + after.width, top + max(before.height, after.height)),

@@ -6,12 +6,21 @@ import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
 
 from zoo import __version__, registry
+from zoo.fingerprint import fingerprint
+from zoo.recipe.component import components
 from zoo.recipe.load import Override, Overrides
 from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
 
-_RECIPE, _ENVIRONMENT = "recipe.json", "environment.json"
+ENVIRONMENT, PROBES, END = "environment.json", "probes.json", "end.json"
+"""What is installed; what was measured before the first update; why the run came to its end."""
+
+_RECIPE = "recipe.json"
 GOING_ON = ("engine", "eval", "scoring", "checkpoint", "tracking")
 """What may change in a run that goes on."""
 
@@ -43,7 +52,7 @@ def create(recipe: Recipe) -> Path:
         except FileExistsError:
             attempt += 1
     write_recipe(folder, recipe)
-    (folder / _ENVIRONMENT).write_text(json.dumps(environment(), indent=2) + "\n")
+    write(folder / ENVIRONMENT, environment(recipe))
     return folder
 
 
@@ -62,9 +71,7 @@ def recipe_of(
     Raises:
         RecipeError: the folder is no run's, or an override would make it another run.
     """
-    path = folder / _RECIPE
-    if not path.is_file():
-        raise RecipeError(f"{folder} is not a run folder: it has no {_RECIPE}")
+    path = _recipe_path(folder)
     for override in overrides:
         if isinstance(override, Override):
             continue  # an option that the command has
@@ -81,17 +88,63 @@ def recipe_of(
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
-    """Puts the resolved recipe into the folder, whole or not at all."""
-    temporary = folder / f".{_RECIPE}.tmp"
-    temporary.write_text(json.dumps(recipe.resolved(), indent=2) + "\n")
-    os.replace(temporary, folder / _RECIPE)
+    """Puts the resolved recipe into the folder."""
+    write(folder / _RECIPE, recipe.resolved())
 
 
-def environment() -> dict[str, object]:
-    """What is installed here, as JSON can hold it."""
+def resolved(folder: Path) -> dict[str, Any]:
+    """The recipe in a run's folder as data: what it names need not be installed.
+
+    Raises:
+        RecipeError: the folder is no run's.
+    """
+    return dict(json.loads(_recipe_path(folder).read_text(encoding="utf-8")))
+
+
+def _recipe_path(folder: Path) -> Path:
+    path = folder / _RECIPE
+    if not path.is_file():
+        raise RecipeError(f"{folder} is not a run folder: it has no {_RECIPE}")
+    return path
+
+
+def write(path: Path, data: object) -> None:
+    """A JSON file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def environment(recipe: Recipe) -> dict[str, object]:
+    """What is installed here and what it runs on, as JSON can hold it.
+
+    `code` has a fingerprint of zoo and of each package that the recipe has components from.
+    """
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "zoo": __version__,
+        "code": code(recipe),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpus": gpus,
         "packages": registry.packages(),
     }
+
+
+def code(recipe: Recipe) -> dict[str, str]:
+    """The packages that a recipe's results depend on, each with its fingerprint."""
+    recipes = [recipe, *(stage.recipe for stage in recipe.timeline)]
+    modules = {found.cls.__module__ for each in recipes for _, found in components(each)}
+    packages = sorted({"zoo", *(module.partition(".")[0] for module in modules)})
+    return {package: fingerprint(package) for package in packages}
+
+
+def _processor() -> str:
+    """Its model; Linux alone tells it in a file."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

@@ -20,6 +20,7 @@ class Progress:
     epoch: int = 0
     step: int = 0
     num_evals: int = 0
+    num_images: int = 0
     seconds: float = 0.0
     num_invalid: int = 0
     num_dropped: int = 0

@@ -14,7 +14,11 @@ from zoo import pictures
 from zoo.console import Display
 from zoo.wandb_run import WandbRun
 
-METRICS = "metrics.jsonl"
+METRICS, LOG, EVALUATIONS = "metrics.jsonl", "run.log", "evaluations"
+"""In a run's folder: a line an epoch; warnings, and what libraries print; every image's scores."""
+
+WARNING = "warning: "
+"""Begins a line of the log that a person should see."""
 
 
 class Tracker:
@@ -63,8 +67,8 @@ class Tracker:
     def warn(self, *texts: str) -> None:
         """Visible lines, each once however often it is said; all of them are in `run.log`."""
         for text in texts:
-            with (self.run_dir / "run.log").open("a") as file:
-                file.write(f"warning: {text}\n")
+            with (self.run_dir / LOG).open("a") as file:
+                file.write(f"{WARNING}{text}\n")
             if text not in self._warned:
                 self._warned.add(text)
                 self._display.warn(text)
@@ -75,11 +79,10 @@ class Tracker:
 
     def picture(self, picture: Image, epoch: int) -> None:
         """Saves an epoch's picture under `images/`, and it beside the first one."""
-        folder = self.run_dir / "images"
-        path = folder / f"epoch_{epoch:06}.png"
+        path = picture_path(self.run_dir, epoch)
         pictures.save(picture, path)
         if epoch:
-            pictures.save_before_after(folder, epoch)
+            pictures.save_before_after(path.parent, epoch)
         if self._wandb:
             self._wandb.picture("images", path, epoch=epoch)
 
@@ -122,6 +125,11 @@ class Silent(Tracker):
 
     def close(self) -> None:
         """Nothing."""
+
+
+def picture_path(run_dir: Path, epoch: int) -> Path:
+    """Of an evaluation's picture."""
+    return run_dir / "images" / f"epoch_{epoch:06}.png"
 
 
 def read(run_dir: Path) -> list[dict[str, Any]]:

@@ -172,7 +172,7 @@ def _results(job: _Job, evaluated: Evaluated, size: int) -> dict[str, Any]:
         "eval": {**recipe["eval"], "rewards": recipe["eval"]["rewards"] or recipe["rewards"]},
         "processes": size,
         "command": shlex.join(["zoo", *sys.argv[1:]]),
-        "environment": run_dir.environment(),
+        "environment": run_dir.environment(chosen.recipe),
         "recipe": recipe,
     }
 

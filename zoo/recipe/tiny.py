@@ -4,20 +4,17 @@ Whatever loads weights writes random ones in the published layout and reads them
 one fixed overlay shrinks the numbers. What the command line sets (`-s`) stays as it says.
 """
 
-import hashlib
-import inspect
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from zoo.cache import cache_folder
+from zoo.fingerprint import fingerprint
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, components
 from zoo.recipe.errors import Loc
@@ -111,7 +108,7 @@ def _prompts(recipe: Recipe) -> Iterator[tuple[Loc, str]]:
 
 def _tiny_weights(component: Component[Any]) -> dict[str, Any]:
     """The options that load a component's random weights, which are written where they are not."""
-    folder = cache_folder("tiny") / _fingerprint(component.cls.__module__)
+    folder = cache_folder("tiny") / fingerprint(component.cls.__module__)
     name = f"{component.cls.__module__}.{component.cls.__qualname__}"
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / name / _OPTIONS).is_file():
@@ -129,18 +126,6 @@ def _tiny_weights(component: Component[Any]) -> dict[str, Any]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return dict(json.loads((folder / name / _OPTIONS).read_text()))
-
-
-@cache
-def _fingerprint(module: str) -> str:
-    """Of all the code in a component's package: another version of it writes other weights."""
-    package = sys.modules[module.partition(".")[0]]
-    place = Path(inspect.getfile(package))
-    files = sorted(place.parent.rglob("*.py")) if place.name == "__init__.py" else [place]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _moved(value: Any, old: Path, new: Path) -> Any:
