@@ -83,6 +83,7 @@ CLOCKS = (
     "seconds",
     "seconds/collect",
     "seconds/learn",
+    "seconds/evaluate",
     "images_per_second",
     "images_per_second_each",
     "communication_share",

@@ -8,7 +8,8 @@ import torch
 from tests.runs import RECIPES
 from tests.training import recipe
 from zoo.build import build
-from zoo.evaluate import evaluate, evaluated
+from zoo.evaluate import evaluate
+from zoo.monitor import monitored
 
 WORDS = ("zero", "one", "two", "three", "four")
 SHORT = {
@@ -34,10 +35,11 @@ def sources(tmp_path):
 def test_tags_add_names_and_change_no_number(sources):
     found = {}
     for name, source in sources.items():
-        found[name] = evaluated(build(recipe(RECIPES["nft"], **SHORT, data__eval=source)))
+        run = build(recipe(RECIPES["nft"], **SHORT, data__eval=source))
+        found[name] = monitored(run).evaluated
     plain, tagged = found["plain"].metrics, found["tagged"].metrics
     assert plain.keys() == {
-        "eval/digit", "eval/judge", "eval/diversity", "eval/judge/distance_to_data",
+        "eval/digit", "eval/judge", "eval/judge/distance_to_data",
     }  # fmt: skip
     assert tagged | plain == tagged
     added = {f"{name}/{tag}" for name in plain for tag in ("round", "straight", "mean_of_tags")}
@@ -69,5 +71,5 @@ def test_every_image_is_seen_once_under_its_key_and_as_it_is_shown(sources):
     torch.testing.assert_close(made.shown[2 * 5 + 3], seen[3 * 3 + 2], rtol=0, atol=0.51 / 255)
 
 
-def test_a_recipe_without_an_evaluation_has_no_metrics():
-    assert evaluated(build(recipe(RECIPES["nft"], **SHORT, eval="null"))).metrics == {}
+def test_a_recipe_without_an_evaluation_has_none():
+    assert monitored(build(recipe(RECIPES["nft"], **SHORT, eval="null"))) is None

@@ -97,13 +97,16 @@ def test_before_and_after_stand_side_by_side_under_their_titles() -> None:
         assert both.crop((left, 0, left + 200, top)).getextrema()[0][0] < 128
 
 
-def test_a_run_s_before_and_after_needs_both_pictures(tmp_path: Path) -> None:
+def test_two_files_pictures_stand_side_by_side(tmp_path: Path) -> None:
     sheet = pictures.grid(images(4), 2)
-    pictures.save(sheet, tmp_path / "epoch_000030.png")
-    assert pictures.save_before_after(tmp_path, 30) is None
-    pictures.save(sheet, tmp_path / "epoch_000000.png")
-    assert pictures.save_before_after(tmp_path, 30) == tmp_path / "before_after.png"
-    assert (tmp_path / "before_after.png").is_file()
+    for name in ("first", "second"):
+        pictures.save(sheet, tmp_path / f"{name}.png")
+    out = tmp_path / "both.png"
+    pictures.save_side_by_side(
+        tmp_path / "first.png", tmp_path / "second.png", out, titles=("then", "now")
+    )
+    with Image.open(out) as both:
+        assert both.width > 2 * sheet.width
 
 
 def test_a_writer_writes_each_image_as_it_is(tmp_path: Path) -> None:

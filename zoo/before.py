@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from zoo import records
 from zoo.build import Run
 from zoo.epoch import advantages, collected
-from zoo.evaluate import Evaluated, evaluated
+from zoo.monitor import Monitored, monitored
 from zoo.objective.base import Probe
 from zoo.probes import Pixels, probe
 from zoo.run_state import Progress
@@ -14,10 +14,11 @@ from zoo.seeds import Draws
 
 @dataclass(frozen=True)
 class Before:
-    """The metrics' first line, the evaluation with its picture, and what is not as it must be."""
+    """The metrics' first line, the evaluation if there is one, and what is not as it must be."""
 
     record: dict[str, float]
-    evaluated: Evaluated
+    probes: tuple[Probe, ...]
+    monitored: Monitored | None
     warnings: tuple[str, ...]
 
 
@@ -41,4 +42,4 @@ def before_any_update(run: Run) -> Before:
         if not p.holds
     ]
     warnings = (*made.verdict.failures, *run.engine.gather_lines(failed))
-    return Before(record | records.probed(probes), evaluated(run), warnings)
+    return Before(record | records.probed(probes), probes, monitored(run), warnings)

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from zoo import lora_files
+from zoo.drift import base_of
 from zoo.engine.base import AdamWOptions, Engine
 from zoo.engine.plain import PlainEngine
 from zoo.objective.base import Objective
-from zoo.parts import Evaluation, Shared, copies
+from zoo.parts import Evaluation, Shared, copies, keeps_reference
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients, compile_blocks
 from zoo.policy.weights import Lora, WeightSets
@@ -123,8 +124,8 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     parts = [shared.parts(stage.recipe) for stage in recipe.timeline]
     policy: Policy = recipe.policy.build({"device": device})
     moved = copies(recipe)
-    reference = any(Weights.REFERENCE in part.objective.uses for part in parts)
-    policy.weights.allocate(moved, seed=recipe.seed, reference=reference)
+    policy.weights.allocate(moved, seed=recipe.seed, reference=keeps_reference(recipe))
+    _require_drift(recipe, policy.weights, moved)
     if not resumed:
         _start(recipe, policy.weights, moved)
     _tune(recipe, policy)
@@ -185,6 +186,17 @@ def _start(recipe: Recipe, weights: WeightSets, copies: frozenset[Weights]) -> N
         lora_files.start_from(weights.lora.start, weights, copies)
     except lora_files.LoraError as error:
         raise RecipeError(f"{start_place(recipe)}: {error}") from error
+
+
+def _require_drift(recipe: Recipe, weights: WeightSets, moved: frozenset[Weights]) -> None:
+    if recipe.stop_when is None or recipe.stop_when.drift is None:
+        return
+    if base_of(weights, moved) is None:
+        raise RecipeError(
+            f"{recipe.origin(('stop_when', 'drift'))}: stop_when.drift is from the base model, of "
+            f"which full fine-tuning keeps nothing where the objective '{recipe.objective.name}' "
+            "moves the reference; leave it out, or train LoRA"
+        )
 
 
 def _tune(recipe: Recipe, policy: Policy) -> None:

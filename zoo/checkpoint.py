@@ -55,8 +55,11 @@ def save(
     state: Mapping[str, Any],
     *,
     keep: int,
+    best: int | None = None,
 ) -> Path:
     """Writes the checkpoint of an epoch and removes the oldest beyond the `keep` newest.
+
+    That of the epoch `best` stays too, if there is one.
 
     A checkpoint of the same epoch is replaced. Tensors may be on any device, share memory or not be
     contiguous; tuples in the state come back as lists. A run folder has one writer at a time, and
@@ -92,7 +95,8 @@ def save(
     _flush(run_dir)
     _clean_up(folder)
     for old in [path for path in _whole(folder) if path != final][: 1 - keep or None]:
-        _remove(old)
+        if epoch_of(old) != best:
+            _remove(old)
     return final
 
 
@@ -103,6 +107,17 @@ def latest(run_dir: Path) -> Path | None:
         return None
     found = _whole(folder)
     return found[-1] if found else None
+
+
+def epochs(run_dir: Path) -> list[int]:
+    """Of the whole checkpoints, in order."""
+    folder = run_dir / _FOLDER
+    return [epoch_of(path) for path in _whole(folder)] if folder.is_dir() else []
+
+
+def folder_of(run_dir: Path, epoch: int) -> Path:
+    """Where an epoch's checkpoint is, if there is one."""
+    return run_dir / _FOLDER / f"{epoch:06}"
 
 
 def epoch_of(folder: Path) -> int:

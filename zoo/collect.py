@@ -11,6 +11,7 @@ from zoo.dealing import dealt, largest_share
 from zoo.engine import watchdog
 from zoo.engine.base import Engine
 from zoo.generate import Wanted, generate
+from zoo.image_stats import ImageStats
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt
 from zoo.reward.judge import Judge, RewardError, Verdict
@@ -24,7 +25,8 @@ class Collected:
     """This process's images, and the scores of all processes' in the order of their keys.
 
     `num_evals` counts network forwards on images over all processes, `num_broken` images that
-    came out non-finite (their scores are NaN).
+    came out non-finite (their scores are NaN). `stats` says what the others are like: see
+    `ImageStats`.
     """
 
     rollout: Rollout
@@ -32,6 +34,7 @@ class Collected:
     group: Int[Tensor, " images"]
     num_evals: int
     num_broken: int
+    stats: dict[str, float]
 
 
 def collect(
@@ -68,10 +71,12 @@ def collect(
     )
 
     received: list[Tensor] = []
+    stats = ImageStats(group_size)
 
     def receive(images: Tensor, rows: Int[Tensor, " rows"]) -> None:
         received.append(rows)
         judge.submit(images, wanted.asked(rows), group[rows])
+        stats.see(images, key[rows])
         see(images, key[rows])
 
     made = generate(
@@ -89,6 +94,7 @@ def collect(
         group=torch.arange(len(prompts)).repeat_interleave(group_size),
         num_evals=int(engine.gather(torch.tensor([made.num_evals])).sum()),
         num_broken=int(num_broken.sum()),
+        stats=stats.measured(engine.gather),
     )
 
 

@@ -62,6 +62,12 @@ def estimate(
     return Estimate(mean, error, len(values), len(values) - num)
 
 
+def clusters(prompts: Sequence[Prompt]) -> Int[Tensor, " prompts"]:
+    """The cluster of each prompt: prompts of one text are one."""
+    first: dict[str, int] = {}
+    return torch.tensor([first.setdefault(p.text, i) for i, p in enumerate(prompts)])
+
+
 def summaries(
     scores: Mapping[str, Float[Tensor, " images"]],
     prompts: Sequence[Prompt],
@@ -71,8 +77,7 @@ def summaries(
 
     A score that is one tag's already, `accuracy/counting` beside `accuracy`, is not cut again.
     """
-    first: dict[str, int] = {}
-    texts = torch.tensor([first.setdefault(p.text, i) for i, p in enumerate(prompts)])
+    texts = clusters(prompts)
     tags = _tags(prompts)
     found = {}
     for name, values in scores.items():

@@ -1,4 +1,4 @@
-"""Evaluation: held-out prompts, the same noise every time, every reward, and a picture."""
+"""Evaluation: prompts, the same noise every time, every reward, what images are like; a picture."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from PIL.Image import Image
 from torch import Tensor
 
 from zoo import pictures
-from zoo.build import Run
 from zoo.collect import collect
+from zoo.drift import Base, drift
 from zoo.engine.base import Engine
 from zoo.estimates import Summary, metrics, summaries
 from zoo.policy.base import Policy
@@ -19,7 +19,6 @@ from zoo.reward.judge import Judge
 from zoo.rollout import Weights
 from zoo.sampler.base import Sampler
 from zoo.seeds import Draws
-from zoo.tracking import Tracker
 
 _SHOWN_PROMPTS, _SHOWN_IMAGES = 10, 4
 
@@ -32,10 +31,12 @@ class Evaluated:
     """Every image's scores and extras in the order of keys, what they come to, and a picture.
 
     The key of image i of prompt p is p * images_per_prompt + i. `shown` has a column a prompt.
+    `monitor` has the numbers of `ImageStats`, and `drift` where there is a base to compare with.
     """
 
     scores: dict[str, Float[Tensor, " images"]]
     summaries: dict[str, Summary]
+    monitor: dict[str, float]
     shown: Float[Tensor, "tiles 3 height width"]
     columns: int
     failures: tuple[str, ...] = ()
@@ -45,13 +46,6 @@ class Evaluated:
     def metrics(self) -> dict[str, float]:
         """`eval/<label>`: means over valid images; with tags also of each, and over the tags."""
         return {f"eval/{name}": value for name, value in metrics(self.summaries).items()}
-
-    def shown_in(self, tracker: Tracker, epoch: int) -> dict[str, float]:
-        """The metrics, with the picture and the warnings given to the run's tracker."""
-        tracker.warn(*self.failures)
-        if len(self.shown):
-            tracker.picture(self.picture(), epoch)
-        return self.metrics
 
     def picture(self) -> Image:
         """The first images of the first prompts."""
@@ -87,12 +81,14 @@ def evaluate(
     weights: Weights,
     seed: int,
     micro_batch: int,
+    base: Base | None = None,
     see: See = lambda images, key: None,
     between: Callable[[], None] = lambda: None,
 ) -> Evaluated:
     """Makes `images_per_prompt` images of each prompt with these weights and scores them.
 
-    `see` gets all images that this process makes, `between` is called after each micro-batch.
+    `see` gets all images that this process makes, `between` is called after each micro-batch. The
+    drift is from `base`, where there is one.
     """
     shown = _Shown(images_per_prompt, see)
     collected = collect(
@@ -103,6 +99,12 @@ def evaluate(
     )  # fmt: skip
     verdict = collected.verdict
     scores = {**verdict.scores, **verdict.extras}
+    monitor = dict(collected.stats)
+    if base is not None:
+        monitor["drift"] = drift(
+            engine, policy, collected.rollout, base, weights=weights,
+            num_images=len(collected.group), micro_batch=micro_batch, seed=seed,
+        )  # fmt: skip
     images, key = engine.gather(torch.cat(shown.images)), engine.gather(torch.cat(shown.keys))
     columns, rows = min(len(prompts), _SHOWN_PROMPTS), min(images_per_prompt, _SHOWN_IMAGES)
     # A row of the picture is the i-th image of every prompt; a broken image stays grey.
@@ -111,22 +113,9 @@ def evaluate(
     return Evaluated(
         scores,
         summaries(scores, prompts, collected.group),
+        monitor,
         sheet,
         columns,
         verdict.failures,
         collected.num_broken,
     )
-
-
-def evaluated(run: Run) -> Evaluated:
-    """A run's evaluation with its weights as they are; of nothing where it has no `eval`."""
-    options, evaluation = run.recipe.eval, run.evaluation
-    if options is None or evaluation is None:
-        return Evaluated({}, {}, torch.zeros(0, 3, 1, 1), 1)
-    return evaluate(
-        run.engine, run.policy, evaluation.sampler, evaluation.judge, evaluation.prompts,
-        images_per_prompt=options.images_per_prompt,
-        weights=evaluation.weights,
-        seed=run.recipe.seed,
-        micro_batch=run.recipe.engine.micro_batch.sample,
-    )  # fmt: skip

@@ -17,7 +17,7 @@ from zoo.dealing import largest_share
 from zoo.flops import counter
 from zoo.live_bytes import META, LiveBytes, num_bytes
 from zoo.objective.base import Objective
-from zoo.parts import copies
+from zoo.parts import copies, keeps_reference
 from zoo.plan import Plan, epoch_rows, plan
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients
@@ -96,7 +96,7 @@ def _dry_run(recipe: Recipe, made: Plan, moved: frozenset[Weights], live: LiveBy
     policy: Policy = recipe.policy.build({"device": META})
     weights = policy.weights
     with META:
-        weights.allocate(moved, seed=recipe.seed, reference=Weights.REFERENCE in objective.uses)
+        weights.allocate(moved, seed=recipe.seed, reference=keeps_reference(recipe))
     if recipe.engine.gradient_checkpointing:
         checkpoint_gradients(weights.network)
     trained = tuple(weights.parameters().values())

@@ -114,3 +114,13 @@ def copies(recipe: Recipe) -> frozenset[Weights]:
     moved = [sampler_and_objective(stage.recipe)[1].moves for stage in recipe.timeline]
     ema = {Weights.EMA} if recipe.optim.ema else set()
     return frozenset(ema.union(*moved))
+
+
+def keeps_reference(recipe: Recipe) -> bool:
+    """Whether full fine-tuning needs a copy of the model as it was: to learn, or to stop by."""
+    if recipe.stop_when is not None and recipe.stop_when.drift is not None:
+        return True
+    return any(
+        Weights.REFERENCE in sampler_and_objective(stage.recipe)[1].uses
+        for stage in recipe.timeline
+    )

@@ -151,19 +151,11 @@ def save(image: Image.Image, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save_before_after(folder: Path, epoch: int) -> Path | None:
-    """Writes `before_after.png` of `epoch_000000.png` and this epoch's picture in the folder.
-
-    Returns:
-        Its path, or None where either picture is missing.
-    """
-    paths = (folder / "epoch_000000.png", folder / f"epoch_{epoch:06}.png")
-    if not all(path.is_file() for path in paths):
-        return None
-    with Image.open(paths[0]) as before, Image.open(paths[1]) as after:
-        image = before_after(before, after, titles=("before", f"after {epoch} epochs"))
-    save(image, folder / "before_after.png")
-    return folder / "before_after.png"
+def save_side_by_side(first: Path, second: Path, path: Path, *, titles: tuple[str, str]) -> None:
+    """Writes a picture of two files' pictures."""
+    with Image.open(first) as before, Image.open(second) as after:
+        image = before_after(before, after, titles=titles)
+    save(image, path)
 
 
 def _heading_size(width: int) -> int:

@@ -20,7 +20,8 @@ from zoo.run_state import Progress
 class Timed:
     """Seconds of an epoch's phases; collecting includes what rewards take beyond sampling.
 
-    `waiting` is of both: what the average process stood still for the others.
+    Those of the process that took longest; `waiting` is of both phases, what the average process
+    stood still for the others.
     """
 
     collect: float
@@ -65,7 +66,8 @@ def counters(progress: Progress, stage: Stage) -> dict[str, float]:
 def rewards(collected: Collected, weights: dict[str, float]) -> dict[str, float]:
     """Means over valid images: `reward` of the weighted sum, `reward/<label>` of each as it is.
 
-    The weighted sum also where GDPO mixes, whose own mean is 0 by construction.
+    The weighted sum also where GDPO mixes, whose own mean is 0 by construction. Besides,
+    `collected/<name>` says what the images are like.
     """
     scores = collected.verdict.scores
     total = torch.stack([weights[label] * score for label, score in scores.items()]).sum(0)
@@ -80,7 +82,7 @@ def rewards(collected: Collected, weights: dict[str, float]) -> dict[str, float]
             record[f"retries/{label}"] = count
     if collected.num_broken:
         record["broken_images"] = collected.num_broken
-    return record
+    return record | {f"collected/{name}": value for name, value in collected.stats.items()}
 
 
 def epoch(

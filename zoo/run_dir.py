@@ -5,13 +5,14 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from zoo import __version__, registry
+from zoo import __version__, json_file, registry
 from zoo.fingerprint import fingerprint
 from zoo.recipe.component import components
 from zoo.recipe.load import Override, Overrides
@@ -20,12 +21,24 @@ from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
 ENVIRONMENT, PROBES, END = "environment.json", "probes.json", "end.json"
 """What is installed; what was measured before the first update; why the run came to its end."""
 
+EPOCHS = "epochs"
+"""The reason of a run's end where it has done them all."""
+
 _RECIPE = "recipe.json"
-GOING_ON = ("engine", "eval", "scoring", "checkpoint", "tracking")
+GOING_ON = ("engine", "eval", "scoring", "checkpoint", "tracking", "stop_when")
 """What may change in a run that goes on."""
 
 IMAGES = ("engine", "eval", "scoring", "data", "policy")
 """What may change for images of a run; `policy` to find the model elsewhere, or to save memory."""
+
+
+@dataclass(frozen=True)
+class End:
+    """Why a run came to its end: `reason` is EPOCHS or the key of `stop_when` that did it."""
+
+    epoch: int
+    reason: str
+    text: str
 
 
 def create(recipe: Recipe) -> Path:
@@ -51,8 +64,8 @@ def create(recipe: Recipe) -> Path:
             break
         except FileExistsError:
             attempt += 1
-    write_recipe(folder, recipe)
-    write(folder / ENVIRONMENT, environment(recipe))
+    json_file.write(folder / _RECIPE, recipe.resolved())
+    json_file.write(folder / ENVIRONMENT, environment(recipe))
     return folder
 
 
@@ -87,9 +100,16 @@ def recipe_of(
     return load_recipe(path, overrides, epochs, begun=True)
 
 
-def write_recipe(folder: Path, recipe: Recipe) -> None:
-    """Puts the resolved recipe into the folder."""
-    write(folder / _RECIPE, recipe.resolved())
+def goes_on(folder: Path, recipe: Recipe) -> None:
+    """The run in the folder goes on with this recipe, so it has not come to its end."""
+    (folder / END).unlink(missing_ok=True)
+    json_file.write(folder / _RECIPE, recipe.resolved())
+
+
+def ended(folder: Path) -> End | None:
+    """Why a run came to its end; none where it is going on, was interrupted or has failed."""
+    path = folder / END
+    return End(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def resolved(folder: Path) -> dict[str, Any]:
@@ -106,13 +126,6 @@ def _recipe_path(folder: Path) -> Path:
     if not path.is_file():
         raise RecipeError(f"{folder} is not a run folder: it has no {_RECIPE}")
     return path
-
-
-def write(path: Path, data: object) -> None:
-    """A JSON file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def environment(recipe: Recipe) -> dict[str, object]:

@@ -6,27 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo import run_dir, tracking
+from zoo import evaluations, run_dir, tracking
+from zoo.evaluations import EvaluationRecord
 from zoo.recipe.errors import RecipeError
+from zoo.run_dir import End
 
-
-@dataclass(frozen=True)
-class EvaluationRecord:
-    """One evaluation's images, in the order of their keys: i of prompt p is p * per_prompt + i.
-
-    `rewards` are its labels, and whether each was trained on then; `scores` has those and what they
-    recorded besides, NaN where an image could not be scored. `picture` has a column for each of the
-    `shown_prompts` and `shown_rows` rows, all tiles of one size with gaps of `pictures.GAP` pixels;
-    none where it was deleted.
-    """
-
-    epoch: int
-    images_per_prompt: int
-    rewards: Mapping[str, bool]
-    scores: Mapping[str, tuple[float, ...]]
-    shown_prompts: tuple[str, ...]
-    shown_rows: int
-    picture: Path | None
+__all__ = ["End", "EvaluationRecord", "ProbeRecord", "RunRecord", "read_run"]
 
 
 @dataclass(frozen=True)
@@ -38,15 +23,6 @@ class ProbeRecord:
     expected: float
     tolerance: float
     holds: bool
-
-
-@dataclass(frozen=True)
-class End:
-    """Why a run came to its end: `reason` is `epochs` or the key of `stop_when` that did it."""
-
-    epoch: int
-    reason: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -89,33 +65,24 @@ def read_run(folder: Path) -> RunRecord:
     """
     recipe = run_dir.resolved(folder)
     probes = _json(folder / run_dir.PROBES) or []
-    end = _json(folder / run_dir.END)
     log = folder / tracking.LOG
     return RunRecord(
         folder,
         recipe,
         _json(folder / run_dir.ENVIRONMENT) or {},
         tuple(tracking.read(folder)),
-        tuple(_evaluations(folder)),
-        tuple(ProbeRecord(**probe) for probe in probes),
+        _evaluations(folder),
+        tuple(ProbeRecord(**{**probe, "measured": _number(probe["measured"])}) for probe in probes),
         tuple(_warnings(log.read_text()) if log.is_file() else ()),
-        None if end is None else End(**end),
+        run_dir.ended(folder),
     )
 
 
-def _evaluations(folder: Path) -> Iterator[EvaluationRecord]:
-    for path in sorted((folder / tracking.EVALUATIONS).glob("*.json")):
-        found = _json(path)
-        picture = tracking.picture_path(folder, found["epoch"])
-        yield EvaluationRecord(
-            found["epoch"],
-            found["images_per_prompt"],
-            found["rewards"],
-            {name: tuple(map(_number, values)) for name, values in found["scores"].items()},
-            tuple(found["shown_prompts"]),
-            found["shown_rows"],
-            picture if picture.is_file() else None,
-        )
+def _evaluations(folder: Path) -> tuple[EvaluationRecord, ...]:
+    try:
+        return tuple(evaluations.read(folder))
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
 
 
 def _number(value: float | None) -> float:

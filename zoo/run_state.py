@@ -1,7 +1,7 @@
 """What a run's checkpoint holds: every set of weights that moves, the optimizer, the counters."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from zoo import __version__, checkpoint, registry, tensor_file
 from zoo.build import ImageMaker, Run
 from zoo.rollout import Weights
 from zoo.tensor_file import TensorFile
+from zoo.watched import Watched
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Progress:
     seconds: float = 0.0
     num_invalid: int = 0
     num_dropped: int = 0
+    watched: Watched = field(default_factory=Watched)
 
 
 def save(run: Run, run_dir: Path, progress: Progress, *, wandb_id: str | None) -> None:
@@ -42,7 +44,9 @@ def save(run: Run, run_dir: Path, progress: Progress, *, wandb_id: str | None) -
         "zoo": __version__,
         "packages": registry.packages(),
     }
-    checkpoint.save(run_dir, progress.epoch, tensors, state, keep=run.recipe.checkpoint.keep)
+    options = run.recipe.checkpoint
+    best = progress.watched.best_epoch if options.best else None
+    checkpoint.save(run_dir, progress.epoch, tensors, state, keep=options.keep, best=best)
 
 
 def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
@@ -55,7 +59,8 @@ def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
     load_weights(run, saved.tensors, folder)
     names = [name for name in saved.tensors if name.startswith(_OPTIMIZER)]
     run.engine.load(_Part(saved.tensors, {name.removeprefix(_OPTIMIZER): name for name in names}))
-    progress = Progress(**saved.state["progress"])
+    counted = saved.state["progress"]
+    progress = Progress(**{**counted, "watched": Watched(**counted.get("watched", {}))})
     run.at(progress.epoch).objective.load(saved.state["objective"])
     return progress, saved.state["wandb_id"]
 

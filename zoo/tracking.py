@@ -10,12 +10,13 @@ from typing import Any
 
 from PIL.Image import Image
 
-from zoo import pictures
+from zoo import evaluations, json_file, pictures
 from zoo.console import Display
+from zoo.evaluations import EvaluationRecord
 from zoo.wandb_run import WandbRun
 
-METRICS, LOG, EVALUATIONS = "metrics.jsonl", "run.log", "evaluations"
-"""In a run's folder: a line an epoch; warnings, and what libraries print; every image's scores."""
+METRICS, LOG = "metrics.jsonl", "run.log"
+"""In a run's folder: a line an epoch; warnings, and what libraries print."""
 
 WARNING = "warning: "
 """Begins a line of the log that a person should see."""
@@ -79,12 +80,39 @@ class Tracker:
 
     def picture(self, picture: Image, epoch: int) -> None:
         """Saves an epoch's picture under `images/`, and it beside the first one."""
-        path = picture_path(self.run_dir, epoch)
+        path = evaluations.picture_path(self.run_dir, epoch)
         pictures.save(picture, path)
-        if epoch:
-            pictures.save_before_after(path.parent, epoch)
+        first = evaluations.picture_path(self.run_dir, 0)
+        if epoch and first.is_file():
+            pictures.save_side_by_side(
+                first, path, path.with_name("before_after.png"),
+                titles=("before", f"after {epoch} epochs"),
+            )  # fmt: skip
         if self._wandb:
             self._wandb.picture("images", path, epoch=epoch)
+
+    def evaluation(self, record: EvaluationRecord) -> None:
+        """Saves an evaluation's scores, image by image."""
+        evaluations.write(self.run_dir, record)
+
+    def note(self, name: str, data: object) -> None:
+        """Puts a JSON file into the run's folder."""
+        json_file.write(self.run_dir / name, data)
+
+    def picture_of_two(
+        self, name: str, before: tuple[int, str], after: tuple[int, str]
+    ) -> Path | None:
+        """Saves two epochs' pictures side by side under their titles, where there are both."""
+        first, second = (
+            evaluations.picture_path(self.run_dir, epoch) for epoch, _ in (before, after)
+        )
+        if not (first.is_file() and second.is_file()):
+            return None
+        path = second.with_name(name)
+        pictures.save_side_by_side(first, second, path, titles=(before[1], after[1]))
+        if self._wandb:
+            self._wandb.picture(path.stem.partition("_")[0], path, epoch=after[0])
+        return path
 
     def close(self) -> None:
         """Ends the display and lets wandb finish, for a minute at most."""
@@ -123,13 +151,20 @@ class Silent(Tracker):
     def picture(self, picture: Image, epoch: int) -> None:
         """Nothing."""
 
-    def close(self) -> None:
+    def evaluation(self, record: EvaluationRecord) -> None:
         """Nothing."""
 
+    def note(self, name: str, data: object) -> None:
+        """Nothing."""
 
-def picture_path(run_dir: Path, epoch: int) -> Path:
-    """Of an evaluation's picture."""
-    return run_dir / "images" / f"epoch_{epoch:06}.png"
+    def picture_of_two(
+        self, name: str, before: tuple[int, str], after: tuple[int, str]
+    ) -> Path | None:
+        """Nothing."""
+        return None
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 def read(run_dir: Path) -> list[dict[str, Any]]:
@@ -145,11 +180,12 @@ def read(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def truncate(run_dir: Path, epochs: int) -> None:
-    """Keeps the lines up to so many epochs done, for a run that goes on from there."""
+    """Keeps what is of so many epochs done, for a run that goes on from there."""
     kept = [line for line in read(run_dir) if line["epoch"] <= epochs]
     temporary = run_dir / f".{METRICS}.tmp"
     temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
     temporary.replace(run_dir / METRICS)
+    evaluations.truncate(run_dir, epochs)
 
 
 def _or_null(value: float) -> float | None:

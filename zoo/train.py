@@ -1,24 +1,23 @@
 """The loop: collect, measure advantages, learn, record; evaluate and save when due.
 
-A recipe's stages change what the loop is given, not what it does.
+A recipe's stages change what the loop is given, not what it does. It ends with the epochs, or when
+a condition of `stop_when` holds.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
-
-from zoo import records
-from zoo.before import before_any_update
+from zoo import run_dir
+from zoo.before import Before, before_any_update
 from zoo.build import Run
-from zoo.collect import Collected
-from zoo.epoch import advantages, collected, learned
-from zoo.evaluate import evaluated
+from zoo.epoch import collected
+from zoo.epoch_end import Done, Started, all_have_it, learn_from
 from zoo.interrupt import Interrupt, Interrupted
+from zoo.monitor import recorded
 from zoo.recipe.stage import Stage
-from zoo.reward.judge import RewardError
+from zoo.run_dir import End
 from zoo.run_state import Progress, save
 from zoo.tracking import Tracker
 
@@ -32,11 +31,12 @@ class RunError(Exception):
 
 @dataclass(frozen=True)
 class Trained:
-    """Where a run ended, and in which folder; `signal` is the one that ended it early, or 0."""
+    """Where a run is, and in which folder; `signal` is the one that interrupted it, or 0."""
 
     progress: Progress
     run_dir: Path
     signal: int = 0
+    end: End | None = None
 
 
 def train(run: Run, progress: Progress, open_tracker: Callable[[], Tracker]) -> Trained:
@@ -54,36 +54,52 @@ def train(run: Run, progress: Progress, open_tracker: Callable[[], Tracker]) -> 
     with open_tracker() as tracker, Interrupt(run.engine, tracker.say) as interrupt:
         _say_which(run.stage, tracker)
         if before is not None:
-            tracker.warn(*before.warnings)
-            tracker.record(before.record | before.evaluated.shown_in(tracker, 0))
-        idle = 0
-        while progress.epoch < epochs:
+            progress = _recorded_before(before, progress, tracker)
+        idle, end = 0, None
+        while progress.epoch < epochs and end is None:
             run = _stage_of(run, progress.epoch, tracker)
-            started = _Started(time.perf_counter(), run.engine.communication.seconds())
+            started = Started(time.perf_counter(), run.engine.communication.seconds())
             try:
                 made = collected(run, progress.epoch, interrupt.leave_if_asked)
-            except Exception as stop:
-                # Nothing of this epoch is kept, and what came before must not be lost.
-                if _all_have_it(run, stop):
-                    save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
-                if isinstance(stop, Interrupted):
-                    return Trained(progress, tracker.run_dir, stop.number)
-                raise
-            done = _learn_from(run, made, progress, started, tracker)
+            except Exception as error:
+                return _left(run, error, progress, tracker)
+            done = learn_from(run, made, progress, started, tracker)
             del made  # else its path would be held while the next one is made
             idle = 0 if done.progress.step > progress.step else idle + 1
-            progress = done.progress
-            last, number = progress.epoch == epochs, interrupt.asked()
-            ends = number or done.failure or idle == MAX_IDLE_EPOCHS
-            if ends or _due(progress.epoch, run.recipe.checkpoint.every, run.stage):
+            progress, end = done.progress, done.end
+            number = interrupt.asked()
+            if number or end or idle == MAX_IDLE_EPOCHS or done.to_be_saved(run):
                 save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
-            if done.failure:
-                raise done.failure
-            if idle == MAX_IDLE_EPOCHS:
-                raise RunError(_lost(idle, done.record))
-            if number and not last:
+            _require_progress(done, idle)
+            if number and end is None:
                 return Trained(progress, tracker.run_dir, number)
-    return Trained(progress, tracker.run_dir)
+        if end is not None:
+            tracker.note(run_dir.END, asdict(end))
+    return Trained(progress, tracker.run_dir, end=end)
+
+
+def _left(run: Run, error: Exception, progress: Progress, tracker: Tracker) -> Trained:
+    """Saves what came before the epoch in which collecting stopped; nothing of it is kept.
+
+    Raises:
+        Exception: the error, where it is not that the run was asked to stop.
+    """
+    if all_have_it(run, error):
+        save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
+    if isinstance(error, Interrupted):
+        return Trained(progress, tracker.run_dir, error.number)
+    raise error
+
+
+def _recorded_before(before: Before, progress: Progress, tracker: Tracker) -> Progress:
+    tracker.warn(*before.warnings)
+    tracker.note(run_dir.PROBES, [{**asdict(each), "holds": each.holds} for each in before.probes])
+    record = before.record
+    if before.monitored is not None:
+        watched = recorded(before.monitored, tracker, 0, progress.watched)
+        progress, record = replace(progress, watched=watched), record | before.monitored.record
+    tracker.record(record)
+    return progress
 
 
 def _stage_of(run: Run, epoch: int, tracker: Tracker) -> Run:
@@ -101,72 +117,11 @@ def _say_which(stage: Stage, tracker: Tracker) -> None:
         tracker.say(f"{stage.shown}: epochs {stage.start + 1} to {stage.end}, on {rewards}")
 
 
-@dataclass(frozen=True)
-class _Started:
-    """When an epoch began, and how long this process had waited for others by then."""
-
-    time: float
-    waited: float
-
-    def timed(self, run: Run, between: float) -> records.Timed:
-        """The epoch's seconds, `between` collecting and learning."""
-        waited = run.engine.gather(
-            torch.tensor([run.engine.communication.seconds() - self.waited], dtype=torch.float64)
-        )
-        learning = time.perf_counter() - between
-        return records.Timed(between - self.time, learning, float(waited.mean()))
-
-
-@dataclass(frozen=True)
-class _Done:
-    """An epoch that has been learned from and recorded; `failure` is of its evaluation."""
-
-    progress: Progress
-    record: dict[str, float]
-    failure: Exception | None = None
-
-
-def _learn_from(
-    run: Run, made: Collected, progress: Progress, started: _Started, tracker: Tracker
-) -> _Done:
-    """Measures advantages, learns, evaluates where due, records."""
-    recipe = run.recipe
-    tracker.warn(*made.verdict.failures)
-    advantage = advantages(run, made)
-    between = time.perf_counter()
-    done = learned(run, made, advantage, progress.epoch, progress.step)
-    run.objective.after_epoch(run.policy.weights, done.step)
-    timed = started.timed(run, between)
-
-    progress = records.moved_on(progress, made, done, timed)
-    record = records.epoch(progress, made, done, timed, run)
-    if done.num_empty:
-        tracker.warn(_EMPTY)
-    failure = None
-    if recipe.eval is not None and _due(progress.epoch, recipe.eval.every, run.stage):
-        try:
-            record |= evaluated(run).shown_in(tracker, progress.epoch)
-        except Exception as error:
-            if not _all_have_it(run, error):
-                raise
-            failure = error  # what was learned is recorded and saved first
-    tracker.record(record)
-    return _Done(progress, record, failure)
-
-
-def _all_have_it(run: Run, error: Exception) -> bool:
-    """Whether every process stops here: only together can they save."""
-    return run.engine.size == 1 or isinstance(error, (Interrupted, RewardError))
-
-
-def _due(epoch: int, every: int, stage: Stage) -> bool:
-    return epoch == stage.end or epoch % every == 0
-
-
-_EMPTY = (
-    "some updates were passed over: no image in them carries a signal "
-    "(all rewards of a group equal, or invalid); see empty_updates in metrics.jsonl"
-)
+def _require_progress(done: Done, idle: int) -> None:
+    if done.failure:
+        raise done.failure
+    if idle == MAX_IDLE_EPOCHS:
+        raise RunError(_lost(idle, done.record))
 
 
 def _lost(idle: int, record: dict[str, float]) -> str:

@@ -39,7 +39,7 @@ def run_one(run: dict) -> int:
         if built.engine.rank:
             return Silent()
         out.mkdir(parents=True, exist_ok=True)
-        run_dir.write_recipe(out, recipe)
+        run_dir.goes_on(out, recipe)
         return Tracker(out, name=recipe.name, epochs=recipe.epochs, first_epoch=0, config={})
 
     train(built, progress, open_tracker)

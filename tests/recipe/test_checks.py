@@ -219,6 +219,8 @@ def test_guidance_needs_an_objective_that_trains_with_it():
             "eval.rewards=[{name: fake}, {name: fake}]",
             "2 rewards in eval.rewards are called 'fake'",
         ),
+        ("stop_when.drift=0.5", "stop_when.drift is seen in evaluations, and there are none"),
+        ("stop_when.falling=2", "stop_when.falling is seen in evaluations, and there are none"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(override, said):
@@ -233,10 +235,22 @@ def test_parts_that_do_not_fit_are_refused(override, said):
         "engine.processes=4",
         "optim.updates_per_epoch=8",
         "eval.rewards=[{name: fake}]",
+        "stop_when={seconds: 60, forwards: 1000, images: 8}",
     ],
 )
 def test_parts_that_fit_are_accepted(override):
     load_recipe("r.yaml", [override])
+
+
+def test_a_target_is_a_score_of_the_evaluation():
+    evaluated = "eval={rewards: [{name: fake, label: good}]}"
+    target = "stop_when.target={{label: {}, at_least: 0.5}}"
+    for label in ("good", "good/part"):
+        load_recipe("r.yaml", [evaluated, target.format(label)])
+    assert refusal(evaluated, target.format("god")).startswith(
+        "-s stop_when.target={label: god, at_least: 0.5}: stop_when.target.label is 'god', which "
+        "evaluations do not score; did you mean 'good'? scored: good; add it to eval.rewards"
+    )
 
 
 def test_every_misfit_has_its_line():

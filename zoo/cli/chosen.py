@@ -14,7 +14,7 @@ def checkpoint_folder(run_folder: Path, epoch: int | None) -> Path:
         CheckpointError: there is none yet.
     """
     if epoch is not None:
-        return run_folder / "checkpoints" / f"{epoch:06}"
+        return checkpoint.folder_of(run_folder, epoch)
     folder = checkpoint.latest(run_folder)
     if folder is None:
         raise checkpoint.CheckpointError(f"{run_folder} has no checkpoint yet")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Checkpoint, Debug, Overrides, Tiny, Weights
+from zoo.cli.options import Best, Checkpoint, Debug, Overrides, Tiny, Weights
 
 SourceOf = Annotated[Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")]
 Prompts = Annotated[
@@ -49,6 +49,7 @@ def evaluate(
         int | None, typer.Option(help="Of the noise; default: the recipe's.", min=0)
     ] = None,
     epoch: Checkpoint = None,
+    best: Best = False,
     weights: Weights = None,
     processes: Annotated[
         str | None, typer.Option(help="How many share the prompts; auto: one a GPU; default: 1.")
@@ -66,10 +67,12 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Score a run's checkpoint, or a recipe's model, as its `eval` and these options say."""
+    from zoo.cli.best import epoch_named
     from zoo.cli.evaluate import Asked
     from zoo.cli.evaluate import evaluate as evaluate_source
     from zoo.cli.loaded import Source, evaluation_overrides
 
+    epoch = epoch_named(source, epoch, best=best)
     changes = evaluation_overrides(
         prompts=prompts, rewards=rewards, solver=solver, steps=steps, guidance=guidance,
         images_per_prompt=images_per_prompt,
@@ -93,6 +96,7 @@ def sample(
     solver: Solver = None,
     seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
     epoch: Checkpoint = None,
+    best: Best = False,
     weights: Weights = None,
     out: Annotated[
         Path,
@@ -105,10 +109,12 @@ def sample(
     debug: Debug = False,
 ) -> None:
     """Make images with a run's checkpoint, or a recipe's model, as its evaluation does."""
+    from zoo.cli.best import epoch_named
     from zoo.cli.loaded import Source, evaluation_overrides
     from zoo.cli.sample import Asked
     from zoo.cli.sample import sample as sample_source
 
+    epoch = epoch_named(source, epoch, best=best)
     changes = evaluation_overrides(prompts=prompts, solver=solver, steps=steps, guidance=guidance)
     sample_source(
         Source(source, [*(overrides or []), *changes], epoch, weights, tiny, lora),

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli import image_commands
-from zoo.cli.options import Checkpoint, Debug, Overrides, Tiny, Weights
+from zoo.cli.options import Best, Checkpoint, Debug, Overrides, Tiny, Weights
 
 app = typer.Typer(
     name="zoo",
@@ -120,6 +120,7 @@ def export(
     ],
     form: Annotated[str, typer.Option("--format", help="diffusers or peft.")] = "diffusers",
     epoch: Checkpoint = None,
+    best: Best = False,
     weights: Weights = None,
     push: Annotated[
         str | None, typer.Option("--push", help="Upload it to this model on the Hub: OWNER/NAME.")
@@ -130,9 +131,26 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a run's weights as the files that diffusers or PEFT load."""
+    from zoo.cli.best import epoch_named
     from zoo.cli.export import export as export_run
 
-    export_run(run_dir, out, form, epoch, weights, push, private)
+    chosen = epoch_named(run_dir, epoch, best=best)
+    export_run(run_dir, out, form, chosen, weights, push, private)
+
+
+@app.command()
+def best(
+    run_dir: Annotated[Path, typer.Argument(help="A run folder.")],
+    by: Annotated[
+        str | None,
+        typer.Option(help="A score of the evaluations, by label; default: the held-out score."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Show a run's evaluations, and which checkpoint is best by the held-out score."""
+    from zoo.cli.best import best as show_best
+
+    show_best(run_dir, by)
 
 
 @app.command()

@@ -16,6 +16,9 @@ Weights = Annotated[
 Checkpoint = Annotated[
     int | None, typer.Option("--epoch", help="A checkpoint's epoch; default: the last.", min=0)
 ]
+Best = Annotated[
+    bool, typer.Option("--best", help="The checkpoint with the best held-out score: see zoo best.")
+]
 Tiny = Annotated[
     bool,
     typer.Option("--tiny", help="Random weights, few small images: to try a recipe anywhere."),

@@ -32,6 +32,8 @@ def train(
     from zoo.cli.ready import num_processes
 
     recipe = _recipe(recipe_path, overrides, epochs, resume, tiny=tiny)
+    if resume is not None and _has_ended(resume, recipe):
+        return
     processes = num_processes(recipe)
     _require_ready(recipe, processes, resumed=resume is not None)
     if (processes > 1 or max_restarts) and not started_by_launcher():
@@ -61,6 +63,24 @@ def _recipe(
     if tiny:
         raise RecipeError("--tiny starts a run; --resume goes on with one as it was started")
     return run_dir.recipe_of(resume, overrides, epochs)
+
+
+def _has_ended(folder: Path, recipe: Recipe) -> bool:
+    """Says so where a condition has ended a run that is to go on with the same ones."""
+    from zoo import run_dir
+
+    end = run_dir.ended(folder)
+    conditions = recipe.resolved()["stop_when"]
+    if end is None or end.reason == run_dir.EPOCHS:
+        return False
+    if conditions != run_dir.resolved(folder).get("stop_when"):
+        return False
+    if not int(os.environ.get("RANK", "0")):
+        typer.echo(
+            f"{folder} ended after epoch {end.epoch}: {end.text}; -s stop_when=null goes on to "
+            f"its {recipe.epochs} epochs"
+        )
+    return True
 
 
 def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
@@ -125,7 +145,7 @@ def _trained(
         if noise is not None:
             noise.into(folder)
         if resume is not None and run.engine.rank == 0:
-            run_dir.write_recipe(folder, recipe)
+            run_dir.goes_on(folder, recipe)
         return _tracker(recipe, folder, run.engine.rank, progress, wandb_id)
 
     trained = run_loop(run, progress, open_tracker)
@@ -179,10 +199,14 @@ def _more(recipe: Recipe) -> str:
 
 
 def _say_the_end(trained: "Trained") -> None:
+    from zoo.run_dir import EPOCHS
+
     folder, progress = trained.run_dir, trained.progress
     if trained.signal:
         typer.echo(f"saved after epoch {progress.epoch}; go on with: zoo train --resume {folder}")
         return
+    if trained.end is not None and trained.end.reason != EPOCHS:
+        typer.echo(f"ended by stop_when.{trained.end.reason}: {trained.end.text}")
     typer.echo(f"{progress.epoch} epochs, {progress.seconds:.1f} s of collecting and learning")
     picture = folder / "images" / "before_after.png"
     if picture.is_file():

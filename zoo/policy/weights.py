@@ -162,6 +162,26 @@ class WeightSets:
         finally:
             self._activate(before)
 
+    @contextmanager
+    def bare(self) -> Iterator[None]:
+        """Forwards inside are the frozen base's, without any LoRA; no-grad only.
+
+        Raises:
+            ValueError: the network is fully fine-tuned, so it has no base left.
+        """
+        if self.lora is None:
+            raise ValueError("a fully fine-tuned network has no frozen base")
+        for layer in self._layers:
+            layer._disable_adapters = True
+        try:
+            yield
+        finally:
+            self._activate(self._active)
+
+    def has(self, which: Weights) -> bool:
+        """Whether `using` can switch to this set."""
+        return which in self._sets or (which is Weights.REFERENCE and self.lora is not None)
+
     def blend(self, into: Weights, decay: float) -> None:
         """Sets `into` to decay * into + (1 - decay) * live, by parameter; decay 0 copies.
 

@@ -14,6 +14,7 @@ from zoo.recipe.errors import Loc, RecipeError
 from zoo.recipe.model import Recipe, RewardEntry
 from zoo.recipe.options import fitting
 from zoo.recipe.signature import signature
+from zoo.registry import suggest
 from zoo.sampler.base import Solver, StochasticSolver
 
 Found = Iterator[tuple[Loc, str]]
@@ -125,6 +126,27 @@ def _labels_differ(recipe: Recipe) -> Found:
     yield from _repeated(("eval", "rewards"), evaluated)
 
 
+def _stop_conditions_can_be_seen(recipe: Recipe) -> Found:
+    when = recipe.stop_when
+    if when is None:
+        return
+    for key in ("target", "drift", "falling"):
+        if getattr(when, key) is not None and recipe.eval is None:
+            yield (
+                ("stop_when", key),
+                f"stop_when.{key} is seen in evaluations, and there are none; write eval: {{}}",
+            )
+    if when.target is not None and recipe.eval is not None:
+        labels = [entry.label for entry in recipe.eval.rewards or recipe.rewards]
+        label = when.target.label
+        if label not in labels and label.partition("/")[0] not in labels:
+            yield (
+                ("stop_when", "target", "label"),
+                f"stop_when.target.label is '{label}', which evaluations do not score"
+                f"{suggest(label, labels, 'scored')}; add it to eval.rewards",
+            )
+
+
 def _repeated(loc: Loc, rewards: tuple[RewardEntry, ...]) -> Found:
     counts = Counter(reward.label for reward in rewards)
     for label in (label for label, count in counts.items() if count > 1):
@@ -145,6 +167,7 @@ CHECKS: tuple[Callable[[Recipe], Found], ...] = (
     _every_update_has_an_image,
     _copies_on_the_host_are_whole_networks,
     _labels_differ,
+    _stop_conditions_can_be_seen,
     zero_checks.offload_has_a_stage,
     zero_checks.copies_are_with_the_engine,
     zero_checks.deepspeed_options_are_open,

@@ -188,7 +188,11 @@ class Engine(Strict):
 
 
 class Evaluation(Strict):
-    """Measures held-out prompts; without rewards of its own, by the training rewards."""
+    """Measures held-out prompts; without rewards of its own, by the training rewards.
+
+    Rewards that are not trained on are held out: their sum, with their weights, says which
+    checkpoint is best.
+    """
 
     every: Count = 10
     steps: Count = 40
@@ -207,10 +211,38 @@ class Scoring(Strict):
 
 
 class Checkpoint(Strict):
-    """How often a run is saved, in epochs, and how many checkpoints are kept."""
+    """How often a run is saved, in epochs, and how many checkpoints are kept.
+
+    `best` also saves, and keeps, the one whose evaluation has the best held-out score so far.
+    """
 
     every: Count = 10
     keep: Count = 3
+    best: bool = True
+
+
+class Target(Strict):
+    """A score of the evaluation, by its reward's label, that is enough."""
+
+    label: Text
+    at_least: float
+
+
+class StopWhen(Strict):
+    """Ends a run before its epochs are done; the first condition that holds does.
+
+    `target` is reached, `drift` (the change of the velocity from the base model's, as a part of it)
+    is above the bound, the held-out score has been `falling` (below its best by more than the
+    standard error) for so many evaluations in a row; or the run has taken so many `seconds` of
+    collecting and learning, network `forwards` on images, or collected `images`.
+    """
+
+    target: Target | None = None
+    drift: Annotated[float, Gt(0)] | None = None
+    falling: Count | None = None
+    seconds: Seconds | None = None
+    forwards: Count | None = None
+    images: Count | None = None
 
 
 class Wandb(Strict):
@@ -245,6 +277,7 @@ class Recipe(Strict):
     eval: Evaluation | None = None
     scoring: Scoring = Scoring()
     checkpoint: Checkpoint = Checkpoint()
+    stop_when: StopWhen | None = None
     output_dir: Text = "runs"
     tracking: Tracking = Tracking()
     stages: Annotated[tuple[StageEntry, ...], MinLen(1)] | None = None

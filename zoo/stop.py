@@ -1,0 +1,45 @@
+"""When a run ends before its epochs are done: the conditions of a recipe's `stop_when`."""
+
+from collections.abc import Mapping
+
+from zoo.console import short
+from zoo.recipe.model import StopWhen
+from zoo.run_dir import End
+from zoo.run_state import Progress
+
+
+def spent(when: StopWhen | None, progress: Progress) -> End | None:
+    """The budget that is used up, if one is."""
+    if when is None:
+        return None
+    for key, limit, used in (
+        ("seconds", when.seconds, progress.seconds),
+        ("forwards", when.forwards, progress.num_evals),
+        ("images", when.images, progress.num_images),
+    ):
+        if limit is not None and used >= limit:
+            return End(progress.epoch, key, f"{short(used)} {key}, of {short(limit)} to spend")
+    return None
+
+
+def found(when: StopWhen | None, progress: Progress, record: Mapping[str, float]) -> End | None:
+    """What an epoch's evaluation, which is in its record, has come to that ends the run."""
+    if when is None:
+        return None
+    epoch, watched = progress.epoch, progress.watched
+    if when.target is not None:
+        key, least = f"eval/{when.target.label}", when.target.at_least
+        if record[key] >= least:
+            return End(epoch, "target", f"{key} is {short(record[key])}, at least {short(least)}")
+    if when.drift is not None:
+        drift = record["monitor/drift"]
+        if drift > when.drift:
+            said = f"the drift from the base model is {short(drift)}, above {short(when.drift)}"
+            return End(epoch, "drift", said)
+    if when.falling is not None and watched.num_falling >= when.falling:
+        said = (
+            f"the held-out score has been below its best, {short(watched.best)} after epoch "
+            f"{watched.best_epoch}, in {watched.num_falling} evaluations"
+        )
+        return End(epoch, "falling", said)
+    return None
