@@ -1,4 +1,4 @@
-"""`zoo best`, and --best of the commands that take a checkpoint; runs that a condition has ended."""
+"""`zoo best`, and --best of other commands; runs that a condition has ended."""
 
 import json
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests import reference
-from zoo.objective.nft import nft_loss, old_decay, optimality
+from zoo.objective.nft import NFT, nft_loss, old_decay, optimality
 
 MODES = ["all", "positive_only", "negative_only", "one_only", "binary"]
 WEIGHTINGS = ["adaptive", "uniform"]
@@ -120,6 +120,26 @@ def test_the_old_decay_is_the_published_schedule(kind, schedule) -> None:
 
 
 # Under pytest the annotations refuse these first, which they do not in a run.
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_the_negative_term_may_weigh_less_or_nothing(weighting) -> None:
+    live, old, x, clean = inputs()
+    r = torch.linspace(0, 1, len(x), dtype=torch.float64)
+
+    def loss(good, weight):
+        return nft_loss(
+            live, old, x, clean, 0.7, good, beta=0.5, weighting=weighting, negative_weight=weight
+        )
+
+    positive = r * loss(torch.ones_like(r), 1.0)
+    negative = (1 - r) * loss(torch.zeros_like(r), 1.0)
+    for weight in (0.0, 0.3, 1.0):
+        torch.testing.assert_close(loss(r, weight), positive + weight * negative)
+
+
+def test_without_equal_terms_there_is_no_probe() -> None:
+    assert unwrap(NFT.probes)(NFT(negative_weight=0.0), None, None, None) == ()
+
+
 def test_an_unknown_mode_is_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"mode is one of all, positive_only, .*, not 'positive'"):
         unwrap(optimality)(torch.zeros(1), mode="positive")

@@ -64,12 +64,14 @@ def nft_loss(
     beta: float,
     clip: float = 5.0,
     weighting: Weighting = "adaptive",
+    negative_weight: float = 1.0,
 ) -> Float[Tensor, " batch"]:
     """The policy loss of each row, with its factor clip / beta and without the KL term.
 
     `adaptive` compares clean predictions, each error divided by its own mean absolute size (at
     least 1e-5, without gradient, in float64); `uniform` compares velocities with (x - clean) / t,
-    so t must be above 0.
+    so t must be above 0. `negative_weight` is of the negative policy's term: 1, and 0 for the
+    paper's ablation without it.
     """
     positive = (1 - beta) * old_velocity + beta * velocity
     negative = (1 + beta) * old_velocity - beta * velocity
@@ -83,7 +85,10 @@ def nft_loss(
         size = off.detach().double().abs().flatten(1).mean(1).clamp(min=1e-5)
         return (off.square() / over_latent(size, off)).flatten(1).mean(1)
 
-    return clip / beta * (optimality * error(positive) + (1 - optimality) * error(negative))
+    loss = optimality * error(positive)
+    if negative_weight:
+        loss = loss + negative_weight * (1 - optimality) * error(negative)
+    return clip / beta * loss
 
 
 def old_decay(step: int, *, flat: int, rate: float, cap: float) -> float:
@@ -132,6 +137,7 @@ class NFT(Objective[NFTRows]):
         adv_clip: Annotated[float, Gt(0)] = 5.0,
         mode: Mode = "all",
         weighting: Weighting = "adaptive",
+        negative_weight: Annotated[float, Ge(0)] = 1.0,
         trained_steps: Annotated[int, Ge(1)] | None = None,
         old: OldSchedule = OldSchedule(),
     ) -> None:
@@ -144,6 +150,8 @@ class NFT(Objective[NFTRows]):
             adv_clip: the advantage that counts as certain.
             mode: what of the advantage is used.
             weighting: the published code's adaptive loss or the paper's plain one.
+            negative_weight: of the negative policy's term; 0 leaves it out, as the paper's ablation
+                does, and what remains is regression on the collected images, weighted by reward.
             trained_steps: of the sampler's timesteps, how many a random choice trains on for each
                 image; none: 99% of them, rounded down, as published.
             old: the schedule of the old weights.
@@ -153,6 +161,7 @@ class NFT(Objective[NFTRows]):
         self.adv_clip = adv_clip
         self.mode: Mode = mode
         self.weighting: Weighting = weighting
+        self.negative_weight = negative_weight
         self.trained_steps = trained_steps
         self.old = old
 
@@ -204,6 +213,7 @@ class NFT(Objective[NFTRows]):
         per_row = nft_loss(
             live, old, x, clean, rows.t, rows.optimality,
             beta=self.beta, clip=self.adv_clip, weighting=self.weighting,
+            negative_weight=self.negative_weight,
         )  # fmt: skip
         metrics = {"old_gap": (live.detach() - old).square().flatten(1).mean(1)}
         if self.kl_weight > 0:
@@ -223,8 +233,11 @@ class NFT(Objective[NFTRows]):
     def probes(self, policy: Policy, rows: NFTRows, draws: Draws) -> Sequence[Probe]:
         """At zero advantage, where live and old are equal, there is no gradient.
 
-        That of the live velocity, as a part of the gradient at full advantage.
+        That of the live velocity, as a part of the gradient at full advantage. It holds where both
+        terms weigh the same: there is none to measure elsewhere.
         """
+        if self.negative_weight != 1:
+            return ()
         clean = rows.clean.rows()
         x = noised(clean, draws.normal(tuple(clean.shape[1:])), rows.t)
         with torch.no_grad():
