@@ -16,6 +16,7 @@ from zoo.cli.ready import (
     require_deepspeed_options,
 )
 from zoo.plan import Batches, Plan
+from zoo.recipe.model import StopWhen
 from zoo.recipe.recipe import Recipe, load_recipe
 
 
@@ -47,6 +48,8 @@ def _print(path: Path, recipe: Recipe) -> None:
         found = _stage_lines(recipe, plans, prompts)
     else:
         found = _lines(recipe, plans[0], *prompts[0])
+    if recipe.stop_when is not None:
+        found.append(("ends earlier", _conditions(recipe.stop_when)))
     for name, text in found:
         table.add_row(name, text)
     console = Console(highlight=False)
@@ -102,6 +105,19 @@ def _stage_lines(
     total = f"{recipe.epochs} epochs, {images:,} images"
     found.append(("in all", f"{total}, {forwards:,} forwards" if counted else total))
     return found
+
+
+def _conditions(when: StopWhen) -> str:
+    """Any of which ends the run."""
+    found = [f"after {when.seconds:,g} s"] if when.seconds else []
+    found += [f"after {when.forwards:,} forwards"] if when.forwards else []
+    found += [f"after {when.images:,} images"] if when.images else []
+    if when.target is not None:
+        found.append(f"once {when.target.label} is {when.target.at_least:g}")
+    found += [f"once the drift is above {when.drift:g}"] if when.drift else []
+    if when.falling:
+        found.append(f"once the held-out score has been falling for {when.falling} evaluations")
+    return ", or ".join(found) or "never"
 
 
 def _rewards(recipe: Recipe) -> str:

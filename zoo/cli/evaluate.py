@@ -158,6 +158,7 @@ def _results(job: _Job, evaluated: Evaluated, size: int) -> dict[str, Any]:
     chosen, recipe = job.chosen, job.chosen.recipe.resolved()
     return {
         "metrics": {name: _summary(each) for name, each in evaluated.summaries.items()},
+        "monitor": {name: image_folder.or_null(v) for name, v in evaluated.monitor.items()},
         "num_prompts": len(job.prompts),
         "images_per_prompt": job.images_per_prompt,
         "num_images": len(job.prompts) * job.images_per_prompt,
