@@ -62,6 +62,18 @@ def test_weights_are_those_of_training_and_of_the_evaluation(tmp_path):
     assert line["monitor/held_out"] == pytest.approx(held_out)
 
 
+def test_a_reward_that_is_run_otherwise_is_no_other_reward(tmp_path):
+    (tmp_path / "reward.py").write_text("def a(i, p): return i.flatten(1).mean(1)\nb = a\n")
+    path = f"{tmp_path}/reward.py"
+    train(
+        tmp_path / "run", epochs=1,
+        rewards=f"[{{name: jpeg_compressibility, quality: 9}}, {{name: python, path: '{path}:a'}}]",
+        eval__rewards=f"[{{name: jpeg_compressibility}}, {{name: python, path: '{path}:b'}}]",
+    )  # fmt: skip
+    found = read_run(tmp_path / "run").rewards
+    assert found == {"jpeg_compressibility": True, "python": False}
+
+
 def test_without_held_out_rewards_the_trained_ones_say_what_is_best(tmp_path):
     lines = train(tmp_path / "run", epochs=1, eval__rewards="[]")
     assert "monitor/held_out" not in lines[0]

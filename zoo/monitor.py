@@ -67,8 +67,8 @@ def monitored(run: Run) -> Monitored | None:
     )  # fmt: skip
     seconds = time.perf_counter() - started
     entries = options.rewards or run.recipe.rewards
-    weight_of = {entry.made_from: entry.weight for entry in run.recipe.rewards}
-    trained = {e.label: weight_of[e.made_from] for e in entries if e.made_from in weight_of}
+    weight_of = {entry.measures: entry.weight for entry in run.recipe.rewards}
+    trained = {e.label: weight_of[e.measures] for e in entries if e.measures in weight_of}
     held_out = {e.label: e.weight for e in entries if e.label not in trained}
     cluster = clusters(evaluation.prompts).repeat_interleave(options.images_per_prompt)
     sums = {

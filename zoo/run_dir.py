@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -148,11 +149,17 @@ def environment(recipe: Recipe) -> dict[str, object]:
 
 
 def code(recipe: Recipe) -> dict[str, str]:
-    """The packages that a recipe's results depend on, each with its fingerprint."""
+    """The packages that a recipe's results depend on, each with its fingerprint.
+
+    Of a reward in another Python only the package and its version are known.
+    """
     recipes = [recipe, *(stage.recipe for stage in recipe.timeline)]
     modules = {found.cls.__module__ for each in recipes for _, found in components(each)}
-    packages = sorted({"zoo", *(module.partition(".")[0] for module in modules)})
-    return {package: fingerprint(package) for package in packages}
+    found = {}
+    for package in sorted({"zoo", *(module.partition(".")[0] for module in modules)}):
+        foreign = package not in sys.modules
+        found[package] = "in another Python" if foreign else fingerprint(package)
+    return found
 
 
 def _processor() -> str:

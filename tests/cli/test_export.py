@@ -95,7 +95,7 @@ def test_a_run_without_ema_exports_its_live_weights(moved_reference_run, zoo_her
     without = shutil.copytree(moved_reference_run, tmp_path / "run")
     recipe = run_dir.recipe_of(without)
     optim = recipe.optim.model_copy(update={"ema": None})
-    run_dir.write_recipe(without, recipe.model_copy(update={"optim": optim}))
+    run_dir.goes_on(without, recipe.model_copy(update={"optim": optim}))
     assert "the live weights" in zoo_here("export", without, "--out", tmp_path / "out").out
 
 

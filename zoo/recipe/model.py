@@ -104,6 +104,12 @@ class RewardEntry(Component[Reward]):
         options = {k: v for k, v in self.dump().items() if k not in ("weight", "label")}
         return self.cls, json.dumps(options, sort_keys=True)
 
+    @property
+    def measures(self) -> tuple[object, ...]:
+        """The same for entries that score the same thing, however they are run."""
+        chosen = (self.options[key] for key in self.cls.chosen_by)
+        return (self.name.rpartition(":")[2], *chosen)
+
     def build(self, given: Mapping[str, object]) -> Reward:
         """Constructs it; one in another Python is started there."""
         return super().build({**given, "isolation": cast(Weighted, self.settings).isolate})

@@ -44,6 +44,9 @@ class Reward(ABC):
     groupwise: ClassVar[bool] = False
     """True: called once for each whole prompt group, all its images together."""
 
+    chosen_by: ClassVar[tuple[str, ...]] = ()
+    """Options that say which reward it is, and not how it is run: a function's path, an address."""
+
     @abstractmethod
     def score(
         self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]

@@ -22,6 +22,8 @@ class PythonReward(Reward):
     higher is better and NaN says that an image could not be scored.
     """
 
+    chosen_by = ("path",)
+
     def __init__(self, *, path: str) -> None:
         """`path` is 'my_file.py:my_function', relative to the working directory.
 

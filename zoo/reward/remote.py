@@ -36,6 +36,8 @@ class RemoteError(Exception):
 class Remote(Reward):
     """The reward that `zoo serve` runs at an address; it prints the line for a recipe."""
 
+    chosen_by = ("url",)
+
     def __init__(
         self,
         *,
