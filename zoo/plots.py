@@ -18,7 +18,7 @@ _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 _GREY = "#666666"
 _MOST_MARKED = 30
-"""Points of a line that have a marker each; of a longer line every n-th has."""
+"""Points of a line that have a marker each; of a longer line ten have."""
 
 _SETTINGS = {
     "svg.hashsalt": "zoo",
@@ -88,12 +88,14 @@ class Drawing:
         return re.sub(r"\s*\n\s*", "\n", text)
 
     def png(self) -> bytes:
-        """The same at twice its size on the page."""
+        """The same at twice its size on the page, in 64 colours."""
         import matplotlib
+        from PIL import Image
 
-        out = io.BytesIO()
+        drawn, out = io.BytesIO(), io.BytesIO()
         with matplotlib.rc_context(_SETTINGS):
-            self.figure.savefig(out, format="png", dpi=200, metadata={"Software": None})
+            self.figure.savefig(drawn, format="png", dpi=200)
+        Image.open(drawn).convert("RGB").quantize(64).save(out, "PNG", optimize=True)
         return out.getvalue()
 
 
@@ -124,6 +126,7 @@ def lines(
     figure, axes = _figure(x_label, y_label, _LARGE if large else _SMALL)
     for mark in marks:
         axes.axhline(mark, color=_GREY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
+    drawn = []
     for each in series:
         colour = COLOURS[each.style % len(COLOURS)]
         if each.low:
@@ -132,18 +135,18 @@ def lines(
             if finite == 1:
                 axes.vlines(each.x, each.low, each.high, color=colour, alpha=0.5, linewidth=2.5)
             axes.fill_between(each.x, each.low, each.high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(
+        [line] = axes.plot(
             each.x,
             each.y,
             color=colour,
             linestyle=_DASHES[each.style % len(_DASHES)],
             marker=_MARKERS[each.style % len(_MARKERS)],
-            markevery=max(1, math.ceil(len(each.x) / _MOST_MARKED)),
-            label=each.name or "_",
+            markevery=1 if len(each.x) <= _MOST_MARKED else math.ceil(len(each.x) / 10),
         )
+        drawn.append((each.name, line))
     if y_range is not None:
         axes.set_ylim(*y_range)
-    _finish(figure, axes, [each.name for each in series])
+    _finish(figure, axes, drawn)
     return Drawing(figure)
 
 
@@ -162,6 +165,7 @@ def histograms(values: Sequence[tuple[str, Sequence[float]]], *, x_label: str) -
         low, high = low - 0.5, high + 0.5
     edges = [low + (high - low) * i / 20 for i in range(21)]
     figure, axes = _figure(x_label, "share of images (%)", _SMALL)
+    drawn = []
     for style, (name, each) in enumerate(finite):
         if not each:
             continue
@@ -171,26 +175,19 @@ def histograms(values: Sequence[tuple[str, Sequence[float]]], *, x_label: str) -
             counts[min(19, int((value - low) / (high - low) * 20))] += 1
         shares = [100 * count / len(each) for count in counts]
         axes.stairs(shares, edges, color=colour, alpha=0.12, fill=True)
-        axes.stairs(
-            shares,
-            edges,
-            color=colour,
-            linewidth=1.5,
-            linestyle=_DASHES[style % len(_DASHES)],
-            label=name,
-        )
-    _finish(figure, axes, [name for name, each in finite if each])
+        dash = _DASHES[style % len(_DASHES)]
+        outline = axes.stairs(shares, edges, color=colour, linewidth=1.5, linestyle=dash)
+        drawn.append((name, outline))
+    _finish(figure, axes, drawn)
     return Drawing(figure)
 
 
-def number(value: float) -> str:
-    """As axes have it: at most six digits, thousands as 10k, millions as 2M."""
-    size, letter = next(
-        (each for each in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if abs(value) >= each[0]), (1.0, "")
-    )
-    if abs(value) < 1e4:
-        size, letter = 1.0, ""
-    return f"{value / size:.6g}{letter}".replace("-", "\N{MINUS SIGN}")
+def tick(value: float, largest: float) -> str:
+    """A tick of an axis that goes so far: at most six digits, thousands as 10k, millions as 2M."""
+    sizes = ((1e9, "G"), (1e7, "M"), (1e4, "k"))
+    letter = next((letter for size, letter in sizes if largest >= size), "")
+    shown = value / {"G": 1e9, "M": 1e6, "k": 1e3, "": 1.0}[letter]
+    return f"{shown:.6g}{letter if value else ''}".replace("-", "\N{MINUS SIGN}")
 
 
 def _figure(x_label: str, y_label: str, inches: tuple[float, float]) -> tuple[Any, Any]:
@@ -208,7 +205,7 @@ def _figure(x_label: str, y_label: str, inches: tuple[float, float]) -> tuple[An
     return figure, axes
 
 
-def _finish(figure: Any, axes: Any, names: Sequence[str]) -> None:
+def _finish(figure: Any, axes: Any, drawn: Sequence[tuple[str, Any]]) -> None:
     import matplotlib
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -216,15 +213,22 @@ def _finish(figure: Any, axes: Any, names: Sequence[str]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=integer))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    shown = [name for name in names if name]
+        largest = max(map(abs, axis.get_view_interval()))
+        axis.set_major_formatter(FuncFormatter(lambda value, _, most=largest: tick(value, most)))
+    shown = [(name, artist) for name, artist in drawn if name]
     if not shown:
         return
-    widest = max(map(len, shown))
+    names = [name for name, _ in shown]
+    widest = max(map(len, names))
     columns = 3 if widest <= 12 else 2 if widest <= 22 else 1
     with matplotlib.rc_context(_SETTINGS):
         legend = figure.legend(
-            loc="outside upper left", ncols=min(columns, len(shown)), frameon=False, fontsize=8.5
+            [artist for _, artist in shown],
+            names,
+            loc="outside upper left",
+            ncols=min(columns, len(shown)),
+            frameon=False,
+            fontsize=8.5,
         )
         for text in legend.get_texts():
             text.set_parse_math(False)

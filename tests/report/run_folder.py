@@ -62,7 +62,8 @@ def evaluate(folder: Path, epoch: int, score: float):
     sheet.save(folder / "images" / f"epoch_{epoch:06}.png")
     return {
         "eval/fox": score, "eval/judge": held_out, "eval_error/fox": 0.02, "eval_error/judge": 0.03,
-        "monitor/held_out": held_out, "monitor/trained": score, "monitor/diversity": 0.3 - 0.1 * score,
+        "monitor/held_out": held_out, "monitor/trained": score,
+        "monitor/diversity": 0.3 - 0.1 * score,
         "monitor/similarity": 0.6, "monitor/saturated": 0.01 * epoch, "monitor/drift": 0.05 * epoch,
         "seconds/evaluate": 0.25,
     }  # fmt: skip

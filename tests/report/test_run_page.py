@@ -1,8 +1,10 @@
+import json
 import shutil
 import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from tests.report.checked_html import Checked
 from tests.report.run_folder import metrics, run_folder, write, write_metrics
@@ -35,7 +37,7 @@ def test_a_page_says_what_was_run_and_what_came_of_it(whole):
         "broken images 0 0 ± 0 yes", "code zoo abc123",
     ):  # fmt: skip
         assert part in text, part
-    assert "missing" not in text
+    assert "Missing:" not in text
     assert "n/a" not in text
 
 
@@ -66,10 +68,15 @@ def test_a_page_needs_nothing_but_itself(whole):
 
 
 def test_the_same_run_gives_the_same_bytes(whole, tmp_path):
-    command = f"from pathlib import Path; from zoo.report.run import write_run; write_run(Path({str(whole)!r}), Path({str(tmp_path / 'b.html')!r}))"
+    command = (
+        "import sys; from pathlib import Path; from zoo.report.run import write_run; "
+        "write_run(*map(Path, sys.argv[1:]))"
+    )
+    b = tmp_path / "b.html"
     write_run(whole, tmp_path / "a.html")
-    subprocess.run([sys.executable, "-c", command], check=True, env={"PYTHONHASHSEED": "7"})
-    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    arguments = [sys.executable, "-c", command, str(whole), str(b)]
+    subprocess.run(arguments, check=True, env={"PYTHONHASHSEED": "7"})
+    assert (tmp_path / "a.html").read_bytes() == b.read_bytes()
 
 
 def test_many_evaluations_are_shown_as_eight(tmp_path):
@@ -104,8 +111,10 @@ def test_an_older_run_shows_the_scores_that_it_has(folder):
     shutil.rmtree(folder / "evaluations")
     for name in ("end.json", "probes.json", "environment.json"):
         (folder / name).unlink()
-    kept = [{key: value for key, value in line.items() if not key.startswith(("eval_error", "monitor"))}
-            for line in metrics(folder)]  # fmt: skip
+    kept = [
+        {key: value for key, value in line.items() if not key.startswith(("eval_error", "monitor"))}
+        for line in metrics(folder)
+    ]
     write_metrics(folder, kept)
     page = read(folder)
     for part in (
@@ -121,10 +130,9 @@ def test_a_run_that_has_only_begun_has_a_page(folder):
     shutil.rmtree(folder / "evaluations")
     for name in ("end.json", "metrics.jsonl"):
         (folder / name).unlink()
-    assert (
-        "No epoch is recorded yet" in read(folder).text
-        or "There are no evaluations" in read(folder).text
-    )
+    text = read(folder).text
+    for part in ("epochs n/a of 6", "There are no evaluations:", "No epoch has been timed"):
+        assert part in text, part
 
 
 def test_one_epoch_is_enough(tmp_path):
@@ -135,7 +143,9 @@ def test_one_epoch_is_enough(tmp_path):
 def test_numbers_that_are_not_finite_are_counted_not_drawn(folder):
     lines = metrics(folder)
     for line in lines[1:]:
-        line |= {"grad_norm": None, "eval/fox": None, "kl": None if line["epoch"] > 4 else 0.1 * line["epoch"]}  # fmt: skip
+        line |= {"grad_norm": None, "eval/fox": None}
+        if line["epoch"] > 4:
+            line["kl"] = None
     write_metrics(folder, lines)
     text = read(folder).text
     assert "Never finite: grad_norm." in text
@@ -155,8 +165,6 @@ def test_a_picture_that_cannot_be_cut_is_said(folder, damage):
     elif damage == "cut off":
         path.write_bytes(path.read_bytes()[:60])
     else:
-        from PIL import Image
-
         Image.new("RGB", (33, 17)).save(path)
     page = read(folder)
     assert "Without a picture that can be read: the evaluations at 2." in page.text
@@ -176,8 +184,6 @@ def test_warnings_stand_at_the_top_and_in_the_monitor_with_their_picture(folder)
 
 
 def test_a_run_whose_rewards_are_all_trained_on_is_told_what_it_cannot_see(folder):
-    import json
-
     for path in (folder / "evaluations").glob("*.json"):
         found = json.loads(path.read_text())
         write(path, found | {"rewards": {"fox": True, "judge": True}})

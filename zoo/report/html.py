@@ -1,5 +1,6 @@
 """A page as one HTML file: no script, nothing from the network, pictures inside."""
 
+import itertools
 from pathlib import Path
 
 import jinja2
@@ -25,11 +26,12 @@ def html(page: Page) -> str:
         lstrip_blocks=True,
     )
     style, _, _ = loader.get_source(environment, "style.css")
+    places = itertools.count()
     return environment.get_template("page.html").render(
         page=page,
         style=Markup(style),
         kind=lambda block: type(block).__name__,
-        drawn=_drawn,
+        drawn=lambda figure: _drawn(figure, f"f{next(places)}"),
         tile=_tile,
     )
 
@@ -41,9 +43,9 @@ def write(page: Page, path: Path) -> None:
     temporary.replace(path)
 
 
-def _drawn(figure: Figure) -> Markup:
+def _drawn(figure: Figure, prefix: str) -> Markup:
     if isinstance(figure.content, Drawing):
-        svg = figure.content.svg(figure.name)
+        svg = figure.content.svg(prefix)
         label = Markup('<svg role="img" aria-label="{}"').format(figure.alt)
         return Markup(svg.replace("<svg", label, 1))
     image = shrunk(figure.content, WIDEST if figure.wide else _BESIDE)

@@ -1,6 +1,5 @@
 """The page of one run: what it is, what came of it, what it cost, and how it was made."""
 
-import io
 import shlex
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from zoo.report.page import Block, Listing, Note, Page, Section, Table, missing
 from zoo.report.run_costs import costs, environment_rows, others, probes
 from zoo.report.run_images import samples, spread
 from zoo.report.run_scores import curves, monitor, summary
+from zoo.report.texts import yaml
 from zoo.run_record import RunRecord, read_run
 
 REPORT = "report.html"
@@ -55,7 +55,7 @@ def _made(run: RunRecord, source: str) -> Section:
     blocks: list[Block] = [
         Note(f"This page: {source}. An evaluation's scores again, from its checkpoint: "
              f"zoo eval {folder}. The run again: zoo train {folder}/recipe.json."),
-        Listing("Resolved recipe", _yaml(run.recipe)),
+        Listing("Resolved recipe", yaml(run.recipe)),
     ]  # fmt: skip
     rows = tuple(environment_rows(run))
     blocks.append(
@@ -64,15 +64,3 @@ def _made(run: RunRecord, source: str) -> Section:
         else missing("The run's folder has no environment.json.")
     )
     return Section("made", "Recipe and environment", tuple(blocks))
-
-
-def _yaml(recipe: object) -> str:
-    from ruamel.yaml import YAML
-
-    out = io.StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.width = 100
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(recipe, out)
-    return out.getvalue()

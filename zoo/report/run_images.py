@@ -10,7 +10,10 @@ from zoo.report.embed import tiles
 from zoo.report.page import Block, Figure, Figures, Section, Tiles, missing
 from zoo.run_record import EvaluationRecord, RunRecord
 
-_MOST_ROWS, _MOST_COLUMNS = 8, 10
+_MOST_ROWS, MOST_COLUMNS = 8, 10
+
+Seen = Sequence[tuple[EvaluationRecord, tuple[tuple[Image.Image, ...], ...]]]
+"""Evaluations with their tiles."""
 
 
 def evenly(num: int, most: int) -> list[int]:
@@ -23,7 +26,7 @@ def evenly(num: int, most: int) -> list[int]:
 def samples(run: RunRecord) -> Section:
     """One image of every prompt over time, and all that were shown at the start and the end."""
     blocks: list[Block] = []
-    seen = [(each, cut) for each in run.evaluations if (cut := tiles(each)) is not None]
+    seen = pictured(run)
     if not run.evaluations:
         blocks.append(missing("There are no evaluations' records: none was made, or by an earlier "
                               "version; images/ has its pictures."))  # fmt: skip
@@ -31,7 +34,8 @@ def samples(run: RunRecord) -> Section:
         epochs = ", ".join(str(each.epoch) for each in run.evaluations if tiles(each) is None)
         blocks.append(missing(f"Without a picture that can be read: the evaluations at {epochs}."))
     if seen:
-        blocks.append(_over_time(seen))
+        caption = "The first image of each prompt: a column has one prompt and the same noise."
+        blocks.append(over_time(seen, "over_time", caption))
         blocks.append(_ends(seen))
     return Section("samples", "Samples over time", tuple(blocks))
 
@@ -64,19 +68,21 @@ def spread(run: RunRecord) -> Section:
     return Section("histograms", "Score histograms", tuple(blocks))
 
 
-Seen = Sequence[tuple[EvaluationRecord, tuple[tuple[Image.Image, ...], ...]]]
+def pictured(run: RunRecord) -> Seen:
+    """The evaluations whose picture is there, each with its tiles."""
+    return [(each, cut) for each in run.evaluations if (cut := tiles(each)) is not None]
 
 
-def _over_time(seen: Seen) -> Tiles:
-    prompts = seen[-1][0].shown_prompts[:_MOST_COLUMNS]
-    rows = []
-    for i in evenly(len(seen), _MOST_ROWS):
+def over_time(seen: Seen, name: str, caption: str, *, rows: int = _MOST_ROWS) -> Tiles:
+    """The first image of each prompt at evaluations that are spread evenly."""
+    prompts = seen[-1][0].shown_prompts[:MOST_COLUMNS]
+    shown = []
+    for i in evenly(len(seen), rows):
         evaluation, cut = seen[i]
         first = {prompt: column[0] for prompt, column in
                  zip(evaluation.shown_prompts, cut, strict=True)}  # fmt: skip
-        rows.append((f"epoch {evaluation.epoch}", tuple(first.get(prompt) for prompt in prompts)))
-    caption = "The first image of each prompt: a column has the same prompt and the same noise."
-    return Tiles("over_time", caption, prompts, tuple(rows))
+        shown.append((f"epoch {evaluation.epoch}", tuple(first.get(prompt) for prompt in prompts)))
+    return Tiles(name, caption, prompts, tuple(shown))
 
 
 def _ends(seen: Seen) -> Figures:
