@@ -29,7 +29,8 @@ def scores(contest: Contest) -> Section:
     says = (
         "Lines are means over seeds, bands the range of the seeds (not an interval), up to where "
     )
-    says += "the shortest run ends."
+    says += "the shortest run ends. Against seconds, seeds are evaluated at different places: "
+    says += "there the lines are interpolated, and a marker is no evaluation."
     if _most_runs(contest) == 1:
         says = "One seed each: there are no bands, and nothing is said of other seeds."
     blocks: list[Block] = [Note(says)]

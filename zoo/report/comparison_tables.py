@@ -22,7 +22,10 @@ def verdict(contest: Contest) -> Section:
     """The last scores, and the cost of each target beside the first contender's."""
     blocks: list[Block] = [Note(_RANGE), _finals(contest)]
     for target in contest.targets:
-        blocks.append(_reached(contest, target))
+        blocks += [
+            _reached(contest, target, ("seconds", "forwards")),
+            _reached(contest, target, ("images", "steps")),
+        ]
     if not contest.targets:
         blocks.append(missing("The suite sets no targets, so no costs are compared."))
     else:
@@ -67,21 +70,22 @@ def _short(contest: Contest, label: str) -> str:
     )
 
 
-def _reached(contest: Contest, target: Target) -> Table:
+def _reached(contest: Contest, target: Target, axes: tuple[str, ...]) -> Table:
     first = contest.contenders[0]
     rows = []
     for each in contest.contenders:
         row = [each.name]
-        for axis in _COSTS:
+        for axis in axes:
             found = _crossings(each, target, axis)
             row.append(_cost(found, axis))
             row.append("1" if each is first else _ratio(found, _crossings(first, target, axis)))
         rows.append(tuple(row))
     head = ["contender"]
-    for shown in _COSTS.values():
-        head += [shown, f"to {first.name}'s"]
-    caption = f"{target.label} of at least {target.at_least:g}: what it took to get there, the "
-    caption += f"median over seeds; and that over {first.name}'s median (above 1: more)."
+    for axis in axes:
+        head += [_COSTS[axis], f"to {first.name}'s"]
+    what = " and ".join(_COSTS[axis] for axis in axes)
+    caption = f"{target.label} of at least {target.at_least:g}: {what} to get there, the median "
+    caption += f"over seeds; and that over {first.name}'s median (above 1: more)."
     return Table(caption, tuple(head), tuple(rows))
 
 
