@@ -90,7 +90,7 @@ def monitor(run: RunRecord) -> Section:
         series(run.metrics, "monitor/held_out", "held out", _HELD_OUT),
     ]
     caption = "Weighted sums of the evaluated rewards, on the held-out prompts. Parting lines "
-    caption += "are the sign of a reward that is cheated."
+    caption += "may be a sign of a reward that is cheated."
     found = [figure(both, "score", name="trained_held_out", caption=caption)]
     for key, says in _MONITORS.items():
         line = series(run.metrics, f"monitor/{key}")
@@ -118,7 +118,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
     yield "starts from", _start(policy)
     yield "trained on", ", ".join(map(_reward, recipe.get("rewards") or ())) or "n/a"
     held_out = [label for label, trained in run.rewards.items() if not trained]
-    yield "held out", ", ".join(held_out) or "none"
+    yield "held out", ", ".join(held_out) or ("none" if run.rewards else "not recorded")
     yield "epochs", f"{count(last.get('epoch'))} of {recipe.get('epochs', '?')}"
     yield "cost", _cost(last)
     yield "ended", run.end.text if run.end else "not yet"
