@@ -63,3 +63,14 @@ def test_values_that_are_all_the_same_have_a_histogram():
 )  # fmt: skip
 def test_ticks_of_one_axis_have_one_unit(value, largest, shown):
     assert tick(value, largest) == shown
+
+
+def test_a_legend_of_many_names_leaves_the_axes_their_height():
+    def height(num):
+        drawing = drawn(
+            *(Series(f"contender number {i}", [0, 1], [0, i], style=i) for i in range(num))
+        )
+        drawing.svg("f")
+        return drawing.figure.axes[0].get_window_extent().height
+
+    assert height(9) == pytest.approx(height(1), rel=0.15)

@@ -40,6 +40,9 @@ _SETTINGS = {
     "lines.linewidth": 1.5,
     "lines.markersize": 3.5,
 }
+_ROW = 0.18
+"""Inches that a legend's row is high."""
+
 _SMALL, _LARGE = (3.5, 2.35), (4.2, 2.8)
 
 
@@ -220,7 +223,10 @@ def _finish(figure: Any, axes: Any, drawn: Sequence[tuple[str, Any]]) -> None:
         return
     names = [name for name, _ in shown]
     widest = max(map(len, names))
-    columns = 3 if widest <= 12 else 2 if widest <= 22 else 1
+    columns = 3 if widest <= 12 else 2 if widest <= 24 else 1
+    # The axes keep their height: rows of the legend come on top.
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + _ROW * (math.ceil(len(shown) / columns) - 1))
     with matplotlib.rc_context(_SETTINGS):
         legend = figure.legend(
             [artist for _, artist in shown],

@@ -118,7 +118,8 @@ def test_an_older_run_shows_the_scores_that_it_has(folder):
     write_metrics(folder, kept)
     page = read(folder)
     for part in (
-        "ended not yet", "held out not recorded", "has not come to its end", "No standard errors are recorded",
+        "ended not yet", "held out not recorded", "has not come to its end",
+        "No standard errors are recorded",
         "There are no evaluations' records", "No probes are recorded", "no environment.json",
         "judge -0.100 0.765",
     ):  # fmt: skip

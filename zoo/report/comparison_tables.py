@@ -163,5 +163,6 @@ def _how(contest: Contest) -> str:
         "A target is reached where the straight line between two evaluations first crosses it; a "
         "seed that never does counts as taking longer than any. Brackets are the range over "
         f"{num} seed{'s' if num != 1 else ''}, those of a ratio the least and most that any two "
-        "seeds give; unknown where the target was not reached within the budget. Times depend on the machine, and on what else it did."
+        "seeds give; unknown where the target was not reached within the budget. "
+        "Times depend on the machine, and on what else it did."
     )
