@@ -154,6 +154,21 @@ def best(
 
 
 @app.command()
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="A run folder, also of a run that goes on.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The file to write; default: RUN_DIR/report.html."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a run's page: scores, samples over time, monitor, times; one file, opens anywhere."""
+    from zoo.cli.report import report as write_report
+
+    write_report(run_dir, out)
+
+
+@app.command()
 def prompts(
     source: Annotated[
         str | None,

@@ -1,0 +1,196 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from tests.report.checked_html import Checked
+from tests.report.run_folder import metrics, run_folder, write, write_metrics
+from zoo.recipe.errors import RecipeError
+from zoo.report.run import write_run
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return run_folder(tmp_path_factory.mktemp("runs") / "first run")
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def read(folder) -> Checked:
+    return Checked(write_run(folder).read_text(encoding="utf-8"))
+
+
+def test_a_page_says_what_was_run_and_what_came_of_it(whole):
+    text = read(whole).text
+    for part in (
+        "objective nft (beta 0.1)", "solver dpm2, 10 steps", "trained on fox", "held out judge",
+        "epochs 6 of 6", "12,000 forwards", "ended all 6 epochs",
+        "fox trained on 0.000 ± 0.020 0.865 ± 0.020 0.865 6",
+        "judge held out -0.100 ± 0.030 0.765 ± 0.030 0.765 6",
+        "collect 6.00 s 60.0 % 1.00 s 6", "evaluate 1.00 s 10.0 % 0.250 s 4",
+        "broken images 0 0 ± 0 yes", "code zoo abc123",
+    ):  # fmt: skip
+        assert part in text, part
+    assert "Missing:" not in text
+    assert "n/a" not in text
+
+
+def test_every_section_has_the_command_that_makes_it(whole):
+    page = read(whole)
+    assert page.text.count(f"made by: zoo report '{whole}'") == page.tags.count("section") > 6
+
+
+def test_every_figure_and_picture_is_told_in_words(whole):
+    page = read(whole)
+    assert all(page.alts)
+    assert len(page.alts) == page.tags.count("svg") + page.tags.count("img")
+    assert "fox by epoch: from 0 to 0.865" in page.alts
+
+
+def test_what_a_user_wrote_is_shown_as_text(whole):
+    page = read(whole)
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+    assert "<script>alert(1)</script>" in page.text
+    assert "a <b>red</b> fox & $x$" in page.text
+
+
+def test_a_page_needs_nothing_but_itself(whole):
+    links = read(whole).links
+    assert links
+    assert all(link.startswith(("#", "data:image/")) for link in links)
+
+
+def test_the_same_run_gives_the_same_bytes(whole, tmp_path):
+    command = (
+        "import sys; from pathlib import Path; from zoo.report.run import write_run; "
+        "write_run(*map(Path, sys.argv[1:]))"
+    )
+    b = tmp_path / "b.html"
+    write_run(whole, tmp_path / "a.html")
+    arguments = [sys.executable, "-c", command, str(whole), str(b)]
+    subprocess.run(arguments, check=True, env={"PYTHONHASHSEED": "7"})
+    assert (tmp_path / "a.html").read_bytes() == b.read_bytes()
+
+
+def test_many_evaluations_are_shown_as_eight(tmp_path):
+    page = read(run_folder(tmp_path / "run", epochs=30, every=1))
+    shown = [alt for alt in page.alts if alt.startswith("two `cats` | dogs, epoch ")]
+    assert [alt.rpartition(" ")[2] for alt in shown] == [
+        "0",
+        "4",
+        "9",
+        "13",
+        "17",
+        "21",
+        "26",
+        "30",
+    ]
+
+
+def test_a_run_without_evaluations_says_so(folder):
+    shutil.rmtree(folder / "evaluations")
+    shutil.rmtree(folder / "images")
+    kept = [
+        {key: value for key, value in line.items() if not key.startswith(("eval", "monitor"))}
+        for line in metrics(folder)
+    ]
+    write_metrics(folder, kept)
+    text = read(folder).text
+    for part in ("There are no evaluations:", "No monitor/* is recorded", "No image's scores"):
+        assert part in text
+
+
+def test_an_older_run_shows_the_scores_that_it_has(folder):
+    shutil.rmtree(folder / "evaluations")
+    for name in ("end.json", "probes.json", "environment.json"):
+        (folder / name).unlink()
+    kept = [
+        {key: value for key, value in line.items() if not key.startswith(("eval_error", "monitor"))}
+        for line in metrics(folder)
+    ]
+    write_metrics(folder, kept)
+    page = read(folder)
+    for part in (
+        "ended not yet", "held out not recorded", "has not come to its end",
+        "No standard errors are recorded",
+        "There are no evaluations' records", "No probes are recorded", "no environment.json",
+        "judge -0.100 0.765",
+    ):  # fmt: skip
+        assert part in page.text, part
+    assert "judge by epoch: from -0.1 to 0.765" in page.alts
+
+
+def test_a_run_that_has_only_begun_has_a_page(folder):
+    shutil.rmtree(folder / "evaluations")
+    for name in ("end.json", "metrics.jsonl"):
+        (folder / name).unlink()
+    text = read(folder).text
+    for part in ("epochs n/a of 6", "There are no evaluations:", "No epoch has been timed"):
+        assert part in text, part
+
+
+def test_one_epoch_is_enough(tmp_path):
+    page = read(run_folder(tmp_path / "run", epochs=1))
+    assert "fox by epoch: from 0 to 0.283" in page.alts
+
+
+def test_numbers_that_are_not_finite_are_counted_not_drawn(folder):
+    lines = metrics(folder)
+    for line in lines[1:]:
+        line |= {"grad_norm": None, "eval/fox": None}
+        if line["epoch"] > 4:
+            line["kl"] = None
+    write_metrics(folder, lines)
+    text = read(folder).text
+    assert "Never finite: grad_norm." in text
+    assert "kl (not finite in 2 of 6 epochs)." in text
+    assert "fox trained on 0.000 ± 0.020 n/a 0 0" in text
+
+
+def test_images_that_could_not_be_scored_are_counted(whole):
+    assert "fox of single images, the same bins; 3 images could not be scored." in read(whole).text
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut off", "another size"])
+def test_a_picture_that_cannot_be_cut_is_said(folder, damage):
+    path = folder / "images" / "epoch_000002.png"
+    if damage == "deleted":
+        path.unlink()
+    elif damage == "cut off":
+        path.write_bytes(path.read_bytes()[:60])
+    else:
+        Image.new("RGB", (33, 17)).save(path)
+    page = read(folder)
+    assert "Without a picture that can be read: the evaluations at 2." in page.text
+    assert not any("epoch 2" in alt for alt in page.alts if "dogs" in alt)
+
+
+def test_warnings_stand_at_the_top_and_in_the_monitor_with_their_picture(folder):
+    said = "trained and held-out rewards have parted: <i>fox</i>"
+    (folder / "run.log").write_text(
+        f"noise\nwarning: {said}\nwarning: {said}\nwarning: slow disk\n"
+    )
+    shutil.copy(folder / "images" / "epoch_000004.png", folder / "images" / "parted_000004.png")
+    page = read(folder)
+    assert page.text.count(said) == 2
+    assert page.text.count("slow disk") == 1
+    assert "Trained and held-out rewards had parted at epoch 4." in page.alts
+
+
+def test_a_run_whose_rewards_are_all_trained_on_is_told_what_it_cannot_see(folder):
+    for path in (folder / "evaluations").glob("*.json"):
+        found = json.loads(path.read_text())
+        write(path, found | {"rewards": {"fox": True, "judge": True}})
+    assert "nothing here can show that they are cheated" in read(folder).text
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match=r"is not a run folder: it has no recipe\.json"):
+        write_run(tmp_path)

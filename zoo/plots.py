@@ -1,0 +1,240 @@
+"""Plots for reports: small figures that say what they show, as SVG text or PNG bytes.
+
+Colours are those of Okabe and Ito (2008, "Color Universal Design"), which the colour-blind tell
+apart; a series has a dash and a marker of its own besides. The same numbers give the same bytes.
+"""
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Without the palette's yellow, which does not show on white."""
+
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+_GREY = "#666666"
+_MOST_MARKED = 30
+"""Points of a line that have a marker each; of a longer line ten have."""
+
+_SETTINGS = {
+    "svg.hashsalt": "zoo",
+    "svg.fonttype": "path",  # a reader's fonts may be wider than those the layout was made with
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _GREY,
+    "axes.linewidth": 0.8,
+    "xtick.color": _GREY,
+    "ytick.color": _GREY,
+    "xtick.labelcolor": "#222222",
+    "ytick.labelcolor": "#222222",
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 3.5,
+}
+_ROW = 0.18
+"""Inches that a legend's row is high."""
+
+_SMALL, _LARGE = (3.5, 2.35), (4.2, 2.8)
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line of points, with a band from `low` to `high` where they are given; NaN is a gap.
+
+    `style` picks colour, dash and marker: the same number looks the same in every figure.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    style: int = 0
+
+    @property
+    def num_drawn(self) -> int:
+        """Points that have both coordinates."""
+        return sum(
+            math.isfinite(x) and math.isfinite(y) for x, y in zip(self.x, self.y, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that has been drawn."""
+
+    figure: Any
+
+    def svg(self, prefix: str) -> str:
+        """An `<svg>` element that fills its box; all its ids begin with `prefix`."""
+        import matplotlib
+
+        out = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        with matplotlib.rc_context(_SETTINGS):
+            self.figure.savefig(out, format="svg", metadata=nothing)
+        text = out.getvalue()
+        text = text[text.index("<svg") :]
+        text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+        text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+        text = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
+        return re.sub(r"\s*\n\s*", "\n", text)
+
+    def png(self) -> bytes:
+        """The same at twice its size on the page, in 64 colours."""
+        import matplotlib
+        from PIL import Image
+
+        drawn, out = io.BytesIO(), io.BytesIO()
+        with matplotlib.rc_context(_SETTINGS):
+            self.figure.savefig(drawn, format="png", dpi=200)
+        Image.open(drawn).convert("RGB").quantize(64).save(out, "PNG", optimize=True)
+        return out.getvalue()
+
+
+def lines(
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    y_label: str,
+    y_range: tuple[float, float] | None = None,
+    marks: Sequence[float] = (),
+    large: bool = False,
+) -> Drawing:
+    """Lines over a common axis; the legend is above them, and none where a line has no name.
+
+    Args:
+        series: At least one with a point.
+        x_label: With its unit.
+        y_label: With its unit.
+        y_range: The y axis' ends, where several figures are to share them.
+        marks: Heights of dotted lines across: targets.
+        large: For a place of two beside each other, not of three.
+
+    Raises:
+        ValueError: there is no point to draw.
+    """
+    if not any(each.num_drawn for each in series):
+        raise ValueError(f"nothing to draw for {y_label}: give a series with a finite point")
+    figure, axes = _figure(x_label, y_label, _LARGE if large else _SMALL)
+    for mark in marks:
+        axes.axhline(mark, color=_GREY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
+    drawn = []
+    for each in series:
+        colour = COLOURS[each.style % len(COLOURS)]
+        if each.low:
+            # Where a band is of one point, it has no width: an error bar shows it.
+            finite = sum(map(math.isfinite, each.low))
+            if finite == 1:
+                axes.vlines(each.x, each.low, each.high, color=colour, alpha=0.5, linewidth=2.5)
+            axes.fill_between(each.x, each.low, each.high, color=colour, alpha=0.18, linewidth=0)
+        [line] = axes.plot(
+            each.x,
+            each.y,
+            color=colour,
+            linestyle=_DASHES[each.style % len(_DASHES)],
+            marker=_MARKERS[each.style % len(_MARKERS)],
+            markevery=1 if len(each.x) <= _MOST_MARKED else math.ceil(len(each.x) / 10),
+        )
+        drawn.append((each.name, line))
+    if y_range is not None:
+        axes.set_ylim(*y_range)
+    _finish(figure, axes, drawn)
+    return Drawing(figure)
+
+
+def histograms(values: Sequence[tuple[str, Sequence[float]]], *, x_label: str) -> Drawing:
+    """Shares of finite values over the same 20 bins, as outlines over each other.
+
+    Raises:
+        ValueError: none of them has a finite value.
+    """
+    finite = [(name, [v for v in each if math.isfinite(v)]) for name, each in values]
+    every = [v for _, each in finite for v in each]
+    if not every:
+        raise ValueError(f"nothing to draw for {x_label}: give a finite value")
+    low, high = min(every), max(every)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = [low + (high - low) * i / 20 for i in range(21)]
+    figure, axes = _figure(x_label, "share of images (%)", _SMALL)
+    drawn = []
+    for style, (name, each) in enumerate(finite):
+        if not each:
+            continue
+        colour = COLOURS[style % len(COLOURS)]
+        counts = [0] * 20
+        for value in each:
+            counts[min(19, int((value - low) / (high - low) * 20))] += 1
+        shares = [100 * count / len(each) for count in counts]
+        axes.stairs(shares, edges, color=colour, alpha=0.12, fill=True)
+        dash = _DASHES[style % len(_DASHES)]
+        outline = axes.stairs(shares, edges, color=colour, linewidth=1.5, linestyle=dash)
+        drawn.append((name, outline))
+    _finish(figure, axes, drawn)
+    return Drawing(figure)
+
+
+def tick(value: float, largest: float) -> str:
+    """A tick of an axis that goes so far: at most six digits, thousands as 10k, millions as 2M."""
+    sizes = ((1e9, "G"), (1e7, "M"), (1e4, "k"))
+    letter = next((letter for size, letter in sizes if largest >= size), "")
+    shown = value / {"G": 1e9, "M": 1e6, "k": 1e3, "": 1.0}[letter]
+    return f"{shown:.6g}{letter if value else ''}".replace("-", "\N{MINUS SIGN}")
+
+
+def _figure(x_label: str, y_label: str, inches: tuple[float, float]) -> tuple[Any, Any]:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_SETTINGS):
+        figure = Figure(figsize=inches, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+    # A user's names may have dollars in them, which are no mathematics here.
+    axes.set_xlabel(x_label, parse_math=False)
+    axes.set_ylabel(y_label, parse_math=False)
+    return figure, axes
+
+
+def _finish(figure: Any, axes: Any, drawn: Sequence[tuple[str, Any]]) -> None:
+    import matplotlib
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    integer = axes.get_xlabel().partition(" ")[0] in ("epoch", "epochs")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=integer))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    for axis in (axes.xaxis, axes.yaxis):
+        largest = max(map(abs, axis.get_view_interval()))
+        axis.set_major_formatter(FuncFormatter(lambda value, _, most=largest: tick(value, most)))
+    shown = [(name, artist) for name, artist in drawn if name]
+    if not shown:
+        return
+    names = [name for name, _ in shown]
+    widest = max(map(len, names))
+    columns = 3 if widest <= 12 else 2 if widest <= 24 else 1
+    # The axes keep their height: rows of the legend come on top.
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + _ROW * (math.ceil(len(shown) / columns) - 1))
+    with matplotlib.rc_context(_SETTINGS):
+        legend = figure.legend(
+            [artist for _, artist in shown],
+            names,
+            loc="outside upper left",
+            ncols=min(columns, len(shown)),
+            frameon=False,
+            fontsize=8.5,
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)

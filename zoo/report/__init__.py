@@ -1,0 +1,1 @@
+"""Pages for people to read: of one run, and of contenders side by side."""

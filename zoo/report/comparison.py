@@ -1,0 +1,52 @@
+"""The page of a comparison: what was asked, what came of it, and how far the numbers carry."""
+
+from pathlib import Path
+
+from zoo.comparison import Contest
+from zoo.report import html, markdown
+from zoo.report.comparison_images import images
+from zoo.report.comparison_plots import monitors, scores
+from zoo.report.comparison_tables import ended, verdict
+from zoo.report.comparison_texts import asked, contenders, machine, trouble
+from zoo.report.page import Page
+
+HTML, MARKDOWN = "report.html", "report.md"
+"""In a comparison's folder."""
+
+
+def write_comparison(contest: Contest, folder: Path) -> Path:
+    """Writes the page as `report.html` and, with its pictures beside it, as `report.md`.
+
+    The same runs give the same bytes.
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = page(contest)
+    html.write(whole, folder / HTML)
+    markdown.write(whole, folder / MARKDOWN)
+    return folder / HTML
+
+
+def page(contest: Contest) -> Page:
+    """All that the contest's runs tell; what is missing is said where it would be."""
+    return Page(
+        f"Comparison: {contest.name}",
+        contest.about,
+        contest.command,
+        (
+            asked(contest),
+            verdict(contest),
+            scores(contest),
+            ended(contest),
+            monitors(contest),
+            images(contest),
+            contenders(contest),
+            trouble(contest),
+            machine(contest),
+        ),
+    )

@@ -1,0 +1,58 @@
+"""Numbers of a run's epochs as lines."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from zoo.plots import Series, lines
+from zoo.report.page import Figure
+
+Lines = Sequence[Mapping[str, float | None]]
+
+
+def values(metrics: Lines, key: str) -> tuple[list[float], list[float]]:
+    """The epochs at which `key` was recorded, and it there; NaN where it was not finite."""
+    found = [line for line in metrics if key in line]
+    return [finite(line["epoch"]) for line in found], [finite(line[key]) for line in found]
+
+
+def finite(value: float | None) -> float:
+    """The number, NaN for none."""
+    return math.nan if value is None else float(value)
+
+
+def series(metrics: Lines, key: str, name: str = "", style: int = 0, error: str = "") -> Series:
+    """A metric by epoch, with a band of one standard error: the metric `error`."""
+    x, y = values(metrics, key)
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    if error:
+        errors = dict(zip(*values(metrics, error), strict=True))
+        spread = [errors.get(epoch, math.nan) for epoch in x]
+        if any(math.isfinite(each) for each in spread):
+            low = tuple(a - b for a, b in zip(y, spread, strict=True))
+            high = tuple(a + b for a, b in zip(y, spread, strict=True))
+    return Series(name, x, y, low, high, style)
+
+
+def figure(drawn: Iterable[Series], y_label: str, *, name: str, caption: str) -> Figure | None:
+    """The lines that have a point over epochs, or None where none has."""
+    kept = [each for each in drawn if each.num_drawn]
+    if not kept:
+        return None
+    return Figure(
+        name,
+        caption,
+        f"{y_label} by epoch: {'; '.join(map(_told, kept))}",
+        lines(kept, x_label="epoch", y_label=y_label),
+    )
+
+
+def _told(each: Series) -> str:
+    points = [value for value in each.y if math.isfinite(value)]
+    return f"{each.name} from {points[0]:.3g} to {points[-1]:.3g}".strip()
+
+
+def slug(text: str) -> str:
+    """Safe in a file's name and an element's id; different texts may come out alike."""
+    kept = "".join(c if c.isascii() and c.isalnum() else "_" for c in text.lower())
+    return kept.strip("_")[:48] or "figure"

@@ -1,0 +1,76 @@
+"""Pictures for pages: cut into tiles, scaled down, and as the text that a page holds them in."""
+
+import base64
+import io
+
+from PIL import Image
+
+from zoo.pictures import GAP
+from zoo.run_record import EvaluationRecord
+
+WIDEST = 1200
+"""Pixels that a picture on a page has at most."""
+
+_QUALITY = 88
+_PIXELATED = 128
+"""Tiles smaller than this show their pixels: they were made by repeating them."""
+
+
+def tiles(evaluation: EvaluationRecord) -> tuple[tuple[Image.Image, ...], ...] | None:
+    """An evaluation's picture cut up: for each shown prompt its images from the top.
+
+    None where the picture was deleted, or is not as the record says.
+    """
+    columns, rows = len(evaluation.shown_prompts), evaluation.shown_rows
+    if evaluation.picture is None or columns < 1 or rows < 1:
+        return None
+    try:
+        with Image.open(evaluation.picture) as opened:
+            sheet = opened.convert("RGB")
+    except OSError:
+        return None
+    width, over_x = divmod(sheet.width - GAP, columns)
+    height, over_y = divmod(sheet.height - GAP, rows)
+    width, height = width - GAP, height - GAP
+    if over_x or over_y or width < 1 or height < 1:
+        return None
+    return tuple(
+        tuple(
+            sheet.crop((left, top, left + width, top + height))
+            for top in range(GAP, sheet.height - GAP, height + GAP)
+        )
+        for left in range(GAP, sheet.width - GAP, width + GAP)
+    )
+
+
+def shrunk(image: Image.Image, widest: int) -> Image.Image:
+    """At most so many pixels wide; one that is smaller stays as it is."""
+    if image.width <= widest:
+        return image
+    height = max(1, round(image.height * widest / image.width))
+    return image.resize((widest, height), Image.Resampling.LANCZOS)
+
+
+def pixelated(image: Image.Image) -> bool:
+    """Whether to show it with sharp pixels where it is enlarged."""
+    return max(image.size) < _PIXELATED
+
+
+def data_uri(image: Image.Image) -> str:
+    """The picture as text: PNG, or JPEG where that is smaller and no pixels are to be seen."""
+    kind, data = "png", _encoded(image, "PNG")
+    if not pixelated(image):
+        kind, data = min(
+            (kind, data), ("jpeg", _encoded(image, "JPEG")), key=lambda each: len(each[1])
+        )
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _encoded(image: Image.Image, form: str) -> bytes:
+    out = io.BytesIO()
+    plain = image.convert("RGB")
+    if form == "PNG":
+        plain.save(out, form, optimize=True)
+    else:
+        plain.save(out, form, quality=_QUALITY)
+    return out.getvalue()

@@ -1,0 +1,96 @@
+"""A run's images over time, and how their scores are spread."""
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from zoo.plots import histograms
+from zoo.report.curves import slug
+from zoo.report.embed import tiles
+from zoo.report.page import Block, Figure, Figures, Section, Tiles, missing
+from zoo.run_record import EvaluationRecord, RunRecord
+
+_MOST_ROWS, MOST_COLUMNS = 8, 10
+
+Seen = Sequence[tuple[EvaluationRecord, tuple[tuple[Image.Image, ...], ...]]]
+"""Evaluations with their tiles."""
+
+
+def evenly(num: int, most: int) -> list[int]:
+    """At most so many of `num` places, the first and the last among them."""
+    if num <= most:
+        return list(range(num))
+    return sorted({round(i * (num - 1) / (most - 1)) for i in range(most)})
+
+
+def samples(run: RunRecord) -> Section:
+    """One image of every prompt over time, and all that were shown at the start and the end."""
+    blocks: list[Block] = []
+    seen = pictured(run)
+    if not run.evaluations:
+        blocks.append(missing("There are no evaluations' records: none was made, or by an earlier "
+                              "version; images/ has its pictures."))  # fmt: skip
+    elif len(seen) < len(run.evaluations):
+        epochs = ", ".join(str(each.epoch) for each in run.evaluations if tiles(each) is None)
+        blocks.append(missing(f"Without a picture that can be read: the evaluations at {epochs}."))
+    if seen:
+        caption = "The first image of each prompt: a column has one prompt and the same noise."
+        blocks.append(over_time(seen, "over_time", caption))
+        blocks.append(_ends(seen))
+    return Section("samples", "Samples over time", tuple(blocks))
+
+
+def spread(run: RunRecord) -> Section:
+    """Histograms of each score at the start, the middle and the end."""
+    blocks: list[Block] = []
+    chosen = [run.evaluations[i] for i in evenly(len(run.evaluations), 3)]
+    names = list(dict.fromkeys(name for each in chosen for name in each.scores))
+    figures = []
+    for name in names:
+        drawn = [(f"epoch {each.epoch}", each.scores.get(name, ())) for each in chosen]
+        invalid = [sum(v != v for v in values) for _, values in drawn]
+        if all(count == len(values) for count, (_, values) in zip(invalid, drawn, strict=True)):
+            blocks.append(missing(f"{name}: no image could be scored."))
+            continue
+        left_out = f"; {sum(invalid)} images could not be scored" if sum(invalid) else ""
+        figures.append(
+            Figure(
+                f"histogram_{slug(name)}",
+                f"{name} of single images, the same bins{left_out}.",
+                f"histograms of {name} at {', '.join(at for at, _ in drawn)}",
+                histograms(drawn, x_label=name),
+            )
+        )
+    if figures:
+        blocks.append(Figures(tuple(figures)))
+    elif not blocks:
+        blocks.append(missing("No image's scores are recorded."))
+    return Section("histograms", "Score histograms", tuple(blocks))
+
+
+def pictured(run: RunRecord) -> Seen:
+    """The evaluations whose picture is there, each with its tiles."""
+    return [(each, cut) for each in run.evaluations if (cut := tiles(each)) is not None]
+
+
+def over_time(seen: Seen, name: str, caption: str, *, rows: int = _MOST_ROWS) -> Tiles:
+    """The first image of each prompt at evaluations that are spread evenly."""
+    prompts = seen[-1][0].shown_prompts[:MOST_COLUMNS]
+    shown = []
+    for i in evenly(len(seen), rows):
+        evaluation, cut = seen[i]
+        first = {prompt: column[0] for prompt, column in
+                 zip(evaluation.shown_prompts, cut, strict=True)}  # fmt: skip
+        shown.append((f"epoch {evaluation.epoch}", tuple(first.get(prompt) for prompt in prompts)))
+    return Tiles(name, caption, prompts, tuple(shown))
+
+
+def _ends(seen: Seen) -> Figures:
+    figures = []
+    for evaluation, _ in [seen[0], *seen[1:][-1:]]:
+        assert evaluation.picture is not None
+        with Image.open(evaluation.picture) as opened:
+            picture = opened.convert("RGB")
+        caption = f"Epoch {evaluation.epoch}: all images shown, a column a prompt."
+        figures.append(Figure(f"epoch_{evaluation.epoch}", caption, caption, picture))
+    return Figures(tuple(figures), large=True)
