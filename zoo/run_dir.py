@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ EPOCHS = "epochs"
 """The reason of a run's end where it has done them all."""
 
 _RECIPE = "recipe.json"
+
+_LIBRARIES = ("torch", "diffusers", "transformers", "peft", "deepspeed", "torchdiffeq", "numpy")
+"""Those that results depend on, besides packages with components."""
+
 GOING_ON = ("engine", "eval", "scoring", "checkpoint", "tracking", "stop_when")
 """What may change in a run that goes on."""
 
@@ -145,6 +150,7 @@ def environment(recipe: Recipe) -> dict[str, object]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "gpus": gpus,
         "packages": registry.packages(),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
     }
 
 
@@ -160,6 +166,13 @@ def code(recipe: Recipe) -> dict[str, str]:
         foreign = package not in sys.modules
         found[package] = "in another Python" if foreign else fingerprint(package)
     return found
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

@@ -169,6 +169,26 @@ def report(
 
 
 @app.command()
+def compare(
+    suite: Annotated[Path, typer.Argument(help="A suite, as benchmarks/digits.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", help="Override any part of the suite: -s seeds=[0]."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The folder; default: comparisons/SUITE."),
+    ] = None,
+    tiny: Tiny = False,
+    debug: Debug = False,
+) -> None:
+    """Run recipes head to head on one budget, and write a report; what is done is kept."""
+    from zoo.cli.compare import compare as compare_contenders
+
+    compare_contenders(suite, overrides or [], out, tiny=tiny)
+
+
+@app.command()
 def prompts(
     source: Annotated[
         str | None,

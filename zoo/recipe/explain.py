@@ -63,7 +63,7 @@ def _line(details: ErrorDetails, place: _Place, origins: Origins) -> str:
         unknown = dotted((*loc, key))
         hint = suggest(str(key), allowed, "allowed")
         return f"{origins.at((*loc, key))}: unknown key '{unknown}'{hint}"
-    at, what = origins.at(loc), dotted(loc) or "the recipe"
+    at, what = origins.at(loc), dotted(loc) or f"the {place.annotation.__name__.lower()}"
     # In a list that is too short pydantic misses an index, in a mapping a key.
     if kind == "missing" and isinstance(key, str):
         return f"{at}: {what} needs '{key}': {expected(_keys(place).get(key, Any))}"

@@ -44,6 +44,17 @@ class Override:
     origin: str
 
 
+@dataclass(frozen=True)
+class Fragment:
+    """A part of a recipe as plain data, and where each part of it was written.
+
+    A key of it may be dotted, as that of an override.
+    """
+
+    data: Mapping[str, Any]
+    place: Callable[[Loc], str]
+
+
 Overrides = Sequence[str | Override]
 """In the order in which they apply."""
 
@@ -55,6 +66,22 @@ def read(path: str | Path, overrides: Overrides = ()) -> Raw:
         RecipeError: a file or an override cannot be read; the line says where and what to write.
     """
     return _raw(_file(Path(path), ()), overrides, (), str(path))
+
+
+def assembled(base: Path, fragments: Sequence[Fragment], overrides: Overrides) -> Raw:
+    """A recipe file with fragments merged over it, one after another, then overrides applied.
+
+    Raises:
+        RecipeError: a file or an override cannot be read; the line says where and what to write.
+    """
+    node = _file(Path(os.path.normpath(base)), ())
+    for fragment in fragments:
+        whole = {key: value for key, value in fragment.data.items() if "." not in key}
+        node = merge(node, made(whole, fragment.place), ())
+        for key in (key for key in fragment.data if "." in key):
+            new = made({key: fragment.data[key]}, fragment.place).value[key]
+            node = put(node, key.split("."), new, ())
+    return _raw(node, overrides, (), str(base))
 
 
 def overridden(data: Mapping[str, Any], overrides: Overrides, *, below: Loc) -> Raw:

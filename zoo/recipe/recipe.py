@@ -13,7 +13,7 @@ from zoo.recipe.model import Recipe
 from zoo.recipe.stages import ends_early_by_wish, read_stages
 from zoo.recipe.tiny import put, smaller
 
-__all__ = ["Recipe", "RecipeError", "load_recipe", "load_stage", "recipe_from"]
+__all__ = ["Recipe", "RecipeError", "load_recipe", "load_stage", "recipe_from", "recipe_in"]
 
 
 def load_recipe(
@@ -68,6 +68,17 @@ def recipe_from(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
         BrokenPluginError: a component that it names cannot be loaded.
     """
     return _recipe(Raw(dict(data), Origins(source)), may_end_early=True)
+
+
+def recipe_in(raw: Raw, *, tiny: bool = False) -> Recipe:
+    """A recipe from what has been read and put together.
+
+    Raises:
+        RecipeError: what is wrong, a line each.
+        BrokenPluginError: a component that it names cannot be loaded.
+    """
+    recipe = _recipe(raw, may_end_early=False)
+    return _tiny(recipe, raw.origins.source) if tiny else recipe
 
 
 def _tiny(recipe: Recipe, path: str | Path) -> Recipe:

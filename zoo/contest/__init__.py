@@ -1,0 +1,1 @@
+"""Running a suite: one run after another, each a process of its own."""
