@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from zoo.comparison import Contest
+from zoo import json_file
+from zoo.comparison import Contest, as_json
 from zoo.report import html, markdown
 from zoo.report.comparison_images import images
 from zoo.report.comparison_plots import monitors, scores
@@ -10,12 +11,12 @@ from zoo.report.comparison_tables import ended, verdict
 from zoo.report.comparison_texts import asked, contenders, machine, trouble
 from zoo.report.page import Page
 
-HTML, MARKDOWN = "report.html", "report.md"
+HTML, MARKDOWN, RESULTS = "report.html", "report.md", "results.json"
 """In a comparison's folder."""
 
 
 def write_comparison(contest: Contest, folder: Path) -> Path:
-    """Writes the page as `report.html` and, with its pictures beside it, as `report.md`.
+    """Writes `report.html`; the same with its pictures beside it as `report.md`; `results.json`.
 
     The same runs give the same bytes.
 
@@ -29,6 +30,7 @@ def write_comparison(contest: Contest, folder: Path) -> Path:
     whole = page(contest)
     html.write(whole, folder / HTML)
     markdown.write(whole, folder / MARKDOWN)
+    json_file.write(folder / RESULTS, as_json(contest))
     return folder / HTML
 
 

@@ -3,10 +3,9 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from zoo.comparison import AXES, Contender, Contest
+from zoo.comparison import AXES, Contest, over_seeds
 from zoo.plots import Drawing, Series, lines
 from zoo.report.curves import slug
-from zoo.report.over_seeds import band, points
 from zoo.report.page import Block, Figure, Figures, Note, Section, missing
 
 _LABELS: Mapping[str, str] = {
@@ -34,7 +33,7 @@ def scores(contest: Contest) -> Section:
     if _most_runs(contest) == 1:
         says = "One seed each: there are no bands, and nothing is said of other seeds."
     blocks: list[Block] = [Note(says)]
-    for label in labels(contest):
+    for label in contest.labels:
         targets = [each.at_least for each in contest.targets if each.label == label]
         figures = list(_against_axes(contest, label, targets))
         if figures:
@@ -64,27 +63,13 @@ def monitors(contest: Contest) -> Section:
     return Section("monitor", "Diversity, drift, similarity, saturation", tuple(blocks))
 
 
-def labels(contest: Contest) -> list[str]:
-    """Of evaluated rewards: those that some contender holds out first."""
-    found: dict[str, bool] = {}
-    for run in (run for each in contest.contenders for run in each.runs.values()):
-        for label, is_trained in run.rewards.items():
-            found[label] = found.get(label, True) and is_trained
-    return sorted(found, key=lambda label: found[label])
-
-
 def trained(contest: Contest, label: str) -> str:
     """Who trains on a label, in words."""
-    on = [each.name for each in contest.contenders if trains(each, label)]
+    on = [each.name for each in contest.contenders if each.trains(label)]
     if not on:
         return "held out, no contender trains on it"
     ran = [each.name for each in contest.contenders if each.runs]
     return "trained on" if on == ran else f"trained on by {', '.join(on)}; held out by the others"
-
-
-def trains(contender: Contender, label: str) -> bool:
-    """Whether a run of it trains on a label."""
-    return any(run.rewards.get(label, False) for run in contender.runs.values())
 
 
 def _against_axes(contest: Contest, label: str, targets: Sequence[float]) -> Iterator[Figure]:
@@ -134,11 +119,9 @@ def _drawn(contest: Contest, key: str, axis: str) -> list[Series]:
     """A line for each contender that has runs; its style is its place in the suite."""
     found = []
     for style, contender in enumerate(contest.contenders):
-        curves = [
-            curve for run in contender.runs.values() if (curve := points(run, key, AXES[axis]))
-        ]
-        if curves:
-            found.append(Series(contender.name, *band(curves), style))
+        band = over_seeds(contender, key, axis)
+        if band.x:
+            found.append(Series(contender.name, band.x, band.mean, band.low, band.high, style))
     return found
 
 

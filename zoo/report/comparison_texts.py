@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from zoo.comparison import Contest
-from zoo.report.comparison_plots import labels, trained
+from zoo.report.comparison_plots import trained
 from zoo.report.page import WARNING, Block, Listing, Note, Section, Table, count, missing
 from zoo.report.run_costs import environment_rows
 from zoo.report.texts import yaml
@@ -23,7 +23,7 @@ def asked(contest: Contest) -> Section:
         ("seeds", ", ".join(map(str, contest.seeds))),
         ("targets", targets or "none were set"),
         ("ratios are to", contest.contenders[0].name if contest.contenders else "n/a"),
-        *((label, trained(contest, label)) for label in labels(contest)),
+        *((label, trained(contest, label)) for label in contest.labels),
     )
     head = ("contender", "runs", "reached the end", "failed")
     blocks: list[Block] = [
