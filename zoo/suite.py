@@ -150,12 +150,12 @@ class _Reader:
         budget = self.suite.budget
         if budget.unit == "epochs":
             return self._read(contender, seed, int(budget.amount))
-        once = self._read(contender, seed, 1)
-        if once.stages is not None:
+        if self._assembled(contender, seed, 1).data.get("stages") is not None:
             raise RecipeError(
                 f"{self._place(contender)}: it has stages, which are of epochs; compare by "
                 "budget: {epochs: ...}"
             )
+        once = self._read(contender, seed, 1)
         epochs = _epochs(once, budget)
         if epochs is None and once.optim.schedule != "constant":
             raise RecipeError(

@@ -100,7 +100,7 @@ def test_probe_says_what_is_wrong_with_a_name_or_an_option(zoo_here):
     for arguments, said in {
         ("jpg",): "the command line: unknown reward 'jpg'",
         ("jpeg_compressibility", "-s", "qualty=3"): "unknown key 'reward.qualty'; did you mean",
-        ("no.yaml",): "no.yaml: there is no such recipe",
+        ("no.yaml",): "no.yaml: there is no such file",
     }.items():
         ended = zoo_here("probe", *arguments)
         assert ended.code == 2

@@ -123,7 +123,7 @@ def test_a_geometry_that_cannot_be_is_refused_before_processes_start(out, mistak
 @pytest.mark.parametrize("verb", ["check", "train", "eval"])
 def test_a_missing_recipe_is_said_with_the_nearest(verb, mistake):
     line = mistake(verb, ROOT / "recipes" / "nft_digit.yaml")
-    assert "there is no such recipe; did you mean" in line
+    assert "there is no such file; did you mean" in line
     assert "nft_digits.yaml" in line
 
 
@@ -341,7 +341,7 @@ def test_debug_shows_the_traceback(zoo_here):
     ended = zoo_here("train", "no.yaml", "--debug")
     assert ended.code == 2
     assert "Traceback" in ended.err
-    assert ended.lines[-1].startswith("error: no.yaml: there is no such recipe")
+    assert ended.lines[-1].startswith("error: no.yaml: there is no such file")
 
 
 def test_an_option_that_deepspeed_refuses_is_named_before_anything_starts():

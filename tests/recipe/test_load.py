@@ -115,9 +115,9 @@ def test_overrides_set_leaves_branches_and_items(write):
 def test_a_file_that_is_not_there(write):
     write("nft_digits.yaml", "a: 1")
     assert refusal("nft_digit.yaml") == (
-        "nft_digit.yaml: there is no such recipe; did you mean 'nft_digits.yaml'?"
+        "nft_digit.yaml: there is no such file; did you mean 'nft_digits.yaml'?"
     )
-    assert refusal("no/where.yaml") == "no/where.yaml: there is no such recipe; check the path"
+    assert refusal("no/where.yaml") == "no/where.yaml: there is no such file; check the path"
     assert refusal(".").startswith(".: the recipe cannot be read: ")
 
 

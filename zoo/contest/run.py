@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from zoo import json_file
 from zoo.comparison import Contender, Contest, Failed, Target
@@ -22,6 +22,7 @@ _TAIL = 20_000
 """Bytes of a log that its last error is looked for in."""
 
 
+@runtime_checkable
 class Runner(Protocol):
     """Runs `zoo` with arguments, appending what it says to a log; gives its exit code."""
 
