@@ -32,7 +32,7 @@ layers: .venv/installed-dev
 	$(BIN)/lint-imports
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/zoo compare benchmarks/digits.yaml
 
 install: .venv/installed
 

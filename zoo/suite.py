@@ -5,7 +5,7 @@ that it `extends`, as recipes extend each other; then what is `common` to all; t
 budget. Contenders are compared by their evaluations, so these must be the same.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -170,18 +170,14 @@ class _Reader:
         try:
             return recipe_in(raw, tiny=self.tiny)
         except RecipeError as error:
-            where = f"{self._place(contender)}"
+            where = self._place(contender)
             raise RecipeError(*(f"{where}: {line}" for line in error.lines)) from error
 
     def _assembled(self, contender: str, seed: int, epochs: int) -> Raw:
-        loc: Loc = ("contenders", contender)
-        own = dict(self.suite.contenders[contender] or {})
-        base = own.pop("extends", self.suite.recipe)
-        fragments = [
-            Fragment(own, lambda part: self.raw.origins.at((*loc, *part))),
-            Fragment(self.suite.common, lambda part: self.raw.origins.at(("common", *part))),
-        ]
-        place = f"{self.path}: the suite"
+        written = dict(self.suite.contenders[contender] or {})
+        own: Loc = ("contenders", contender)
+        base = self._base(written.pop("extends", None), own)
+        fragments = [self._fragment(written, own), self._fragment(self.suite.common, ("common",))]
         budget = self.suite.budget
         settings: dict[tuple[str, ...], Any] = {
             ("name",): f"{contender}_{seed}",
@@ -191,18 +187,23 @@ class _Reader:
         }
         if budget.unit != "epochs":
             settings["stop_when", budget.unit] = getattr(budget, budget.unit)
-        said = self.raw.origins.at(
-            (*loc, "extends") if "extends" in self._written(loc) else ("recipe",)
-        )
-        if not isinstance(base, str) or not (self.path.parent / base).is_file():
-            raise RecipeError(
-                f"{said}: {shown(base)} is no recipe's file; paths are relative to {self.path}"
-            )
-        overrides = [Override(where, value, place) for where, value in settings.items()]
-        return assembled(self.path.parent / base, fragments, overrides)
+        origin = f"{self.path}: the suite"
+        overrides = [Override(where, value, origin) for where, value in settings.items()]
+        return assembled(base, fragments, overrides)
 
-    def _written(self, loc: Loc) -> Mapping[str, Any]:
-        return self.suite.contenders[str(loc[1])] or {}
+    def _base(self, extends: Any, own: Loc) -> Path:
+        """The recipe's file that a contender starts from."""
+        base = self.suite.recipe if extends is None else extends
+        place = self.raw.origins.at(("recipe",) if extends is None else (*own, "extends"))
+        found = self.path.parent / base if isinstance(base, str) else self.path.parent
+        if not found.is_file():
+            raise RecipeError(
+                f"{place}: {shown(base)} is no recipe's file; paths are relative to {self.path}"
+            )
+        return found
+
+    def _fragment(self, data: Parts, loc: Loc) -> Fragment:
+        return Fragment(data, lambda part: self.raw.origins.at((*loc, *part)))
 
     def _place(self, contender: str) -> str:
         return f"{self.raw.origins.at(('contenders', contender))}: contender '{contender}'"
