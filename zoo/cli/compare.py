@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zoo.comparison import Contest
+from zoo.bootstrap import Interval
+from zoo.comparison import AXES, Contest, final
 from zoo.console import short
 from zoo.contest.child import Children
 from zoo.contest.lock import LockedError, locked
@@ -62,29 +63,23 @@ def _end(results: Results, children: Children) -> None:
 
 
 def _table(contest: Contest) -> Table:
-    """The last scores of each contender, seed by seed."""
-    labels = list(
-        dict.fromkeys(
-            label
-            for contender in contest.contenders
-            for run in contender.runs.values()
-            for label in run.rewards
-        )
-    )
+    """The last scores of each contender: their mean over seeds, and from where to where."""
     table = Table(box=None, pad_edge=False)
-    for name in ("contender", *labels, "seconds", "forwards"):
-        table.add_column(name, justify="left" if name == "contender" else "right")
+    columns = {label: f"eval/{label}" for label in contest.labels} | {
+        name: AXES[name] for name in ("seconds", "forwards")
+    }
+    table.add_column("contender")
+    for name in columns:
+        table.add_column(name, justify="right")
     for contender in contest.contenders:
-        ends = [run.metrics[-1] for run in contender.runs.values()]
-        row = [
-            ", ".join(
-                "" if (value := end.get(f"eval/{label}")) is None else short(value) for end in ends
-            )
-            for label in labels
-        ]
-        for key in ("seconds", "num_evals"):
-            row.append(
-                ", ".join(short(value) for end in ends if (value := end.get(key)) is not None)
-            )
-        table.add_row(contender.name, *row)
+        cells = [_shown(final(contender, key)) for key in columns.values()]
+        table.add_row(contender.name, *cells)
     return table
+
+
+def _shown(found: Interval) -> str:
+    if found.num_finite == 0:
+        return "no run"
+    if found.num_finite == 1 or found.low == found.high:
+        return short(found.value)
+    return f"{short(found.value)} [{short(found.low)}, {short(found.high)}]"
