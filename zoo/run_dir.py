@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ ENVIRONMENT, PROBES, END = "environment.json", "probes.json", "end.json"
 
 EPOCHS = "epochs"
 """The reason of a run's end where it has done them all."""
+
+LIBRARIES = ("torch", "diffusers", "transformers", "peft", "numpy")
+"""Besides `packages`: those whose version may change what a run computes."""
 
 _RECIPE = "recipe.json"
 GOING_ON = ("engine", "eval", "scoring", "checkpoint", "tracking", "stop_when")
@@ -145,6 +149,7 @@ def environment(recipe: Recipe) -> dict[str, object]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "gpus": gpus,
         "packages": registry.packages(),
+        "libraries": {name: version(name) for name in LIBRARIES},
     }
 
 

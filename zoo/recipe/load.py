@@ -89,6 +89,36 @@ def changed(raw: Raw, overrides: Overrides) -> Raw:
     return _raw(made(raw.data, raw.origins.at), overrides, (), raw.origins.source)
 
 
+def part(raw: Raw, loc: Loc) -> Raw:
+    """What is at a location of what was read; its places are those of the whole."""
+    data: Any = raw.data
+    for key in loc:
+        data = data[key]
+    places = {
+        at[len(loc) :]: place for at, place in raw.origins.places.items() if at[: len(loc)] == loc
+    }
+    return Raw(data, Origins(raw.origins.source, places))
+
+
+def merged(base: Raw, fragments: Sequence[Raw]) -> Raw:
+    """A recipe with fragments merged over it in order, as `extends` merges.
+
+    A fragment's keys with dots (`objective.beta`) set one part each, as an override does.
+
+    Raises:
+        RecipeError: a key with dots leads nowhere.
+    """
+    node = made(base.data, base.origins.at)
+    for fragment in fragments:
+        over = made(fragment.data, fragment.origins.at)
+        whole = {key: child for key, child in over.value.items() if "." not in key}
+        node = merge(node, Node(whole, node.origin), ())
+        for key, child in over.value.items():
+            if key not in whole:
+                node = put(node, key.split("."), child, ())
+    return _raw(node, (), (), base.origins.source)
+
+
 def from_yaml(text: str, origin: str) -> Any:
     """Plain data from the YAML of an option; `origin` is what errors call it.
 

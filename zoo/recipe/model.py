@@ -36,6 +36,9 @@ def _folder_name(name: str) -> str:
     return name
 
 
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+
+
 def _not_zero(weight: float) -> float:
     if weight == 0:
         raise ValueError(
@@ -267,7 +270,7 @@ class Tracking(Strict):
 class Recipe(Strict):
     """Everything about a run."""
 
-    name: Annotated[str, AfterValidator(_folder_name)]
+    name: FolderName
     seed: Annotated[int, Ge(0)] = 42
     epochs: Count
     policy: Annotated[Component[Policy], Slot(Policy)]

@@ -1,0 +1,97 @@
+"""`zoo compare`: runs a suite, what of it is not made yet, and writes the comparison's report."""
+
+import math
+import shlex
+import sys
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from zoo.cli.lora_start import require_start
+from zoo.cli.ready import (
+    geometries,
+    num_processes,
+    num_prompts_of_stages,
+    require_deepspeed_options,
+    require_device,
+)
+from zoo.comparison import Contest
+from zoo.contest import lock
+from zoo.contest.child import Children
+from zoo.contest.contest import Held
+from zoo.contest.entrants import budget_of, entrants
+from zoo.plan import Plan
+from zoo.prompt import PromptError
+from zoo.recipe.errors import RecipeError
+from zoo.recipe.recipe import Recipe
+from zoo.report.comparison import write_comparison
+from zoo.report.comparison_plots import labels
+from zoo.report.over_seeds import mean, points
+from zoo.suite import load_suite
+
+
+def compare(path: Path, overrides: list[str], out: Path | None, *, tiny: bool) -> None:
+    """Runs what is not made yet, writes the report of what there is, prints the result.
+
+    Raises:
+        RecipeError: a mistake, found before anything runs.
+        Exit: 1 where a run failed, 128 and the signal's number where it was stopped.
+    """
+    written = load_suite(path, overrides)
+    folder = out or Path("comparisons") / f"{written.suite.name}{'_tiny' if tiny else ''}"
+    every = entrants(written, folder, _examined, tiny=tiny)
+    with lock.held(folder, _say) as descriptor, Children(descriptor, _say) as children:
+        held = Held(written, every, budget_of(written, tiny=tiny), folder, _say)
+        held.hold(children)
+        contest = held.contest(f"zoo {shlex.join(sys.argv[1:])}")
+        try:
+            report = write_comparison(contest, folder)
+        except OSError as error:
+            raise RecipeError(f"cannot write the report in {folder}: {error.strerror}") from error
+        _show(contest, report)
+        if children.asked:
+            _say("stopped; go on with the same command")
+            raise typer.Exit(128 + children.asked[0])
+        if held.failed:
+            _say(f"{len(held.failed)} of {len(every)} runs failed; the same command tries again")
+            raise typer.Exit(1)
+
+
+def _examined(recipe: Recipe) -> Plan:
+    """What `zoo train` looks at before it starts."""
+    processes = num_processes(recipe)
+    require_device(recipe)
+    try:
+        num_prompts_of_stages(recipe)
+    except PromptError as error:
+        raise RecipeError(str(error)) from error
+    plans = geometries(recipe, processes)
+    require_deepspeed_options(recipe)
+    require_start(recipe)
+    return plans[0]
+
+
+def _show(contest: Contest, report: Path) -> None:
+    """The last scores of each contender, and where the report is."""
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    of = labels(contest)
+    for heading in ("contender", "runs", *of):
+        table.add_column(heading, justify="left" if heading == "contender" else "right")
+    for each in contest.contenders:
+        row = [each.name, f"{len(each.runs)}/{len(contest.seeds)}"]
+        for label in of:
+            curves = [points(run, f"eval/{label}", "epoch") for run in each.runs.values()]
+            found = mean([curve[-1][1] for curve in curves if curve])
+            spread = f" [{found.low:.4g}, {found.high:.4g}]"
+            row.append("-" if math.isnan(found.middle) else f"{found.middle:.4g}{spread}")
+        table.add_row(*row)
+    console.print(table)
+    console.print("last scores: mean over seeds [least, most]", style="dim", markup=False)
+    console.print(f"report: {report}", markup=False, soft_wrap=True)
+
+
+def _say(text: str) -> None:
+    typer.echo(text)

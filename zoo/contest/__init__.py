@@ -1,0 +1,1 @@
+"""Running a suite: its runs one after another, each in a process of its own."""

@@ -1,0 +1,101 @@
+"""A run as a process in a session of its own, which signals are passed on to, and dies with this.
+
+When this process is killed the system sends the run SIGTERM (Linux alone does), and not SIGKILL:
+the run saves and leaves, and where it is a launcher it takes its workers with it, which are in
+sessions of their own. Until then it holds the comparison's lock.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Children:
+    """Runs `python -m zoo ...`, one at a time; while entered, catches SIGINT and SIGTERM.
+
+    `asked` are the signals so far: the run saves and leaves at the first, at once at the second.
+    """
+
+    def __init__(self, lock: int, say: Callable[[str], None]) -> None:
+        """`lock` is a descriptor that each inherits."""
+        self.asked: list[int] = []
+        self._lock, self._say = lock, say
+        self._process: subprocess.Popen[bytes] | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "Children":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._pass_on)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def run(self, arguments: Sequence[str], log: Path) -> int:
+        """The exit code, less than 0 for a signal; what it says is appended to the log."""
+        with log.open("ab") as said:
+            when = time.strftime("%Y-%m-%d %H:%M:%S")
+            said.write(f"== {when}: zoo {' '.join(arguments)}\n".encode())
+            said.flush()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "zoo", *arguments],
+                stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+                start_new_session=True, pass_fds=(self._lock,), preexec_fn=_dies_with(os.getpid()),
+            )  # fmt: skip
+        if self.asked:
+            # It came between the last look and the start.
+            self._process.send_signal(self.asked[-1])
+        return self._process.wait()
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self.asked.append(number)
+        if len(self.asked) == 1:
+            self._say("stopping: the run saves and leaves; again to leave at once")
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+
+def _dies_with(parent: int) -> Callable[[], None] | None:
+    """What the child does before it becomes another program; none where there is no such thing."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(128 + signal.SIGTERM)
+
+    return ask
+
+
+def last_error(log: Path, start: int, code: int) -> str:
+    """Why a run failed, in a line: from what it said since `start` (bytes), and its exit code."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        memory = "; was the machine out of memory?" if -code == signal.SIGKILL else ""
+        return f"killed by {name}{memory}"
+    with log.open("rb") as file:
+        file.seek(start)
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    lines = [line for line in lines if line and not line.startswith("== ")]
+    errors = [line for line in lines if line.startswith("error: ")]
+    said = errors[-1].removeprefix("error: ") if errors else (lines or ["it said nothing"])[-1]
+    return f"exit code {code}: {said}"
