@@ -109,7 +109,7 @@ def test_a_mistake_is_said_with_its_line(suite, text, said):
 
 def test_what_is_missing_is_missing_in_the_suite(suite):
     assert refusal(suite, "contenders: {a: {}}\n", head="name: x\nseeds: [0]\n") == (
-        "s.yaml:1: the suite needs 'recipe': text, not empty\n"
+        "s.yaml:1: the suite needs 'recipe': text at least 1 long\n"
         "s.yaml:1: the suite needs 'budget': a mapping of seconds, forwards, images, epochs"
     )
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -18,15 +19,28 @@ from types import FrameType, TracebackType
 _PR_SET_PDEATHSIG = 1
 
 
-class Children:
-    """Runs `python -m zoo ...`, one at a time; while entered, catches SIGINT and SIGTERM.
+class Runner(ABC):
+    """Starts `zoo` in other processes, one after another."""
 
-    `asked` are the signals so far: the run saves and leaves at the first, at once at the second.
+    def __init__(self) -> None:
+        """Nothing has been asked yet."""
+        self.asked: list[int] = []
+        """The signals to stop so far."""
+
+    @abstractmethod
+    def run(self, arguments: Sequence[str], log: Path) -> int:
+        """The exit code, less than 0 for a signal; what it says is appended to the log."""
+
+
+class Children(Runner):
+    """Runs `python -m zoo ...`; while entered, catches SIGINT and SIGTERM.
+
+    Signals are passed on: the run saves and leaves at the first, at once at the second.
     """
 
     def __init__(self, lock: int, say: Callable[[str], None]) -> None:
         """`lock` is a descriptor that each inherits."""
-        self.asked: list[int] = []
+        super().__init__()
         self._lock, self._say = lock, say
         self._process: subprocess.Popen[bytes] | None = None
         self._before: dict[int, object] = {}
@@ -49,7 +63,7 @@ class Children:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def run(self, arguments: Sequence[str], log: Path) -> int:
-        """The exit code, less than 0 for a signal; what it says is appended to the log."""
+        """One run, to its end."""
         with log.open("ab") as said:
             when = time.strftime("%Y-%m-%d %H:%M:%S")
             said.write(f"== {when}: zoo {' '.join(arguments)}\n".encode())

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from zoo import json_file
 from zoo.comparison import Contender, Contest, Failed, Target
 from zoo.contest import earlier
-from zoo.contest.child import last_error
+from zoo.contest.child import Runner, last_error
 from zoo.contest.entrants import Entrant
 from zoo.recipe.errors import RecipeError
 from zoo.run_dir import environment
@@ -20,15 +20,6 @@ from zoo.suite import Budget, Written
 
 RUNS, RECIPES, LOGS, SUITE = "runs", "recipes", "logs", "suite.json"
 """In a comparison's folder."""
-
-
-class Runner(Protocol):
-    """Starts runs one after another; `Children`, but for tests."""
-
-    asked: list[int]
-
-    def run(self, arguments: Sequence[str], log: Path) -> int:
-        """The exit code of `zoo arguments`, less than 0 for a signal."""
 
 
 @dataclass

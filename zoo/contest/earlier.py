@@ -11,7 +11,10 @@ from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe
 
 _SAME = ("zoo", "code", "python", "packages", "libraries")
-"""Of the environment: what may change a run's numbers. The machine changes only its times."""
+"""Of the environment: what may change a run's numbers."""
+
+_MACHINE = ("processor", "cores", "gpus")
+"""What changes its times, and with them where a budget in seconds ends it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def _differences(folder: Path, recipe: Recipe, environment: dict[str, Any]) -> I
     path = folder / run_dir.ENVIRONMENT
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     here = as_json(environment)
-    for key in _SAME:
+    timed = recipe.stop_when is not None and recipe.stop_when.seconds is not None
+    for key in (*_SAME, *(_MACHINE if timed else ())):
         if found.get(key) != here.get(key):
             yield f"it was made with {_other(key, found.get(key), here.get(key))}"
 
