@@ -1,159 +1,236 @@
-"""`zoo compare` as a user would: real runs, killed and restarted, interrupted, failing."""
+"""`zoo compare` on real runs: killed and restarted, stopped, failing, reused."""
 
 import json
-import re
+import os
 import signal
 import subprocess
 import time
 
 import pytest
 
-from tests.runs import CLOCKS, ROOT, clean_environment, command, zoo
-from tests.suites import GRPO, suite
+from tests.contest.suites import BOTH, SMALL, write
+from tests.runs import ROOT, clean_environment, command, metrics, without_clocks, zoo
 
-TWO = f"nft: {{}}\ngrpo: {GRPO}"
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A suite that was run without a break: its file, its folder, what was said."""
-    folder = tmp_path_factory.mktemp("whole")
-    path = suite(folder, TWO, targets="[{label: judge, at_least: 0.01}]", budget="{epochs: 4}")
-    done = zoo("compare", path, "-o", folder / "out")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return path, folder / "out", done.stdout
+SUITE = {"budget": "{epochs: 8}", "seeds": "[0]"}
+RAISES = (
+    "from pathlib import Path\n\n\ndef score(images, prompts):\n"
+    "    if {path}.exists():\n        raise ValueError('the reward is out')\n"
+    "    return images.mean(dim=(1, 2, 3))\n"
+)
 
 
-def numbers(out):
-    """The results without clocks, and without what names the folder."""
-    found = json.loads((out / "results.json").read_text())
-    for contender in found["contenders"].values():
-        for key in CLOCKS:
-            contender["final"].pop(key, None)
-        for target in contender["targets"]:
-            del target["seconds"]
-        for run in contender["runs"].values():
-            run["evaluations"] = [
-                {key: value for key, value in line.items() if key not in CLOCKS}
-                for line in run["evaluations"]
-            ]
-            run["warnings"] = [re.sub(r"/\S+", "", text) for text in run["warnings"]]
-    return {key: value for key, value in found.items() if key != "command"}
+@pytest.fixture
+def start():
+    """Starts the command; what is left of it at the test's end is killed, its runs with it."""
+    started = []
+
+    def run(*arguments):
+        process = subprocess.Popen(
+            command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=clean_environment(), cwd=ROOT, start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
-def start(*arguments):
-    return subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=clean_environment(), cwd=ROOT, start_new_session=True,
-    )  # fmt: skip
-
-
-def wait_for_epochs(out, name, count, process):
-    """Waits until a run has recorded so many lines."""
-    end = time.monotonic() + 120
-    while not any(
-        file.read_text().count("\n") >= count
-        for file in out.glob(f"runs/{name}/*/metrics.jsonl")
-    ):  # fmt: skip
-        assert process.poll() is None, process.communicate()
+def wait_until(holds, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
-def test_a_comparison_leaves_its_report_its_numbers_and_its_runs(whole):
-    _, out, said = whole
-    assert {path.name for path in out.iterdir()} >= {
-        "report.html", "report.md", "results.json", "suite.json", "runs", "recipes", "logs",
-        "plots", "pictures",
-    }  # fmt: skip
-    assert f"report: {out / 'report.html'}" in said
-    found = json.loads((out / "results.json").read_text())
-    assert list(found["contenders"]) == ["nft", "grpo"]
-    assert found["command"].startswith("zoo compare ")
-    for name, contender in found["contenders"].items():
-        (run,) = contender["runs"].values()
-        assert run["end"]["reason"] == "epochs"
-        assert [line["epoch"] for line in run["evaluations"]] == [0, 1, 2, 3, 4]
-        (target,) = contender["targets"]
-        assert target["forwards"]["median"]["num_finite"] == 1
-        assert contender["trained"] == ["digit"]
-        assert (out / "logs" / f"{name}_0.log").read_text().startswith("$ zoo train ")
-    page = (out / "report.html").read_text()
-    assert "<script" not in page
-    assert "zoo compare" in page
+def recorded(out, run, count):
+    """Whether a run has so many lines of metrics."""
+    found = out.glob(f"runs/{run}/*/metrics.jsonl")
+    return any(file.read_text().count("\n") >= count for file in found)
 
 
-def test_what_is_done_is_not_done_again(whole):
-    path, out, _ = whole
-    before = sorted(file for file in out.glob("runs/*/*"))
-    pages = [(out / name).read_bytes() for name in ("report.html", "report.md", "results.json")]
-    again = zoo("compare", path, "-o", out)
+def children_of(process):
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def numbers(out):
+    """What the runs that ended have recorded, without the clocks."""
+    return {
+        end.parent.parent.name: without_clocks(metrics(end.parent))
+        for end in sorted(out.glob("runs/*/*/end.json"))
+    }
+
+
+def folders(out):
+    return sorted(path.relative_to(out) for path in out.glob("runs/*/*"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An undisturbed comparison: its suite, its folder and what was said."""
+    root = tmp_path_factory.mktemp("whole")
+    suite = write(root, **SUITE)
+    done = zoo("compare", suite, "--out", root / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return suite, root / "out", done
+
+
+def test_a_comparison_says_what_it_does_and_writes_the_report(whole):
+    suite, out, done = whole
+    lines = done.stdout.splitlines()
+    assert lines[0] == "1/2 nft, seed 0: starts"
+    assert lines[1].startswith("1/2 nft, seed 0: 8 epochs, ")
+    assert "judge 0." in lines[1]
+    assert lines[2].startswith("about ")
+    assert lines[-1] == f"report: {out / 'report.html'}"
+    rows = [line.split() for line in lines[-5:-2]]
+    assert rows[0][:2] == ["contender", "runs"]
+    assert [row[:2] for row in rows[1:]] == [["nft", "1/1"], ["flow_grpo", "1/1"]]
+    page = (out / "report.md").read_text()
+    assert f"zoo compare {suite} --out {out}" in page
+    assert set(numbers(out)) == {"nft_0", "flow_grpo_0"}
+    assert "collecting and learning" in (out / "logs" / "nft_0.log").read_text()
+
+
+def test_a_second_start_reuses_all_and_a_new_seed_runs_only_that(whole):
+    suite, out, _ = whole
+    before = folders(out)
+    again = zoo("compare", suite, "--out", out)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("there already") == 2
-    assert sorted(file for file in out.glob("runs/*/*")) == before
-    assert pages == [
-        (out / name).read_bytes() for name in ("report.html", "report.md", "results.json")
-    ]
+    assert again.stdout.count("reused") == 2
+    assert "starts" not in again.stdout
+    assert folders(out) == before
+    more = zoo("compare", suite, "--out", out, "-s", "seeds=[0, 1]", "-s", "contenders.nft={}")
+    assert more.returncode == 0, more.stderr
+    assert more.stdout.count("reused") == more.stdout.count("starts") == 2
+    assert len(folders(out)) == len(before) + 2
 
 
-def test_a_suite_that_is_killed_and_started_again_gives_the_same_numbers(whole, tmp_path):
-    path, undisturbed, _ = whole
+def test_a_comparison_killed_and_restarted_has_the_same_numbers(whole, start, tmp_path):
+    suite, expected = whole[0], numbers(whole[1])
+    arguments = ("compare", suite, "--out", tmp_path)
+    process = start(*arguments)
+    wait_until(lambda: recorded(tmp_path, "flow_grpo_0", 4), process)
+    (child,) = children_of(process)
+    process.kill()
+    process.communicate()
+    again = zoo(*arguments)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert not os.path.exists(f"/proc/{child}")
+    assert "1/2 nft, seed 0: reused" in again.stdout
+    assert "2/2 flow_grpo, seed 0: goes on from epoch" in again.stdout
+    assert len(folders(tmp_path)) == 2
+    for name, lines in numbers(tmp_path).items():
+        assert lines == expected[name], name
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_comparison_reports_what_there_is_and_goes_on(number, start, tmp_path):
+    suite = write(tmp_path, budget="{epochs: 400}", seeds="[0]")
     out = tmp_path / "out"
-    for name, count in (("nft_0", 3), ("grpo_0", 3)):
-        process = start("compare", path, "-o", out)
-        wait_for_epochs(out, name, count, process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    ended = zoo("compare", path, "-o", out)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert [len(list(folder.iterdir())) for folder in sorted(out.glob("runs/*"))] == [1, 1]
-    assert numbers(out) == numbers(undisturbed)
+    process = start("compare", suite, "--out", out)
+    wait_until(lambda: recorded(out, "nft_0", 4), process)
+    process.send_signal(number)
+    said, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, said + err
+    assert "Traceback" not in err
+    lines = said.splitlines()
+    assert lines[1] == "stopping: the run saves and leaves; again to leave at once"
+    assert lines[2] == "1/2 nft, seed 0: interrupted"
+    assert lines[-1] == "stopped; go on with the same command"
+    assert "interrupted after epoch" in (out / "report.md").read_text()
+    assert "saved after epoch" in (out / "logs" / "nft_0.log").read_text()
 
 
-def test_an_interrupted_suite_saves_reports_and_says_how_to_go_on(whole, tmp_path):
-    path, _, _ = whole
+def test_a_second_signal_leaves_at_once(start, tmp_path):
+    # The reward hangs after the epoch that is evaluated first: the first signal has to wait.
+    called = tmp_path / "called"
+    reward = tmp_path / "slow.py"
+    reward.write_text(
+        "import time\nfrom pathlib import Path\n\n\ndef score(images, prompts):\n"
+        f"    called = Path({str(called)!r})\n"
+        "    if called.exists():\n        called.write_text('again')\n        time.sleep(600)\n"
+        "    called.write_text('once')\n    return images.mean(dim=(1, 2, 3))\n"
+    )
+    rest = SMALL + f"contenders:\n  slow: {{rewards: [{{name: python, path: '{reward}:score'}}]}}\n"
+    suite = write(tmp_path, seeds="[0]", rest=rest)
     out = tmp_path / "out"
-    long = ["-s", "budget.epochs=2000", "-s", "common.eval.every=2000"]
-    process = start("compare", path, "-o", out, *long)
-    wait_for_epochs(out, "nft_0", 3, process)
-    other = zoo("compare", path, "-o", out)
-    assert other.returncode == 2
-    assert re.search(rf"error: process {process.pid} is comparing in .*; wait for it", other.stderr)
+    # All images of an epoch are in one micro-batch: between two it would leave.
+    whole = "common.engine.micro_batch={sample: 20, train: 20}"
+    process = start("compare", suite, "--out", out, "-s", whole)
+    wait_until(lambda: called.exists() and called.read_text() == "again", process)
+    (child,) = children_of(process)
     process.send_signal(signal.SIGINT)
-    said, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    assert "2 runs are left; the same command goes on" in said
-    assert (out / "report.html").is_file()
-    assert list(out.glob("runs/nft_0/*/checkpoints/*"))
-    assert "go on with: zoo train --resume" in (out / "logs" / "nft_0.log").read_text()
+    log = out / "logs" / "slow_0.log"
+    wait_until(lambda: "again to leave at once" in log.read_text(), process)
+    process.send_signal(signal.SIGINT)
+    said, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT, said + err
+    assert not os.path.exists(f"/proc/{child}")
+    assert said.splitlines()[-1] == "stopped; go on with the same command"
+
+
+def test_a_folder_in_use_is_refused(start, tmp_path, zoo_here):
+    suite = write(tmp_path, budget="{epochs: 400}", seeds="[0]")
+    out = tmp_path / "out"
+    process = start("compare", suite, "--out", out)
+    wait_until(lambda: recorded(out, "nft_0", 1), process)
+    ended = zoo_here("compare", suite, "--out", out)
+    assert ended.code == 2
+    assert ended.lines == [
+        f"error: {out} is in use: process {process.pid} is a zoo compare that writes there; "
+        "wait for it, or give another folder with --out"
+    ]
+    assert process.poll() is None
 
 
 def test_a_contender_that_fails_does_not_lose_the_others(tmp_path):
-    (tmp_path / "reward.py").write_text("def f(images, prompts):\n    raise ValueError('no <b>')\n")
-    broken = f"{{name: python, path: '{tmp_path}/reward.py:f'}}"
-    path = suite(tmp_path, f"broken: {{rewards: [{broken}]}}\nnft: {{}}", budget="{epochs: 1}")
-    done = zoo("compare", path, "-o", tmp_path / "out", "-s", "common.scoring.retries=0")
-    assert done.returncode == 1
-    assert re.search(r"^error: broken_0: .*ValueError: no <b>", done.stderr, re.MULTILINE)
-    found = json.loads((tmp_path / "out" / "results.json").read_text())["contenders"]
-    assert (list(found["broken"]["runs"]), list(found["nft"]["runs"])) == ([], ["0"])
-    assert "no <b>" in found["broken"]["failed"][0]["why"]
-    page = (tmp_path / "out" / "report.html").read_text()
-    assert "no &lt;b&gt;" in page
-    assert "no <b>" not in page
+    broken = tmp_path / "broken"
+    broken.touch()
+    reward = tmp_path / "reward.py"
+    reward.write_text(RAISES.replace("{path}", f"Path({str(broken)!r})"))
+    own = f"  mine:\n    rewards: [{{name: python, path: '{reward}:score', label: mine}}]\n"
+    own += "    scoring: {timeout: 60, retries: 0}\n"
+    suite = write(tmp_path, budget="{epochs: 2}", seeds="[0]", rest=SMALL + BOTH + own)
+    out = tmp_path / "out"
+    done = zoo("compare", suite, "--out", out)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert set(numbers(out)) == {"nft_0", "flow_grpo_0"}
+    assert "3/3 mine, seed 0: failed, exit code" in done.stdout
+    assert done.stdout.splitlines()[-1] == "1 of 3 runs failed; the same command tries again"
+    assert "the reward is out" in (out / "logs" / "mine_0.log").read_text()
+    assert "mine" in (out / "report.md").read_text()
+    broken.unlink()
+    done = zoo("compare", suite, "--out", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("reused") == 2
+    assert set(numbers(out)) == {"nft_0", "flow_grpo_0", "mine_0"}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("none.yaml",), "none.yaml: there is no such file"),
-        (("SUITE", "-s", "seeds=[x]"), "-s seeds=[x]: seeds"),
-        (("SUITE", "-o", "/dev/null/x"), "--out /dev/null/x: it cannot be a folder"),
-    ],
-)
-def test_mistakes_are_said_in_a_line_before_anything_runs(arguments, said, tmp_path, zoo_here):
-    path = suite(tmp_path, "nft: {}")
-    ended = zoo_here("compare", *(path if part == "SUITE" else part for part in arguments))
+def test_a_mistake_is_found_before_anything_is_run(tmp_path, zoo_here):
+    rest = SMALL + BOTH + "  b: {objective: {bta: 1.0}}\n"
+    suite = write(tmp_path, rest=rest)
+    ended = zoo_here("compare", suite, "--out", tmp_path / "out")
     assert ended.code == 2
     (line,) = ended.lines
-    assert said in line
+    assert line.startswith(f"error: {suite}:15: contender 'b': unknown key 'objective.bta'; did")
+    assert not (tmp_path / "out").exists()
+    ended = zoo_here("compare", tmp_path / "suit.yaml")
+    assert ended.code == 2
+    assert "did you mean" in ended.err
+
+
+def test_the_recipes_that_were_run_can_be_run_alone(whole):
+    out = whole[1]
+    recipe = out / "recipes" / "flow_grpo_0.json"
+    done = zoo("check", recipe)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(recipe.read_text())["epochs"] == 8

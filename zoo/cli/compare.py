@@ -1,4 +1,4 @@
-"""`zoo compare`: runs a suite's contenders and writes what came of it."""
+"""`zoo compare`: runs a suite, what of it is not made yet, and writes the comparison's report."""
 
 import shlex
 import sys
@@ -9,77 +9,93 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo.bootstrap import Interval
+from zoo.cli.lora_start import require_start
+from zoo.cli.ready import (
+    geometries,
+    num_processes,
+    num_prompts_of_stages,
+    require_deepspeed_options,
+    require_device,
+)
 from zoo.comparison import AXES, Contest, final
 from zoo.console import short
+from zoo.contest import lock
 from zoo.contest.child import Children
-from zoo.contest.lock import LockedError, locked
-from zoo.contest.run import RUNS, Results, run_all
-from zoo.recipe.recipe import RecipeError
+from zoo.contest.contest import Held
+from zoo.contest.entrants import budget_of, entrants
+from zoo.plan import Plan
+from zoo.prompt import PromptError
+from zoo.recipe.errors import RecipeError
+from zoo.recipe.recipe import Recipe
 from zoo.report.comparison import write_comparison
-from zoo.suite import Loaded, load_suite
+from zoo.suite import load_suite
 
 
 def compare(path: Path, overrides: list[str], out: Path | None, *, tiny: bool) -> None:
-    """Runs what is not there yet, then writes the report of what there is.
+    """Runs what is not made yet, writes the report of what there is, prints the result.
 
     Raises:
-        RecipeError: the suite cannot be run, or another comparison is at work in the folder.
+        RecipeError: a mistake, found before anything runs.
+        Exit: 1 where a run failed, 128 and the signal's number where it was stopped.
     """
-    folder = out or Path("comparisons") / (path.stem + ("_tiny" if tiny else ""))
-    loaded = load_suite(path, overrides, folder / RUNS, tiny=tiny)
+    written = load_suite(path, overrides)
+    folder = out or Path("comparisons") / f"{written.suite.name}{'_tiny' if tiny else ''}"
+    every = entrants(written, folder, _examined, tiny=tiny)
+    with lock.held(folder, _say) as descriptor, Children(descriptor, _say) as children:
+        held = Held(written, every, budget_of(written, tiny=tiny), folder, _say)
+        held.hold(children)
+        contest = held.contest(f"zoo {shlex.join(sys.argv[1:])}")
+        try:
+            report = write_comparison(contest, folder)
+        except OSError as error:
+            raise RecipeError(f"cannot write the report in {folder}: {error.strerror}") from error
+        _show(contest, report)
+        if children.asked:
+            _say("stopped; go on with the same command")
+            raise typer.Exit(128 + children.asked[0])
+        if held.failed:
+            _say(f"{len(held.failed)} of {len(every)} runs failed; the same command tries again")
+            raise typer.Exit(1)
+
+
+def _examined(recipe: Recipe) -> Plan:
+    """What `zoo train` looks at before it starts."""
+    processes = num_processes(recipe)
+    require_device(recipe)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecipeError(f"--out {folder}: it cannot be a folder: {error.strerror}") from error
-    try:
-        with locked(folder, typer.echo) as descriptor:
-            children = Children([descriptor])
-            with children.listening():
-                results = _run(loaded, folder, children)
-    except LockedError as error:
+        num_prompts_of_stages(recipe)
+    except PromptError as error:
         raise RecipeError(str(error)) from error
-    _end(results, children)
+    plans = geometries(recipe, processes)
+    require_deepspeed_options(recipe)
+    require_start(recipe)
+    return plans[0]
 
 
-def _run(loaded: Loaded, folder: Path, children: Children) -> Results:
-    command = shlex.join(["zoo", *sys.argv[1:]])
-    results = run_all(loaded, folder, children, command, typer.echo)
-    contest = results.contest()
-    page = write_comparison(contest, folder)
-    Console(highlight=False).print(_table(contest))
-    typer.echo(f"report: {page}")
-    return results
-
-
-def _end(results: Results, children: Children) -> None:
-    if results.num_open:
-        typer.echo(f"{results.num_open} runs are left; the same command goes on")
-    for name, failed in results.failed.items():
-        typer.echo(f"error: {name}: {failed.why}", err=True)
-    if children.asked:
-        raise typer.Exit(128 + children.asked[0])
-    if results.failed:
-        raise typer.Exit(1)
-
-
-def _table(contest: Contest) -> Table:
-    """The last scores of each contender: their mean over seeds, and from where to where."""
-    table = Table(box=None, pad_edge=False)
+def _show(contest: Contest, report: Path) -> None:
+    """The last scores of each contender and their cost, and where the report is."""
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     columns = {label: f"eval/{label}" for label in contest.labels} | {
         name: AXES[name] for name in ("seconds", "forwards")
     }
-    table.add_column("contender")
-    for name in columns:
-        table.add_column(name, justify="right")
-    for contender in contest.contenders:
-        cells = [_shown(final(contender, key)) for key in columns.values()]
-        table.add_row(contender.name, *cells)
-    return table
+    for heading in ("contender", "runs", *columns):
+        table.add_column(heading, justify="left" if heading == "contender" else "right")
+    for each in contest.contenders:
+        cells = [_shown(final(each, key)) for key in columns.values()]
+        table.add_row(each.name, f"{len(each.runs)}/{len(contest.seeds)}", *cells)
+    console.print(table)
+    console.print("last scores: mean over seeds and its interval", style="dim", markup=False)
+    console.print(f"report: {report}", markup=False, soft_wrap=True)
 
 
 def _shown(found: Interval) -> str:
     if found.num_finite == 0:
-        return "no run"
+        return "-"
     if found.num_finite == 1 or found.low == found.high:
         return short(found.value)
     return f"{short(found.value)} [{short(found.low)}, {short(found.high)}]"
+
+
+def _say(text: str) -> None:
+    typer.echo(text)

@@ -71,6 +71,26 @@ def check(
     check_recipes(recipes, overrides or [], epochs, tiny=tiny)
 
 
+@app.command()
+def compare(
+    suite: Annotated[Path, typer.Argument(help="A suite, as in benchmarks/.", show_default=False)],
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The folder; default: comparisons/NAME."),
+    ] = None,
+    tiny: Tiny = False,
+    debug: Debug = False,
+) -> None:
+    """Run a suite's contenders on the same budget and seeds, and write a report.
+
+    The same command goes on with what was interrupted, and reuses what is done.
+    """
+    from zoo.cli.compare import compare as compare_suite
+
+    compare_suite(suite, overrides or [], out, tiny=tiny)
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[
@@ -166,26 +186,6 @@ def report(
     from zoo.cli.report import report as write_report
 
     write_report(run_dir, out)
-
-
-@app.command()
-def compare(
-    suite: Annotated[Path, typer.Argument(help="A suite, as benchmarks/digits.yaml.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", help="Override any part of the suite: -s seeds=[0]."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="The folder; default: comparisons/SUITE."),
-    ] = None,
-    tiny: Tiny = False,
-    debug: Debug = False,
-) -> None:
-    """Run recipes head to head on one budget, and write a report; what is done is kept."""
-    from zoo.cli.compare import compare as compare_contenders
-
-    compare_contenders(suite, overrides or [], out, tiny=tiny)
 
 
 @app.command()

@@ -1,1 +1,1 @@
-"""Running a suite: one run after another, each a process of its own."""
+"""Running a suite: its runs one after another, each in a process of its own."""

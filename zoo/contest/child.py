@@ -1,75 +1,115 @@
-"""A run as a child process: it hears of signals, and does not outlive the comparison."""
+"""A run as a process in a session of its own, which signals are passed on to, and dies with this.
+
+When this process is killed the system sends the run SIGTERM (Linux alone does), and not SIGKILL:
+the run saves and leaves, and where it is a launcher it takes its workers with it, which are in
+sessions of their own. Until then it holds the comparison's lock.
+"""
 
 import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
+_PR_SET_PDEATHSIG = 1
 
 
-class Children:
-    """Runs commands one after another, and remembers the signals that came meanwhile."""
+class Runner(ABC):
+    """Starts `zoo` in other processes, one after another."""
 
-    def __init__(self, kept: Sequence[int] = ()) -> None:
-        """`kept` are file descriptors that a child holds open too: a lock, say."""
-        self._kept = tuple(kept)
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self) -> None:
+        """Nothing has been asked yet."""
         self.asked: list[int] = []
-        """Signals so far."""
+        """The signals to stop so far."""
+
+    @abstractmethod
+    def run(self, arguments: Sequence[str], log: Path) -> int:
+        """The exit code, less than 0 for a signal; what it says is appended to the log."""
+
+
+class Children(Runner):
+    """Runs `python -m zoo ...`; while entered, catches SIGINT and SIGTERM.
+
+    Signals are passed on: the run saves and leaves at the first, at once at the second.
+    """
+
+    def __init__(self, lock: int, say: Callable[[str], None]) -> None:
+        """`lock` is a descriptor that each inherits."""
+        super().__init__()
+        self._lock, self._say = lock, say
+        self._process: subprocess.Popen[bytes] | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "Children":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._pass_on)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
 
     def run(self, arguments: Sequence[str], log: Path) -> int:
-        """The exit code of `zoo` with these arguments; less than 0 is a signal that ended it.
-
-        All that it says is appended to the log. In a session of its own it gets a signal from here
-        alone: the first makes it save and leave, the second leave at once.
-        """
-        with log.open("ab") as out:
+        """One run, to its end."""
+        with log.open("ab") as said:
+            when = time.strftime("%Y-%m-%d %H:%M:%S")
+            said.write(f"== {when}: zoo {' '.join(arguments)}\n".encode())
+            said.flush()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "zoo", *arguments],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                start_new_session=True, pass_fds=self._kept, preexec_fn=_end_with(os.getpid()),
+                stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+                start_new_session=True, pass_fds=(self._lock,), preexec_fn=_dies_with(os.getpid()),
             )  # fmt: skip
-            for number in self.asked:
-                self._process.send_signal(number)
-            code = self._process.wait()
-            self._process = None
-        return code
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Inside, SIGINT and SIGTERM go to the child."""
-        before = {number: signal.signal(number, self._pass_on) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        if self.asked:
+            # It came between the last look and the start.
+            self._process.send_signal(self.asked[-1])
+        return self._process.wait()
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self.asked.append(number)
-        if self._process is not None:
+        if len(self.asked) == 1:
+            self._say("stopping: the run saves and leaves; again to leave at once")
+        if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
 
-def _end_with(parent: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """Has Linux tell a child to save and leave when its parent is gone, however it went.
-
-    Elsewhere it goes on to the end of its run; the lock that it holds keeps others away until then.
-    """
+def _dies_with(parent: int) -> Callable[[], None] | None:
+    """What the child does before it becomes another program; none where there is no such thing."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)
 
     def ask() -> None:
-        libc.prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
-            os._exit(128 + signal.SIGTERM)  # it was gone before
+            os._exit(128 + signal.SIGTERM)
 
     return ask
+
+
+def last_error(log: Path, start: int, code: int) -> str:
+    """Why a run failed, in a line: from what it said since `start` (bytes), and its exit code."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        memory = "; was the machine out of memory?" if -code == signal.SIGKILL else ""
+        return f"killed by {name}{memory}"
+    with log.open("rb") as file:
+        file.seek(start)
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    lines = [line for line in lines if line and not line.startswith("== ")]
+    errors = [line for line in lines if line.startswith("error: ")]
+    said = errors[-1].removeprefix("error: ") if errors else (lines or ["it said nothing"])[-1]
+    return f"exit code {code}: {said}"

@@ -1,68 +1,57 @@
-"""One comparison at a time in a folder, and none while a run of an earlier one is still saving."""
+"""One comparison at a time in a folder, and none while a run of a killed one still writes there.
+
+The lock is a file's, and is inherited by the run's process: the system lets go of it when both have
+left, however they did.
+"""
 
 import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_NAME = ".lock"
-_SECONDS_BETWEEN_LOOKS = 0.2
+from zoo.recipe.errors import RecipeError
 
-
-class LockedError(Exception):
-    """Another comparison is at work in the folder."""
+LOCK = ".lock"
 
 
 @contextmanager
-def locked(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
-    """Holds the folder; yields the descriptor, which children are to hold too.
+def held(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
+    """Holds the folder's lock; yields the descriptor that a run's process is to inherit.
 
-    Waits for the run of a comparison that is gone: it has been told to save and leave.
+    Where the comparison that took it was killed, this waits for its last run to leave.
 
     Raises:
-        LockedError: another comparison holds it.
+        RecipeError: another comparison is at work there, or there can be no such folder.
     """
-    path = folder / _NAME
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        told = False
-        while not _taken(descriptor):
-            holder = _holder(descriptor)
-            if holder is not None and _is_alive(holder):
-                raise LockedError(
-                    f"process {holder} is comparing in {folder}; wait for it, end it, or write "
-                    "elsewhere with --out"
-                )
-            if not told:
-                say("waiting for the run of an interrupted comparison to save and leave")
-                told = True
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RecipeError(f"--out {folder} cannot be written: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 100, 0).decode().strip()
+            if _is_alive(holder):
+                raise RecipeError(
+                    f"{folder} is in use: process {holder} is a zoo compare that writes there; "
+                    "wait for it, or give another folder with --out"
+                ) from None
+            say(f"the last run of a comparison that was killed still writes in {folder}: waiting")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.truncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _taken(descriptor: int) -> bool:
+def _is_alive(process: str) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _holder(descriptor: int) -> int | None:
-    text = os.pread(descriptor, 32, 0).decode(errors="replace")
-    return int(text) if text.isdecimal() else None
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
         return False
     except PermissionError:
         return True

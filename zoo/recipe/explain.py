@@ -63,7 +63,7 @@ def _line(details: ErrorDetails, place: _Place, origins: Origins) -> str:
         unknown = dotted((*loc, key))
         hint = suggest(str(key), allowed, "allowed")
         return f"{origins.at((*loc, key))}: unknown key '{unknown}'{hint}"
-    at, what = origins.at(loc), dotted(loc) or f"the {place.annotation.__name__.lower()}"
+    at, what = origins.at(loc), dotted(loc) or f"the {_whole(place.annotation)}"
     # In a list that is too short pydantic misses an index, in a mapping a key.
     if kind == "missing" and isinstance(key, str):
         return f"{at}: {what} needs '{key}': {expected(_keys(place).get(key, Any))}"
@@ -77,6 +77,11 @@ def _line(details: ErrorDetails, place: _Place, origins: Origins) -> str:
         return f"{at}: {what} must be a finite number, not {shown(place.raw)}"
     wanted = expected(place.annotation)
     return f"{at}: {what} must be {wanted}, not {shown(place.raw)}{_fix(wanted, place.raw)}"
+
+
+def _whole(model: type[BaseModel]) -> str:
+    """What the whole file is called."""
+    return model.model_config.get("title") or "recipe"
 
 
 def _fix(wanted: str, raw: Any) -> str:

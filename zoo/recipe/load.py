@@ -44,17 +44,6 @@ class Override:
     origin: str
 
 
-@dataclass(frozen=True)
-class Fragment:
-    """A part of a recipe as plain data, and where each part of it was written.
-
-    A key of it may be dotted, as that of an override.
-    """
-
-    data: Mapping[str, Any]
-    place: Callable[[Loc], str]
-
-
 Overrides = Sequence[str | Override]
 """In the order in which they apply."""
 
@@ -66,22 +55,6 @@ def read(path: str | Path, overrides: Overrides = ()) -> Raw:
         RecipeError: a file or an override cannot be read; the line says where and what to write.
     """
     return _raw(_file(Path(path), ()), overrides, (), str(path))
-
-
-def assembled(base: Path, fragments: Sequence[Fragment], overrides: Overrides) -> Raw:
-    """A recipe file with fragments merged over it, one after another, then overrides applied.
-
-    Raises:
-        RecipeError: a file or an override cannot be read; the line says where and what to write.
-    """
-    node = _file(Path(os.path.normpath(base)), ())
-    for fragment in fragments:
-        whole = {key: value for key, value in fragment.data.items() if "." not in key}
-        node = merge(node, made(whole, fragment.place), ())
-        for key in (key for key in fragment.data if "." in key):
-            new = made({key: fragment.data[key]}, fragment.place).value[key]
-            node = put(node, key.split("."), new, ())
-    return _raw(node, overrides, (), str(base))
 
 
 def overridden(data: Mapping[str, Any], overrides: Overrides, *, below: Loc) -> Raw:
@@ -114,6 +87,36 @@ def changed(raw: Raw, overrides: Overrides) -> Raw:
         RecipeError: an override cannot be read.
     """
     return _raw(made(raw.data, raw.origins.at), overrides, (), raw.origins.source)
+
+
+def part(raw: Raw, loc: Loc) -> Raw:
+    """What is at a location of what was read; its places are those of the whole."""
+    data: Any = raw.data
+    for key in loc:
+        data = data[key]
+    places = {
+        at[len(loc) :]: place for at, place in raw.origins.places.items() if at[: len(loc)] == loc
+    }
+    return Raw(data, Origins(raw.origins.source, places))
+
+
+def merged(base: Raw, fragments: Sequence[Raw]) -> Raw:
+    """A recipe with fragments merged over it in order, as `extends` merges.
+
+    A fragment's keys with dots (`objective.beta`) set one part each, as an override does.
+
+    Raises:
+        RecipeError: a key with dots leads nowhere.
+    """
+    node = made(base.data, base.origins.at)
+    for fragment in fragments:
+        over = made(fragment.data, fragment.origins.at)
+        whole = {key: child for key, child in over.value.items() if "." not in key}
+        node = merge(node, Node(whole, node.origin), ())
+        for key, child in over.value.items():
+            if key not in whole:
+                node = put(node, key.split("."), child, ())
+    return _raw(node, (), (), base.origins.source)
 
 
 def from_yaml(text: str, origin: str) -> Any:

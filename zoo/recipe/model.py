@@ -27,18 +27,16 @@ Seconds = Annotated[float, Gt(0)]
 Text = Annotated[str, MinLen(1)]
 
 
-def folder_name(name: str) -> str:
-    """The name, if a folder may be called so.
-
-    Raises:
-        ValueError: it may not.
-    """
+def _folder_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ValueError(
             f"{name!r} cannot name a run's folder; use up to 100 letters, digits, '.', '_' and "
             "'-', the first a letter or digit"
         )
     return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 
 
 def _not_zero(weight: float) -> float:
@@ -272,7 +270,7 @@ class Tracking(Strict):
 class Recipe(Strict):
     """Everything about a run."""
 
-    name: Annotated[str, AfterValidator(folder_name)]
+    name: FolderName
     seed: Annotated[int, Ge(0)] = 42
     epochs: Count
     policy: Annotated[Component[Policy], Slot(Policy)]

@@ -13,7 +13,7 @@ from zoo.recipe.model import Recipe
 from zoo.recipe.stages import ends_early_by_wish, read_stages
 from zoo.recipe.tiny import put, smaller
 
-__all__ = ["Recipe", "RecipeError", "load_recipe", "load_stage", "recipe_from", "recipe_in"]
+__all__ = ["Recipe", "RecipeError", "load_recipe", "load_stage", "recipe_from", "whole_recipe"]
 
 
 def load_recipe(
@@ -60,6 +60,22 @@ def load_stage(
     return _tiny(recipe, path) if tiny else recipe
 
 
+def whole_recipe(raw: Raw, own: Overrides = (), *, tiny: bool = False) -> Recipe:
+    """The recipe of what was read, made small where it is to be, and `own` then applied to it.
+
+    With stages it may have fewer epochs than theirs.
+
+    Raises:
+        RecipeError: what is wrong, a line each, with the place and the fix.
+        BrokenPluginError: a component that it names cannot be loaded.
+    """
+    if tiny:
+        large = _recipe(raw, may_end_early=True)
+        source = f"{raw.origins.source} --tiny"
+        raw = Raw(put(large.resolved(), smaller(large)), Origins(source))
+    return _recipe(changed(raw, own), may_end_early=True)
+
+
 def recipe_from(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
     """A recipe from plain data, such as a run folder's; `source` names it in errors.
 
@@ -68,17 +84,6 @@ def recipe_from(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
         BrokenPluginError: a component that it names cannot be loaded.
     """
     return _recipe(Raw(dict(data), Origins(source)), may_end_early=True)
-
-
-def recipe_in(raw: Raw, *, tiny: bool = False) -> Recipe:
-    """A recipe from what has been read and put together.
-
-    Raises:
-        RecipeError: what is wrong, a line each.
-        BrokenPluginError: a component that it names cannot be loaded.
-    """
-    recipe = _recipe(raw, may_end_early=False)
-    return _tiny(recipe, raw.origins.source) if tiny else recipe
 
 
 def _tiny(recipe: Recipe, path: str | Path) -> Recipe:

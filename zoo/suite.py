@@ -1,0 +1,195 @@
+"""A suite: what `zoo compare` compares, read from YAML and validated.
+
+Each contender is a fragment of a recipe, merged over the suite's recipe, or over the one that it
+`extends`, as `extends` merges; `common` is merged over all.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, MinLen
+from pydantic import ConfigDict, Field
+
+from zoo.recipe.component import Strict
+from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
+from zoo.recipe.explain import validated
+from zoo.recipe.load import Override, Overrides, Raw, from_yaml, merged, part, read
+from zoo.recipe.model import Count, FolderName, Seconds, Target, Text
+from zoo.recipe.recipe import Recipe, whole_recipe
+from zoo.registry import closest, suggest
+
+_EXTENDS = "extends"
+_SET_BY_THE_SUITE = ("name", "seed", "output_dir")
+
+
+class Budget(Strict):
+    """What each run may spend, exactly one of them: see `stop_when` of recipes."""
+
+    seconds: Seconds | None = None
+    forwards: Count | None = None
+    images: Count | None = None
+    epochs: Count | None = None
+
+    @property
+    def spent(self) -> Mapping[str, float]:
+        """What is written, by its key."""
+        return {key: most for key, most in self.model_dump().items() if most is not None}
+
+
+class Suite(Strict):
+    """Everything about a comparison; paths in it are relative to its file."""
+
+    model_config = ConfigDict(title="suite")
+
+    name: FolderName
+    about: str = ""
+    recipe: Text
+    seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)]
+    budget: Budget
+    targets: tuple[Target, ...] = ()
+    common: dict[str, Any] = Field(default_factory=dict)
+    contenders: Annotated[dict[FolderName, dict[str, Any]], MinLen(1)]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A suite as it was read, with where each part was written."""
+
+    suite: Suite
+    raw: Raw
+
+    def place(self, *loc: str | int) -> str:
+        """`benchmarks/digits.yaml:14`, or the override."""
+        return self.raw.origins.at(loc)
+
+    def refusal(self, contender: str, *said: str) -> RecipeError:
+        """What is wrong with a contender; each line has its place in front where it has none."""
+        place, name = self.place("contenders", contender), f"contender '{contender}'"
+        own = re.compile(r"^(-s .*?|[^ ]+:\d+): (.*)$", re.DOTALL)
+        found = []
+        for line in said:
+            match = own.match(line)
+            found.append(f"{match[1]}: {name}: {match[2]}" if match else f"{place}: {name}: {line}")
+        return RecipeError(*found)
+
+    def recipe(self, contender: str, own: Overrides = (), *, tiny: bool = False) -> Recipe:
+        """A contender's recipe with `own` applied to it last.
+
+        Raises:
+            RecipeError: what is wrong, a line each, with the place and the contender.
+            BrokenPluginError: a component that it names cannot be loaded.
+        """
+        loc: Loc = ("contenders", contender)
+        fragment = part(self.raw, loc)
+        base: Loc = (*loc, _EXTENDS) if _EXTENDS in fragment.data else ("recipe",)
+        fragments = [_without(fragment, _EXTENDS)]
+        if self.suite.common:
+            fragments.append(part(self.raw, ("common",)))
+        try:
+            return whole_recipe(merged(read(self._base(base)), fragments), own, tiny=tiny)
+        except RecipeError as error:
+            raise self.refusal(contender, *error.lines) from error
+
+    def _base(self, loc: Loc) -> Path:
+        written: Any = self.raw.data
+        for key in loc:
+            written = written[key]
+        place = self.raw.origins.at(loc)
+        if not isinstance(written, str):
+            raise RecipeError(
+                f"{place}: extends must be the path of a recipe, not {shown(written)}"
+            )
+        path = beside(place, written)
+        if not path.is_file():
+            suite = Path(self.raw.origins.source).resolve()
+            others = [each for each in path.parent.glob("*.yaml") if each.resolve() != suite]
+            names = sorted(map(str, others))
+            hint = closest(str(path), names) or "; check the path"
+            raise RecipeError(f"{place}: {loc[-1]} is {path}, which is no file{hint}")
+        return path
+
+
+def beside(place: str, written: str) -> Path:
+    """A path that is relative to the file of the place; on the command line, to where one is."""
+    if place.startswith("-s "):
+        return Path(written)
+    return Path(os.path.normpath(Path(place.rpartition(":")[0]).parent / written))
+
+
+def load_suite(path: str | Path, overrides: Overrides = ()) -> Written:
+    """The suite of a file with overrides (`seeds=[0]`, `contenders.nft.objective.beta=1.0`).
+
+    Raises:
+        RecipeError: what is wrong, a line each, with the place and the fix.
+    """
+    names = _names(read(path))
+    raw = read(path, [_in_contender(each, names) for each in overrides])
+    suite = validated(Suite, raw.data, raw.origins)
+    mistakes = [f"{raw.origins.at(loc)}: {said}" for loc, said in _mistakes(suite)]
+    if mistakes:
+        raise RecipeError(*mistakes)
+    return Written(suite, raw)
+
+
+def _mistakes(suite: Suite) -> Iterator[tuple[Loc, str]]:
+    if len(suite.budget.spent) != 1:
+        found = ", ".join(suite.budget.spent) or "none"
+        yield (
+            ("budget",),
+            f"budget must have exactly one of seconds, forwards, images and epochs, not {found}; "
+            "to write another: -s 'budget={epochs: 2}'",
+        )
+    for i, (seed, number) in enumerate(Counter(suite.seeds).items()):
+        if number > 1:
+            yield ("seeds", i), f"the seed {seed} is written {number} times; keep one"
+    fragments: dict[Loc, Mapping[str, Any]] = {("common",): suite.common}
+    fragments |= {("contenders", name): each for name, each in suite.contenders.items()}
+    for where, fragment in fragments.items():
+        for key in _SET_BY_THE_SUITE:
+            if key in fragment:
+                said = f"{dotted((*where, key))} is set by the suite itself; remove it"
+                yield (*where, key), said
+    if _EXTENDS in suite.common:
+        yield ("common", _EXTENDS), "common is merged over recipes and extends none; write `recipe`"
+
+
+def _names(raw: Raw) -> list[str]:
+    """Of the contenders, where they are written as they must be."""
+    contenders = raw.data.get("contenders")
+    return list(contenders) if isinstance(contenders, dict) else []
+
+
+def _in_contender(override: str | Override, names: list[str]) -> str | Override:
+    """The same; of a contender whose name has dots (`contenders.eta_0.9.objective.beta=1`) too.
+
+    Raises:
+        RecipeError: it is a part of a contender that the suite does not have.
+    """
+    if isinstance(override, Override):
+        return override
+    path, _, value = override.partition("=")
+    first, _, rest = path.strip().partition(".")
+    if first != "contenders" or not rest:
+        return override
+    found = max((name for name in names if f"{rest}.".startswith(f"{name}.")), key=len, default="")
+    if not found and "." in rest:
+        given = rest.partition(".")[0]
+        raise RecipeError(
+            f"-s {override}: there is no contender '{given}'{suggest(given, names, 'contenders')}; "
+            f"to add it: -s 'contenders.{given}={{...}}'"
+        )
+    if "." not in found or not value.strip():
+        return override
+    origin = f"-s {override}"
+    keys = [key for key in rest[len(found) :].split(".") if key]
+    return Override((first, found, *keys), from_yaml(value, origin), origin)
+
+
+def _without(raw: Raw, key: str) -> Raw:
+    data = {name: value for name, value in raw.data.items() if name != key}
+    return Raw(data, Origins(raw.origins.source, raw.origins.places))
