@@ -4,7 +4,6 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 
 def write(path: Path, data: object, *, indent: int | None = 2) -> None:
@@ -13,15 +12,6 @@ def write(path: Path, data: object, *, indent: int | None = 2) -> None:
     text = json.dumps(_finite(data), indent=indent, allow_nan=False)
     temporary.write_text(f"{text}\n", encoding="utf-8")
     os.replace(temporary, path)
-
-
-def read(path: Path) -> Any:
-    """What is in the file; None where there is none.
-
-    Raises:
-        ValueError: it is not JSON.
-    """
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _finite(value: object) -> object:

@@ -167,7 +167,7 @@ def test_what_differs_between_recipes_and_machines_is_shown(folders, tmp_path):
     write_comparison(contest(*pair), tmp_path / "out")
     text = page(tmp_path / "out").text
     assert "all else is the same. what differs fast slow objective.beta 0.1 1.0" in text
-    assert "were not all made by one machine" in text
+    assert "were not all made alike: they differ in" in text
     assert "zoo 0.1.0 fast 0 zoo 0.2.0 slow 0" in text
 
 

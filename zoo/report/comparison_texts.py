@@ -38,15 +38,15 @@ def asked(contest: Contest) -> Section:
 
 
 def contenders(contest: Contest) -> Section:
-    """What the suite writes of each, and a run's whole recipe."""
+    """What the suite writes of each, and one whole recipe: the table says how others differ."""
     blocks: list[Block] = [_differences(contest)]
     for each in contest.contenders:
         own = yaml(dict(each.written)) if each.written else "the base recipe as it is\n"
         blocks.append(Listing(f"{each.name}: what the suite writes", own))
-    for each in contest.contenders:
-        if each.runs:
-            seed, run = min(each.runs.items())
-            blocks.append(Listing(f"{each.name}: resolved recipe, seed {seed}", yaml(run.recipe)))
+    ran = next((each for each in contest.contenders if each.runs), None)
+    if ran is not None:
+        seed, run = min(ran.runs.items())
+        blocks.append(Listing(f"{ran.name}: resolved recipe, seed {seed}", yaml(run.recipe)))
     return Section("recipes", "Recipes", tuple(blocks))
 
 
@@ -90,9 +90,13 @@ def machine(contest: Contest) -> Section:
         for (key, value), runs in sorted(found.items(), key=lambda item: item[0])
     )
     blocks: list[Block] = []
-    if any(len(runs) < num for runs in found.values()):
-        text = "The runs were not all made by one machine and version: times and memory of "
-        blocks.append(Note(f"{text}different machines cannot be compared.", WARNING))
+    keys = [key for key, _ in found]
+    different = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
+    if different:
+        text = f"The runs were not all made alike: they differ in {', '.join(different)}. "
+        blocks.append(
+            Note(f"{text}Times and memory of different machines are no comparison.", WARNING)
+        )
     blocks.append(Table("", ("", "value", "of"), rows, numbers=False))
     return Section("machine", "Machine and versions", tuple(blocks))
 

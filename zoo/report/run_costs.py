@@ -118,7 +118,10 @@ def _recorded(run: RunRecord, key: str) -> list[float]:
 def environment_rows(run: RunRecord) -> Iterator[tuple[str, str]]:
     """What was installed, and the machine."""
     for key, value in run.environment.items():
-        if isinstance(value, dict):
+        if key == "code" and isinstance(value, dict):
+            # Apart: runs have it of the packages alone that their recipes name.
+            yield from ((f"code of {name}", str(each)) for name, each in value.items())
+        elif isinstance(value, dict):
             yield key, ", ".join(f"{name} {each}" for name, each in value.items()) or "none"
         elif isinstance(value, list):
             yield key, ", ".join(map(str, value)) or "none"
