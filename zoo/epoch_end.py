@@ -13,7 +13,7 @@ from zoo.interrupt import Interrupted
 from zoo.monitor import monitored, recorded
 from zoo.recipe.stage import Stage
 from zoo.reward.judge import RewardError
-from zoo.run_dir import EPOCHS, End
+from zoo.run_dir import End
 from zoo.run_state import Progress
 from zoo.tracking import Tracker
 
@@ -66,7 +66,7 @@ def learn_from(
     record = records.epoch(progress, made, done, timed, run)
     if done.num_empty:
         tracker.warn(_EMPTY)
-    end = stop.spent(recipe.stop_when, progress) or _last(run, progress)
+    end = stop.spent(recipe.stop_when, progress) or stop.all_done(run.stage.run_epochs, progress)
     evaluated = None
     if recipe.eval is not None and (end or due(progress.epoch, recipe.eval.every, run.stage)):
         try:
@@ -86,11 +86,6 @@ def learn_from(
         end = end or stop.found(recipe.stop_when, progress, record)
     tracker.record(record)
     return Done(progress, record, is_best, end)
-
-
-def _last(run: Run, progress: Progress) -> End | None:
-    epochs = run.stage.run_epochs
-    return End(epochs, EPOCHS, f"all {epochs} epochs") if progress.epoch == epochs else None
 
 
 def all_have_it(run: Run, error: Exception) -> bool:

@@ -59,10 +59,23 @@ def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
     load_weights(run, saved.tensors, folder)
     names = [name for name in saved.tensors if name.startswith(_OPTIMIZER)]
     run.engine.load(_Part(saved.tensors, {name.removeprefix(_OPTIMIZER): name for name in names}))
-    counted = saved.state["progress"]
-    progress = Progress(**{**counted, "watched": Watched(**counted.get("watched", {}))})
+    progress = _progress(saved)
     run.at(progress.epoch).objective.load(saved.state["objective"])
     return progress, saved.state["wandb_id"]
+
+
+def progress_of(folder: Path) -> Progress:
+    """How far the run was when a checkpoint was saved; reads no weights.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    return _progress(checkpoint.load(folder))
+
+
+def _progress(saved: checkpoint.Checkpoint) -> Progress:
+    counted = saved.state["progress"]
+    return Progress(**{**counted, "watched": Watched(**counted.get("watched", {}))})
 
 
 def load_weights(run: Run | ImageMaker, tensors: TensorFile, folder: Path) -> None:

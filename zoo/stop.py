@@ -3,9 +3,25 @@
 from collections.abc import Mapping
 
 from zoo.console import short
-from zoo.recipe.model import StopWhen
-from zoo.run_dir import End
+from zoo.recipe.model import Recipe, StopWhen
+from zoo.run_dir import EPOCHS, End
 from zoo.run_state import Progress
+
+
+def at_checkpoint(recipe: Recipe, progress: Progress, record: Mapping[str, float]) -> End | None:
+    """The end that a run had come to when it was saved, if it had.
+
+    `record` is of the checkpoint's epoch; what an evaluation would tell is in it, or not.
+    """
+    end = spent(recipe.stop_when, progress) or all_done(recipe.epochs, progress)
+    if end is None and any(key.startswith("eval/") for key in record):
+        end = found(recipe.stop_when, progress, record)
+    return end
+
+
+def all_done(epochs: int, progress: Progress) -> End | None:
+    """Where a run has done its epochs."""
+    return End(epochs, EPOCHS, f"all {epochs} epochs") if progress.epoch >= epochs else None
 
 
 def spent(when: StopWhen | None, progress: Progress) -> End | None:

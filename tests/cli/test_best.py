@@ -112,6 +112,10 @@ def test_a_run_that_a_condition_has_ended_stays_so_until_it_is_changed(tmp_path,
     assert again.code == 0
     assert f"{run} ended after epoch 1: 20 images, of 20 to spend" in again.out
     assert metrics(run) == before
+    # As a kill right after the last checkpoint leaves it.
+    (run / "end.json").rename(tmp_path / "end.json")
+    assert "ended after epoch 1" in zoo_here("train", "--resume", run).out
+    assert (run / "end.json").read_bytes() == (tmp_path / "end.json").read_bytes()
     on = zoo_here("train", "--resume", run, "-s", "stop_when=null")
     assert on.code == 0, on.err
     assert [line["epoch"] for line in metrics(run)] == [0, 1, 2, 3]

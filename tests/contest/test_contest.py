@@ -157,7 +157,7 @@ def test_a_run_without_a_checkpoint_is_begun_anew(start, tmp_path):
     assert recorder.started == [("nft_0", False)]
 
 
-def test_a_run_with_all_its_epochs_and_no_end_is_begun_anew(start, tmp_path):
+def test_a_run_with_all_its_epochs_and_no_end_goes_on_to_it(start, tmp_path):
     def unnoted(recorder, recipe, log):
         (run_dir.create(recipe) / "checkpoints" / f"{recipe.epochs:06}").mkdir(parents=True)
         return 0
@@ -166,7 +166,7 @@ def test_a_run_with_all_its_epochs_and_no_end_is_begun_anew(start, tmp_path):
     assert made.failed["nft_0"].why.startswith("it left no run that was asked for")
     recorder = Recorder()
     start(recorder)
-    assert recorder.started == [("nft_0", False)]
+    assert recorder.started == [("nft_0", True)]
 
 
 def test_a_contender_that_fails_does_not_lose_the_others_and_is_tried_again(start):

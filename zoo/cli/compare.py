@@ -74,7 +74,8 @@ def _examined(recipe: Recipe) -> Plan:
 
 def _show(contest: Contest, report: Path) -> None:
     """The last scores of each contender and their cost, and where the report is."""
-    console = Console(highlight=False)
+    # Where nobody looks lines need not be short.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     columns = {label: f"eval/{label}" for label in contest.labels} | {
         name: AXES[name] for name in ("seconds", "forwards")

@@ -1,6 +1,9 @@
 """`zoo train`: starts the processes, builds the run, trains, and says where it ended."""
 
+import math
 import os
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,21 +69,36 @@ def _recipe(
 
 
 def _has_ended(folder: Path, recipe: Recipe) -> bool:
-    """Says so where a condition has ended a run that is to go on with the same ones."""
-    from zoo import run_dir
+    """Says so where a run that is to go on has come to its end, by its epochs or conditions."""
+    from zoo import checkpoint, json_file, run_dir, run_state, stop
+    from zoo.tracking import read
 
-    end = run_dir.ended(folder)
-    conditions = recipe.resolved()["stop_when"]
-    if end is None or end.reason == run_dir.EPOCHS:
+    start = checkpoint.latest(folder)
+    if start is None:
+        raise checkpoint.CheckpointError(f"{folder} has no checkpoint to go on from")
+    progress = run_state.progress_of(start)
+    records = {line["epoch"]: line for line in read(folder)}
+    end = stop.at_checkpoint(recipe, progress, _numbers(records.get(progress.epoch, {})))
+    if end is None:
         return False
-    if conditions != run_dir.resolved(folder).get("stop_when"):
-        return False
-    if not int(os.environ.get("RANK", "0")):
+    if int(os.environ.get("RANK", "0")):
+        return True
+    if run_dir.ended(folder) is None:
+        # A kill came between the last checkpoint and this.
+        json_file.write(folder / run_dir.END, asdict(end))
+    if end.reason == run_dir.EPOCHS:
+        typer.echo(f"{folder} has its {recipe.epochs} epochs{_more(recipe)}")
+    else:
         typer.echo(
             f"{folder} ended after epoch {end.epoch}: {end.text}; -s stop_when=null goes on to "
             f"its {recipe.epochs} epochs"
         )
     return True
+
+
+def _numbers(record: Mapping[str, float | None]) -> dict[str, float]:
+    """A line of metrics, whose null is NaN."""
+    return {key: math.nan if value is None else value for key, value in record.items()}
 
 
 def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
@@ -105,18 +123,14 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
     rank = int(os.environ.get("RANK", "0"))
     with joined(recipe, sharded=recipe.engine.zero_stage is not None) as (size, noise):
         trained = _trained(recipe, resume, size, noise)
-    if rank == 0 and trained is None:
-        typer.echo(f"{resume} has its {recipe.epochs} epochs{_more(recipe)}")
-    elif rank == 0 and trained is not None:
+    if rank == 0:
         _say_the_end(trained)
-    if trained is not None and trained.signal:
+    if trained.signal:
         raise typer.Exit(128 + trained.signal)
 
 
-def _trained(
-    recipe: Recipe, resume: Path | None, size: int, noise: Noise | None
-) -> "Trained | None":
-    """Builds the run and trains; None where all epochs are done already."""
+def _trained(recipe: Recipe, resume: Path | None, size: int, noise: Noise | None) -> "Trained":
+    """Builds the run and trains."""
     import torch
 
     from zoo import checkpoint, run_dir, run_state
@@ -128,14 +142,10 @@ def _trained(
     _require_number(recipe, size)
     geometries(recipe, size)
     start = checkpoint.latest(resume) if resume is not None else None
-    if resume is not None and start is None:
-        raise checkpoint.CheckpointError(f"{resume} has no checkpoint to go on from")
     if not int(os.environ.get("RANK", "0")):
         typer.echo(f"{recipe.name}: loading rewards and model")
     run = build(recipe, resumed=start is not None)
     progress, wandb_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
-    if progress.epoch >= recipe.epochs:
-        return None
 
     def open_tracker() -> Tracker:
         mine = []

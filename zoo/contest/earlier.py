@@ -37,8 +37,7 @@ class Found:
 def find(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> Found:
     """Looks through the folders of one contender and seed; `environment` is that of here.
 
-    The first that came to its end is the one; else the one that is furthest. One that has all its
-    epochs and no end cannot go on to it.
+    The first that came to its end is the one; else the one that is furthest.
     """
     same, others = [], []
     for folder in sorted(path for path in parent.glob("*") if path.is_dir()):
@@ -53,7 +52,7 @@ def find(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> Found:
         epoch = None if newest is None else checkpoint.epoch_of(newest)
         same.append(Earlier(folder, run_dir.ended(folder) is not None, epoch))
     ended = next((each for each in same if each.has_ended), None)
-    begun = [each for each in same if each.epoch is not None and 0 < each.epoch < recipe.epochs]
+    begun = [each for each in same if each.epoch is not None and each.epoch > 0]
     furthest = max(begun, key=lambda each: (each.epoch, each.folder.name), default=None)
     return Found(ended or furthest, tuple(others))
 

@@ -25,6 +25,11 @@ def asked(contest: Contest) -> Section:
         ("ratios are to", contest.contenders[0].name if contest.contenders else "n/a"),
         *((label, trained(contest, label)) for label in contest.labels),
     )
+    if contest.budget and "epochs" not in contest.budget:
+        overshoot = (
+            "A run ends with the epoch in which its budget is spent, so each spends up to an "
+        )
+        facts = (*facts, ("", f"{overshoot}epoch more: see where runs ended."))
     head = ("contender", "runs", "reached the end", "failed")
     blocks: list[Block] = [
         Table("", (), facts, numbers=False),

@@ -1,0 +1,80 @@
+"""The command lines of what comes after training: `zoo compare`, `report`, `best` and `export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo.cli.options import Best, Checkpoint, Debug, Overrides, Tiny, Weights
+
+
+def compare(
+    suite: Annotated[Path, typer.Argument(help="A suite, as in benchmarks/.", show_default=False)],
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The folder; default: comparisons/NAME."),
+    ] = None,
+    tiny: Tiny = False,
+    debug: Debug = False,
+) -> None:
+    """Run a suite's contenders on the same budget and seeds, and write a report.
+
+    The same command goes on with what was interrupted, and reuses what is done.
+    """
+    from zoo.cli.compare import compare as compare_suite
+
+    compare_suite(suite, overrides or [], out, tiny=tiny)
+
+
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="A run folder, also of a run that goes on.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The file to write; default: RUN_DIR/report.html."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a run's page: scores, samples over time, monitor, times; one file, opens anywhere."""
+    from zoo.cli.report import report as write_report
+
+    write_report(run_dir, out)
+
+
+def best(
+    run_dir: Annotated[Path, typer.Argument(help="A run folder.")],
+    by: Annotated[
+        str | None,
+        typer.Option(help="A score of the evaluations, by label; default: the held-out score."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Show a run's evaluations, and which checkpoint is best by the held-out score."""
+    from zoo.cli.best import best as show_best
+
+    show_best(run_dir, by)
+
+
+def export(
+    run_dir: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The folder to write; an earlier export goes.")
+    ],
+    form: Annotated[str, typer.Option("--format", help="diffusers or peft.")] = "diffusers",
+    epoch: Checkpoint = None,
+    best: Best = False,
+    weights: Weights = None,
+    push: Annotated[
+        str | None, typer.Option("--push", help="Upload it to this model on the Hub: OWNER/NAME.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make the model private, where --push makes it.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a run's weights as the files that diffusers or PEFT load."""
+    from zoo.cli.best import epoch_named
+    from zoo.cli.export import export as export_run
+
+    chosen = epoch_named(run_dir, epoch, best=best)
+    export_run(run_dir, out, form, chosen, weights, push, private)
