@@ -34,7 +34,7 @@ def test_a_page_says_what_was_run_and_what_came_of_it(whole):
         "fox trained on 0.000 ± 0.020 0.865 ± 0.020 0.865 6",
         "judge held out -0.100 ± 0.030 0.765 ± 0.030 0.765 6",
         "collect 6.00 s 60.0 % 1.00 s 6", "evaluate 1.00 s 10.0 % 0.250 s 4",
-        "broken images 0 0 ± 0 yes", "code zoo abc123",
+        "broken images 0 0 ± 0 yes", "code of zoo abc123",
     ):  # fmt: skip
         assert part in text, part
     assert "Missing:" not in text
