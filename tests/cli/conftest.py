@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.processes import starting
 from tests.runs import RECIPES, only_run, overrides
 from zoo.cli import main
 
@@ -60,3 +61,10 @@ def trained(tmp_path_factory):
     changed = overrides("nft", root, eval__every=1, eval__images_per_prompt=2)
     train(RECIPES["nft"], changed[1::2], 3, None)
     return only_run(root), changed
+
+
+@pytest.fixture
+def start():
+    """Starts the command beside the test."""
+    with starting() as run:
+        yield run

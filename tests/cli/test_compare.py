@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import time
 
 import pytest
 
 from tests.contest.suites import BOTH, SMALL, write
-from tests.runs import ROOT, clean_environment, command, metrics, without_clocks, zoo
+from tests.processes import children_of, wait_until
+from tests.runs import metrics, without_clocks, zoo
 
 SUITE = {"budget": "{epochs: 8}", "seeds": "[0]"}
 RAISES = (
@@ -19,46 +18,10 @@ RAISES = (
 )
 
 
-@pytest.fixture
-def start():
-    """Starts the command; what is left of it at the test's end is killed, its runs with it."""
-    started = []
-
-    def run(*arguments):
-        process = subprocess.Popen(
-            command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=clean_environment(), cwd=ROOT, start_new_session=True,
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def wait_until(holds, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def recorded(out, run, count):
     """Whether a run has so many lines of metrics."""
     found = out.glob(f"runs/{run}/*/metrics.jsonl")
     return any(file.read_text().count("\n") >= count for file in found)
-
-
-def children_of(process):
-    found = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(process.pid)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return [int(pid) for pid in found.stdout.split()]
 
 
 def numbers(out):

@@ -2,18 +2,15 @@
 
 import os
 import signal
-import subprocess
 import time
 
 import pytest
 import torch
 from PIL import Image
 
+from tests.processes import children_of, wait_until
 from tests.runs import (
     RECIPES,
-    ROOT,
-    clean_environment,
-    command,
     metrics,
     only_run,
     overrides,
@@ -26,48 +23,9 @@ from zoo import checkpoint
 NFT = RECIPES["nft"]
 
 
-@pytest.fixture
-def start():
-    """Starts the command; what is left of it at the test's end is killed."""
-    started = []
-
-    def run(*arguments):
-        process = subprocess.Popen(
-            command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=clean_environment(), cwd=ROOT, start_new_session=True,
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def wait_until(holds, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not holds():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def recorded(out, count):
     """Whether the run under a folder has so many lines of metrics."""
     return any(file.read_text().count("\n") >= count for file in out.glob("*/*/metrics.jsonl"))
-
-
-def workers_of(process):
-    """The processes that it started."""
-    found = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(process.pid)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return [int(pid) for pid in found.stdout.split()]
 
 
 def alive(pid):
@@ -145,7 +103,7 @@ def test_a_signal_to_the_launcher_ends_all_processes_with_a_checkpoint(start, tm
     changed = overrides("nft", tmp_path, epochs=500, checkpoint__every=1000, engine__processes=2)
     process = start("train", NFT, *changed)
     wait_until(lambda: recorded(tmp_path, 3), process)
-    workers = workers_of(process)
+    workers = children_of(process)
     assert len(workers) == 2
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)

@@ -41,21 +41,26 @@ def compare(path: Path, overrides: list[str], out: Path | None, *, tiny: bool) -
     written = load_suite(path, overrides)
     folder = out or Path("comparisons") / f"{written.suite.name}{'_tiny' if tiny else ''}"
     every = entrants(written, folder, _examined, tiny=tiny)
-    with lock.held(folder, _say) as descriptor, Children(descriptor, _say) as children:
-        held = Held(written, every, budget_of(written, tiny=tiny), folder, _say)
-        held.hold(children)
-        contest = held.contest(f"zoo {shlex.join(sys.argv[1:])}")
-        try:
-            report = write_comparison(contest, folder)
-        except OSError as error:
-            raise RecipeError(f"cannot write the report in {folder}: {error.strerror}") from error
-        _show(contest, report)
-        if children.asked:
-            _say("stopped; go on with the same command")
-            raise typer.Exit(128 + children.asked[0])
-        if held.failed:
-            _say(f"{len(held.failed)} of {len(every)} runs failed; the same command tries again")
-            raise typer.Exit(1)
+    with lock.held(folder, _say) as descriptor:
+        children = Children(descriptor, _say)
+        with children.listening():
+            held = Held(written, every, budget_of(written, tiny=tiny), folder, _say)
+            held.hold(children)
+            _report(held.contest(f"zoo {shlex.join(sys.argv[1:])}"), folder)
+    if children.asked:
+        _say("stopped; go on with the same command")
+        raise typer.Exit(128 + children.asked[0])
+    if held.failed:
+        _say(f"{len(held.failed)} of {len(every)} runs failed; the same command tries again")
+        raise typer.Exit(1)
+
+
+def _report(contest: Contest, folder: Path) -> None:
+    try:
+        report = write_comparison(contest, folder)
+    except OSError as error:
+        raise RecipeError(f"cannot write the report in {folder}: {error.strerror}") from error
+    _show(contest, report)
 
 
 def _examined(recipe: Recipe) -> Plan:

@@ -12,9 +12,10 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 
@@ -33,34 +34,30 @@ class Runner(ABC):
 
 
 class Children(Runner):
-    """Runs `python -m zoo ...`; while entered, catches SIGINT and SIGTERM.
-
-    Signals are passed on: the run saves and leaves at the first, at once at the second.
-    """
+    """Runs `python -m zoo ...`, and passes signals on: see `listening`."""
 
     def __init__(self, lock: int, say: Callable[[str], None]) -> None:
         """`lock` is a descriptor that each inherits."""
         super().__init__()
         self._lock, self._say = lock, say
         self._process: subprocess.Popen[bytes] | None = None
-        self._before: dict[int, object] = {}
 
-    def __enter__(self) -> "Children":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._pass_on)
-        return self
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Inside, SIGINT and SIGTERM are for the run: it saves and leaves, at the second at once.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        A run that is left at the end is stopped, and waited for.
+        """
+        caught = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, self._pass_on) for number in caught]
+        try:
+            yield
+        finally:
+            if self._process is not None and self._process.poll() is None:
+                self._process.terminate()
+                self._process.wait()
+            for number, handler in zip(caught, before, strict=True):
+                signal.signal(number, handler)
 
     def run(self, arguments: Sequence[str], log: Path) -> int:
         """One run, to its end."""
