@@ -162,3 +162,11 @@ def test_a_drift_that_cannot_be_measured_is_refused_as_a_condition():
     build(recipe(RECIPES["nft"], **SHORT, **options, objective__kl_weight=0))  # keeps a copy for it
     with pytest.raises(RecipeError, match=r"-s stop_when=.*: stop_when.drift is from the base"):
         build(recipe(RECIPES["dpo"], **SHORT, **options))
+
+
+def test_a_target_that_no_reward_records_is_refused_before_the_first_update(tmp_path):
+    known = "{target: {label: judge/distance_to_data, at_least: 99}}"
+    train(tmp_path / "known", epochs=1, stop_when=known)
+    with pytest.raises(RecipeError, match=r"'judge/distance', which evaluations do not score; did"):
+        train(tmp_path / "run", stop_when="{target: {label: judge/distance, at_least: 1}}")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()

@@ -54,3 +54,8 @@ def test_a_falling_held_out_score_ends_it():
         if end is not None:
             assert end.reason == "falling"
             assert "0.8 after epoch 3" in end.text
+
+
+def test_a_record_of_an_older_run_without_such_numbers_ends_nothing():
+    when = StopWhen(target=Target(label="judge", at_least=0.9), drift=0.5)
+    assert stop.found(when, PROGRESS, {"eval/digit": 1.0}) is None

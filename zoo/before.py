@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from zoo import records
+from zoo import records, stop
 from zoo.build import Run
 from zoo.epoch import advantages, collected
 from zoo.monitor import Monitored, monitored
@@ -23,7 +23,11 @@ class Before:
 
 
 def before_any_update(run: Run) -> Before:
-    """Collects, scores and probes an epoch that is not trained on, and evaluates."""
+    """Collects, scores and probes an epoch that is not trained on, and evaluates.
+
+    Raises:
+        RecipeError: the run is to stop at a score that its evaluation does not have.
+    """
     pixels = Pixels()
     made = collected(run, -1, lambda: None, pixels.see)
     mine = advantages(run, made)[made.rollout.key]
@@ -42,4 +46,7 @@ def before_any_update(run: Run) -> Before:
         if not p.holds
     ]
     warnings = (*made.verdict.failures, *run.engine.gather_lines(failed))
-    return Before(record | records.probed(probes), probes, monitored(run), warnings)
+    evaluated = monitored(run)
+    if evaluated is not None:
+        stop.require_target(run.recipe, evaluated.record)
+    return Before(record | records.probed(probes), probes, evaluated, warnings)

@@ -1,9 +1,12 @@
 """When a run ends before its epochs are done: the conditions of a recipe's `stop_when`."""
 
+import math
 from collections.abc import Mapping
 
 from zoo.console import short
+from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe, StopWhen
+from zoo.registry import suggest
 from zoo.run_dir import EPOCHS, End
 from zoo.run_state import Progress
 
@@ -17,6 +20,22 @@ def at_checkpoint(recipe: Recipe, progress: Progress, record: Mapping[str, float
     if end is None and any(key.startswith("eval/") for key in record):
         end = found(recipe.stop_when, progress, record)
     return end
+
+
+def require_target(recipe: Recipe, record: Mapping[str, float]) -> None:
+    """Refuses a target that the first evaluation does not have: what rewards record is seen there.
+
+    Raises:
+        RecipeError: with what it has.
+    """
+    target = recipe.stop_when.target if recipe.stop_when is not None else None
+    if target is None or f"eval/{target.label}" in record:
+        return
+    scored = [key.removeprefix("eval/") for key in record if key.startswith("eval/")]
+    raise RecipeError(
+        f"{recipe.origin(('stop_when', 'target', 'label'))}: stop_when.target.label is "
+        f"'{target.label}', which evaluations do not score{suggest(target.label, scored, 'scored')}"
+    )
 
 
 def all_done(epochs: int, progress: Progress) -> End | None:
@@ -45,10 +64,11 @@ def found(when: StopWhen | None, progress: Progress, record: Mapping[str, float]
     epoch, watched = progress.epoch, progress.watched
     if when.target is not None:
         key, least = f"eval/{when.target.label}", when.target.at_least
-        if record[key] >= least:
-            return End(epoch, "target", f"{key} is {short(record[key])}, at least {short(least)}")
+        score = record.get(key, math.nan)
+        if score >= least:
+            return End(epoch, "target", f"{key} is {short(score)}, at least {short(least)}")
     if when.drift is not None:
-        drift = record["monitor/drift"]
+        drift = record.get("monitor/drift", math.nan)
         if drift > when.drift:
             said = f"the drift from the base model is {short(drift)}, above {short(when.drift)}"
             return End(epoch, "drift", said)
