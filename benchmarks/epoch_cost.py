@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.build import Run
-from zoo.epoch import advantages, collected, learned
-from zoo.flops import counter, reachable
-from zoo.records import peak_memory_gb
+from zoo.plan.flops import counter, reachable
 from zoo.reward.base import Scores
 from zoo.rollout import Weights
+from zoo.training.build import Run
+from zoo.training.epoch import advantages, collected, learned
+from zoo.training.metrics import peak_memory_gb
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def cost(run: Run, repeats: int) -> Cost:
 
 
 def epoch(run: Run, number: int) -> None:
-    """As `zoo.train` runs one."""
+    """As `zoo.training.loop` runs one."""
     made = collected(run, number, lambda: None)
     done = learned(run, made, advantages(run, made), number, number)
     run.objective.after_epoch(run.policy.weights, done.step)

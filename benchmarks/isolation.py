@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward
-from zoo.reward.isolated import IsolatedReward
+from zoo.reward.outside.isolated import IsolatedReward
 
 CPU = torch.device("cpu")
 

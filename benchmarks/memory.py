@@ -5,7 +5,7 @@
 Trains tests/plugin/random_sd3.yaml (Stable Diffusion 3's transformer of 31M random parameters) on
 the CPU in every layout. Measured is the peak of resident memory above what the process holds once
 a tiny model has been trained in it, of the process that has most; see tests/memory_run.py. The last
-lines are what `zoo.memory.ERROR` and `ERROR_OF_STAGE_3` must cover.
+lines are what `zoo.plan.memory.ERROR` and `ERROR_OF_STAGE_3` must cover.
 """
 
 import argparse

@@ -25,8 +25,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from zoo import tracking
 from zoo.recipe.recipe import Recipe, load_recipe
+from zoo.run import tracker as tracking
 
 DIGITS = Path(__file__).parent.parent / "recipes" / "nft_digits.yaml"
 

@@ -23,7 +23,7 @@ import matplotlib as mpl
 import torch
 from torch import Tensor
 
-from zoo.digits import prompts
+from zoo.data.digits import prompts
 from zoo.policy.digits import Digits
 from zoo.recipe.signature import signature
 from zoo.registry import entries, load

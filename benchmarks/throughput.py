@@ -10,11 +10,11 @@ none; its text encoders are tiny, as prompts are encoded once and not measured h
 Whole epochs (collect, score, learn) alternate with their calls alone: every network forward and
 backward, decode and reward of such an epoch, made again on the same inputs one after the other.
 "over" is the median of the ratio, less one; it can be negative, as rewards overlap with sampling.
-FLOPs are counted (`zoo.flops`: matrix products, convolutions, attention; a multiply-add is two);
-utilisation is of what one large matrix product of the same dtype reaches here, in parentheses of
-the data sheet's where the GPU is known. "est. GB" is what `zoo check` says of the peak on a GPU; on
-a CPU the whole process is measured, and benchmarks/memory.py compares. The shares are of an epoch
-that waits after each call.
+FLOPs are counted (`zoo.plan.flops`: matrix products, convolutions, attention; a multiply-add is
+two); utilisation is of what one large matrix product of the same dtype reaches here, in parentheses
+of the data sheet's where the GPU is known. "est. GB" is what `zoo check` says of the peak on a GPU;
+on a CPU the whole process is measured, and benchmarks/memory.py compares. The shares are of an
+epoch that waits after each call.
 """
 
 import argparse
@@ -29,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.epoch_cost import cost
 from benchmarks.random_sd3 import write
-from zoo.build import build
-from zoo.footprint import footprint
-from zoo.memory import Layout, estimate
+from zoo.plan.footprint import footprint
+from zoo.plan.memory import Layout, estimate
 from zoo.recipe.recipe import Recipe, load_recipe, recipe_from
+from zoo.training.build import build
 
 OBJECTIVES = {
     "nft": ({"name": "nft"}, {"name": "dpm2"}),

@@ -2,10 +2,12 @@
 
 import torch
 
-from zoo import checkpoint, run_dir, run_state
-from zoo.build import build, plain_engine
-from zoo.lora_files import DIFFUSERS
+from zoo.policy.lora_files import DIFFUSERS
 from zoo.rollout import Weights
+from zoo.run import checkpoint
+from zoo.run import folder as run_dir
+from zoo.training import state as run_state
+from zoo.training.build import build, plain_engine
 
 
 def inputs():

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tests.exports import output
-from zoo import lora_files
-from zoo.lora_files import LoraError
+from zoo.policy import lora_files
 from zoo.policy.digits import Digits
+from zoo.policy.lora_files import LoraError
 from zoo.policy.weights import Lora
 from zoo.rollout import Weights
 

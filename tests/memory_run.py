@@ -17,8 +17,8 @@ from pathlib import Path
 from tests.engine.in_processes import in_processes
 from tests.engine.many_runs import run_one
 from tests.runs import ROOT
-from zoo.footprint import footprint
-from zoo.memory import Estimate, Layout, estimate
+from zoo.plan.footprint import footprint
+from zoo.plan.memory import Estimate, Layout, estimate
 from zoo.recipe.recipe import load_recipe
 
 _MAPPED = {

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.contest.suites import BOTH, SMALL, write
+from tests.compare.suites import BOTH, SMALL, write
 from tests.processes import children_of, wait_until
 from tests.runs import metrics, without_clocks, zoo
 

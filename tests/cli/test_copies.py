@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from tests.runs import RECIPES, only_run, overrides, tensors
-from zoo.footprint import footprint
-from zoo.live_bytes import num_bytes
-from zoo.memory import Layout, estimate, layouts
 from zoo.objective.dpo import DPO
 from zoo.objective.flow_grpo import FlowGRPO
 from zoo.objective.nft import NFT
+from zoo.plan.footprint import footprint
+from zoo.plan.live_bytes import num_bytes
+from zoo.plan.memory import Layout, estimate, layouts
 from zoo.recipe.recipe import RecipeError, load_recipe
 from zoo.rollout import Weights
 from zoo.sampler.sde import FlowSDE

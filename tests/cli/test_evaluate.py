@@ -10,8 +10,8 @@ import torch
 from PIL import Image, ImageChops
 
 from tests.runs import RECIPES, metrics, zoo
-from zoo import pictures
 from zoo.policy.digits import Digits
+from zoo.run import pictures
 
 NFT = RECIPES["nft"]
 WORDS = ("zero", "one", "two", "three", "four", "five", "six")

@@ -8,10 +8,10 @@ import torch
 
 from tests.exports import bare, loaded, output, own_output
 from tests.runs import RECIPES, only_run, overrides
-from zoo import run_dir
-from zoo.cli.export_kinds import DiffusersLora
-from zoo.lora_files import DIFFUSERS
+from zoo.cli.export_formats import DiffusersLora
+from zoo.policy.lora_files import DIFFUSERS
 from zoo.policy.weights import Lora
+from zoo.run import folder as run_dir
 
 
 def trained(root, algorithm, **changes):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.runs import RECIPES, metrics, only_run, overrides
-from zoo import checkpoint
+from zoo.run import checkpoint
 
 NFT = RECIPES["nft"]
 # Reward batches: 20 images in micro-batches of at most 6 are 4, before any update and each epoch.

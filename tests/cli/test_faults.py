@@ -22,7 +22,7 @@ from tests.runs import (
     without_clocks,
     zoo,
 )
-from zoo import checkpoint
+from zoo.run import checkpoint
 
 NFT = RECIPES["nft"]
 

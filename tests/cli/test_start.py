@@ -8,7 +8,7 @@ import torch
 from tests.exports import inputs
 from tests.loras import adapted
 from tests.runs import RECIPES, metrics, only_run, overrides, tensors, zoo
-from zoo import lora_files
+from zoo.policy import lora_files
 from zoo.policy.weights import Lora
 
 LORA = Lora(rank=8, alpha=16, targets=("attn.to_q", "attn.to_v"))
@@ -119,7 +119,7 @@ def test_check_reads_neither_the_weights_nor_the_hub(lora, zoo_here, tmp_path, m
     def refuse(*arguments, **named):
         raise AssertionError
 
-    monkeypatch.setattr("zoo.lora_files.LoraFile.tensor", refuse)
+    monkeypatch.setattr("zoo.policy.lora_files.LoraFile.tensor", refuse)
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     for source in (lora[0], "someone/lora"):
         chosen = overrides("nft", tmp_path, **options(source))

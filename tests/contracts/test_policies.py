@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.contracts.components import build, parameters
-from zoo.digits import halves
+from zoo.data.digits import halves
 from zoo.policy.digits import Digits
 from zoo.testing import PolicyTests
 

@@ -3,7 +3,7 @@
 import pytest
 
 from zoo.data.coco import CLASSES, one, several
-from zoo.data.scenes import COLORS
+from zoo.data.geneval_scenes import COLORS
 
 PLURALS = (
     "people", "bicycles", "cars", "motorcycles", "airplanes", "buses", "trains", "trucks",

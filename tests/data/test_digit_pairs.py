@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from zoo.data.digit_pairs import prompts
-from zoo.digits import WORDS, halves
-from zoo.stored_image import pixels
+from zoo.data.digits import WORDS, halves
+from zoo.data.stored_image import pixels
 
 
 def test_each_digit_of_the_half_is_preferred_once_over_another_digit():

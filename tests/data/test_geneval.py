@@ -9,8 +9,8 @@ import pytest
 
 from zoo.data.coco import CLASSES
 from zoo.data.geneval import PUBLISHED
+from zoo.data.geneval_scenes import COLORS, POSITIONS, SCENES, key
 from zoo.data.prompts import load
-from zoo.data.scenes import COLORS, POSITIONS, SCENES, key
 from zoo.prompt import Prompt, PromptError
 
 TRAIN, TEST = "builtin:geneval/train", "builtin:geneval/test"

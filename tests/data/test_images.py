@@ -11,8 +11,8 @@ from pyarrow import parquet
 from tests.pictures import encoded, flat
 from zoo.data.images import require
 from zoo.data.prompts import load
+from zoo.data.stored_image import pixels
 from zoo.prompt import ImageCell, ImageFile, Prompt, PromptError
-from zoo.stored_image import pixels
 
 
 @pytest.fixture

@@ -21,12 +21,14 @@ def run_here(runs: Sequence[dict]) -> None:
 
 def run_one(run: dict) -> int:
     """Makes one of them; returns this process's rank."""
-    from zoo import checkpoint, run_dir, run_state
-    from zoo.build import build
     from zoo.recipe.recipe import load_recipe
-    from zoo.run_state import Progress
-    from zoo.tracking import Silent, Tracker
-    from zoo.train import train
+    from zoo.run import checkpoint
+    from zoo.run import folder as run_dir
+    from zoo.run.tracker import Silent, Tracker
+    from zoo.training import state as run_state
+    from zoo.training.build import build
+    from zoo.training.loop import train
+    from zoo.training.state import Progress
 
     recipe = load_recipe(Path(run["recipe"]), run["overrides"])
     out = Path(run["out"])

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from tests.runs import OWN, RECIPES, SHORT
-from zoo.build import Run, build
 from zoo.recipe.recipe import load_recipe
 from zoo.rollout import Weights
+from zoo.training.build import Run, build
 
 # At DeepSpeed's own threshold tensors this small would never be in pieces.
 PIECES = "{zero_optimization: {stage3_param_persistence_threshold: 0}}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tests.runs import ROOT
-from tests.training import recipe, train_here
+from tests.train_here import recipe, train_here
 
 FILE = Path(__file__).parent / "gold_nft_digits.json"
 EPOCHS = 3

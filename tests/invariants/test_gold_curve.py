@@ -7,8 +7,8 @@ import pytest
 
 from tests.invariants.gold import EPOCHS, curve, stored
 from tests.runs import RECIPES
-from tests.training import recipe, train_here
-from zoo.plan import plan
+from tests.train_here import recipe, train_here
+from zoo.plan.geometry import plan
 
 # Other CPUs round otherwise: an image on the judge's border may fall on its other side.
 ONE_OF_400_IMAGES = 1 / 400

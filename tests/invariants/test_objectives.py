@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 
 from zoo.advantage import group_advantage
-from zoo.collect import collect
-from zoo.digits import prompts
+from zoo.data.digits import prompts
 from zoo.engine.base import AdamWOptions
 from zoo.engine.plain import PlainEngine
-from zoo.learn import Learned, LearningRate, learn
 from zoo.objective.base import Objective
 from zoo.objective.dpo import DPO
 from zoo.objective.flow_grpo import FlowGRPO
@@ -29,6 +27,8 @@ from zoo.sampler.flow_sampler import FlowSampler
 from zoo.sampler.ode import Euler
 from zoo.sampler.sde import FlowSDE
 from zoo.seeds import Draws
+from zoo.training.collect import collect
+from zoo.training.learn import Learned, LearningRate, learn
 
 CPU = torch.device("cpu")
 GROUPS, GROUP_SIZE, STEPS = 3, 4, 4

@@ -17,9 +17,9 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.blip import FULL
 from zoo.reward.image_reward import ImageReward, write_random
-from zoo.reward.isolated import IsolatedReward
+from zoo.reward.networks.blip import FULL
+from zoo.reward.outside.isolated import IsolatedReward
 from zoo.testing.inputs import some_images
 from zoo.testing.rewards import scored
 

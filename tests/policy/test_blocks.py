@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from tests.runs import RECIPES, metrics, only_run, overrides, without_clocks, zoo
-from tests.training import recipe, train_here
-from zoo.build import build
-from zoo.footprint import footprint
+from tests.train_here import recipe, train_here
+from zoo.plan.footprint import footprint
 from zoo.policy.blocks import checkpoint_gradients, compile_blocks
 from zoo.recipe.recipe import RecipeError
+from zoo.training.build import build
 
 SHORT = {
     "epochs": 2,
@@ -71,7 +71,7 @@ def test_the_refusal_names_the_recipes_line(tmp_path):
     made = recipe(file)
     policy = made.policy.build({"device": torch.device("cpu")})
     policy.weights.module.sets["live"] = nn.Linear(1, 1)
-    from zoo.build import _tune
+    from zoo.training.build import _tune
 
     with pytest.raises(RecipeError, match=r"own.yaml:4: engine.compile: Linear has no list"):
         _tune(made, policy)

@@ -10,8 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from zoo.digits import halves, prompts
-from zoo.make_digits import prompt_accuracy
+from benchmarks.make_digits import prompt_accuracy
+from zoo.data.digits import halves, prompts
 from zoo.policy.digits import NUM_TOKENS, VOCABULARY, Digits, tokenize
 from zoo.policy.weights import Lora
 from zoo.prompt import Prompt

@@ -6,13 +6,15 @@ from diffusers import FluxPipeline
 from peft import PeftModel
 
 from tests.runs import RECIPES, only_run, overrides, zoo
-from zoo import checkpoint, run_dir, run_state
-from zoo.build import build, plain_engine
 from zoo.prompt import Prompt
 from zoo.rollout import Weights
+from zoo.run import checkpoint
+from zoo.run import folder as run_dir
 from zoo.sampler.flow_sampler import FlowSampler
 from zoo.sampler.ode import Euler
 from zoo.seeds import Draws
+from zoo.training import state as run_state
+from zoo.training.build import build, plain_engine
 
 PROMPTS = [Prompt("a red cat"), Prompt("Two dogs, a tree")]
 STEPS = 3

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.runs import RECIPES, metrics, only_run, overrides, zoo
-from zoo.footprint import footprint
+from zoo.plan.footprint import footprint
 from zoo.policy.flux import Flux
 from zoo.policy.sd3 import SD3
 from zoo.prompt import Prompt

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.policy.test_weights import MOVED, allocated, network, output, some_input, train
-from zoo.policy import networks
+from zoo.policy import weight_copies as networks
 from zoo.policy.weights import Lora, WeightSets
 from zoo.rollout import Weights
 

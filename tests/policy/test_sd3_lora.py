@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.loras import values
-from zoo import lora_files
+from zoo.policy import lora_files
 from zoo.policy.sd3 import SD3
 from zoo.policy.weights import Lora
 from zoo.prompt import Prompt

@@ -6,8 +6,8 @@ import torch
 from tests.foreign import make_environment
 from tests.runs import RECIPES
 from zoo.prompt import Prompt
+from zoo.recipe.describe import describe
 from zoo.recipe.recipe import RecipeError, load_recipe, recipe_from
-from zoo.recipe.schema import describe
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_a_reward_that_cannot_start_is_refused_with_its_place(load):
 
 
 def test_its_options_can_be_described(python):
-    from zoo.recipe.foreign import isolated_class
+    from zoo.recipe.isolated import isolated_class
 
     cls = isolated_class(python, "brightness")
     assert cls.__doc__ == "The mean brightness of an image."

@@ -7,8 +7,8 @@ import pytest
 
 from tests.engine.many_runs import run_all
 from tests.runs import ROOT, metrics
-from tests.training import train_here
-from zoo.plan import plan
+from tests.train_here import train_here
+from zoo.plan.geometry import plan
 from zoo.recipe.recipe import load_recipe, recipe_from
 
 PATHS = sorted((ROOT / "recipes").rglob("*.yaml"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from zoo import pictures
+from zoo.run import pictures
 
 PROMPTS = ("a <b>red</b> fox & $x$", "two `cats` | dogs")
 TILE = 8

@@ -14,8 +14,8 @@ from zoo_reward_worker.wire import Message, encode
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward, Scores
+from zoo.reward.outside.server import Served, application
 from zoo.reward.remote import Remote
-from zoo.serve import Served, application
 
 CPU = torch.device("cpu")
 MB = 1 << 20

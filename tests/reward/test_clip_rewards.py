@@ -15,8 +15,8 @@ from zoo.reward.aesthetic import LAYERS, Aesthetic
 from zoo.reward.clipscore import ClipScore
 from zoo.reward.hpsv2 import HPSv2
 from zoo.reward.judge import Judge, Judged
+from zoo.reward.networks.pixels import clip_pixels, float_pixels, padded_pixels
 from zoo.reward.pickscore import PickScore
-from zoo.reward.pixels import clip_pixels, float_pixels, padded_pixels
 
 CPU = torch.device("cpu")
 ALL = {"pickscore": PickScore, "clipscore": ClipScore, "hpsv2": HPSv2, "aesthetic": Aesthetic}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.digits import Labelled, halves
+from zoo.data.digits import Labelled, halves
 from zoo.prompt import Prompt
 from zoo.reward.base import Scores
 from zoo.reward.digits import Digit, DigitJudge

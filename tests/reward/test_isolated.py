@@ -13,13 +13,13 @@ import torch
 from tests.foreign import make_environment
 from zoo.prompt import Prompt
 from zoo.recipe.model import Isolation
-from zoo.reward.isolated import IsolatedReward
 from zoo.reward.jpeg import JpegCompressibility
 from zoo.reward.judge import Judge, Judged
-from zoo.reward.known import asked, require_known_answers
-from zoo.reward.lane import RewardError
-from zoo.reward.message import pixels
-from zoo.reward.worker import Worker, WorkerError, description
+from zoo.reward.known_answers import asked, require_known_answers
+from zoo.reward.outside.isolated import IsolatedReward
+from zoo.reward.outside.messages import pixels
+from zoo.reward.outside.process import Worker, WorkerError, description
+from zoo.reward.reward_thread import RewardError
 
 CPU = torch.device("cpu")
 PROMPTS = [Prompt("one", {"digit": 1}), Prompt("three")]

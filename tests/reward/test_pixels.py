@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo.reward.pixels import (
+from zoo.reward.networks.pixels import (
     CLIP_MEAN,
     CLIP_STD,
     clip_pixels,

@@ -24,7 +24,7 @@ from zoo.reward import remote
 from zoo.reward.base import KnownAnswer, Reward, Scores
 from zoo.reward.diversity import Diversity
 from zoo.reward.jpeg import JpegCompressibility
-from zoo.reward.known import asked
+from zoo.reward.known_answers import asked
 from zoo.reward.remote import Remote, RemoteError
 from zoo.testing import RewardTests, some_images
 

@@ -6,7 +6,6 @@ import torch
 from tests.pictures import encoded, flat, noise
 from tests.plugin.reward_weighted_regression import RewardWeightedRegression
 from zoo.advantage import group_advantage
-from zoo.collect import collect
 from zoo.engine.base import AdamWOptions
 from zoo.engine.plain import PlainEngine
 from zoo.objective.dpo import DPO
@@ -18,6 +17,7 @@ from zoo.rollout import Weights
 from zoo.sampler.dataset import Dataset
 from zoo.seeds import Draws
 from zoo.testing import SamplerTests, some_prompts
+from zoo.training.collect import collect
 
 CPU = torch.device("cpu")
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from tests.runs import RECIPES, metrics, only_run, overrides, tensors, zoo
-from tests.training import recipe, train_here
+from tests.train_here import recipe, train_here
 from zoo.objective.flow_grpo import FlowGRPO
-from zoo.plan import plan
+from zoo.plan.geometry import plan
 from zoo.recipe.errors import RecipeError
 from zoo.rollout import Cond, Rollout
 from zoo.sampler.ode import DPMSolver2M, Euler, Heun
@@ -266,7 +266,7 @@ def test_a_run_whose_window_moves_is_the_same_resumed_and_on_two_processes(tmp_p
 
 
 def test_a_recipe_says_in_a_line_what_does_not_fit():
-    from zoo.cli.ready import geometry
+    from zoo.plan.preflight import geometry
 
     made = recipe(RECIPES["flow_grpo"], sampler__steps=3, sampler__solver=MOVING % ("random", ""))
     with pytest.raises(RecipeError, match="of 3 sampling steps only the first 2") as caught:

@@ -7,10 +7,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zoo import checkpoint
-from zoo.best import Evaluation, Ranking, best_epoch, ranking
-from zoo.console import short
 from zoo.recipe.errors import RecipeError
+from zoo.run import checkpoint
+from zoo.run.best import Evaluation, Ranking, best_epoch, ranking
+from zoo.run.console import short
 
 
 def best(run_dir: Path, by: str | None) -> None:

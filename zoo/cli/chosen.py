@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from zoo import checkpoint
 from zoo.recipe.recipe import RecipeError
 from zoo.rollout import Weights
+from zoo.run import checkpoint
 
 
 def checkpoint_folder(run_folder: Path, epoch: int | None) -> Path:

@@ -8,27 +8,27 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zoo.bootstrap import Interval
-from zoo.cli.lora_start import require_start
-from zoo.cli.ready import (
+from zoo.compare import lock
+from zoo.compare.bootstrap import Interval
+from zoo.compare.page import write_comparison
+from zoo.compare.planned_runs import budget_of, entrants
+from zoo.compare.process import Children
+from zoo.compare.results import AXES, Contest, final
+from zoo.compare.runner import Held
+from zoo.compare.suite import load_suite
+from zoo.plan.geometry import Plan
+from zoo.plan.lora_start import require_start
+from zoo.plan.preflight import (
     geometries,
     num_processes,
     num_prompts_of_stages,
     require_deepspeed_options,
     require_device,
 )
-from zoo.comparison import AXES, Contest, final
-from zoo.console import short
-from zoo.contest import lock
-from zoo.contest.child import Children
-from zoo.contest.contest import Held
-from zoo.contest.entrants import budget_of, entrants
-from zoo.plan import Plan
 from zoo.prompt import PromptError
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe
-from zoo.report.comparison import write_comparison
-from zoo.suite import load_suite
+from zoo.run.console import short
 
 
 def compare(path: Path, overrides: list[str], out: Path | None, *, tiny: bool) -> None:

@@ -33,17 +33,17 @@ def last_words(error: Exception, *, debug: bool) -> tuple[str, str]:
 
 
 def _expected(error: Exception) -> bool:
-    from zoo.train import RunError
+    from zoo.training.loop import RunError
 
     return isinstance(error, (*_mistakes(), RunError))
 
 
 def _mistakes() -> tuple[type[Exception], ...]:
-    from zoo.checkpoint import CheckpointError
     from zoo.prompt import PromptError
     from zoo.recipe.errors import RecipeError
     from zoo.registry import BrokenPluginError, UnknownComponentError
     from zoo.reward.judge import RewardError
+    from zoo.run.checkpoint import CheckpointError
 
     return (
         CheckpointError,

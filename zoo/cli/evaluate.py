@@ -12,26 +12,26 @@ import torch
 import typer
 from torch import Tensor
 
-from zoo import run_dir
-from zoo.build import ImageMaker, evaluation_judge
-from zoo.cli import image_folder
-from zoo.cli.image_folder import ImageFolder
-from zoo.cli.joined import joined
-from zoo.cli.loaded import Chosen, Source, choose, loaded
-from zoo.cli.ready import evaluation_prompts
+from zoo.cli import output as image_folder
+from zoo.cli.output import ImageFolder
+from zoo.cli.processes import joined
 from zoo.cli.restarts import launched
 from zoo.cli.score_table import show
-from zoo.console import counted
+from zoo.cli.source import Chosen, Source, choose, loaded
+from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.engine.launch import started_by_launcher
-from zoo.estimates import Estimate, Summary
-from zoo.evaluate import Evaluated
-from zoo.evaluate import evaluate as evaluate_images
-from zoo.interrupt import Interrupt, Interrupted
-from zoo.parts import evaluation_sampler
-from zoo.pictures import Writer
+from zoo.plan.preflight import evaluation_prompts
 from zoo.prompt import Prompt
 from zoo.recipe.recipe import RecipeError
 from zoo.reward.judge import Judge, RewardError
+from zoo.run import folder as run_dir
+from zoo.run.console import counted
+from zoo.run.pictures import Writer
+from zoo.training.build import ImageMaker, evaluation_judge
+from zoo.training.components import evaluation_sampler
+from zoo.training.evaluate import Evaluated
+from zoo.training.evaluate import evaluate as evaluate_images
+from zoo.training.standard_errors import Estimate, Summary
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,20 @@ import torch
 import typer
 from torch import nn
 
-from zoo import __version__, checkpoint, lora_files, run_dir
-from zoo.build import lora_of
+from zoo import __version__
 from zoo.cli.chosen import checkpoint_folder, weights_named
 from zoo.cli.export_folder import CARD, MARK, in_place_of, require_free
-from zoo.cli.export_kinds import DiffusersLora, Export, Full, PeftLora
+from zoo.cli.export_formats import DiffusersLora, Export, Full, PeftLora
 from zoo.cli.push import pushed, require_can_push
-from zoo.parts import evaluated_weights
+from zoo.policy import lora_files
 from zoo.policy.base import Policy
 from zoo.recipe.recipe import Recipe, RecipeError
 from zoo.rollout import Weights
-from zoo.tensor_file import TensorFile
+from zoo.run import checkpoint
+from zoo.run import folder as run_dir
+from zoo.storage.tensor_file import TensorFile
+from zoo.training.build import lora_of
+from zoo.training.components import evaluated_weights
 
 FORMATS = ("diffusers", "peft")
 

@@ -70,7 +70,7 @@ def evaluate(
     from zoo.cli.best import epoch_named
     from zoo.cli.evaluate import Asked
     from zoo.cli.evaluate import evaluate as evaluate_source
-    from zoo.cli.loaded import Source, evaluation_overrides
+    from zoo.cli.source import Source, evaluation_overrides
 
     epoch = epoch_named(source, epoch, best=best)
     changes = evaluation_overrides(
@@ -110,9 +110,9 @@ def sample(
 ) -> None:
     """Make images with a run's checkpoint, or a recipe's model, as its evaluation does."""
     from zoo.cli.best import epoch_named
-    from zoo.cli.loaded import Source, evaluation_overrides
     from zoo.cli.sample import Asked
     from zoo.cli.sample import sample as sample_source
+    from zoo.cli.source import Source, evaluation_overrides
 
     epoch = epoch_named(source, epoch, best=best)
     changes = evaluation_overrides(prompts=prompts, solver=solver, steps=steps, guidance=guidance)

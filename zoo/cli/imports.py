@@ -53,7 +53,7 @@ def imports(entries: Sequence[Entry]) -> Iterator[Import]:
 
 def _import(sender: Connection, kind: str, name: str) -> None:
     # Already there where the server could preload it.
-    from zoo.recipe.options import component_class
+    from zoo.recipe.constructor_schema import component_class
 
     problem, start = "", perf_counter()
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):

@@ -87,14 +87,14 @@ def describe_isolated(name: str, python: str) -> None:
     Raises:
         BrokenPluginError: there is no such reward or no such Python.
     """
-    from zoo.recipe.foreign import isolated_class
+    from zoo.recipe.isolated import isolated_class
 
     component = isolated_class(python, name)
     _describe(Console(highlight=False), component, component.__name__, component.__module__)
 
 
 def _describe(console: Console, component: type[Any], name: str, whose: str) -> None:
-    from zoo.recipe.schema import describe as options_of
+    from zoo.recipe.describe import describe as options_of
 
     console.print(f"[bold]{name}[/bold], {whose}\n", soft_wrap=True)
     console.print(inspect.getdoc(component) or "No description.", markup=False, soft_wrap=True)

@@ -34,9 +34,9 @@ def _phase(error: BaseException) -> tuple[str, str]:
         "fewer rows at a time need less (-s engine.micro_batch.train=N), and so does keeping no "
         "activations (-s engine.gradient_checkpointing=true)"
     )
-    if modules & {"zoo.learn", "zoo.probes"}:
+    if modules & {"zoo.training.learn", "zoo.training.probes"}:
         return " while training", training
-    if "zoo.generate" not in modules:
+    if "zoo.training.generate" not in modules:
         return "", f"{sampling}, in training {training}"
     if any(frame.f_code.co_name == "decode" for frame in frames):
         portion = "-s policy.decode_batch=N, where the policy has it"

@@ -8,11 +8,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zoo.build import device_of
 from zoo.recipe.model import RewardEntry
 from zoo.recipe.recipe import load_recipe
 from zoo.recipe.single import single_reward
-from zoo.reward.known import Asked, asked
+from zoo.reward.known_answers import Asked, asked
+from zoo.training.build import device_of
 
 
 def probe(what: str, overrides: list[str]) -> None:

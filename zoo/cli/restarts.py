@@ -53,7 +53,7 @@ def launched(processes: int, max_restarts: int) -> int:
 
 def _newest_epoch(folder: Path | None) -> int | None:
     """Of a run's last checkpoint."""
-    from zoo import checkpoint
+    from zoo.run import checkpoint
 
     newest = checkpoint.latest(folder) if folder is not None else None
     return checkpoint.epoch_of(newest) if newest is not None else None

@@ -9,18 +9,18 @@ import typer
 from jaxtyping import Int
 from torch import Tensor
 
-from zoo import pictures
-from zoo.cli import image_folder
-from zoo.cli.image_folder import ImageFolder
-from zoo.cli.loaded import Chosen, Source, choose, loaded
-from zoo.cli.ready import evaluation_prompts
-from zoo.console import counted
-from zoo.generate import Wanted, generate
-from zoo.interrupt import Interrupt, Interrupted
-from zoo.parts import evaluation_sampler
+from zoo.cli import output as image_folder
+from zoo.cli.output import ImageFolder
+from zoo.cli.source import Chosen, Source, choose, loaded
+from zoo.engine.interrupt import Interrupt, Interrupted
+from zoo.plan.preflight import evaluation_prompts
 from zoo.prompt import Prompt
 from zoo.recipe.recipe import RecipeError
+from zoo.run import pictures
+from zoo.run.console import counted
 from zoo.seeds import Draws
+from zoo.training.components import evaluation_sampler
+from zoo.training.generate import Wanted, generate
 
 _SHOWN_PROMPTS = 10
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from zoo.estimates import Estimate, Summary
+from zoo.training.standard_errors import Estimate, Summary
 
 
 def show(found: Mapping[str, Summary], failures: Sequence[str], num_broken: int) -> None:

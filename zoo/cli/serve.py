@@ -9,8 +9,8 @@ import typer
 
 from zoo.recipe.recipe import RecipeError
 from zoo.recipe.single import single_reward
-from zoo.reward.known import require_known_answers
-from zoo.serve import Served, application
+from zoo.reward.known_answers import require_known_answers
+from zoo.reward.outside.server import Served, application
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _GRACE = 30

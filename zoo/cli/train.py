@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from zoo.cli.joined import joined
-from zoo.cli.noise import Noise
+from zoo.cli.library_output import Noise
+from zoo.cli.processes import joined
 from zoo.cli.restarts import launched, leave_run_folder
 from zoo.engine.launch import started_by_launcher
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
-    from zoo.run_state import Progress
-    from zoo.tracking import Tracker
-    from zoo.train import Trained
+    from zoo.run.tracker import Tracker
+    from zoo.training.loop import Trained
+    from zoo.training.state import Progress
 
 
 def train(
@@ -32,7 +32,7 @@ def train(
     tiny: bool = False,
 ) -> None:
     """Trains, in this process or in as many as the recipe asks for."""
-    from zoo.cli.ready import num_processes
+    from zoo.plan.preflight import num_processes
 
     recipe = _recipe(recipe_path, overrides, epochs, resume, tiny=tiny)
     if resume is not None and _has_ended(resume, recipe):
@@ -52,7 +52,7 @@ def _recipe(
     *,
     tiny: bool,
 ) -> Recipe:
-    from zoo import run_dir
+    from zoo.run import folder as run_dir
 
     if resume is None and path is None:
         raise RecipeError("name a recipe (zoo train recipes/nft_digits.yaml) or --resume RUN_DIR")
@@ -70,8 +70,12 @@ def _recipe(
 
 def _has_ended(folder: Path, recipe: Recipe) -> bool:
     """Says so where a run that is to go on has come to its end, by its epochs or conditions."""
-    from zoo import checkpoint, json_file, run_dir, run_state, stop
-    from zoo.tracking import read
+    from zoo.run import checkpoint
+    from zoo.run import folder as run_dir
+    from zoo.run.tracker import read
+    from zoo.storage import json_file
+    from zoo.training import state as run_state
+    from zoo.training import stop
 
     start = checkpoint.latest(folder)
     if start is None:
@@ -102,8 +106,8 @@ def _numbers(record: Mapping[str, float | None]) -> dict[str, float]:
 
 
 def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
-    from zoo.cli.lora_start import require_start
-    from zoo.cli.ready import (
+    from zoo.plan.lora_start import require_start
+    from zoo.plan.preflight import (
         geometries,
         num_prompts_of_stages,
         require_deepspeed_options,
@@ -133,11 +137,13 @@ def _trained(recipe: Recipe, resume: Path | None, size: int, noise: Noise | None
     """Builds the run and trains."""
     import torch
 
-    from zoo import checkpoint, run_dir, run_state
-    from zoo.build import build
-    from zoo.cli.ready import geometries
-    from zoo.tracking import Tracker
-    from zoo.train import train as run_loop
+    from zoo.plan.preflight import geometries
+    from zoo.run import checkpoint
+    from zoo.run import folder as run_dir
+    from zoo.run.tracker import Tracker
+    from zoo.training import state as run_state
+    from zoo.training.build import build
+    from zoo.training.loop import train as run_loop
 
     _require_number(recipe, size)
     geometries(recipe, size)
@@ -178,7 +184,7 @@ def _tracker(
     recipe: Recipe, folder: Path, rank: int, progress: "Progress", wandb_id: str | None
 ) -> "Tracker":
     """What this process records to: the run's folder, or nothing."""
-    from zoo.tracking import Silent, Tracker, truncate
+    from zoo.run.tracker import Silent, Tracker, truncate
 
     if rank > 0:
         return Silent()
@@ -209,7 +215,7 @@ def _more(recipe: Recipe) -> str:
 
 
 def _say_the_end(trained: "Trained") -> None:
-    from zoo.run_dir import EPOCHS
+    from zoo.run.folder import EPOCHS
 
     folder, progress = trained.run_dir, trained.progress
     if trained.signal:

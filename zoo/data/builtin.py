@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from zoo import digits
-from zoo.data import digit_pairs, general, geneval, ocr
+from zoo.data import digit_pairs, digits, general, geneval, ocr
 from zoo.prompt import Prompt, PromptError
 from zoo.registry import closest
 

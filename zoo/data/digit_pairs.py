@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 
 from zoo import seeds
-from zoo.digits import TRAIN_CAPTIONS, WORDS, halves
+from zoo.data.digits import TRAIN_CAPTIONS, WORDS, halves
 from zoo.prompt import ImageBytes, Prompt
 
 

@@ -17,7 +17,7 @@ from typing import Annotated
 from annotated_types import Ge
 
 from zoo import seeds
-from zoo.data.scenes import SCENES, key
+from zoo.data.geneval_scenes import SCENES, key
 from zoo.prompt import Prompt, PromptError
 from zoo.registry import suggest
 

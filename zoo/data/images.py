@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zoo.data.stored_image import require_image
 from zoo.prompt import ImageCell, ImageFile, Prompt, PromptError, StoredImage
-from zoo.stored_image import require_image
 
 _WON_AND_LOST = (("win", "lose"), ("chosen", "rejected"))
 _LABELLED = (("jpg_0", "label_0"), ("jpg_1", "label_1"))

@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from zoo.cache import cache_folder
 from zoo.data import files
 from zoo.prompt import Prompt, PromptError
 from zoo.registry import one_line
+from zoo.storage.cache import cache_folder
 
 SCHEMES = ("https://", "http://")
 

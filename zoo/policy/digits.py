@@ -2,7 +2,7 @@
 
 The architecture is Stable Diffusion 3's (MMDiT, Esser et al. 2024, arXiv 2403.03206) at 287k
 parameters, with a text encoder of words in place of CLIP and T5, and pixels in place of a VAE.
-`python -m zoo.make_digits` made its weights.
+`python -m benchmarks.make_digits` made its weights.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from zoo.digits import CAPTIONS, SIZE, WORDS
+from zoo.data.digits import CAPTIONS, SIZE, WORDS
 from zoo.policy.base import Policy
 from zoo.policy.precision import Dtype, base_dtype, placed
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
@@ -113,8 +113,8 @@ def new_network() -> nn.Module:
 class Digits(Policy):
     """Draws digits of 8 x 8 pixels from captions such as 'a photo of the digit seven'.
 
-    Knows about 20 words. `checkpoint` is a file that `python -m zoo.make_digits` wrote; none is the
-    shipped one, which draws sharp digits and the one asked for in about half of the images.
+    Knows about 20 words. `checkpoint` is a file that `python -m benchmarks.make_digits` wrote; none
+    is the shipped one, which draws sharp digits and the one asked for in about half of the images.
     """
 
     latent_shape = (1, SIZE, SIZE)
@@ -227,7 +227,7 @@ def _load(modules: nn.Module, checkpoint: Path | None) -> None:
     modules.load_state_dict(tensors)
 
 
-_FIX = "make one with: python -m zoo.make_digits --out DIR"
+_FIX = "make one with: python -m benchmarks.make_digits --out DIR"
 
 
 def _match(path: Path, tensors: dict[str, Tensor], wanted: dict[str, Any]) -> None:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.policy.lora import Lora, inject
-from zoo.policy.networks import CopiesOn, Networks
+from zoo.policy.weight_copies import CopiesOn, Networks
 from zoo.rollout import Weights
-from zoo.sharded import Sharded
+from zoo.storage.sharded import Sharded
 
 __all__ = ["CopiesOn", "Lora", "Opened", "WeightSets"]
 

@@ -10,9 +10,9 @@ from typing import Any, get_origin
 
 from zoo.recipe import zero_checks
 from zoo.recipe.component import Component
+from zoo.recipe.constructor_schema import fitting
 from zoo.recipe.errors import Loc, RecipeError
 from zoo.recipe.model import Recipe, RewardEntry
-from zoo.recipe.options import fitting
 from zoo.recipe.signature import signature
 from zoo.registry import suggest
 from zoo.sampler.base import Solver, StochasticSolver

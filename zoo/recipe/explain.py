@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from zoo.recipe.constructor_schema import options_model
 from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
-from zoo.recipe.options import options_model
 from zoo.recipe.words import bare, expected, field_types, slot_of
 from zoo.registry import BrokenPluginError, suggest
 

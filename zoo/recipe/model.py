@@ -15,8 +15,8 @@ from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, Named, Strict
+from zoo.recipe.constructor_schema import Slot, component_class
 from zoo.recipe.errors import Loc, Origins
-from zoo.recipe.options import Slot, component_class
 from zoo.recipe.stage import Stage, StageEntry
 from zoo.recipe.tree import DEFAULT_NAMES
 from zoo.reward.base import Reward
@@ -83,7 +83,7 @@ def reward_class(name: str, raw: Mapping[str, Any]) -> type[Any]:
     isolate = _Placed.model_validate_json(json.dumps(raw)).isolate
     if isolate is None:
         return component_class("rewards", name)
-    from zoo.recipe.foreign import isolated_class
+    from zoo.recipe.isolated import isolated_class
 
     return isolated_class(isolate.python, name)
 

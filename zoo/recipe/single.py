@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from zoo.recipe.component import Strict, placed
+from zoo.recipe.constructor_schema import Slot
 from zoo.recipe.explain import validated
 from zoo.recipe.load import overridden
 from zoo.recipe.model import RewardEntry, Weighted, reward_class
-from zoo.recipe.options import Slot
 from zoo.reward.base import Reward
 
 

@@ -13,14 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from zoo.cache import cache_folder
-from zoo.fingerprint import fingerprint
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, components
 from zoo.recipe.errors import Loc
 from zoo.recipe.model import Recipe
 from zoo.recipe.stage import Stage
 from zoo.reward.base import Reward
+from zoo.storage.cache import cache_folder
+from zoo.storage.fingerprint import fingerprint
 
 AT_MOST: Mapping[Loc, int] = {
     ("epochs",): 2,

@@ -11,8 +11,8 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from zoo.recipe.constructor_schema import Slot
 from zoo.recipe.errors import shown
-from zoo.recipe.options import Slot
 from zoo.registry import SINGULAR
 
 _ONE: Mapping[Any, str] = {

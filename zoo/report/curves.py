@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from zoo.plots import Series, lines
 from zoo.report.page import Figure
+from zoo.report.plots import Series, lines
 
 Lines = Sequence[Mapping[str, float | None]]
 

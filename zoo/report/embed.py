@@ -5,8 +5,8 @@ import io
 
 from PIL import Image
 
-from zoo.pictures import GAP
-from zoo.run_record import EvaluationRecord
+from zoo.run.pictures import GAP
+from zoo.run.record import EvaluationRecord
 
 WIDEST = 1200
 """Pixels that a picture on a page has at most."""

@@ -7,9 +7,9 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image
 
-from zoo.plots import Drawing
 from zoo.report.embed import WIDEST, data_uri, pixelated, shrunk
 from zoo.report.page import Figure, Page, Tiles
+from zoo.report.plots import Drawing
 
 _BESIDE = 640
 """Pixels that a picture beside another has at most: on a screen it is shown narrower."""

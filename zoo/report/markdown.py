@@ -8,8 +8,6 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from zoo.pictures import save
-from zoo.plots import Drawing
 from zoo.report.embed import WIDEST, shrunk
 from zoo.report.page import (
     MISSING,
@@ -23,6 +21,8 @@ from zoo.report.page import (
     Table,
     Tiles,
 )
+from zoo.report.plots import Drawing
+from zoo.run.pictures import save
 
 _GAP, _FONT = 4, 14
 _PLOTS, _PICTURES = "plots", "pictures"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from zoo.plots import Drawing
+from zoo.report.plots import Drawing
 
 WARNING, MISSING = "warning", "missing"
 """What a note may be besides plain text."""

@@ -9,7 +9,7 @@ from zoo.report.run_costs import costs, environment_rows, others, probes
 from zoo.report.run_images import samples, spread
 from zoo.report.run_scores import curves, monitor, summary
 from zoo.report.texts import yaml
-from zoo.run_record import RunRecord, read_run
+from zoo.run.record import RunRecord, read_run
 
 REPORT = "report.html"
 """In a run's folder."""

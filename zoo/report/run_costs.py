@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from zoo.report.curves import figure, finite, series, slug, values
 from zoo.report.page import Block, Figures, Note, Section, Table, duration, missing, number
-from zoo.run_record import RunRecord
+from zoo.run.record import RunRecord
 
 _PHASES = ("collect", "learn", "evaluate")
 

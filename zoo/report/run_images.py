@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from zoo.plots import histograms
 from zoo.report.curves import slug
 from zoo.report.embed import tiles
 from zoo.report.page import Block, Figure, Figures, Section, Tiles, missing
-from zoo.run_record import EvaluationRecord, RunRecord
+from zoo.report.plots import histograms
+from zoo.run.record import EvaluationRecord, RunRecord
 
 _MOST_ROWS, MOST_COLUMNS = 8, 10
 

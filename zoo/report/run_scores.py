@@ -22,7 +22,7 @@ from zoo.report.page import (
     number,
     with_error,
 )
-from zoo.run_record import RunRecord
+from zoo.run.record import RunRecord
 
 _HELD_OUT, _TRAINED, _BESIDES = 0, 1, 2
 """Styles, the same throughout."""

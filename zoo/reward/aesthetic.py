@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zoo.prompt import Prompt
-from zoo.reward.clip import Clip, DType, load_clip, placed
-from zoo.reward.clip_reward import ClipReward
-from zoo.reward.pixels import clip_pixels
-from zoo.reward.published import tensors_of
+from zoo.reward.networks.clip import Clip, DType, load_clip, placed
+from zoo.reward.networks.clip_reward import ClipReward
+from zoo.reward.networks.pixels import clip_pixels
+from zoo.reward.networks.published import tensors_of
 
 FILE = "aesthetic-model.pth"
 """The file of weights in the hub's repository, sac+logos+ava1-l14-linearMSE.pth by another name."""
@@ -67,7 +67,7 @@ class Aesthetic(ClipReward):
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
         """Writes a random CLIP and a random MLP; gives the options that load them."""
-        from zoo.reward.tiny_clip import write, write_head
+        from zoo.reward.networks.tiny_clip import write, write_head
 
         write(folder)
         write_head(folder / FILE, LAYERS)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.digits import SIZE, WORDS, Labelled, halves, wanted
+from zoo.data.digits import SIZE, WORDS, Labelled, halves, wanted
 from zoo.prompt import Prompt
 from zoo.reward.base import KnownAnswer, Reward, Scores
 

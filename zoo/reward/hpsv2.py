@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.clip import Clip, DType, load_tokenizer, placed
-from zoo.reward.clip_reward import ClipReward
-from zoo.reward.open_clip import clip_model
-from zoo.reward.pixels import padded_pixels
-from zoo.reward.published import tensors_of
+from zoo.reward.networks.clip import Clip, DType, load_tokenizer, placed
+from zoo.reward.networks.clip_reward import ClipReward
+from zoo.reward.networks.open_clip import clip_model
+from zoo.reward.networks.pixels import padded_pixels
+from zoo.reward.networks.published import tensors_of
 
 FILE = "HPS_v2.1_compressed.pt"
 """The file of weights in the published repository."""
@@ -67,7 +67,7 @@ class HPSv2(ClipReward):
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
         """Writes a random CLIP in open_clip's layout and a tokenizer; gives their options."""
-        from zoo.reward.tiny_clip import write_open_clip
+        from zoo.reward.networks.tiny_clip import write_open_clip
 
         write_open_clip(folder, FILE)
         return {"weights": str(folder / FILE), "tokenizer": str(folder)}

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward
-from zoo.reward.blip import TINY, Network, Sizes, random_weights
-from zoo.reward.pixels import centre, pil_bicubic, shorter_side, standard
-from zoo.reward.published import first_line, tensors_of
+from zoo.reward.networks.blip import TINY, Network, Sizes, random_weights
+from zoo.reward.networks.pixels import centre, pil_bicubic, shorter_side, standard
+from zoo.reward.networks.published import first_line, tensors_of
 
 FILE = "ImageReward.pt"
 """The file of weights in the published repository."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Scores
-from zoo.reward.lane import Batch, Drained, Judged, Lane, RewardError, extra_of, value_of
+from zoo.reward.reward_thread import Batch, Drained, Judged, Lane, RewardError, extra_of, value_of
 
 __all__ = ["Judge", "Judged", "RewardError", "Verdict", "require_enough_valid"]
 

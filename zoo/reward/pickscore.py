@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.clip import Clip, DType, load_clip, load_tokenizer, placed
-from zoo.reward.clip_reward import ClipReward
-from zoo.reward.pixels import clip_pixels
+from zoo.reward.networks.clip import Clip, DType, load_clip, load_tokenizer, placed
+from zoo.reward.networks.clip_reward import ClipReward
+from zoo.reward.networks.pixels import clip_pixels
 
 _SCALE = 26.0
 
@@ -59,7 +59,7 @@ class PickScore(ClipReward):
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
         """Writes a random CLIP and a tokenizer that spells; gives the options that load them."""
-        from zoo.reward.tiny_clip import write
+        from zoo.reward.networks.tiny_clip import write
 
         write(folder, "gelu")
         return {"model": str(folder), "tokenizer": str(folder)}

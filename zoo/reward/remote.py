@@ -18,8 +18,8 @@ from zoo_reward_worker import PROTOCOL
 from zoo_reward_worker.wire import Message, WireError, decode, encode
 
 from zoo.prompt import Prompt
-from zoo.reward import message
 from zoo.reward.base import KnownAnswer, Reward, Scores
+from zoo.reward.outside import messages as message
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0

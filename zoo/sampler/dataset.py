@@ -12,12 +12,12 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.data.stored_image import pixels
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt, PromptError
 from zoo.rollout import Cond, Path
 from zoo.sampler.base import Sampler
 from zoo.seeds import Draws
-from zoo.stored_image import pixels
 
 
 class Dataset(Sampler):

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.digits import SIZE, prompts
+from zoo.data.digits import SIZE, prompts
 from zoo.prompt import Prompt
 from zoo.seeds import Draws
 

@@ -12,7 +12,7 @@ from zoo_ocr.engine import Engine, EngineOptions
 from zoo_ocr.known import picture
 from zoo_ocr.reward import OCR
 
-from zoo.digits import halves
+from zoo.data.digits import halves
 from zoo.prompt import Prompt, PromptError
 from zoo.registry import load
 

@@ -1,0 +1,109 @@
+"""The numbers of a comparison, on runs whose curves cross targets at known places."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from zoo.compare.results import (
+    Contender,
+    Contest,
+    Failed,
+    Target,
+    as_json,
+    cost,
+    cost_ratio,
+    final,
+    over_seeds,
+)
+from zoo.run.evaluations import EvaluationRecord
+from zoo.run.record import RunRecord
+from zoo.storage import json_file
+
+TARGET = Target("judge", 0.8)
+
+
+def run(*points, label="judge"):
+    """A run that is evaluated at these forwards, with these scores."""
+    lines = [{"epoch": 0, "reward": 0.1}] if not points else [
+        {
+            "epoch": i, "num_evals": x, "num_images": x / 10, "step": x / 5, "seconds": x / 100,
+            "peak_memory_gb": 1.5, f"eval/{label}": y, "monitor/diversity": 1 - (y or 0) / 2,
+        }
+        for i, (x, y) in enumerate(points)
+    ]  # fmt: skip
+    evaluation = EvaluationRecord(0, 1, {label: False, "digit": True}, {}, (), 0)
+    return RunRecord(Path("x"), {}, {"zoo": "1"}, tuple(lines), (evaluation,), (), ("hm",), None)
+
+
+def contest(**contenders):
+    made = tuple(Contender(name, {}, dict(enumerate(runs))) for name, runs in contenders.items())
+    return Contest("c", "", {"forwards": 1000}, (0, 1, 2), made, (TARGET,), "zoo compare c.yaml")
+
+
+# Straight lines: 0.8 at 100, 90, 120 forwards, and at 250, 200, 260.
+FAST = [run((0, 0.0), (2 * at, 1.6)) for at in (100, 90, 120)]
+SLOW = [run((0, 0.0), (at / 2, 0.4), (at, 0.8), (1000, 0.9)) for at in (250, 200, 260)]
+
+
+def test_a_target_costs_what_the_curves_say_on_every_axis():
+    fast, slow = contest(fast=FAST, slow=SLOW).contenders
+    assert cost(fast, TARGET, "forwards").value == pytest.approx(100)
+    assert cost(slow, TARGET, "forwards").value == pytest.approx(250)
+    found = cost_ratio(slow, fast, TARGET, "forwards")
+    assert found.value == pytest.approx(2.5)
+    assert (found.low, found.high) == (pytest.approx(200 / 120), pytest.approx(260 / 90))
+    for axis, unit in (("seconds", 100), ("images", 10), ("steps", 5)):
+        assert cost(slow, TARGET, axis).value == pytest.approx(250 / unit)
+        assert cost_ratio(slow, fast, TARGET, axis).value == pytest.approx(2.5)
+
+
+def test_a_seed_that_never_gets_there_is_counted_and_not_averaged():
+    never = run((0, 0.0), (1000, 0.7))
+    (some,) = contest(some=[*SLOW[:2], never]).contenders
+    found = cost(some, TARGET, "forwards")
+    assert (found.value, found.num, found.num_finite) == (pytest.approx(250), 3, 2)
+    assert found.high == math.inf
+
+
+def test_scores_that_are_not_finite_are_left_out():
+    broken = run((0, 0.0), (100, None), (200, 1.6))
+    (one,) = contest(one=[broken]).contenders
+    assert cost(one, TARGET, "forwards").value == pytest.approx(100)
+    assert final(one, "eval/judge").value == 1.6
+
+
+def test_a_band_is_the_mean_and_the_range_of_seeds():
+    (one,) = contest(one=[run((0, 0.0), (10, 1.0)), run((0, 0.2), (10, 2.0))]).contenders
+    band = over_seeds(one, "eval/judge", "forwards")
+    assert (band.x, band.mean) == ((0.0, 10.0), (0.1, 1.5))
+    assert (band.low, band.high) == ((0.0, 1.0), (0.2, 2.0))
+
+
+def test_all_numbers_are_json_and_the_same_for_the_same_runs(tmp_path):
+    made = contest(fast=FAST, slow=SLOW, none=[])
+    json_file.write(tmp_path / "a.json", as_json(made))
+    json_file.write(tmp_path / "b.json", as_json(contest(fast=FAST, slow=SLOW, none=[])))
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    found = json.loads((tmp_path / "a.json").read_text())["contenders"]
+    (target,) = found["slow"]["targets"]
+    assert target["forwards"]["by_seed"] == {"0": 250, "1": 200, "2": 260}
+    assert target["forwards"]["ratio_to_first"]["value"] == pytest.approx(2.5)
+    assert found["none"]["targets"][0]["forwards"]["median"]["value"] is None
+    assert found["slow"]["final"]["monitor/diversity"]["value"] == pytest.approx(0.55)
+    assert found["slow"]["runs"]["0"]["warnings"] == ["hm"]
+    assert len(found["fast"]["runs"]["1"]["evaluations"]) == 2
+
+
+def test_a_contender_without_runs_stays_with_its_failures():
+    failed = Failed(0, "no memory", "logs/x")
+    none = Contender("none", {}, {}, (failed,))
+    made = Contest("c", "", {}, (0,), (Contender("a", {}, {0: FAST[0]}), none), (TARGET,), "x")
+    found = as_json(made)["contenders"]["none"]
+    assert found["failed"] == [{"seed": 0, "why": "no memory", "log": "logs/x"}]
+    assert math.isnan(found["targets"][0]["forwards"]["ratio_to_first"]["value"])
+
+
+def test_held_out_labels_come_first():
+    assert contest(one=FAST).labels == ["judge", "digit"]

@@ -1,0 +1,49 @@
+"""The files of evaluations: what is written is read, and damage is named."""
+
+import math
+
+import pytest
+from PIL import Image
+
+from zoo.run import evaluations
+from zoo.run.evaluations import EvaluationRecord
+
+RECORD = EvaluationRecord(
+    5, 2, {"digit": True, "judge": False}, {"digit": (0.25, math.nan), "judge": (1e-9, 2 / 3)},
+    ("a <b> 🦊",), 2,
+)  # fmt: skip
+
+
+def test_what_is_written_is_read(tmp_path):
+    evaluations.write(tmp_path, RECORD)
+    (found,) = evaluations.read(tmp_path)
+    assert found.scores["digit"][0] == 0.25
+    assert math.isnan(found.scores["digit"][1])
+    assert found.scores["judge"] == pytest.approx((1e-9, 2 / 3), rel=1e-5)
+    assert (found.epoch, found.images_per_prompt, found.rewards) == (5, 2, RECORD.rewards)
+    assert (found.shown_prompts, found.shown_rows, found.picture) == (("a <b> 🦊",), 2, None)
+    assert evaluations.read_epoch(tmp_path, 5).scores["judge"] == found.scores["judge"]
+    assert evaluations.read_epoch(tmp_path, 6) is None
+
+
+def test_a_picture_that_is_there_is_named(tmp_path):
+    evaluations.write(tmp_path, RECORD)
+    path = evaluations.picture_path(tmp_path, 5)
+    path.parent.mkdir()
+    Image.new("RGB", (4, 4)).save(path)
+    assert evaluations.read_epoch(tmp_path, 5).picture == path
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    evaluations.write(tmp_path, RECORD)
+    path = tmp_path / "evaluations" / "000005.json"
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(ValueError, match=r"000005\.json is damaged .*; delete it to do without"):
+        list(evaluations.read(tmp_path))
+
+
+def test_a_run_that_goes_on_loses_those_of_later_epochs(tmp_path):
+    for epoch in (0, 5, 10):
+        evaluations.write(tmp_path, EvaluationRecord(epoch, 1, {}, {}, (), 0))
+    evaluations.truncate(tmp_path, 5)
+    assert [each.epoch for each in evaluations.read(tmp_path)] == [0, 5]

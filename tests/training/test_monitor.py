@@ -1,0 +1,172 @@
+"""Runs that are watched: what is kept of evaluations, a reward that is cheated, and early ends."""
+
+import json
+import math
+
+import pytest
+
+from tests.runs import RECIPES
+from tests.train_here import recipe, train_here
+from zoo.recipe.errors import RecipeError
+from zoo.run import checkpoint
+from zoo.run.record import read_run
+from zoo.training.build import build
+from zoo.training.state import Progress, restore
+
+SHORT = {
+    "epochs": 4, "data__groups_per_epoch": 4, "data__group_size": 4, "sampler__steps": 3,
+    "optim__updates_per_epoch": 2, "eval__images_per_prompt": 2, "eval__steps": 2,
+    "eval__every": 1, "checkpoint__every": 100, "engine__micro_batch__sample": 16,
+}  # fmt: skip
+
+
+def train(out, **changes):
+    made = recipe(RECIPES["nft"], **{**SHORT, **changes})
+    out.mkdir(parents=True)
+    (out / "recipe.json").write_text(json.dumps(made.resolved()))
+    return train_here(made, out)
+
+
+def test_an_evaluation_says_what_is_held_out_and_what_is_trained(tmp_path):
+    lines = train(tmp_path / "run", epochs=1)
+    record = read_run(tmp_path / "run")
+    assert record.rewards == {"digit": True, "judge": False}
+    assert [each.epoch for each in record.evaluations] == [0, 1]
+    for line, evaluation in zip(lines, record.evaluations, strict=True):
+        assert line["monitor/trained"] == line["eval/digit"]
+        assert line["monitor/held_out"] == line["eval/judge"]
+        for label in ("digit", "judge"):
+            scores = evaluation.scores[label]
+            assert sum(scores) / len(scores) == pytest.approx(line[f"eval/{label}"], abs=1e-5)
+            assert line[f"eval_error/{label}"] > 0
+        assert 0 < line["monitor/diversity"] < 1
+        assert 0 < line["monitor/similarity"] < 1
+        assert 0 < line["monitor/saturated"] < 1
+        assert 0 < line["collected/diversity"] < 1
+        assert len(evaluation.shown_prompts) == 10
+        assert evaluation.shown_rows == 2
+    assert lines[0]["monitor/drift"] == 0
+    assert lines[1]["monitor/drift"] > 0
+    assert record.end.reason == "epochs"
+    assert [probe.holds for probe in record.probes] == [True] * 3
+
+
+def test_weights_are_those_of_training_and_of_the_evaluation(tmp_path):
+    (line, *_) = train(
+        tmp_path / "run", epochs=1, rewards="[{name: digit, weight: 2}]",
+        eval__rewards="[{name: digit}, {name: diversity, weight: 3},"
+        " {name: digit_judge, label: judge, weight: -1}]",
+    )  # fmt: skip
+    assert line["monitor/trained"] == pytest.approx(2 * line["eval/digit"])
+    held_out = 3 * line["eval/diversity"] - line["eval/judge"]
+    assert line["monitor/held_out"] == pytest.approx(held_out)
+
+
+def test_a_reward_that_is_run_otherwise_is_no_other_reward(tmp_path):
+    (tmp_path / "reward.py").write_text("def a(i, p): return i.flatten(1).mean(1)\nb = a\n")
+    path = f"{tmp_path}/reward.py"
+    train(
+        tmp_path / "run", epochs=1,
+        rewards=f"[{{name: jpeg_compressibility, quality: 9}}, {{name: python, path: '{path}:a'}}]",
+        eval__rewards=f"[{{name: jpeg_compressibility}}, {{name: python, path: '{path}:b'}}]",
+    )  # fmt: skip
+    found = read_run(tmp_path / "run").rewards
+    assert found == {"jpeg_compressibility": True, "python": False}
+
+
+def test_without_held_out_rewards_the_trained_ones_say_what_is_best(tmp_path):
+    lines = train(tmp_path / "run", epochs=1, eval__rewards="[]")
+    assert "monitor/held_out" not in lines[0]
+    assert lines[0]["monitor/trained"] == lines[0]["eval/digit"]
+
+
+CHEATED = """
+def white(images, prompts):
+    '''A trick: the whiter, the better.'''
+    return images.flatten(1).mean(1)
+"""
+
+
+def test_a_reward_that_is_cheated_is_warned_of_with_the_pictures(tmp_path):
+    (tmp_path / "reward.py").write_text(CHEATED)
+    lines = train(
+        tmp_path / "run", epochs=8, eval__every=4, optim__lr=1e-2, eval__images_per_prompt=8,
+        rewards=f"[{{name: python, path: '{tmp_path}/reward.py:white', label: white}}]",
+        eval__rewards=f"[{{name: python, path: '{tmp_path}/reward.py:white', label: white}},"
+        " {name: digit_judge, label: judge}]",
+    )  # fmt: skip
+    assert lines[-1]["eval/white"] > lines[0]["eval/white"] + 0.05
+    assert lines[-1]["eval/judge"] < lines[0]["eval/judge"] - 0.05
+    said = [text for text in read_run(tmp_path / "run").warnings if "may be cheated" in text]
+    assert said
+    assert "the trained reward 'white' has risen" in said[-1]
+    assert "the held-out 'judge' has fallen" in said[-1]
+    pictures = list((tmp_path / "run" / "images").glob("parted_*.png"))
+    assert pictures
+    assert any(str(picture) in text for picture in pictures for text in said)
+
+
+def test_the_best_evaluation_is_saved_and_stays(tmp_path):
+    lines = train(tmp_path / "run", epochs=6, checkpoint__keep=1)
+    scores = [line["eval/judge"] for line in lines]
+    best = max(range(1, 7), key=lambda epoch: (scores[epoch], -epoch))
+    if scores[0] >= scores[best]:
+        best = 6  # nothing is better than the start: only the last is kept
+    assert checkpoint.epochs(tmp_path / "run") == sorted({best, 6})
+
+
+def test_the_best_is_not_saved_where_it_is_not_wanted(tmp_path):
+    train(tmp_path / "run", epochs=6, checkpoint__keep=1, checkpoint__best="false")
+    assert checkpoint.epochs(tmp_path / "run") == [6]
+
+
+@pytest.mark.parametrize(
+    ("condition", "epochs", "reason"),
+    [
+        ("{images: 33}", 3, "images"),
+        ("{forwards: 1}", 1, "forwards"),
+        ("{seconds: 1e-9}", 1, "seconds"),
+        ("{target: {label: judge, at_least: -1}}", 1, "target"),
+        ("{drift: 1e-9}", 1, "drift"),
+        ("{target: {label: judge, at_least: 2}}", 4, "epochs"),
+    ],
+)
+def test_a_condition_ends_the_run_evaluated_and_saved(condition, epochs, reason, tmp_path):
+    lines = train(tmp_path / "run", stop_when=condition)
+    assert [line["epoch"] for line in lines] == list(range(epochs + 1))
+    assert "eval/judge" in lines[-1]
+    assert checkpoint.latest(tmp_path / "run").name == f"{epochs:06}"
+    end = read_run(tmp_path / "run").end
+    assert (end.epoch, end.reason) == (epochs, reason)
+
+
+def test_a_budget_that_is_spent_between_evaluations_is_evaluated(tmp_path):
+    lines = train(tmp_path / "run", eval__every=100, stop_when="{images: 20}")
+    assert ["eval/judge" in line for line in lines] == [True, False, True]
+
+
+def test_what_is_watched_goes_on_from_a_checkpoint(tmp_path):
+    lines = train(tmp_path / "run", epochs=3)
+    run = build(recipe(RECIPES["nft"], **{**SHORT, "epochs": 3}), resumed=True)
+    progress, _ = restore(run, checkpoint.latest(tmp_path / "run"))
+    scores = [line["eval/judge"] for line in lines]
+    assert progress.watched.best == max(scores)
+    assert progress.watched.best_epoch == scores.index(max(scores))
+    assert progress.num_images == 3 * 16
+    assert Progress().watched.best_epoch is None
+    assert math.isnan(Progress().watched.best)
+
+
+def test_a_drift_that_cannot_be_measured_is_refused_as_a_condition():
+    options = {"policy__lora": "null", "stop_when": "{drift: 0.5}"}
+    build(recipe(RECIPES["nft"], **SHORT, **options, objective__kl_weight=0))  # keeps a copy for it
+    with pytest.raises(RecipeError, match=r"-s stop_when=.*: stop_when.drift is from the base"):
+        build(recipe(RECIPES["dpo"], **SHORT, **options))
+
+
+def test_a_target_that_no_reward_records_is_refused_before_the_first_update(tmp_path):
+    known = "{target: {label: judge/distance_to_data, at_least: 99}}"
+    train(tmp_path / "known", epochs=1, stop_when=known)
+    with pytest.raises(RecipeError, match=r"'judge/distance', which evaluations do not score; did"):
+        train(tmp_path / "run", stop_when="{target: {label: judge/distance, at_least: 1}}")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()

@@ -1,0 +1,108 @@
+"""What stages share when a run is built, and what goes on from one to the next."""
+
+import torch
+
+from tests.engine.zero_checks import bound_changes
+from tests.runs import RECIPES
+from tests.train_here import recipe, train_here
+from zoo.plan import preflight as ready
+from zoo.reward.digits import Digit
+from zoo.reward.known_answers import require_known_answers
+from zoo.rollout import Weights
+from zoo.training import state as run_state
+from zoo.training.build import Run, build
+from zoo.training.components import copies
+
+SMALL = {"data__groups_per_epoch": 2, "data__group_size": 2, "sampler__steps": 2, "eval": "null"}
+
+
+def staged(stages: str, epochs: int, algorithm: str = "nft", **changes: object) -> Run:
+    return build(recipe(RECIPES[algorithm], stages=stages, epochs=epochs, **SMALL | changes))
+
+
+def test_the_same_reward_is_built_and_asked_once(monkeypatch):
+    asked = []
+
+    def ask(reward, label, device):
+        asked.append(label)
+        require_known_answers(reward, label, device)
+
+    monkeypatch.setattr("zoo.training.components.require_known_answers", ask)
+    stages = """[
+        {epochs: 1},
+        {epochs: 1, rewards: [{name: digit, weight: 2, label: again}, {name: diversity}]},
+        {epochs: 1, rewards: [{name: diversity}], eval: {rewards: [{name: digit}]}},
+    ]"""
+    first = staged(stages, 3)
+    assert asked == ["digit", "diversity"]
+    second, third = first.later
+    digit = first.judge.rewards[0].reward
+    assert isinstance(digit, Digit)
+    assert [each.reward is digit for each in second.judge.rewards] == [True, False]
+    assert second.judge.weights == {"again": 2.0, "diversity": 1.0}
+    assert third.evaluation.judge.rewards[0].reward is digit
+    assert first.prompts is second.prompts
+
+
+def test_rewards_with_other_options_are_other_rewards():
+    rewards = "[{name: jpeg_compressibility, quality: 50}, {name: jpeg_compressibility, label: b}]"
+    run = staged(f"[{{epochs: 1, rewards: {rewards}}}]", 1)
+    assert run.judge.rewards[0].reward is not run.judge.rewards[1].reward
+
+
+def test_stages_share_the_model_and_the_optimizer():
+    first = staged("[{epochs: 1}, {epochs: 2}]", 3)
+    (second,) = first.later
+    assert (first.policy, first.engine) == (second.policy, second.engine)
+    assert first.objective is not second.objective
+    found = [first.at(epoch).stage.index for epoch in range(4)]
+    assert found == [0, 1, 1, 1]
+
+
+def test_the_sets_that_any_stage_moves_are_there_from_the_start():
+    stages = "[{epochs: 1, objective: {ref_update: 0}}, {epochs: 1}]"
+    first = staged(stages, 2, "dpo", objective__pairs_per_group=1)
+    assert first.objective.moves == frozenset()
+    for run in (first, *first.later):
+        assert run.copies == {Weights.REFERENCE}
+    assert first.policy.weights.parameters(Weights.REFERENCE)
+    ema = recipe(RECIPES["nft"], stages=stages.replace("ref_update: 0", ""), epochs=2,
+                 optim__ema="{}")  # fmt: skip
+    assert copies(ema) == {Weights.OLD, Weights.EMA}
+
+
+def test_the_objectives_state_goes_on_into_the_next_stage(tmp_path, monkeypatch):
+    taken = []
+
+    def state(self):
+        return {"kl_weight": self.kl_weight}
+
+    def load(self, state):
+        taken.append((state["kl_weight"], self.kl_weight))
+
+    objective = recipe(RECIPES["nft"]).objective.cls
+    monkeypatch.setattr(objective, "state", state)
+    monkeypatch.setattr(objective, "load", load)
+    stages = "[{epochs: 1}, {epochs: 2, objective: {kl_weight: 0.5}}]"
+    made = recipe(RECIPES["nft"], stages=stages, epochs=3, **SMALL)
+    train_here(made, tmp_path)
+    assert taken == [(1e-4, 0.5)]
+    # At the very end of a stage a checkpoint is of it, and what goes on is the next one.
+    run = build(made)
+    progress, _ = run_state.restore(run, tmp_path / "checkpoints" / "000001")
+    assert progress.epoch == 1
+    assert taken[1:] == [(1e-4, 0.5)]
+    assert run.at(progress.epoch).stage.index == 1
+
+
+def test_the_bound_on_the_gradient_is_the_stages(tmp_path):
+    bound_changes(build(recipe(RECIPES["nft"], **SMALL)))
+
+
+def test_as_many_processes_start_as_the_smallest_stage_has_groups(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    made = recipe(
+        RECIPES["nft"], engine__processes="auto", epochs=2,
+        stages="[{epochs: 1}, {epochs: 1, data: {groups_per_epoch: 3}}]",
+    )  # fmt: skip
+    assert ready.num_processes(made) == 3

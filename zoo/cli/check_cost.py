@@ -1,0 +1,160 @@
+"""What `zoo check` says of cost: an epoch's time, memory for each way to spread training."""
+
+from collections.abc import Sequence
+
+import psutil
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from zoo.plan.flops import reachable
+from zoo.plan.footprint import Footprint, NoEstimateError, footprint
+from zoo.plan.memory import (
+    ERROR,
+    ERROR_OF_STAGE_3,
+    Estimate,
+    Layout,
+    estimate,
+    layouts,
+    recommended,
+)
+from zoo.recipe.recipe import Recipe
+from zoo.training.components import copies
+
+_PARTS = ("weights", "copies", "gradients", "optimizer", "activations", "buffers", "runtime")
+
+
+USUAL_UTILISATION = 0.4
+"""Of what a matrix product reaches: a whole epoch's, by benchmarks/throughput.py."""
+
+
+def print_cost(console: Console, recipe: Recipe, processes: int) -> None:
+    """Prints the estimates for this recipe on so many processes, or why there are none."""
+    try:
+        found = _footprints(recipe, processes)
+    except NoEstimateError as error:
+        console.print(f"no estimate of memory and time: {error}", markup=False)
+        return
+    cuda = recipe.engine.device != "cpu" and torch.cuda.is_available()
+    epochs = [max(0, stage.end - stage.start) for stage in recipe.timeline]
+    console.print(_time(found, epochs, torch.device("cuda" if cuda else "cpu")))
+    # On CUDA what torch does not count, the context, is not counted here.
+    runtime = 0 if cuda else psutil.Process().memory_info().rss
+    own = Layout(recipe.engine.zero_stage, recipe.engine.offload)
+    each = [
+        {
+            layout: estimate(
+                of, layout, processes, cuda=cuda, runtime=runtime, options=recipe.engine.deepspeed
+            )
+            for layout in dict.fromkeys(
+                (*layouts(cuda=cuda, copies_on_host=of.copies_on_host), own)
+            )
+        }
+        for of in found
+    ]
+    largest = max(range(len(each)), key=lambda i: each[i][own].parts.total)
+    estimates = list(each[largest].values())
+    console.print(_table(estimates, own))
+    of_stage = f"; of {recipe.timeline[largest].shown}, which needs most" if recipe.stages else ""
+    note = f"(* this recipe; the parts are those at the peak{of_stage})"
+    console.print(note, style="dim", markup=False)
+    console.print(_verdict(estimates, _available(processes, cuda=cuda)), markup=False)
+
+
+def _footprints(recipe: Recipe, processes: int) -> list[Footprint]:
+    """Of each stage; one dry run for those that differ in nothing that counts."""
+    found: dict[str, Footprint] = {}
+    keys, moved = [], copies(recipe)
+    for stage in recipe.timeline:
+        whole = stage.recipe.resolved()
+        counts = [whole["optim"]["updates_per_epoch"]]
+        keys.append(repr(counts + [whole[key] for key in ("sampler", "objective", "data")]))
+        if keys[-1] not in found:
+            found[keys[-1]] = footprint(stage.recipe, processes, moved)
+    return [found[key] for key in keys]
+
+
+def _time(found: Sequence[Footprint], epochs: Sequence[int], device: torch.device) -> str:
+    """Of the process that has most to do, had it the device to itself."""
+    flops = [of.flops for of in found if of.flops is not None]
+    if len(flops) < len(found):
+        return "time: as the solver needs for its tolerances"
+    rate = reachable(device, found[0].dtype)
+    dtype = str(found[0].dtype).removeprefix("torch.")
+
+    def takes(number: float) -> str:
+        return _duration(number / (USUAL_UTILISATION * rate))
+
+    total = sum(number * times for number, times in zip(flops, epochs, strict=True))
+    an_epoch = " to ".join(map(_flops, sorted({min(flops), max(flops)})))
+    its_time = " to ".join(map(takes, sorted({min(flops), max(flops)})))
+    return (
+        f"time: {an_epoch} an epoch a process; at {USUAL_UTILISATION:.0%} of the "
+        f"{_flops(rate)} a second that a {dtype} product reaches here {its_time}, "
+        f"{sum(epochs)} epochs {takes(total)}; rewards and evaluation not counted"
+    )
+
+
+def _flops(number: float) -> str:
+    power = max(0, min(6, (len(str(int(number))) - 1) // 3))
+    return f"{number / 1000**power:.3g} {['', 'k', 'M', 'G', 'T', 'P', 'E'][power]}FLOP"
+
+
+def _duration(seconds: float) -> str:
+    for limit, size, unit in ((100, 1, "s"), (6000, 60, "min"), (180_000, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds / 86400:,.0f} days"
+
+
+def _table(estimates: list[Estimate], own: Layout) -> Table:
+    unit, scale = ("GB", 1e9) if max(e.parts.total for e in estimates) >= 1e11 else ("MB", 1e6)
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
+    table.add_column(f"{unit} a process", no_wrap=True)
+    headers = [*_PARTS, *(["host"] if any(each.parts.host for each in estimates) else [])]
+    for part in (*headers, "total"):
+        table.add_column(_SHORT.get(part, part), justify="right")
+    table.add_column("peak in", no_wrap=True)
+    for each in estimates:
+        numbers = [getattr(each.parts, part) for part in (*headers, "total")]
+        cells = [f"{number / scale:,.0f}" if number else "-" for number in numbers]
+        mark = " *" if each.layout == own else ""
+        table.add_row(f"{_name(each.layout)}{mark}", *cells, each.phase)
+    return table
+
+
+def _name(layout: Layout) -> str:
+    if layout.stage is None:
+        return "plain"
+    return f"ZeRO {layout.stage}" + _OFFLOADED[layout.offload]
+
+
+_SHORT = {"gradients": "grads", "optimizer": "adam", "activations": "activ.", "runtime": "libs"}
+_OFFLOADED = {"none": "", "optimizer": " -adam", "parameters": " -all"}
+
+
+def _verdict(estimates: list[Estimate], available: int) -> str:
+    each = f"{_size(available)} a process"
+    quality = (
+        f"estimates were within {ERROR:.0%} of measured peaks, {ERROR_OF_STAGE_3:.0%} at stage 3 "
+        "(benchmarks/memory.py)"
+    )
+    best = recommended(estimates, available)
+    if best is None:
+        return (
+            f"nothing fits {each}: lower engine.micro_batch.train and sample, use more processes "
+            f"or a policy with LoRA; {quality}"
+        )
+    spare = 1 - best.parts.total / available
+    return f"recommended: {best.layout.recipe} (of {each} {spare:.0%} to spare); {quality}"
+
+
+def _available(processes: int, *, cuda: bool) -> int:
+    """Bytes for each process: a GPU's memory, or its share of what is free here."""
+    if cuda:
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return int(psutil.virtual_memory().available) // processes
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(1, round(number / 1e6))} MB"

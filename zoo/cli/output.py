@@ -1,0 +1,163 @@
+"""What `--out` names: one picture, `x.png`, or a folder with a file for each image."""
+
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from zoo.prompt import Prompt
+from zoo.recipe.recipe import RecipeError
+from zoo.run import pictures
+from zoo.training.standard_errors import tag_of
+
+RESULTS, LINES, GRID, IMAGES = "results.json", "images.jsonl", "grid.png", "images"
+_IMAGE = re.compile(r"\d{5,}_\d{2,}\.png")
+_OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+
+class ImageFolder:
+    """A folder with `images/00012_03.png` (prompt, image), `images.jsonl` and `grid.png`."""
+
+    def __init__(self, path: Path, images_per_prompt: int, writer: pictures.Writer) -> None:
+        self.path = path
+        self._images_per_prompt = images_per_prompt
+        self._writer = writer
+
+    def file(self, key: int) -> str:
+        """An image's file, in the folder; its key is prompt * images_per_prompt + image."""
+        prompt, image = divmod(key, self._images_per_prompt)
+        return f"{IMAGES}/{prompt:05}_{image:02}.png"
+
+    def put(self, images: Tensor, keys: Tensor) -> None:
+        """Starts writing some, beside whatever goes on."""
+        with writing(self.path):
+            for image, key in zip(pictures.stills(images), keys.tolist(), strict=True):
+                self._writer.put(image, self.path / self.file(key))
+
+    def finish(self) -> None:
+        """Waits for all that were put."""
+        with writing(self.path):
+            self._writer.finish()
+
+    def write(
+        self,
+        prompts: Sequence[Prompt],
+        scores: Mapping[str, Tensor],
+        grid: Image.Image,
+        results: Mapping[str, Any] | None = None,
+    ) -> None:
+        """The lines, one an image in the order of keys; the grid; and the results, if any."""
+        with writing(self.path):
+            values = {name: [or_null(v) for v in score.tolist()] for name, score in scores.items()}
+            lines = [
+                json.dumps(self._line(key, prompts, {name: v[key] for name, v in values.items()}))
+                for key in range(len(prompts) * self._images_per_prompt)
+            ]
+            _write(self.path / LINES, "".join(f"{line}\n" for line in lines))
+            pictures.save(grid, self.path / GRID)
+            if results is not None:
+                _write(self.path / RESULTS, json.dumps(results, indent=2) + "\n")
+
+    def _line(
+        self, key: int, prompts: Sequence[Prompt], scores: Mapping[str, float | None]
+    ) -> dict[str, Any]:
+        index, image = divmod(key, self._images_per_prompt)
+        prompt, file = prompts[index], self.file(key)
+        tag = tag_of(prompt)
+        return {
+            "prompt_index": index,
+            "prompt": prompt.text,
+            **({} if tag is None else {"tag": tag}),
+            "image_index": image,
+            # A broken image has none.
+            "file": file if (self.path / file).is_file() else None,
+            **({"scores": dict(scores)} if scores else {}),
+        }
+
+
+def is_picture(out: Path) -> bool:
+    """Whether `--out` names one picture."""
+    return out.suffix.lower() == ".png"
+
+
+def require_free(out: Path, *, overwrite: bool) -> None:
+    """Refuses what cannot be written, or holds what was written before.
+
+    Raises:
+        RecipeError: with the fix.
+    """
+    if out.suffix.lower() in _OTHER_PICTURES:
+        raise RecipeError(
+            f"--out {out}: pictures are PNG files; name {out.with_suffix('.png')}, or a folder"
+        )
+    if out.is_dir() == is_picture(out) and out.exists():
+        what = "a folder" if out.is_dir() else "a file"
+        raise RecipeError(f"--out {out} is {what}; name a .png file or a folder")
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK) or not (there.is_dir() or there == out):
+        why = "Permission denied" if there.is_dir() or there == out else f"{there} is a file"
+        raise RecipeError(f"--out {out} cannot be written: {why}")
+    if not is_picture(out) and _earlier(out) and not overwrite:
+        raise RecipeError(
+            f"--out {out} holds {_earlier(out)[0].relative_to(out)} of an earlier command; "
+            "name another folder, or replace it with --overwrite"
+        )
+
+
+def clear(out: Path) -> None:
+    """Removes what was written to a folder before, and nothing else."""
+    with writing(out):
+        for path in _earlier(out):
+            path.unlink()
+        leftover = out / IMAGES
+        if leftover.is_dir() and not any(leftover.iterdir()):
+            shutil.rmtree(leftover)
+
+
+def save_picture(picture: Image.Image, out: Path) -> None:
+    """One picture, whole or not at all."""
+    with writing(out):
+        pictures.save(picture, out)
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Says in one line why something could not be written.
+
+    Raises:
+        RecipeError: instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RecipeError(f"--out {out} cannot be written: {error.strerror or error}") from error
+
+
+def or_null(value: float) -> float | None:
+    """The number, or None for NaN and infinity, which JSON has not."""
+    return value if math.isfinite(value) else None
+
+
+def _earlier(out: Path) -> list[Path]:
+    images = out / IMAGES
+    found = sorted(images.iterdir()) if images.is_dir() else []
+    ours = [path for path in found if _IMAGE.fullmatch(path.name)]
+    return [*(out / name for name in (RESULTS, LINES, GRID) if (out / name).exists()), *ours]
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

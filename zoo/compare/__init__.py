@@ -1,0 +1,1 @@
+"""Contenders side by side: a suite, its runs, what came of them, and the page about it."""

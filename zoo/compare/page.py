@@ -1,0 +1,54 @@
+"""The page of a comparison: what was asked, what came of it, and how far the numbers carry."""
+
+from pathlib import Path
+
+from zoo.compare.page_images import images
+from zoo.compare.page_plots import monitors, scores
+from zoo.compare.page_tables import ended, verdict
+from zoo.compare.page_texts import asked, contenders, machine, trouble
+from zoo.compare.results import Contest, as_json
+from zoo.report import html, markdown
+from zoo.report.page import Page
+from zoo.storage import json_file
+
+HTML, MARKDOWN, RESULTS = "report.html", "report.md", "results.json"
+"""In a comparison's folder."""
+
+
+def write_comparison(contest: Contest, folder: Path) -> Path:
+    """Writes `report.html`; the same with its pictures beside it as `report.md`; `results.json`.
+
+    The same runs give the same bytes.
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = page(contest)
+    html.write(whole, folder / HTML)
+    markdown.write(whole, folder / MARKDOWN)
+    json_file.write(folder / RESULTS, as_json(contest))
+    return folder / HTML
+
+
+def page(contest: Contest) -> Page:
+    """All that the contest's runs tell; what is missing is said where it would be."""
+    return Page(
+        f"Comparison: {contest.name}",
+        contest.about,
+        contest.command,
+        (
+            asked(contest),
+            verdict(contest),
+            scores(contest),
+            ended(contest),
+            monitors(contest),
+            images(contest),
+            contenders(contest),
+            trouble(contest),
+            machine(contest),
+        ),
+    )

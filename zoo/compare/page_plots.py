@@ -1,0 +1,129 @@
+"""A comparison's curves: a line a contender, the mean over its seeds, the band their range."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from zoo.compare.results import AXES, Contest, over_seeds
+from zoo.report.curves import slug
+from zoo.report.page import Block, Figure, Figures, Note, Section, missing
+from zoo.report.plots import Drawing, Series, lines
+
+_LABELS: Mapping[str, str] = {
+    "seconds": "seconds of collecting and learning",
+    "forwards": "network forwards",
+    "images": "training images",
+    "steps": "optimizer steps",
+}
+
+_MONITORS: Mapping[str, str] = {
+    "diversity": "RMS distance between images of one prompt (0 to 1); falling: collapse",
+    "drift": "relative RMS change of the velocity from the reference model's",
+    "similarity": "1 minus the RMS distance between images of different prompts",
+    "saturated": "share of channel values at 0 or 255",
+}
+
+
+def scores(contest: Contest) -> Section:
+    """Every evaluated reward against every axis, with one y axis a reward."""
+    says = (
+        "Lines are means over seeds, bands the range of the seeds (not an interval), up to where "
+    )
+    says += "the shortest run ends. Against seconds, seeds are evaluated at different places: "
+    says += "there the lines are interpolated, and a marker is no evaluation."
+    if _most_runs(contest) == 1:
+        says = "One seed each: there are no bands, and nothing is said of other seeds."
+    blocks: list[Block] = [Note(says)]
+    for label in contest.labels:
+        targets = [each.at_least for each in contest.targets if each.label == label]
+        figures = list(_against_axes(contest, label, targets))
+        if figures:
+            blocks += [Note(f"{label}: {trained(contest, label)}."), Figures(tuple(figures), True)]
+        else:
+            blocks.append(missing(f"{label} has no finite value."))
+    if len(blocks) == 1:
+        blocks = [missing("No run has an evaluation.")]
+    return Section("curves", "Scores against cost", tuple(blocks))
+
+
+def monitors(contest: Contest) -> Section:
+    """What tells of cheating, against training images."""
+    figures, absent = [], []
+    for key, says in _MONITORS.items():
+        drawn = [line for line in _drawn(contest, f"monitor/{key}", "images") if line.num_drawn]
+        if not drawn:
+            absent.append(key)
+            continue
+        name = f"monitor_{key}"
+        figures.append(_figure(name, key, "images", drawn, f"{key}: {says}."))
+    blocks: list[Block] = []
+    if absent:
+        blocks.append(missing(f"Not recorded by any run: {', '.join(absent)}."))
+    if figures:
+        blocks.append(Figures(tuple(figures), large=True))
+    return Section("monitor", "Diversity, drift, similarity, saturation", tuple(blocks))
+
+
+def trained(contest: Contest, label: str) -> str:
+    """Who trains on a label, in words."""
+    on = [each.name for each in contest.contenders if each.trains(label)]
+    if not on:
+        return "held out, no contender trains on it"
+    ran = [each.name for each in contest.contenders if each.runs]
+    return "trained on" if on == ran else f"trained on by {', '.join(on)}; held out by the others"
+
+
+def _against_axes(contest: Contest, label: str, targets: Sequence[float]) -> Iterator[Figure]:
+    every = {axis: _drawn(contest, f"eval/{label}", axis) for axis in AXES}
+    heights = [y for drawn in every.values() for each in drawn for y in (*each.low, *each.high)]
+    heights = [y for y in (*heights, *targets) if math.isfinite(y)]
+    if not heights:
+        return
+    pad = 0.05 * (max(heights) - min(heights)) or 0.05
+    y_range = (min(heights) - pad, max(heights) + pad)
+    for axis, drawn in every.items():
+        kept = [each for each in drawn if each.num_drawn]
+        if not kept:
+            continue
+        caption = f"{label} against {_LABELS[axis]}"
+        caption += "; dotted: targets." if targets else "."
+        name = f"{slug(label)}_{axis}"
+        yield _figure(name, label, axis, kept, caption, y_range, targets)
+
+
+def _figure(
+    name: str,
+    y_label: str,
+    axis: str,
+    drawn: Sequence[Series],
+    caption: str,
+    y_range: tuple[float, float] | None = None,
+    targets: Sequence[float] = (),
+) -> Figure:
+    content: Drawing = lines(
+        drawn,
+        x_label=_LABELS[axis],
+        y_label=y_label,
+        y_range=y_range,
+        marks=targets,
+        large=True,
+    )
+    ends = (f"{each.name} ends at {_last(each.y):.3g}" for each in drawn)
+    return Figure(name, caption, f"{y_label} against {_LABELS[axis]}: {'; '.join(ends)}", content)
+
+
+def _last(values: Sequence[float]) -> float:
+    return next((value for value in reversed(values) if math.isfinite(value)), math.nan)
+
+
+def _drawn(contest: Contest, key: str, axis: str) -> list[Series]:
+    """A line for each contender that has runs; its style is its place in the suite."""
+    found = []
+    for style, contender in enumerate(contest.contenders):
+        band = over_seeds(contender, key, axis)
+        if band.x:
+            found.append(Series(contender.name, band.x, band.mean, band.low, band.high, style))
+    return found
+
+
+def _most_runs(contest: Contest) -> int:
+    return max((len(each.runs) for each in contest.contenders), default=0)

@@ -1,0 +1,86 @@
+"""What an earlier start of the suite has left of a run: is it the same run, and how far is it?"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.recipe.errors import RecipeError
+from zoo.recipe.model import Recipe
+from zoo.run import checkpoint
+from zoo.run import folder as run_dir
+
+_SAME = ("zoo", "code", "python", "packages", "libraries")
+"""Of the environment: what may change a run's numbers."""
+
+_MACHINE = ("processor", "cores", "gpus")
+"""What changes its times, and with them where a budget in seconds ends it."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A folder of the same run: `epoch` is that of its newest checkpoint, if it has one."""
+
+    folder: Path
+    has_ended: bool
+    epoch: int | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The folder to use or to go on with, if there is one, and why others are not used."""
+
+    best: Earlier | None
+    others: tuple[str, ...]
+
+
+def find(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> Found:
+    """Looks through the folders of one contender and seed; `environment` is that of here.
+
+    The first that came to its end is the one; else the one that is furthest.
+    """
+    same, others = [], []
+    for folder in sorted(path for path in parent.glob("*") if path.is_dir()):
+        try:
+            different = next(_differences(folder, recipe, environment), None)
+        except (RecipeError, ValueError, OSError) as error:
+            different = f"it cannot be read ({' '.join(str(error).split())})"
+        if different is not None:
+            others.append(f"{folder.name} is not reused: {different}")
+            continue
+        newest = checkpoint.latest(folder)
+        epoch = None if newest is None else checkpoint.epoch_of(newest)
+        same.append(Earlier(folder, run_dir.ended(folder) is not None, epoch))
+    ended = next((each for each in same if each.has_ended), None)
+    begun = [each for each in same if each.epoch is not None and each.epoch > 0]
+    furthest = max(begun, key=lambda each: (each.epoch, each.folder.name), default=None)
+    return Found(ended or furthest, tuple(others))
+
+
+def _differences(folder: Path, recipe: Recipe, environment: dict[str, Any]) -> Iterator[str]:
+    """What makes it another run, the first first."""
+    mine, wanted = run_dir.resolved(folder), as_json(recipe.resolved())
+    for key in dict.fromkeys([*wanted, *mine]):
+        if key != "output_dir" and mine.get(key) != wanted.get(key):
+            yield f"its recipe has another {key}"
+    path = folder / run_dir.ENVIRONMENT
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    here = as_json(environment)
+    timed = recipe.stop_when is not None and recipe.stop_when.seconds is not None
+    for key in (*_SAME, *(_MACHINE if timed else ())):
+        if found.get(key) != here.get(key):
+            yield f"it was made with {_other(key, found.get(key), here.get(key))}"
+
+
+def _other(key: str, old: Any, new: Any) -> str:
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return f"{key} {old}, and here is {new}"
+    names = [name for name in dict.fromkeys([*new, *old]) if old.get(name) != new.get(name)]
+    what = "other code" if key == "code" else "another version"
+    return f"{what} of {', '.join(names)}"
+
+
+def as_json(data: Any) -> Any:
+    """Data as it comes back from a file."""
+    return json.loads(json.dumps(data))

@@ -1,1 +1,0 @@
-"""Running a suite: its runs one after another, each in a process of its own."""

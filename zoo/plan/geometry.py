@@ -1,0 +1,224 @@
+"""What a recipe will do, before paying for it: geometry, forwards, filled-up micro-batches.
+
+Nothing here is estimated: the recipe's own sampler and objective run once on a stand-in model of
+one number, so the counts are those of the code that will run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from zoo.data.stored_image import BLANK
+from zoo.objective.base import Objective
+from zoo.policy.base import Policy
+from zoo.policy.weights import WeightSets
+from zoo.prompt import Prompt
+from zoo.recipe.model import Recipe
+from zoo.rollout import Cond, Path, Rollout, Rows, Weights, take
+from zoo.sampler.base import Sampler
+from zoo.seeds import Draws
+from zoo.training.learn import most_rows, updates
+from zoo.training.micro_batches import dealt, even_batch, largest_share, num_micro_batches
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Micro-batches of one shape on the process that has most; the share that fills them up."""
+
+    count: int
+    rows: int
+    filled: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An epoch of a recipe on a number of processes.
+
+    `collect_forwards` is None where the solver makes as many as its data needs.
+    """
+
+    processes: int
+    groups: int
+    group_size: int
+    sampling: Batches
+    rows: int
+    updates: int
+    training: Batches
+    collect_forwards: int | None
+    train_forwards: int
+    gradient_forwards: int
+
+    @property
+    def images(self) -> int:
+        """Images an epoch."""
+        return self.groups * self.group_size
+
+
+class StandIn(Policy):
+    """A model of one number a row, which counts what goes through it."""
+
+    latent_shape = (1,)
+
+    def __init__(self) -> None:
+        """Makes its one linear layer."""
+        self.weights = WeightSets(nn.Linear(1, 1), None)
+        self.gradient_rows = 0
+
+    def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
+        """Nothing but the guidance."""
+        return Cond({}, guidance)
+
+    def velocity(
+        self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
+    ) -> Float[Tensor, "batch *latent"]:
+        """One forward, two with guidance, as every policy."""
+        if torch.is_grad_enabled():
+            self.gradient_rows += len(x)
+        if cond.guidance != 1:
+            with torch.no_grad():
+                self.weights(x)
+        out: Tensor = self.weights(x)
+        return out
+
+    def decode(
+        self, latents: Float[Tensor, "batch *latent"]
+    ) -> Float[Tensor, "batch *frames 3 height width"]:
+        """Grey."""
+        return latents.new_full((len(latents), 3, 1, 1), 0.5)
+
+    def latents(
+        self, images: Float[Tensor, "batch *frames 3 height width"]
+    ) -> Float[Tensor, "batch *latent"]:
+        """Zeros."""
+        return images.new_zeros(len(images), 1)
+
+    def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
+        """Even steps."""
+        return torch.linspace(1, 0, num_steps + 1, dtype=torch.float64)
+
+
+def plan(recipe: Recipe, processes: int) -> Plan:
+    """An epoch's geometry, by a dry run of the recipe's sampler and objective.
+
+    Raises:
+        ValueError: the objective cannot make its rows of such an epoch; the message says why.
+    """
+    if processes > recipe.data.groups_per_epoch:
+        raise ValueError(
+            f"data.groups_per_epoch is {recipe.data.groups_per_epoch}, less than the {processes} "
+            "processes, each of which needs a group; raise it or use fewer processes"
+        )
+    sampler: Sampler = recipe.sampler.build({})
+    objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
+    policy, size = StandIn(), recipe.data.group_size
+    policy.weights.allocate(
+        objective.moves, seed=recipe.seed, reference=Weights.REFERENCE in objective.uses
+    )
+    groups, share = (
+        recipe.data.groups_per_epoch,
+        largest_share(recipe.data.groups_per_epoch, size=processes),
+    )
+    if objective.needs_grid and sampler.grid(policy) is None:
+        raise ValueError(
+            f"the objective '{recipe.objective.name}' trains at the sampler's own times, and the "
+            f"sampler '{recipe.sampler.name}' has none; write sampler.steps: 10, say, if it takes "
+            "steps, or use sampler: {name: flow, ...}"
+        )
+    path, cond = _one_path(policy, sampler, objective)
+    collect_forwards = policy.weights.num_rows * groups * size
+    depends = sampler.solver is not None and sampler.solver.num_evals(1) is None
+    ranks = [
+        epoch_rows(recipe, sampler, objective, policy, path, cond, rank, processes)
+        for rank in range(processes)
+    ]
+    rank = torch.cat([torch.full_like(rows.unit, i) for i, rows in enumerate(ranks)])
+    update = updates(
+        torch.cat([rows.unit for rows in ranks]),
+        recipe.optim.updates_per_epoch,
+        seed=recipe.seed,
+        epoch=0,
+    )
+    units = len(torch.unique(torch.cat([rows.unit for rows in ranks])))
+    if units < recipe.optim.updates_per_epoch:
+        raise ValueError(
+            f"optim.updates_per_epoch is {recipe.optim.updates_per_epoch}, but an epoch has only "
+            f"{units} images or pairs to train on; lower it or collect more"
+        )
+    if recipe.engine.micro_batch.train < objective.images_per_row:
+        raise ValueError(
+            f"engine.micro_batch.train is {recipe.engine.micro_batch.train}, but each row is "
+            f"{objective.images_per_row} images; write at least {objective.images_per_row}"
+        )
+    largest = [most_rows(rank[update == u]) for u in range(recipe.optim.updates_per_epoch)]
+    forwards, gradient = _row_forwards(policy, objective, ranks[0])
+    sample = even_batch(share * size, recipe.engine.micro_batch.sample)
+    train = even_batch(
+        max(largest), max(1, recipe.engine.micro_batch.train // objective.images_per_row)
+    )
+    return Plan(
+        processes, groups, size,
+        sampling=_batches([share * size], sample, groups * size / processes),
+        rows=len(rank),
+        updates=recipe.optim.updates_per_epoch,
+        training=_batches(largest, train, len(rank) / processes),
+        collect_forwards=None if depends else collect_forwards,
+        train_forwards=forwards * len(rank),
+        gradient_forwards=gradient * len(rank),
+    )  # fmt: skip
+
+
+def _one_path(policy: StandIn, sampler: Sampler, objective: Objective[Any]) -> tuple[Path, Cond]:
+    """One image's path, of the structure that the sampler gives every image; what it is of."""
+    draws = Draws(0, "plan", 0, torch.zeros(1, dtype=torch.long))
+    prompts = [Prompt("", images=(BLANK,) if sampler.needs_images else ())]
+    cond = policy.encode(prompts, guidance=sampler.guidance)
+    with torch.no_grad():
+        path = sampler.sample(policy, prompts, cond, draws, keep_path=objective.needs_path)
+    return path, cond
+
+
+def epoch_rows(
+    recipe: Recipe,
+    sampler: Sampler,
+    objective: Objective[Any],
+    policy: Policy,
+    path: Path,
+    cond: Cond,
+    rank: int,
+    size: int,
+) -> Rows:
+    """The rows of one process, had all its images the first path and prompt of those given."""
+    groups, group_size = (
+        dealt(recipe.data.groups_per_epoch, rank=rank, size=size),
+        recipe.data.group_size,
+    )
+    group = groups.repeat_interleave(group_size)
+    key = group * group_size + torch.arange(group_size).repeat(len(groups))
+    rollout = Rollout(
+        key,
+        group,
+        take(path, torch.zeros(len(key), dtype=torch.long)),
+        take(cond, torch.zeros(len(key), dtype=torch.long)),
+        sampler.grid(policy),
+    )
+    advantage = (key % group_size).double() - (group_size - 1) / 2
+    rows: Rows = objective.rows(rollout, advantage, Draws(recipe.seed, "rows", 0, key))
+    return rows
+
+
+def _row_forwards(policy: StandIn, objective: Objective[Any], rows: Rows) -> tuple[int, int]:
+    """Forwards for one row, and how many of them with gradients."""
+    before, before_gradient = policy.weights.num_rows, policy.gradient_rows
+    one = take(rows, torch.zeros(1, dtype=torch.long))
+    objective.loss(policy, one, Draws(0, "plan", 0, one.key))
+    return policy.weights.num_rows - before, policy.gradient_rows - before_gradient
+
+
+def _batches(largest: Sequence[int], batch: int, wanted: float) -> Batches:
+    """What the largest shares need, against the rows that a process has on average."""
+    count = sum(num_micro_batches(most, batch) for most in largest)
+    return Batches(count, batch, 1 - wanted / (count * batch))

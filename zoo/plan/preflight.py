@@ -1,0 +1,124 @@
+"""What a recipe asks of its files and of this machine, before processes start and weights load."""
+
+import re
+
+import torch
+
+from zoo.data import images
+from zoo.data.prompts import load
+from zoo.plan.geometry import Plan, plan
+from zoo.prompt import Prompt, PromptError
+from zoo.recipe.recipe import Recipe, RecipeError
+from zoo.training.build import device_of
+
+
+def geometry(recipe: Recipe, processes: int) -> Plan:
+    """An epoch on so many processes.
+
+    Raises:
+        RecipeError: it cannot be formed; at the option that the reason names.
+    """
+    try:
+        return plan(recipe, processes)
+    except ValueError as error:
+        words = re.findall(r"\w+", str(error))
+        named = [("objective", word) for word in words if word in recipe.objective.options]
+        elsewhere = re.search(r"\b(sampler|data|optim|engine)\.\w+(\.\w+)*", str(error))
+        if not named and elsewhere:
+            place = recipe.origin(tuple(elsewhere[0].split(".")))
+            raise RecipeError(f"{place}: {error}") from error
+        place = recipe.origin(named[0] if named else ("objective",))
+        raise RecipeError(f"{place}: the objective '{recipe.objective.name}': {error}") from error
+
+
+def geometries(recipe: Recipe, processes: int) -> list[Plan]:
+    """An epoch of each stage on so many processes.
+
+    Raises:
+        RecipeError: one cannot be formed.
+    """
+    return [geometry(stage.recipe, processes) for stage in recipe.timeline]
+
+
+def num_processes(recipe: Recipe) -> int:
+    """How many processes a run starts on this machine: `auto` is one a GPU."""
+    if recipe.engine.processes != "auto":
+        return recipe.engine.processes
+    groups = min(stage.recipe.data.groups_per_epoch for stage in recipe.timeline)
+    return min(max(1, torch.cuda.device_count()), groups)
+
+
+def num_prompts(recipe: Recipe) -> tuple[int, int]:
+    """How many prompts there are to train on, and how many to evaluate.
+
+    Raises:
+        PromptError: they cannot be read, or lack the images that the sampler takes.
+    """
+    prompts = _load(recipe, "train", recipe.data.train)
+    if recipe.sampler.cls.needs_images:
+        who = f"the sampler '{recipe.sampler.name}'"
+        try:
+            images.require(prompts, recipe.data.group_size, who)
+        except PromptError as error:
+            raise PromptError(f"{recipe.origin(('data', 'train'))}: {error}") from error
+    train = len(prompts)
+    return train, len(evaluation_prompts(recipe)) if recipe.data.eval else train
+
+
+def evaluation_prompts(recipe: Recipe) -> list[Prompt]:
+    """The prompts to evaluate with: those to train on where there are no others.
+
+    Raises:
+        PromptError: they cannot be read.
+    """
+    if recipe.data.eval is None:
+        return _load(recipe, "train", recipe.data.train)
+    return _load(recipe, "eval", recipe.data.eval)
+
+
+def num_prompts_of_stages(recipe: Recipe) -> list[tuple[int, int]]:
+    """As `num_prompts`, of each stage.
+
+    Raises:
+        PromptError: they cannot be read, or lack the images that the sampler takes.
+    """
+    return [num_prompts(stage.recipe) for stage in recipe.timeline]
+
+
+def require_device(recipe: Recipe) -> None:
+    """Looks for the device that the recipe wants.
+
+    Raises:
+        RecipeError: this machine has none.
+    """
+    try:
+        device_of(recipe)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.origin(('engine', 'device'))}: {error}") from error
+
+
+def require_deepspeed_options(recipe: Recipe) -> None:
+    """Has DeepSpeed read its own options, where there are any; it takes seconds to import.
+
+    Raises:
+        RecipeError: it refuses one.
+    """
+    options = recipe.engine
+    if options.zero_stage is None or not options.deepspeed:
+        return
+    from zoo.engine.zero import ZeroOptions, require_valid
+
+    try:
+        require_valid(
+            ZeroOptions(options.zero_stage, options.offload, options.deepspeed), device_of(recipe)
+        )
+    except ValueError as error:
+        place = recipe.origin(("engine", "deepspeed"))
+        raise RecipeError(f"{place}: engine.deepspeed: {error}") from error
+
+
+def _load(recipe: Recipe, which: str, source: str) -> list[Prompt]:
+    try:
+        return load(source)
+    except PromptError as error:
+        raise PromptError(f"{recipe.origin(('data', which))}: data.{which}: {error}") from error

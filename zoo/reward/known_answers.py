@@ -1,0 +1,65 @@
+"""Known answers: whether a reward, where it was installed, still says what it must."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.reward.base import Reward, Scores
+from zoo.reward.reward_thread import RewardError
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One known answer and what the reward really said."""
+
+    wanted: Float[Tensor, " batch"]
+    scored: Float[Tensor, " batch"]
+    tolerance: float
+
+    @property
+    def right(self) -> bool:
+        """Whether every score is within the tolerance; NaN never is."""
+        return bool(((self.scored - self.wanted).abs() <= self.tolerance).all())
+
+    @property
+    def line(self) -> str:
+        """The score that is furthest off, in words."""
+        away = (self.scored - self.wanted).abs().nan_to_num(torch.inf)
+        worst = int(away.argmax())
+        return (
+            f"scored {float(self.scored[worst]):.5g} where {float(self.wanted[worst]):.5g} is "
+            f"known (tolerance {self.tolerance:g})"
+        )
+
+
+def asked(reward: Reward, device: torch.device) -> list[Asked]:
+    """Scores the images of each known answer; empty where the reward has none."""
+    found = []
+    for known in reward.known_answers():
+        with torch.no_grad():
+            said = reward.score(known.images.to(device), known.prompts)
+        value = said.value if isinstance(said, Scores) else said
+        found.append(Asked(known.scores.double().cpu(), value.double().cpu(), known.tolerance))
+    return found
+
+
+def require_known_answers(reward: Reward, label: str, device: torch.device) -> None:
+    """Stops a run whose reward is not what it was when its answers were written down.
+
+    Raises:
+        RewardError: a known answer is not given, or the reward raises; in one line.
+    """
+    try:
+        wrong = next((each for each in asked(reward, device) if not each.right), None)
+    except Exception as error:
+        said = (str(error).splitlines() or ["no message"])[0]
+        raise RewardError(
+            f"reward '{label}' cannot score its known answers: {type(error).__name__}: {said}"
+        ) from error
+    if wrong:
+        raise RewardError(
+            f"reward '{label}' does not give its known answers: it {wrong.line}; its packages or "
+            "weights are not those that it was written for (zoo probe shows all)"
+        )

@@ -1,0 +1,1 @@
+"""The published networks that several rewards share, and what they are fed."""

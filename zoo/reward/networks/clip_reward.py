@@ -1,0 +1,38 @@
+"""What the rewards on CLIP have alike: one model, which leaves its device where it is to."""
+
+from collections.abc import Callable, Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.reward.base import Reward
+from zoo.reward.networks.clip import Clip
+
+Prepare = Callable[[Tensor, int], Tensor]
+"""Images in [0, 1] as a model of so many pixels wants them."""
+
+
+class ClipReward(Reward):
+    """A reward on one CLIP."""
+
+    _clip: Clip
+
+    def _embedded(
+        self, images: Float[Tensor, "batch 3 height width"], prepare: Prepare
+    ) -> Float[Tensor, "batch features"]:
+        """The images' embeddings, on the model's device."""
+        return self._clip.images(prepare(images.to(self._clip.device), self._clip.image_size))
+
+    def _cosine(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        texts: Sequence[str],
+        prepare: Prepare,
+    ) -> Float[Tensor, " batch"]:
+        """Of each image with its text, on the images' device."""
+        cosine = (self._embedded(images, prepare) * self._clip.texts(texts)).sum(-1)
+        return cosine.to(images.device)
+
+    def rest(self) -> None:
+        """Leaves the device, with `offload`."""
+        self._clip.rest()

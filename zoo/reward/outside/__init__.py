@@ -1,0 +1,1 @@
+"""Rewards that run elsewhere: in another Python, or behind HTTP."""

@@ -1,0 +1,184 @@
+"""The folder of a run: the resolved recipe, the environment, and what training adds."""
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from zoo import __version__, registry
+from zoo.recipe.component import components
+from zoo.recipe.load import Override, Overrides
+from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
+from zoo.storage import json_file
+from zoo.storage.fingerprint import fingerprint
+
+ENVIRONMENT, PROBES, END = "environment.json", "probes.json", "end.json"
+"""What is installed; what was measured before the first update; why the run came to its end."""
+
+EPOCHS = "epochs"
+"""The reason of a run's end where it has done them all."""
+
+_RECIPE = "recipe.json"
+
+_LIBRARIES = ("torch", "diffusers", "transformers", "peft", "deepspeed", "torchdiffeq", "numpy")
+"""Those that results depend on, besides packages with components."""
+
+GOING_ON = ("engine", "eval", "scoring", "checkpoint", "tracking", "stop_when")
+"""What may change in a run that goes on."""
+
+IMAGES = ("engine", "eval", "scoring", "data", "policy")
+"""What may change for images of a run; `policy` to find the model elsewhere, or to save memory."""
+
+
+@dataclass(frozen=True)
+class End:
+    """Why a run came to its end: `reason` is EPOCHS or the key of `stop_when` that did it."""
+
+    epoch: int
+    reason: str
+    text: str
+
+
+def create(recipe: Recipe) -> Path:
+    """A new folder `<output_dir>/<name>/<time>` with the recipe and the environment in it.
+
+    Raises:
+        RecipeError: there can be no such folder.
+    """
+    parent = Path(recipe.output_dir) / recipe.name
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(
+            f"{recipe.origin(('output_dir',))}: output_dir '{recipe.output_dir}' cannot hold "
+            f"{parent}: {error.strerror}"
+        ) from error
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    attempt = 0
+    while True:
+        folder = parent / (stamp if attempt == 0 else f"{stamp}_{attempt}")
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:
+            attempt += 1
+    json_file.write(folder / _RECIPE, recipe.resolved())
+    json_file.write(folder / ENVIRONMENT, environment(recipe))
+    return folder
+
+
+def recipe_of(
+    folder: Path,
+    overrides: Overrides = (),
+    epochs: int | None = None,
+    *,
+    changeable: Sequence[str] = GOING_ON,
+    done: int | None = None,
+) -> Recipe:
+    """The recipe that a run was started with, with changes: by default such as it may go on with.
+
+    With `done`, that of the one stage that such a checkpoint is of.
+
+    Raises:
+        RecipeError: the folder is no run's, or an override would make it another run.
+    """
+    path = _recipe_path(folder)
+    for override in overrides:
+        if isinstance(override, Override):
+            continue  # an option that the command has
+        keys = [key.strip() for key in override.partition("=")[0].split(".")]
+        if (keys[2:] if keys[0] == "stages" else keys)[:1] not in [[key] for key in changeable]:
+            what = "a run that goes on" if changeable is GOING_ON else "images of a run"
+            raise RecipeError(
+                f"-s {override}: {what} may change only {', '.join(changeable)}; "
+                "start a new run to change more"
+            )
+    if done is not None:
+        return load_stage(path, done, overrides)
+    return load_recipe(path, overrides, epochs, begun=True)
+
+
+def goes_on(folder: Path, recipe: Recipe) -> None:
+    """The run in the folder goes on with this recipe, so it has not come to its end."""
+    (folder / END).unlink(missing_ok=True)
+    json_file.write(folder / _RECIPE, recipe.resolved())
+
+
+def ended(folder: Path) -> End | None:
+    """Why a run came to its end; none where it is going on, was interrupted or has failed."""
+    path = folder / END
+    return End(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def resolved(folder: Path) -> dict[str, Any]:
+    """The recipe in a run's folder as data: what it names need not be installed.
+
+    Raises:
+        RecipeError: the folder is no run's.
+    """
+    return dict(json.loads(_recipe_path(folder).read_text(encoding="utf-8")))
+
+
+def _recipe_path(folder: Path) -> Path:
+    path = folder / _RECIPE
+    if not path.is_file():
+        raise RecipeError(f"{folder} is not a run folder: it has no {_RECIPE}")
+    return path
+
+
+def environment(recipe: Recipe) -> dict[str, object]:
+    """What is installed here and what it runs on, as JSON can hold it.
+
+    `code` has a fingerprint of zoo and of each package that the recipe has components from.
+    """
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "zoo": __version__,
+        "code": code(recipe),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpus": gpus,
+        "packages": registry.packages(),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+    }
+
+
+def code(recipe: Recipe) -> dict[str, str]:
+    """The packages that a recipe's results depend on, each with its fingerprint.
+
+    Of a reward in another Python only the package and its version are known.
+    """
+    recipes = [recipe, *(stage.recipe for stage in recipe.timeline)]
+    modules = {found.cls.__module__ for each in recipes for _, found in components(each)}
+    found = {}
+    for package in sorted({"zoo", *(module.partition(".")[0] for module in modules)}):
+        foreign = package not in sys.modules
+        found[package] = "in another Python" if foreign else fingerprint(package)
+    return found
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """Its model; Linux alone tells it in a file."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

@@ -1,0 +1,112 @@
+"""Safetensors files of any size, written and read one tensor at a time.
+
+The format (huggingface/safetensors) is a length, a JSON header of names, types, shapes and
+offsets, and the bytes in that order. The safetensors package writes only what is in memory all at
+once; a model in pieces on many processes never should be.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from zoo.storage.sharded import Sharded
+
+_TYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def write(path: Path, tensors: Mapping[str, Sharded]) -> None:
+    """Writes them all, with no more than one made whole at any time.
+
+    Other processes meanwhile `take_part` with the same tensors.
+    """
+    order = _order(tensors)
+    header, end = {}, 0
+    for name in order:
+        tensor = tensors[name]
+        start, end = end, end + math.prod(tensor.shape) * tensor.dtype.itemsize
+        header[name] = {
+            "dtype": _TYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # Keeps the data aligned.
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for name in order:
+            whole = tensors[name].whole().detach().to("cpu").contiguous()
+            if whole.dtype != tensors[name].dtype or tuple(whole.shape) != tensors[name].shape:
+                raise ValueError(
+                    f"'{name}' is {whole.dtype} {list(whole.shape)}, not {tensors[name].dtype} "
+                    f"{list(tensors[name].shape)} as announced"
+                )
+            file.write(whole.flatten().view(torch.uint8).numpy().data)
+
+
+def take_part(tensors: Mapping[str, Sharded]) -> None:
+    """What every process but the writing one does: gives its pieces of each."""
+    for name in _order(tensors):
+        tensors[name].whole()
+
+
+class TensorFile(Mapping[str, Tensor]):
+    """The tensors of a file, each read from disk when it is asked for, to the CPU."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads the header.
+
+        Raises:
+            SafetensorError: the file is damaged or cut short.
+        """
+        opened: Any = safe_open
+        self._file = opened(path, framework="pt")
+        self._names: frozenset[str] = frozenset(self._file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        tensor: Tensor = self._file.get_tensor(name)
+        return tensor
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape, without reading it."""
+        return tuple(self._file.get_slice(name).get_shape())
+
+    def is_float(self, name: str) -> bool:
+        """Whether a tensor is of floating-point numbers, without reading it."""
+        kind: str = self._file.get_slice(name).get_dtype()
+        return kind in ("F64", "F32", "F16", "BF16")
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the header says besides, such as who wrote the file."""
+        return dict(self._file.metadata() or {})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._names))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _order(tensors: Mapping[str, Sharded]) -> list[str]:
+    """Wide types first: a reader that maps the file needs each at a multiple of its width."""
+    return sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))

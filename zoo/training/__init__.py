@@ -1,0 +1,1 @@
+"""A run, from a recipe to its last epoch: collect, measure advantages, learn, evaluate."""

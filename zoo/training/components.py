@@ -1,0 +1,126 @@
+"""What is built of a recipe before its model: prompts, rewards, sampler, objective.
+
+What recipes have in common is made once: a reward loads its model once, however many stages of a
+run name it, and evaluation beside training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from zoo.data import prompts as prompt_sources
+from zoo.objective.base import Objective
+from zoo.prompt import Prompt
+from zoo.recipe.model import Evaluation as EvaluationOptions
+from zoo.recipe.model import Recipe, RewardEntry
+from zoo.reward.base import Reward
+from zoo.reward.judge import Judge, Judged
+from zoo.reward.known_answers import require_known_answers
+from zoo.rollout import Weights
+from zoo.sampler.base import Sampler
+from zoo.sampler.flow_sampler import FlowSampler
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation needs, and the weights that it is of."""
+
+    sampler: Sampler
+    judge: Judge
+    prompts: Sequence[Prompt]
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Of a recipe without stages, or of one stage."""
+
+    sampler: Sampler
+    objective: Objective[Any]
+    judge: Judge
+    prompts: Sequence[Prompt]
+    evaluation: Evaluation | None
+
+
+class Shared:
+    """Makes the parts of recipes, and what they have in common once."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Rewards are made on this device."""
+        self._device = device
+        self._rewards: dict[tuple[type[Reward], str], Reward] = {}
+        self._prompts: dict[str, Sequence[Prompt]] = {}
+
+    def parts(self, recipe: Recipe) -> Parts:
+        """Evaluation is by the training rewards and prompts where the recipe names no others.
+
+        Raises:
+            RecipeError: a component refuses its options.
+            RewardError: a reward does not give its known answers.
+            PromptError: prompts cannot be read.
+        """
+        prompts = self._loaded(recipe.data.train)
+        sampler, objective = sampler_and_objective(recipe)
+        judge, options = self.judge(recipe, recipe.rewards), recipe.eval
+        if options is None:
+            return Parts(sampler, objective, judge, prompts, None)
+        evaluation = Evaluation(
+            evaluation_sampler(options),
+            self.judge(recipe, options.rewards) if options.rewards else judge,
+            self._loaded(recipe.data.eval) if recipe.data.eval else prompts,
+            evaluated_weights(recipe),
+        )
+        return Parts(sampler, objective, judge, prompts, evaluation)
+
+    def judge(self, recipe: Recipe, entries: Sequence[RewardEntry]) -> Judge:
+        """Scores with these rewards as the recipe says."""
+        judged = [Judged(entry.label, self._reward(entry), entry.weight) for entry in entries]
+        return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
+
+    def _reward(self, entry: RewardEntry) -> Reward:
+        if entry.made_from not in self._rewards:
+            reward = entry.build({"device": self._device})
+            require_known_answers(reward, entry.label, self._device)
+            self._rewards[entry.made_from] = reward
+        return self._rewards[entry.made_from]
+
+    def _loaded(self, source: str) -> Sequence[Prompt]:
+        if source not in self._prompts:
+            self._prompts[source] = prompt_sources.load(source)
+        return self._prompts[source]
+
+
+def sampler_and_objective(recipe: Recipe) -> tuple[Sampler, Objective[Any]]:
+    """Those of a recipe without stages, or of one stage."""
+    sampler: Sampler = recipe.sampler.build({})
+    return sampler, recipe.objective.build({"solver": sampler.solver})
+
+
+def evaluation_sampler(options: EvaluationOptions) -> FlowSampler:
+    """The sampler of evaluations."""
+    solver = options.solver.build({})
+    return FlowSampler(solver=solver, steps=options.steps, guidance=options.guidance)
+
+
+def evaluated_weights(recipe: Recipe) -> Weights:
+    """The set that a run of this recipe evaluates: the one to show and to share."""
+    return Weights.EMA if recipe.optim.ema else Weights.LIVE
+
+
+def copies(recipe: Recipe) -> frozenset[Weights]:
+    """The sets besides live that a run of this recipe writes, in any of its stages."""
+    moved = [sampler_and_objective(stage.recipe)[1].moves for stage in recipe.timeline]
+    ema = {Weights.EMA} if recipe.optim.ema else set()
+    return frozenset(ema.union(*moved))
+
+
+def keeps_reference(recipe: Recipe) -> bool:
+    """Whether full fine-tuning needs a copy of the model as it was: to learn, or to stop by."""
+    if recipe.stop_when is not None and recipe.stop_when.drift is not None:
+        return True
+    return any(
+        Weights.REFERENCE in sampler_and_objective(stage.recipe)[1].uses
+        for stage in recipe.timeline
+    )

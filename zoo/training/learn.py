@@ -1,0 +1,211 @@
+"""Learning from rows: a seeded cut of the epoch's units into updates, for any number of processes.
+
+Every process knows every row's unit and weight, shuffles the units alike, trains the rows it holds
+and weighs them by the weight of the whole update, so that gradients averaged over processes are
+those of one process with all rows.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import cos, pi
+from typing import Literal, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from zoo import seeds
+from zoo.engine.base import Engine
+from zoo.objective.base import Objective
+from zoo.policy.base import Policy
+from zoo.rollout import Rows, Weights, take
+from zoo.seeds import Draws
+from zoo.training.micro_batches import MicroBatch, even_batch, micro_batches, num_micro_batches
+
+R = TypeVar("R", bound=Rows)
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """A learning rate by update: up from 0 over `warmup`, then constant or down to 0 at `total`."""
+
+    peak: float
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: int = 0
+    total: int = 1
+
+    def at(self, step: int) -> float:
+        """The rate of update `step`, counted from 0."""
+        if step < self.warmup:
+            return self.peak * (step + 1) / self.warmup
+        done = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
+        factor = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + cos(pi * done)) / 2}[
+            self.schedule
+        ]
+        return self.peak * factor
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How the rows of all processes fall into updates, as every process computes it alike."""
+
+    rows: tuple[Int[Tensor, " _"], ...]
+    """By update, the indices of this process's own rows."""
+
+    weight: tuple[float, ...]
+    """By update, the weight of all processes' rows."""
+
+    largest: tuple[int, ...]
+    """By update, the rows of the process that holds most."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What an epoch's updates did: the averages of its metrics, and counts over all processes.
+
+    Dropped updates had a gradient that was not finite, empty ones no row of any weight.
+    """
+
+    step: int
+    metrics: dict[str, float]
+    num_evals: int
+    num_dropped: int
+    num_empty: int
+
+
+def cut(engine: Engine, rows: Rows, num_updates: int, *, seed: int, epoch: int) -> Cut:
+    """Shuffles all processes' units by seed and cuts them into `num_updates` nearly equal parts."""
+    unit = rows.unit.cpu()
+    rank = engine.gather(torch.full_like(unit, engine.rank))
+    every, weight = engine.gather(unit), engine.gather(rows.weight.double())
+    update = updates(every, num_updates, seed=seed, epoch=epoch)
+    local = update[rank == engine.rank]
+    return Cut(
+        rows=tuple((local == u).nonzero()[:, 0] for u in range(num_updates)),
+        weight=tuple(float(weight[update == u].sum()) for u in range(num_updates)),
+        largest=tuple(most_rows(rank[update == u]) for u in range(num_updates)),
+    )
+
+
+def updates(
+    unit: Int[Tensor, " rows"], num_updates: int, *, seed: int, epoch: int
+) -> Int[Tensor, " rows"]:
+    """The update of each row, given the units of all processes' rows in any order."""
+    every, member = torch.unique(unit, return_inverse=True)
+    position = seeds.order(len(every), seed=seed, purpose="updates", epoch=epoch).argsort()
+    # As torch.tensor_split cuts: the first parts get one more.
+    sizes = torch.tensor([len(part) for part in position.tensor_split(num_updates)])
+    return torch.bucketize(position, sizes.cumsum(0), right=True)[member]
+
+
+def most_rows(rank: Int[Tensor, " rows"]) -> int:
+    """The rows of the process that has most of them, given each row's process."""
+    return int(torch.bincount(rank).max()) if len(rank) else 0
+
+
+def learn(
+    engine: Engine,
+    policy: Policy,
+    objective: Objective[R],
+    rows: R,
+    *,
+    draws: Draws,
+    num_updates: int,
+    micro_batch: int,
+    rate: LearningRate,
+    step: int,
+    ema_cap: float | None,
+) -> Learned:
+    """Makes `num_updates` updates on all rows; `step` counts those done before.
+
+    `draws` are by row, `micro_batch` is in images. An update whose gradient is not finite changes
+    nothing and is counted as dropped, and one whose rows all weigh 0 is passed over.
+    """
+    plan = cut(engine, rows, num_updates, seed=draws.seed, epoch=draws.epoch)
+    batch = even_batch(max(plan.largest), max(1, micro_batch // objective.images_per_row))
+    kept = _Averages(engine)
+    num_evals, num_dropped, num_empty, norms = 0, 0, 0, []
+    for mine, weight, largest in zip(plan.rows, plan.weight, plan.largest, strict=True):
+        if weight == 0:
+            num_empty += 1
+            continue
+        micros = micro_batches(mine, batch, num_micro_batches(largest, batch))
+        metrics, evals = _backward(engine, policy, objective, rows, draws, micros, weight)
+        num_evals += evals
+        norm = engine.update(rate.at(step))
+        if norm < float("inf"):
+            step += 1
+            norms.append(norm)
+            kept.merge(metrics, weight)
+            objective.after_update(policy.weights, step)
+            if ema_cap is not None:
+                policy.weights.blend(Weights.EMA, min((1 + step) / (10 + step), ema_cap))
+        else:
+            num_dropped += 1
+    averages = kept.averages()
+    if norms:
+        averages["grad_norm"] = sum(norms) / len(norms)
+        averages["lr"] = rate.at(step - 1)
+    num_evals = int(engine.gather(torch.tensor([num_evals])).sum())
+    return Learned(step, averages, num_evals, num_dropped, num_empty)
+
+
+def _backward(
+    engine: Engine,
+    policy: Policy,
+    objective: Objective[R],
+    rows: R,
+    draws: Draws,
+    micros: Iterable[MicroBatch],
+    weight: float,
+) -> tuple["_Averages", int]:
+    """Adds an update's gradients, `weight` being that of all processes' rows in it.
+
+    Returns its metrics, not yet averaged, and the forwards of rows that are no fillers.
+    """
+    # Rows of weight 0 may hold anything, and a gradient of NaN times 0 is NaN: one that counts
+    # is run in their place.
+    row_weight = rows.weight.cpu()
+    stand_in = row_weight.argmax()
+    metrics, num_evals = _Averages(engine), 0
+    for micro in micros:
+        before = policy.weights.num_rows
+        counts = row_weight[micro.index]
+        counts[micro.num_real :] = 0
+        index = torch.where(counts > 0, micro.index, stand_in)
+        counts = counts.to(engine.device)
+        loss = objective.loss(policy, take(rows, index), draws.take(index))
+        engine.backward((counts * loss.per_row).sum() * (engine.size / weight))
+        num_evals += (policy.weights.num_rows - before) * micro.num_real // len(micro.index)
+        metrics.add({"loss": loss.per_row.detach(), **loss.metrics}, counts)
+    return metrics, num_evals
+
+
+class _Averages:
+    """Averages of metrics over all processes' rows, summed on the device without a wait."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._sums: dict[str, Tensor] = {}
+        self._weight = 0.0
+
+    def add(
+        self, metrics: Mapping[str, Float[Tensor, " rows"]], weight: Float[Tensor, " rows"]
+    ) -> None:
+        """This process's rows."""
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + (weight * value).double().sum()
+
+    def merge(self, other: "_Averages", weight: float) -> None:
+        """An update's sums, and the weight of all processes' rows in it."""
+        for name, value in other._sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._weight += weight
+
+    def averages(self) -> dict[str, float]:
+        """Of what was merged; the same on every process."""
+        if not self._sums:
+            return {}
+        local = torch.stack(list(self._sums.values()))[None]
+        mean = self._engine.gather(local).sum(0) / self._weight
+        return dict(zip(self._sums, mean.tolist(), strict=True))

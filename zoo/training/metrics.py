@@ -1,0 +1,130 @@
+"""What is recorded of an epoch: one flat mapping of numbers."""
+
+import resource
+import sys
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.objective.base import Probe
+from zoo.recipe.stage import Stage
+from zoo.training.build import Run
+from zoo.training.collect import Collected
+from zoo.training.learn import Learned
+from zoo.training.state import Progress
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of an epoch's phases; collecting includes what rewards take beyond sampling.
+
+    Those of the process that took longest; `waiting` is of both phases, what the average process
+    stood still for the others.
+    """
+
+    collect: float
+    learn: float
+    waiting: float
+
+    @property
+    def total(self) -> float:
+        """Both phases."""
+        return self.collect + self.learn
+
+
+def moved_on(progress: Progress, collected: Collected, learned: Learned, timed: Timed) -> Progress:
+    """The counters after one more epoch."""
+    return replace(
+        progress,
+        epoch=progress.epoch + 1,
+        step=learned.step,
+        num_evals=progress.num_evals + collected.num_evals + learned.num_evals,
+        num_images=progress.num_images + len(collected.group),
+        seconds=progress.seconds + timed.total,
+        num_invalid=progress.num_invalid + int(invalid(collected).sum()),
+        num_dropped=progress.num_dropped + learned.num_dropped,
+    )
+
+
+def counters(progress: Progress, stage: Stage) -> dict[str, float]:
+    """Where the run is, its stage if it has any, and the most memory this process has held."""
+    return {
+        "epoch": progress.epoch,
+        **({} if stage.index is None else {"stage": stage.index}),
+        "step": progress.step,
+        "num_evals": progress.num_evals,
+        "num_images": progress.num_images,
+        "seconds": progress.seconds,
+        "peak_memory_gb": peak_memory_gb(),
+        "total_invalid": progress.num_invalid,
+        "total_dropped": progress.num_dropped,
+    }
+
+
+def rewards(collected: Collected, weights: dict[str, float]) -> dict[str, float]:
+    """Means over valid images: `reward` of the weighted sum, `reward/<label>` of each as it is.
+
+    The weighted sum also where GDPO mixes, whose own mean is 0 by construction. Besides,
+    `collected/<name>` says what the images are like.
+    """
+    scores = collected.verdict.scores
+    total = torch.stack([weights[label] * score for label, score in scores.items()]).sum(0)
+    record = {"reward": float(total.nanmean()), "reward_std": float(_std(total))}
+    for label, score in {**scores, **collected.verdict.extras}.items():
+        record[f"reward/{label}"] = float(score.nanmean())
+    for label, score in scores.items():
+        if score.isnan().any():
+            record[f"invalid/{label}"] = int(score.isnan().sum())
+    for label, count in collected.verdict.retried.items():
+        if count:
+            record[f"retries/{label}"] = count
+    if collected.num_broken:
+        record["broken_images"] = collected.num_broken
+    return record | {f"collected/{name}": value for name, value in collected.stats.items()}
+
+
+def epoch(
+    progress: Progress,
+    collected: Collected,
+    learned: Learned,
+    timed: Timed,
+    run: Run,
+) -> dict[str, float]:
+    """All numbers of an epoch of this run that is done; `progress` counts it."""
+    rate = len(collected.group) / timed.total
+    return {
+        **counters(progress, run.stage),
+        **rewards(collected, run.judge.weights),
+        **learned.metrics,
+        "dropped_updates": learned.num_dropped,
+        "empty_updates": learned.num_empty,
+        "images_per_second": rate,
+        "images_per_second_each": rate / run.engine.size,
+        "communication_share": timed.waiting / timed.total,
+        "seconds/collect": timed.collect,
+        "seconds/learn": timed.learn,
+    }
+
+
+def probed(probes: tuple[Probe, ...]) -> dict[str, float]:
+    """`probe/<name>`: what was measured."""
+    return {f"probe/{probe.name.replace(' ', '_')}": probe.measured for probe in probes}
+
+
+def invalid(collected: Collected) -> Tensor:
+    """Which images have any invalid score."""
+    return torch.stack([score.isnan() for score in collected.verdict.scores.values()]).any(0)
+
+
+def peak_memory_gb() -> float:
+    """The most memory held so far, in 1e9 bytes: the CUDA device's if in use, else resident."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _std(values: Float[Tensor, " images"]) -> Float[Tensor, ""]:
+    return values[~values.isnan()].std(correction=0)

@@ -1,0 +1,123 @@
+"""What a run's checkpoint holds: every set of weights that moves, the optimizer, the counters."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from zoo import __version__, registry
+from zoo.rollout import Weights
+from zoo.run import checkpoint
+from zoo.storage import tensor_file
+from zoo.storage.tensor_file import TensorFile
+from zoo.training.build import ImageMaker, Run
+from zoo.training.watched import Watched
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is. `seconds` are of collecting and learning; evaluation is not counted."""
+
+    epoch: int = 0
+    step: int = 0
+    num_evals: int = 0
+    num_images: int = 0
+    seconds: float = 0.0
+    num_invalid: int = 0
+    num_dropped: int = 0
+    watched: Watched = field(default_factory=Watched)
+
+
+def save(run: Run, run_dir: Path, progress: Progress, *, wandb_id: str | None) -> None:
+    """Writes a checkpoint; called by every process, written by the first."""
+    tensors = {f"{_OPTIMIZER}{name}": value for name, value in run.engine.state().items()}
+    for which in {Weights.LIVE, *run.copies}:
+        for name, value in run.policy.weights.tensors(which).items():
+            tensors[_name(which, name)] = value
+    if run.engine.rank > 0:
+        tensor_file.take_part(tensors)
+        return
+    state: dict[str, Any] = {
+        "progress": asdict(progress),
+        "objective": run.objective.state(),
+        "wandb_id": wandb_id,
+        "zoo": __version__,
+        "packages": registry.packages(),
+    }
+    options = run.recipe.checkpoint
+    best = progress.watched.best_epoch if options.best else None
+    checkpoint.save(run_dir, progress.epoch, tensors, state, keep=options.keep, best=best)
+
+
+def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
+    """Puts a run where its checkpoint was, at any number of processes; with the wandb id it had.
+
+    Raises:
+        CheckpointError: it is damaged, or of another model or recipe.
+    """
+    saved = checkpoint.load(folder)
+    load_weights(run, saved.tensors, folder)
+    names = [name for name in saved.tensors if name.startswith(_OPTIMIZER)]
+    run.engine.load(_Part(saved.tensors, {name.removeprefix(_OPTIMIZER): name for name in names}))
+    progress = _progress(saved)
+    run.at(progress.epoch).objective.load(saved.state["objective"])
+    return progress, saved.state["wandb_id"]
+
+
+def progress_of(folder: Path) -> Progress:
+    """How far the run was when a checkpoint was saved; reads no weights.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    return _progress(checkpoint.load(folder))
+
+
+def _progress(saved: checkpoint.Checkpoint) -> Progress:
+    counted = saved.state["progress"]
+    return Progress(**{**counted, "watched": Watched(**counted.get("watched", {}))})
+
+
+def load_weights(run: Run | ImageMaker, tensors: TensorFile, folder: Path) -> None:
+    """Copies the sets of weights out of a checkpoint's tensors; before the optimizer's state.
+
+    Raises:
+        CheckpointError: a set is of another model or recipe.
+    """
+    for which in sorted({Weights.LIVE, *run.copies}, key=lambda which: which.value):
+        names = {}
+        for name, wanted in run.policy.weights.tensors(which).items():
+            names[name] = _name(which, name)
+            found = tensors.shape(names[name]) if names[name] in tensors else None
+            if found != wanted.shape:
+                said = "missing" if found is None else f"of shape {list(found)}"
+                raise checkpoint.CheckpointError(
+                    f"{folder}: {which.value} weights '{name}' are {said}, this recipe's are "
+                    f"{list(wanted.shape)}; resume with the recipe that the run was started with"
+                )
+        run.policy.weights.assign(which, _Part(tensors, names))
+
+
+_OPTIMIZER = "optimizer/"
+
+
+def _name(which: Weights, name: str) -> str:
+    return f"{which.value}/{name}"
+
+
+class _Part(Mapping[str, Tensor]):
+    """Some tensors of a file under other names, each still read when it is asked for."""
+
+    def __init__(self, tensors: TensorFile, names: Mapping[str, str]) -> None:
+        self._tensors, self._names = tensors, names
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[self._names[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -1,0 +1,81 @@
+"""When a run ends before its epochs are done: the conditions of a recipe's `stop_when`."""
+
+import math
+from collections.abc import Mapping
+
+from zoo.recipe.errors import RecipeError
+from zoo.recipe.model import Recipe, StopWhen
+from zoo.registry import suggest
+from zoo.run.console import short
+from zoo.run.folder import EPOCHS, End
+from zoo.training.state import Progress
+
+
+def at_checkpoint(recipe: Recipe, progress: Progress, record: Mapping[str, float]) -> End | None:
+    """The end that a run had come to when it was saved, if it had.
+
+    `record` is of the checkpoint's epoch; what an evaluation would tell is in it, or not.
+    """
+    end = spent(recipe.stop_when, progress) or all_done(recipe.epochs, progress)
+    if end is None and any(key.startswith("eval/") for key in record):
+        end = found(recipe.stop_when, progress, record)
+    return end
+
+
+def require_target(recipe: Recipe, record: Mapping[str, float]) -> None:
+    """Refuses a target that the first evaluation does not have: what rewards record is seen there.
+
+    Raises:
+        RecipeError: with what it has.
+    """
+    target = recipe.stop_when.target if recipe.stop_when is not None else None
+    if target is None or f"eval/{target.label}" in record:
+        return
+    scored = [key.removeprefix("eval/") for key in record if key.startswith("eval/")]
+    raise RecipeError(
+        f"{recipe.origin(('stop_when', 'target', 'label'))}: stop_when.target.label is "
+        f"'{target.label}', which evaluations do not score{suggest(target.label, scored, 'scored')}"
+    )
+
+
+def all_done(epochs: int, progress: Progress) -> End | None:
+    """Where a run has done its epochs."""
+    return End(epochs, EPOCHS, f"all {epochs} epochs") if progress.epoch >= epochs else None
+
+
+def spent(when: StopWhen | None, progress: Progress) -> End | None:
+    """The budget that is used up, if one is."""
+    if when is None:
+        return None
+    for key, limit, used in (
+        ("seconds", when.seconds, progress.seconds),
+        ("forwards", when.forwards, progress.num_evals),
+        ("images", when.images, progress.num_images),
+    ):
+        if limit is not None and used >= limit:
+            return End(progress.epoch, key, f"{short(used)} {key}, of {short(limit)} to spend")
+    return None
+
+
+def found(when: StopWhen | None, progress: Progress, record: Mapping[str, float]) -> End | None:
+    """What an epoch's evaluation, which is in its record, has come to that ends the run."""
+    if when is None:
+        return None
+    epoch, watched = progress.epoch, progress.watched
+    if when.target is not None:
+        key, least = f"eval/{when.target.label}", when.target.at_least
+        score = record.get(key, math.nan)
+        if score >= least:
+            return End(epoch, "target", f"{key} is {short(score)}, at least {short(least)}")
+    if when.drift is not None:
+        drift = record.get("monitor/drift", math.nan)
+        if drift > when.drift:
+            said = f"the drift from the base model is {short(drift)}, above {short(when.drift)}"
+            return End(epoch, "drift", said)
+    if when.falling is not None and watched.num_falling >= when.falling:
+        said = (
+            f"the held-out score has been below its best, {short(watched.best)} after epoch "
+            f"{watched.best_epoch}, in {watched.num_falling} evaluations"
+        )
+        return End(epoch, "falling", said)
+    return None
