@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.runs import RECIPES, overrides
-from zoo.cli.out_of_memory import words
+from zoo.cli.errors import out_of_memory
 from zoo.engine.plain import PlainEngine
 from zoo.policy.digits import Digits
 
@@ -18,14 +18,14 @@ def raised(call):
 
 
 def test_what_torch_itself_says_on_the_cpu_is_known():
-    said = words(raised(lambda: torch.empty(2**60, dtype=torch.uint8)))
+    said = out_of_memory(raised(lambda: torch.empty(2**60, dtype=torch.uint8)))
     assert said.startswith("out of memory on this machine (1152921504606846976 bytes more")
 
 
 def test_another_error_is_left_alone():
-    assert words(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
-    assert words(ValueError("tried to allocate 2 GiB")) is None
-    assert words(MemoryError()).startswith("out of memory on this machine: ")
+    assert out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+    assert out_of_memory(ValueError("tried to allocate 2 GiB")) is None
+    assert out_of_memory(MemoryError()).startswith("out of memory on this machine: ")
 
 
 def full(*args, **kwargs):

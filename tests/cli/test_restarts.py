@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from zoo.cli import restarts
+from zoo.cli import processes as restarts
 from zoo.engine.fault import Failure
 
 KILLED = Failure(1, 137, "killed by SIGKILL")

@@ -11,7 +11,7 @@ from zoo.compare.suite import load_suite
 from zoo.plan.geometry import plan
 from zoo.recipe.recipe import load_recipe
 from zoo.run import folder as run_dir
-from zoo.storage import json_file
+from zoo.storage import files as json_file
 
 SMALL = """common:
   data: {groups_per_epoch: 5, group_size: 4}

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from zoo.compare.bootstrap import mean, median, ratio
+from zoo.compare.statistics import mean, median, ratio
 
 
 def percentiles(values):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from zoo.compare.curves import Band, band, crossing
+from zoo.compare.statistics import Band, band, crossing
 
 
 def test_a_crossing_is_on_the_line_between_two_points():

@@ -19,7 +19,7 @@ from zoo.compare.results import (
 )
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.record import RunRecord
-from zoo.storage import json_file
+from zoo.storage import files as json_file
 
 TARGET = Target("judge", 0.8)
 

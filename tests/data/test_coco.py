@@ -2,8 +2,7 @@
 
 import pytest
 
-from zoo.data.coco import CLASSES, one, several
-from zoo.data.geneval_scenes import COLORS
+from zoo.data.geneval_scenes import CLASSES, COLORS, one, several
 
 PLURALS = (
     "people", "bicycles", "cars", "motorcycles", "airplanes", "buses", "trains", "trucks",

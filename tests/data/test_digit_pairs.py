@@ -3,14 +3,14 @@
 import numpy as np
 import torch
 
-from zoo.data.digit_pairs import prompts
+from zoo.data import digits
 from zoo.data.digits import WORDS, halves
-from zoo.data.stored_image import pixels
+from zoo.data.images import pixels
 
 
 def test_each_digit_of_the_half_is_preferred_once_over_another_digit():
     half, judged = halves()
-    pairs = prompts()
+    pairs = digits.pairs()
     assert len(pairs) == len(half.images) == 898
     digit_of = {
         (image * 255).round().astype(np.uint8).tobytes(): d
@@ -33,10 +33,10 @@ def test_each_digit_of_the_half_is_preferred_once_over_another_digit():
 
 
 def test_the_preferred_one_is_as_often_first_as_second_and_pairs_never_change():
-    pairs = prompts()
+    pairs = digits.pairs()
     first = sum(prompt.metadata["preference"] == [1, 0] for prompt in pairs)
     assert abs(first - 449) <= 4
     assert [[image.name for image in p.images] for p in pairs] == [
-        [image.name for image in p.images] for p in prompts()
+        [image.name for image in p.images] for p in digits.pairs()
     ]
     assert len({prompt.text for prompt in pairs}) == 40

@@ -7,9 +7,8 @@ from itertools import combinations, permutations
 
 import pytest
 
-from zoo.data.coco import CLASSES
 from zoo.data.geneval import PUBLISHED
-from zoo.data.geneval_scenes import COLORS, POSITIONS, SCENES, key
+from zoo.data.geneval_scenes import CLASSES, COLORS, POSITIONS, SCENES, key
 from zoo.data.prompts import load
 from zoo.prompt import Prompt, PromptError
 

@@ -9,9 +9,8 @@ import torch
 from pyarrow import parquet
 
 from tests.pictures import encoded, flat
-from zoo.data.images import require
+from zoo.data.images import pixels, require
 from zoo.data.prompts import load
-from zoo.data.stored_image import pixels
 from zoo.prompt import ImageCell, ImageFile, Prompt, PromptError
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from tests.pictures import encoded, flat, noise
-from zoo.data.stored_image import BLANK, pixels, require_image
+from zoo.data.images import BLANK, pixels, require_image
 from zoo.prompt import ImageBytes, ImageCell, ImageFile, PromptError
 
 

@@ -38,7 +38,7 @@ def in_processes(
 def _main() -> None:
     import torch
 
-    from zoo.engine import processes
+    from zoo.engine import launch as processes
     from zoo.engine.launch import report
 
     torch.set_num_threads(1)

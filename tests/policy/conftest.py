@@ -3,7 +3,7 @@
 import pytest
 
 from zoo.policy.flux import Flux
-from zoo.policy.tiny_flux import write
+from zoo.policy.tiny import write_flux
 
 
 @pytest.fixture(scope="session")
@@ -14,5 +14,5 @@ def dev(tmp_path_factory):
 @pytest.fixture(scope="session")
 def schnell(tmp_path_factory, dev):
     folder = tmp_path_factory.mktemp("flux") / "schnell"
-    write(folder, "schnell")
+    write_flux(folder, "schnell")
     return {**dev, "pretrained": str(folder), "guidance_embedding": None}

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.policy.text_encoders import TextEncoders
-from zoo.policy.text_guidance import guided, text_cond
+from zoo.policy.latent import TextEncoders, guided, text_cond
 from zoo.prompt import Prompt
 
 CPU = torch.device("cpu")

@@ -18,8 +18,7 @@ from tests.reward.serving import (
     serving,
 )
 from zoo.prompt import Prompt
-from zoo.recipe.recipe import RecipeError
-from zoo.recipe.single import single_reward
+from zoo.recipe.recipe import RecipeError, single_reward
 from zoo.reward import remote
 from zoo.reward.base import KnownAnswer, Reward, Scores
 from zoo.reward.diversity import Diversity

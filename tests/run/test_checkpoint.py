@@ -15,14 +15,14 @@ import torch
 
 from zoo.run import checkpoint
 from zoo.run.checkpoint import CheckpointError
-from zoo.storage.sharded import Sharded, local
+from zoo.storage.tensor_file import Sharded, local
 
 WRITER = """
 import sys
 from pathlib import Path
 import torch
 from zoo.run import checkpoint
-from zoo.storage.sharded import local
+from zoo.storage.tensor_file import local
 run_dir, first, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 epoch = first
 while True:

@@ -8,8 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from zoo.storage.sharded import Sharded, local
-from zoo.storage.tensor_file import TensorFile, take_part, write
+from zoo.storage.tensor_file import Sharded, TensorFile, local, take_part, write
 
 TENSORS = {
     "c": torch.randn(3, 5, generator=torch.Generator().manual_seed(0)),

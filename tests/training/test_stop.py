@@ -4,8 +4,7 @@ import pytest
 
 from zoo.recipe.model import StopWhen, Target
 from zoo.training import stop
-from zoo.training.state import Progress
-from zoo.training.watched import Watched
+from zoo.training.state import Progress, Watched
 
 PROGRESS = Progress(epoch=7, num_evals=5000, num_images=640, seconds=12.5)
 

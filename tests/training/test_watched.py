@@ -2,7 +2,7 @@
 
 import math
 
-from zoo.training.watched import Watched
+from zoo.training.state import Watched
 
 
 def after(*scores, error=0.01):

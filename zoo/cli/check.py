@@ -9,12 +9,12 @@ from rich.table import Table
 from zoo.cli.check_cost import print_cost
 from zoo.cli.errors import exit_code, lines
 from zoo.plan.geometry import Batches, Plan
-from zoo.plan.lora_start import require_local_start
 from zoo.plan.preflight import (
     geometries,
     num_processes,
     num_prompts_of_stages,
     require_deepspeed_options,
+    require_local_start,
 )
 from zoo.recipe.model import StopWhen
 from zoo.recipe.recipe import Recipe, load_recipe

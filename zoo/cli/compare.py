@@ -9,21 +9,21 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo.compare import lock
-from zoo.compare.bootstrap import Interval
 from zoo.compare.page import write_comparison
 from zoo.compare.planned_runs import budget_of, entrants
 from zoo.compare.process import Children
 from zoo.compare.results import AXES, Contest, final
 from zoo.compare.runner import Held
+from zoo.compare.statistics import Interval
 from zoo.compare.suite import load_suite
 from zoo.plan.geometry import Plan
-from zoo.plan.lora_start import require_start
 from zoo.plan.preflight import (
     geometries,
     num_processes,
     num_prompts_of_stages,
     require_deepspeed_options,
     require_device,
+    require_start,
 )
 from zoo.prompt import PromptError
 from zoo.recipe.errors import RecipeError

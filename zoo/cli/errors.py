@@ -1,9 +1,8 @@
-"""Which errors are the user's to mend, and how an error is said in one line, or by a worker."""
+"""How a command ends that cannot go on: by a mistake, a failed run, or memory that ran out."""
 
+import re
 import traceback
 from collections.abc import Sequence
-
-from zoo.cli import out_of_memory
 
 
 def exit_code(error: Exception) -> int:
@@ -13,7 +12,7 @@ def exit_code(error: Exception) -> int:
 
 def lines(error: Exception) -> Sequence[str]:
     """An error as it is printed; of an unexpected one its kind, and how to see more."""
-    memory = out_of_memory.words(error)
+    memory = out_of_memory(error)
     if memory is not None:
         return [memory]
     if _expected(error):
@@ -26,7 +25,7 @@ def last_words(error: Exception, *, debug: bool) -> tuple[str, str]:
     """All that a worker's error says; its traceback where it is unexpected or to be debugged."""
     whole, said = traceback.format_exception(error), traceback.format_exception_only(error)
     trace = "".join(whole[: -len(said)])
-    memory = out_of_memory.words(error)
+    memory = out_of_memory(error)
     if memory is not None or _expected(error):
         return memory or str(error), trace if debug else ""
     return "".join(said).rstrip(), trace
@@ -53,3 +52,43 @@ def _mistakes() -> tuple[type[Exception], ...]:
         UnknownComponentError,
         RewardError,
     )
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """The line to say, if memory ran out."""
+    place = _place(error)
+    if place is None:
+        return None
+    found = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+    size = f" ({found[1]} more were wanted)" if found else ""
+    phase, fix = _phase(error)
+    return f"out of memory on {place}{phase}{size}: {fix}; `zoo check RECIPE` estimates the need"
+
+
+def _place(error: BaseException) -> str | None:
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return "the GPU"
+    # On the CPU torch raises a plain RuntimeError.
+    on_cpu = "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return "this machine" if on_cpu or isinstance(error, MemoryError) else None
+
+
+def _phase(error: BaseException) -> tuple[str, str]:
+    """What was being done, and what to change, from the functions that the error went through."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = {frame.f_globals.get("__name__") for frame in frames}
+    sampling = "fewer images at a time need less (-s engine.micro_batch.sample=N)"
+    training = (
+        "fewer rows at a time need less (-s engine.micro_batch.train=N), and so does keeping no "
+        "activations (-s engine.gradient_checkpointing=true)"
+    )
+    if modules & {"zoo.training.learn", "zoo.training.probes"}:
+        return " while training", training
+    if "zoo.training.generate" not in modules:
+        return "", f"{sampling}, in training {training}"
+    if any(frame.f_code.co_name == "decode" for frame in frames):
+        portion = "-s policy.decode_batch=N, where the policy has it"
+        return " while decoding", f"{sampling[:-1]}; {portion})"
+    return " while sampling", sampling

@@ -12,10 +12,9 @@ import typer
 from torch import nn
 
 from zoo import __version__
-from zoo.cli.chosen import checkpoint_folder, weights_named
-from zoo.cli.export_folder import CARD, MARK, in_place_of, require_free
-from zoo.cli.export_formats import DiffusersLora, Export, Full, PeftLora
-from zoo.cli.push import pushed, require_can_push
+from zoo.cli.export_formats import DiffusersLora, Export, Full, PeftLora, pushed, require_can_push
+from zoo.cli.output import CARD, MARK, in_place_of, require_free_for_export
+from zoo.cli.source import checkpoint_folder, weights_named
 from zoo.policy import lora_files
 from zoo.policy.base import Policy
 from zoo.recipe.recipe import Recipe, RecipeError
@@ -72,7 +71,7 @@ def export(
     if push is not None:
         require_can_push(push)
     chosen = _choose(source, epoch, weights)
-    require_free(out)
+    require_free_for_export(out)
     made = _made(chosen, form)
     with in_place_of(out) as folder:
         made.write(folder)

@@ -67,9 +67,9 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Score a run's checkpoint, or a recipe's model, as its `eval` and these options say."""
-    from zoo.cli.best import epoch_named
     from zoo.cli.evaluate import Asked
     from zoo.cli.evaluate import evaluate as evaluate_source
+    from zoo.cli.report import epoch_named
     from zoo.cli.source import Source, evaluation_overrides
 
     epoch = epoch_named(source, epoch, best=best)
@@ -109,7 +109,7 @@ def sample(
     debug: Debug = False,
 ) -> None:
     """Make images with a run's checkpoint, or a recipe's model, as its evaluation does."""
-    from zoo.cli.best import epoch_named
+    from zoo.cli.report import epoch_named
     from zoo.cli.sample import Asked
     from zoo.cli.sample import sample as sample_source
     from zoo.cli.source import Source, evaluation_overrides

@@ -1,14 +1,95 @@
-"""`zoo list` and `zoo describe`."""
+"""`zoo list`, `zoo describe` and `zoo schema`: what is installed, and its options."""
 
 import inspect
-from collections.abc import Sequence
+import io
+import json
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from zoo import API_VERSION, __version__, registry
+from zoo.registry import BrokenPluginError, Entry
+
+_EVERY_RUN = "zoo.recipe.recipe"
+
+
+@dataclass(frozen=True)
+class Import:
+    """How an import went."""
+
+    entry: Entry
+    seconds: float
+    """Beyond what every run imports; of a broken component, until it failed."""
+    problem: str
+    """Why it cannot be used, in a line; empty if it can."""
+
+
+def imports(entries: Sequence[Entry]) -> Iterator[Import]:
+    """Imports one after the other, so that none is slowed by another."""
+    # A server that has imported what every run does forks a process a component.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([_EVERY_RUN])
+    for entry in entries:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_import, args=(sender, entry.kind, _full_name(entry)))
+        process.start()
+        sender.close()
+        start = perf_counter()
+        try:
+            seconds, problem = receiver.recv()
+        except EOFError:
+            seconds = perf_counter() - start
+            process.join()
+            problem = _ended(entry, process.exitcode)
+        process.join()
+        yield Import(entry, seconds, problem)
+
+
+def _import(sender: Connection, kind: str, name: str) -> None:
+    # Already there where the server could preload it.
+    from zoo.recipe.constructor_schema import component_class
+
+    problem, start = "", perf_counter()
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        try:
+            component_class(kind, name)
+        except BrokenPluginError as error:
+            problem = " ".join(str(error).split())
+    sender.send((perf_counter() - start, problem))
+    sender.close()
+
+
+def _ended(entry: Entry, code: int | None) -> str:
+    what = f"the {registry.SINGULAR[entry.kind]} '{entry.name}' of {entry.package} {entry.version}"
+    return f"{what} ends the process that imports it, with code {code}; uninstall {entry.package}"
+
+
+def _full_name(entry: Entry) -> str:
+    return f"{entry.package}:{entry.name}"
+
+
+def schema(out: Path | None) -> None:
+    """Prints the schema, or writes it and says what line makes an editor read it."""
+    from zoo.recipe.json_schema import recipe_schema
+
+    text = json.dumps(recipe_schema(), indent=2)
+    if out is None:
+        typer.echo(text)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(f"{text}\n", encoding="utf-8")
+    typer.echo(f"wrote {out}; a recipe that starts with this line is checked by it:")
+    typer.echo(f"# yaml-language-server: $schema={out.resolve().as_uri()}")
 
 
 def list_installed(kind: str | None, *, verbose: bool) -> None:
@@ -28,7 +109,7 @@ def list_installed(kind: str | None, *, verbose: bool) -> None:
 
 def _list_imports(console: Console, entries: Sequence[registry.Entry]) -> None:
     """The same with each one's import, then what is broken and why."""
-    from zoo.cli.imports import imports
+    from zoo.cli.listing import imports
 
     table = _table("kind", "name", "package", "version", "import", "")
     broken = []

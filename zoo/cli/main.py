@@ -198,7 +198,7 @@ def schema(
     debug: Debug = False,
 ) -> None:
     """Write a JSON schema of recipes with all that is installed, for editors."""
-    from zoo.cli.schema import schema as write_schema
+    from zoo.cli.listing import schema as write_schema
 
     write_schema(out)
 

@@ -1,11 +1,17 @@
-"""What every process of a command does around its work: joins the others, shares the cores."""
+"""Commands on several processes: joined where there are others, started again where one fails."""
 
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import typer
 
 from zoo.cli.library_output import Noise
-from zoo.engine.launch import started_by_launcher
+from zoo.engine.fault import Failure
+from zoo.engine.launch import launch, started_by_launcher
 from zoo.recipe.recipe import Recipe
 
 
@@ -15,7 +21,8 @@ def joined(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, Noise | None
 
     `sharded` is for DeepSpeed, which needs a process group of one process too, and is noisy.
     """
-    from zoo.engine import processes, watchdog
+    from zoo.engine import launch as processes
+    from zoo.engine import watchdog
 
     _share_cores(recipe)
     # The others wait at most while a reward of one hangs.
@@ -44,3 +51,82 @@ def _share_cores(recipe: Recipe) -> None:
         torch.set_num_threads(recipe.engine.threads)
     elif local > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // local))
+
+
+_RUN_FOLDER_FILE = "ZOO_RUN_FOLDER_FILE"
+"""Names a file in which the first worker leaves the run's folder for the launcher."""
+
+
+def leave_run_folder(folder: Path) -> None:
+    """Tells the launcher, if one started this process, which folder to go on with."""
+    file = os.environ.get(_RUN_FOLDER_FILE)
+    if file:
+        Path(file).write_text(str(folder))
+
+
+def launched(processes: int, max_restarts: int) -> int:
+    """The exit code of this command in so many processes, with the failure said once.
+
+    After a failure that is neither the user's mistake nor a signal to stop, the run goes on from
+    its last checkpoint, so many times; where it has none yet, the command starts anew.
+    """
+    arguments, restarts = sys.argv[1:], 0
+    with tempfile.TemporaryDirectory(prefix="zoo_") as temporary:
+        file = Path(temporary) / "run_folder"
+        while True:
+            failure = launch(["-m", "zoo", *arguments], processes, {_RUN_FOLDER_FILE: str(file)})
+            if failure is None:
+                return 0
+            _show_cursor()
+            folder = Path(file.read_text()) if file.is_file() else None
+            _remove_empty_logs(folder)
+            if failure.stopped or failure.exit_code == 2 or restarts == max_restarts:
+                _say(failure)
+                return failure.exit_code
+            restarts += 1
+            start = _newest_epoch(folder)
+            if folder is not None and start is not None:
+                arguments = ["train", "--resume", str(folder)]
+            _say_what_next(failure, start, f"restart {restarts} of {max_restarts}")
+            _log(failure, folder)
+
+
+def _newest_epoch(folder: Path | None) -> int | None:
+    """Of a run's last checkpoint."""
+    from zoo.run import checkpoint
+
+    newest = checkpoint.latest(folder) if folder is not None else None
+    return checkpoint.epoch_of(newest) if newest is not None else None
+
+
+def _say(failure: Failure) -> None:
+    typer.echo(failure.trace, nl=False, err=True)
+    for line in failure.message.splitlines():
+        typer.echo(f"error: process {failure.rank}: {line}", err=True)
+
+
+def _say_what_next(failure: Failure, start: int | None, restart: str) -> None:
+    first = failure.message.partition("\n")[0]
+    going_on = "starting anew" if start is None else f"going on from epoch {start}"
+    typer.echo(f"process {failure.rank} failed: {first}; {going_on}, {restart}", err=True)
+
+
+def _log(failure: Failure, folder: Path | None) -> None:
+    """All of a failure that is said in one line on the terminal."""
+    if folder is not None:
+        with (folder / "run.log").open("a") as log:
+            log.write(f"{failure.trace}process {failure.rank} failed: {failure.message}\n")
+
+
+def _remove_empty_logs(folder: Path | None) -> None:
+    """A worker that was killed could not remove its own."""
+    for log in folder.glob("run*.log") if folder is not None else ():
+        if not log.stat().st_size:
+            log.unlink()
+
+
+def _show_cursor() -> None:
+    """A progress bar hides it, and a worker that was killed did not bring it back."""
+    from rich.console import Console
+
+    Console().show_cursor()

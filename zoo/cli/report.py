@@ -1,11 +1,79 @@
-"""`zoo report`: a run's page."""
+"""`zoo report` and `zoo best`: what came of a run."""
 
+import math
 from pathlib import Path
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from zoo.recipe.errors import RecipeError
 from zoo.report.run import write_run
+from zoo.run import checkpoint
+from zoo.run.console import short
+from zoo.run.record import Evaluation, Ranking, best_epoch, ranking
+
+
+def best(run_dir: Path, by: str | None) -> None:
+    """Prints a line an evaluation, and the folder of the best checkpoint last.
+
+    Raises:
+        CheckpointError: no evaluated epoch has a checkpoint.
+    """
+    ranked = ranking(run_dir, by)
+    chosen = ranked.best
+    Console(highlight=False).print(_table(ranked))
+    if chosen is None:
+        raise checkpoint.CheckpointError(
+            f"{run_dir} has no checkpoint of an epoch that was evaluated"
+        )
+    above = [each for each in ranked.evaluations if each.score > chosen.score]
+    if above:
+        top = max(above, key=lambda each: each.score)
+        typer.echo(
+            f"epoch {top.epoch} scored more, {short(top.score)}, and has no checkpoint"
+            + ("" if top.epoch else ": it is the model as the run began")
+        )
+    typer.echo(f"best by {ranked.metric}: epoch {chosen.epoch}, {short(chosen.score)}")
+    typer.echo(checkpoint.folder_of(run_dir, chosen.epoch))
+
+
+def epoch_named(source: Path, epoch: int | None, *, best: bool) -> int | None:
+    """The epoch that `--epoch` or `--best` names, if one does.
+
+    Raises:
+        RecipeError: both do, or there is nothing to choose from.
+    """
+    if not best:
+        return epoch
+    if epoch is not None:
+        raise RecipeError(f"--best and --epoch {epoch} both name a checkpoint; use one")
+    if not source.is_dir():
+        raise RecipeError(f"--best: {source} is a recipe; only a run folder has checkpoints")
+    return best_epoch(source)
+
+
+def _table(ranked: Ranking) -> Table:
+    shown = ("monitor/trained", "monitor/diversity", "monitor/drift")
+    columns = [ranked.metric, *(name for name in shown if name != ranked.metric)]
+    table = Table(box=None, pad_edge=False)
+    for name in ("epoch", *columns):
+        table.add_column(name.removeprefix("monitor/"), justify="right")
+    table.add_column("")
+    for each in ranked.evaluations:
+        values = [_shown(each.record.get(name)) for name in columns]
+        table.add_row(str(each.epoch), *values, _mark(each, ranked))
+    return table
+
+
+def _mark(evaluation: Evaluation, ranked: Ranking) -> str:
+    if not evaluation.has_checkpoint:
+        return "no checkpoint"
+    return "best" if evaluation is ranked.best else ""
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else short(value)
 
 
 def report(run_dir: Path, out: Path | None) -> None:

@@ -50,7 +50,7 @@ def best(
     debug: Debug = False,
 ) -> None:
     """Show a run's evaluations, and which checkpoint is best by the held-out score."""
-    from zoo.cli.best import best as show_best
+    from zoo.cli.report import best as show_best
 
     show_best(run_dir, by)
 
@@ -73,8 +73,8 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a run's weights as the files that diffusers or PEFT load."""
-    from zoo.cli.best import epoch_named
     from zoo.cli.export import export as export_run
+    from zoo.cli.report import epoch_named
 
     chosen = epoch_named(run_dir, epoch, best=best)
     export_run(run_dir, out, form, chosen, weights, push, private)

@@ -7,8 +7,7 @@ from importlib.util import find_spec
 import torch
 import typer
 
-from zoo.recipe.recipe import RecipeError
-from zoo.recipe.single import single_reward
+from zoo.recipe.recipe import RecipeError, single_reward
 from zoo.reward.known_answers import require_known_answers
 from zoo.reward.outside.server import Served, application
 

@@ -1,15 +1,10 @@
-"""What `zoo eval` and `zoo sample` make images with: a recipe, a checkpoint of it or none, a model.
-
-Their options are overrides of a recipe's `eval` and `data.eval`, so they are validated as a recipe
-is, and its errors name the option.
-"""
+"""What a command is about: a run's folder or a recipe, and which of its weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.cli.chosen import checkpoint_folder, weights_named
 from zoo.plan.preflight import require_device
 from zoo.policy import lora_files
 from zoo.recipe.load import Override, Overrides, from_yaml
@@ -21,6 +16,32 @@ from zoo.run import folder as run_dir
 from zoo.training import state as run_state
 from zoo.training.build import ImageMaker, image_maker
 from zoo.training.components import copies, evaluated_weights
+
+
+def checkpoint_folder(run_folder: Path, epoch: int | None) -> Path:
+    """The folder of an epoch's checkpoint, there or not; with no epoch the last one.
+
+    Raises:
+        CheckpointError: there is none yet.
+    """
+    if epoch is not None:
+        return checkpoint.folder_of(run_folder, epoch)
+    folder = checkpoint.latest(run_folder)
+    if folder is None:
+        raise checkpoint.CheckpointError(f"{run_folder} has no checkpoint yet")
+    return folder
+
+
+def weights_named(name: str | None) -> Weights | None:
+    """The set of that name, if one is given.
+
+    Raises:
+        RecipeError: there is no such set.
+    """
+    allowed = [which.value for which in Weights]
+    if name is not None and name not in allowed:
+        raise RecipeError(f"--weights {name}: allowed are {', '.join(allowed)}")
+    return Weights(name) if name else None
 
 
 @dataclass(frozen=True)

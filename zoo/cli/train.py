@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from zoo.cli.library_output import Noise
-from zoo.cli.processes import joined
-from zoo.cli.restarts import launched, leave_run_folder
+from zoo.cli.processes import joined, launched, leave_run_folder
 from zoo.engine.launch import started_by_launcher
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe
@@ -73,7 +72,7 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
     from zoo.run import checkpoint
     from zoo.run import folder as run_dir
     from zoo.run.tracker import read
-    from zoo.storage import json_file
+    from zoo.storage import files as json_file
     from zoo.training import state as run_state
     from zoo.training import stop
 
@@ -106,12 +105,12 @@ def _numbers(record: Mapping[str, float | None]) -> dict[str, float]:
 
 
 def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
-    from zoo.plan.lora_start import require_start
     from zoo.plan.preflight import (
         geometries,
         num_prompts_of_stages,
         require_deepspeed_options,
         require_device,
+        require_start,
     )
 
     require_device(recipe)

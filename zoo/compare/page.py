@@ -9,7 +9,7 @@ from zoo.compare.page_texts import asked, contenders, machine, trouble
 from zoo.compare.results import Contest, as_json
 from zoo.report import html, markdown
 from zoo.report.page import Page
-from zoo.storage import json_file
+from zoo.storage import files as json_file
 
 HTML, MARKDOWN, RESULTS = "report.html", "report.md", "results.json"
 """In a comparison's folder."""

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterator
 
-from zoo.compare.bootstrap import LEVEL, Interval
 from zoo.compare.page_plots import trained
 from zoo.compare.results import AXES, Contest, Target, cost, cost_ratio, final
+from zoo.compare.statistics import LEVEL, Interval
 from zoo.report.curves import finite
 from zoo.report.page import Block, Note, Section, Table, count, duration, missing, number
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from zoo.compare.page_plots import trained
 from zoo.compare.results import Contest
-from zoo.report.page import WARNING, Block, Listing, Note, Section, Table, count, missing
+from zoo.report.page import WARNING, Block, Listing, Note, Section, Table, count, missing, yaml
 from zoo.report.run_costs import environment_rows
-from zoo.report.texts import yaml
 
 _OWN = ("name", "seed", "output_dir")
 """What every run has of its own."""

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from zoo.compare import bootstrap
-from zoo.compare.bootstrap import Interval
-from zoo.compare.curves import Band, band, crossing
+from zoo.compare import statistics as bootstrap
+from zoo.compare.statistics import Band, Interval, band, crossing
 from zoo.run.record import RunRecord
 
 AXES: Mapping[str, str] = {

@@ -16,7 +16,7 @@ from zoo.compare.suite import Budget, Written
 from zoo.recipe.errors import RecipeError
 from zoo.run.folder import environment
 from zoo.run.record import RunRecord, read_run
-from zoo.storage import json_file
+from zoo.storage import files as json_file
 
 RUNS, RECIPES, LOGS, SUITE = "runs", "recipes", "logs", "suite.json"
 """In a comparison's folder."""

@@ -1,12 +1,22 @@
-"""The prompts that come with zoo: `builtin:NAME`, with a function for each that makes them."""
+"""Prompt sets that zoo ships: `builtin:NAME`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.resources import as_file, files
+from typing import Literal
 
-from zoo.data import digit_pairs, digits, general, geneval, ocr
+from zoo.data import digits, geneval, ocr
+from zoo.data import files as prompt_files
 from zoo.prompt import Prompt, PromptError
 from zoo.registry import closest
+
+
+def _general(split: Literal["train", "eval"]) -> list[Prompt]:
+    """250 prompts for training, 25 a category, or the 80 for evaluation, 8 a category."""
+    name = f"general_{split}.jsonl"
+    with as_file(files("zoo") / "assets" / name) as path:
+        return prompt_files.load(path, name)
 
 
 @dataclass(frozen=True)
@@ -25,10 +35,10 @@ BUILTIN = {
         "the ten digits in a wording not trained on", partial(digits.prompts, "eval")
     ),
     "digits/pairs": Builtin(
-        "a digit as asked for, preferred over another: for the sampler dataset", digit_pairs.prompts
+        "a digit as asked for, preferred over another: for the sampler dataset", digits.pairs
     ),
-    "general/train": Builtin("varied prompts in ten categories", partial(general.prompts, "train")),
-    "general/eval": Builtin("others of the same ten categories", partial(general.prompts, "eval")),
+    "general/train": Builtin("varied prompts in ten categories", partial(_general, "train")),
+    "general/eval": Builtin("others of the same ten categories", partial(_general, "eval")),
     "geneval/train": Builtin(
         "GenEval's kinds of prompts, for the reward geneval", geneval.training
     ),

@@ -1,19 +1,16 @@
-"""The embedded task: scikit-learn's 1797 handwritten digits, 8 x 8 pixels, with captions.
-
-The digits are cut in two halves, so that a reward and the judge that checks it never learn from the
-same images. Source: Alpaydin and Kaynak 1998, UCI optical recognition of handwritten digits (test
-set), as scikit-learn ships it.
-"""
+"""scikit-learn's digits: what the embedded task and its preference pairs are made of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from zoo.prompt import Prompt, PromptError
+from zoo import seeds
+from zoo.prompt import ImageBytes, Prompt, PromptError
 
 SIZE = 8
 """Height and width of an image, in pixels."""
@@ -81,3 +78,39 @@ def wanted(prompts: Sequence[Prompt]) -> list[int]:
                 'needs {"digit": 0 to 9} in it, as the built-in digits prompts have'
             )
     return [prompt.metadata["digit"] for prompt in prompts]
+
+
+def pairs() -> list[Prompt]:
+    """898 pairs, each digit of the half preferred once, over another of a random other class.
+
+    Their metadata is {"digit": 7, "preference": [0, 1]}, say: the preferred one is as often first
+    as second.
+    """
+    half, _ = halves()
+    images = [_png(i, image) for i, image in enumerate(half.images)]
+    order = seeds.order(len(images), seed=0, purpose="digit pairs").tolist()
+    return [_pair(i, images, half.digits.tolist(), order) for i in range(len(images))]
+
+
+def _pair(
+    i: int, images: Sequence[ImageBytes], digits: Sequence[int], order: Sequence[int]
+) -> Prompt:
+    """Image `i` before the next one in a random order that shows another digit."""
+    others = (order[(i + step) % len(order)] for step in range(len(order)))
+    lost = next(other for other in others if digits[other] != digits[i])
+    caption = TRAIN_CAPTIONS[i % len(TRAIN_CAPTIONS)].format(WORDS[digits[i]])
+    first = i // len(TRAIN_CAPTIONS) % 2 == 0
+    pair, preference = (images[i], images[lost]), [1, 0]
+    return Prompt(
+        caption,
+        {"digit": digits[i], "preference": preference if first else preference[::-1]},
+        pair if first else pair[::-1],
+    )
+
+
+def _png(i: int, image: np.ndarray) -> ImageBytes:
+    from PIL import Image
+
+    buffer = BytesIO()
+    Image.fromarray((image * 255).round().astype(np.uint8)).save(buffer, format="PNG")
+    return ImageBytes(f"digit {i}", buffer.getvalue())

@@ -1,21 +1,90 @@
-"""Prompts of a data set on the Hugging Face Hub: `hub:OWNER/NAME?split=train&column=caption`.
+"""Prompts from a data set on the Hugging Face Hub."""
 
-Only the files of the chosen split are fetched, into the Hub's own cache, which later runs read
-where there is no network. Splits and configurations are those that the data set's card lists, or
-else what its files' names say (see `splits`). `hub:OWNER/NAME/PATH` is one file or one folder.
-
-Images must be in the tables (parquet): files beside them are not fetched.
-
-Code of data sets is never run, so one that is made by a script has to be exported first.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
-from zoo.data import card, files, splits
+from zoo.data import files, splits
 from zoo.prompt import Prompt, PromptError
 from zoo.registry import one_line, suggest
+
+Patterns = Mapping[str, list[str]]
+"""The patterns of the files of each split."""
+
+
+def configurations(path: Path, where: str) -> dict[str, Patterns]:
+    """What the card lists, by name; nothing if it lists none.
+
+    Raises:
+        PromptError: the card cannot be read.
+    """
+    from huggingface_hub import metadata_load
+    from yaml import YAMLError  # type: ignore[import-untyped]
+
+    if not path.exists():
+        return {}
+    try:
+        listed = (metadata_load(path) or {}).get("configs", [])
+        return {_name(each): _patterns(each) for each in listed if each.get("data_files")}
+    except (YAMLError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise PromptError(
+            f"prompts '{where}': the head of its card cannot be read ({one_line(error)}); name a "
+            f"file instead: {where}/FILE"
+        ) from None
+
+
+def choose(
+    listed: Mapping[str, Patterns],
+    names: Sequence[str],
+    where: str,
+    split: str | None,
+    config: str | None,
+) -> list[str]:
+    """The files of a configuration's split, among `names`.
+
+    Raises:
+        PromptError: there is none, or more than one could be meant.
+    """
+    if config is not None and config not in listed:
+        found = suggest(config, list(listed), "it has")
+        raise PromptError(f"prompts '{where}' have no configuration '{config}'{found}")
+    if config is None and len(listed) > 1:
+        ways = " or ".join(f"{where}?config={each}" for each in listed)
+        raise PromptError(f"prompts '{where}' hold several configurations; write {ways}")
+    patterns = listed[config or next(iter(listed))]
+    if split is None and len(patterns) > 1:
+        also = f"&config={config}" if config else ""
+        ways = " or ".join(f"{where}?split={each}{also}" for each in patterns)
+        raise PromptError(f"prompts '{where}' hold several splits; write {ways}")
+    if split is not None and split not in patterns:
+        found = suggest(split, list(patterns), "splits")
+        raise PromptError(f"prompts '{where}' have no split '{split}'{found}")
+    wanted = patterns[split or next(iter(patterns))]
+    matching = [name for name in names if any(fnmatchcase(name, each) for each in wanted)]
+    if not splits.data_files(matching):
+        raise PromptError(
+            f"prompts '{where}': its card says {', '.join(wanted)}, which is no "
+            f"{', '.join(files.SUFFIXES)} file; it has {', '.join(sorted(names)[:8])}"
+        )
+    return splits.data_files(matching)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("config_name", "default"))
+
+
+def _patterns(entry: Mapping[str, Any]) -> Patterns:
+    given, below = entry["data_files"], entry.get("data_dir")
+    found: dict[str, list[str]] = {}
+    for each in given if isinstance(given, list) else [given]:
+        # Without a split the files are the training split's.
+        said = each if isinstance(each, dict) else {"path": each}
+        paths = said["path"] if isinstance(said["path"], list) else [said["path"]]
+        full = [f"{below}/{path}" if below else str(path) for path in paths]
+        found.setdefault(said.get("split", "train"), []).extend(full)
+    return found
 
 
 def load(
@@ -82,9 +151,9 @@ def _chosen(
             found = suggest(inside, splits.data_files(names)[:8], "it has")
             raise PromptError(f"prompts '{where}' have no file or folder '{inside}'{found}")
         return [f"{inside}/{name}" for name in splits.choose(below, f"{where}/{inside}", split)]
-    listed = card.configurations(folder / "README.md", where)
+    listed = configurations(folder / "README.md", where)
     if listed:
-        return card.choose(listed, names, where, split, config)
+        return choose(listed, names, where, split, config)
     if config is not None:
         raise PromptError(
             f"prompts '{where}' list no configurations, so none is called '{config}'; name a "

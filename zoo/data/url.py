@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from zoo.data import files
 from zoo.prompt import Prompt, PromptError
 from zoo.registry import one_line
-from zoo.storage.cache import cache_folder
+from zoo.storage.files import cache_folder
 
 SCHEMES = ("https://", "http://")
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from zoo.engine.communication import Communication
-from zoo.storage.sharded import Sharded
+from zoo.storage.tensor_file import Sharded
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,4 @@
-"""Starting several processes, and ending them all when one has failed.
-
-Each worker is the same command, told its rank by the environment: RANK, WORLD_SIZE and LOCAL_RANK.
-It reads no more than those, so it also runs under an external `torchrun`.
-
-It is not torch's own elastic launch, which gives a stopped process 30 s to heed SIGTERM, and which
-ends the others at once, so that the one at fault may be cut short before it has said why.
-"""
+"""A process for each GPU: started, watched, and ended together."""
 
 import json
 import os
@@ -16,10 +9,40 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
+import torch
+import torch.distributed as dist
+
 from zoo.engine.fault import Ended, Failure, Words, at_fault
+
+
+def join(timeout: float, *, alone: bool = False) -> int:
+    """Joins the other processes, where a launcher started this one among several.
+
+    `timeout` in seconds is how long any process waits for the others. With `alone` a single
+    process makes a group of its own, as DeepSpeed needs. Returns the number of processes.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if dist.is_initialized():
+        return size
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if size > 1:
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    elif alone:
+        os.environ.setdefault("LOCAL_RANK", "0")
+        store = torch._C._distributed_c10d.HashStore()
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    return size
+
+
+def leave() -> None:
+    """Leaves the process group, if in one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
 
 _SECONDS_TO_END = 5
 """What the others are given when a worker has failed: to notice, to save, to say why."""

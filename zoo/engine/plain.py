@@ -15,7 +15,7 @@ from zoo.engine import watchdog
 from zoo.engine.base import AdamWOptions, Engine, moments
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Weights
-from zoo.storage.sharded import Sharded, local
+from zoo.storage.tensor_file import Sharded, local
 
 _PORTION = 2**26
 """Elements that are averaged at a time."""

@@ -27,7 +27,7 @@ from zoo.engine.base import AdamWOptions, Engine, moments
 from zoo.engine.communication import Communication
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Weights
-from zoo.storage.sharded import Sharded, local
+from zoo.storage.tensor_file import Sharded, local
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo.data import prompts as prompt_sources
-from zoo.data.stored_image import BLANK
+from zoo.data.images import BLANK
 from zoo.objective.base import Objective
 from zoo.plan.flops import counter
 from zoo.plan.geometry import Plan, epoch_rows, plan

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.data.stored_image import BLANK
+from zoo.data.images import BLANK
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from zoo.data.digits import CAPTIONS, SIZE, WORDS
 from zoo.policy.base import Policy
-from zoo.policy.precision import Dtype, base_dtype, placed
+from zoo.policy.pretrained import Dtype, base_dtype, placed
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt, PromptError
 from zoo.rollout import Cond, Lookup, rows_of

@@ -15,11 +15,8 @@ from annotated_types import Ge, Le, MultipleOf
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.policy.latent import LatentPolicy
-from zoo.policy.precision import Dtype, base_dtype, placed
-from zoo.policy.pretrained import Pretrained
-from zoo.policy.text_encoders import Encode, TextEncoders, shapes_alone
-from zoo.policy.vae import Vae
+from zoo.policy.latent import Encode, LatentPolicy, TextEncoders, Vae, shapes_alone
+from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, placed
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 
 # As in the published Flow-GRPO (scripts/train_flux.py); blocks of one stream have the first three.
@@ -114,9 +111,9 @@ class Flux(LatentPolicy):
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
         """A pipeline of FLUX.1-dev's layout with random weights, 2 MB, for 64 px."""
-        from zoo.policy.tiny_flux import write
+        from zoo.policy.tiny import write_flux
 
-        write(folder)
+        write_flux(folder)
         return {
             "pretrained": str(folder),
             "resolution": 64,

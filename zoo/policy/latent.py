@@ -1,18 +1,188 @@
-"""What latent models have alike: tables of embedded prompts, guidance, an autoencoder."""
+"""What latent families share: text encoders, the autoencoder, guidance, and their policy."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.policy.base import Policy
-from zoo.policy.text_encoders import Tables
-from zoo.policy.text_guidance import guided, text_cond
-from zoo.policy.vae import Vae
 from zoo.prompt import Prompt
-from zoo.rollout import Cond
+from zoo.rollout import Cond, Lookup, rows_of
+
+Words = Float[Tensor, "texts tokens width"]
+Pooled = Float[Tensor, "texts pooled_width"]
+Tables = Callable[[Sequence[str]], tuple[Words, Pooled]]
+"""The embeddings of texts on a policy's device, a row each: of the words, and of the whole."""
+Encode = Callable[[list[str]], tuple[Words, Pooled]]
+
+_TOGETHER = 16
+"""Texts that go through the encoders together."""
+
+
+class TextEncoders:
+    """Encoders, and the embeddings used last in the host's memory, up to a number of texts."""
+
+    def __init__(
+        self,
+        encoders: Sequence[nn.Module],
+        encode: Encode,
+        device: torch.device,
+        *,
+        kept: int,
+    ) -> None:
+        """`encode` uses the encoders, which are on the device when it is called."""
+        self._encoders = [encoder.eval().requires_grad_(False) for encoder in encoders]
+        self._encode, self._device = encode, device
+        self._num_kept = kept
+        self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Words, Pooled]:
+        """Encodes the texts that are not kept, which must be distinct."""
+        found = {text: self._kept[text] for text in texts if text in self._kept}
+        for text in found:
+            self._kept.move_to_end(text)
+        missing = [text for text in texts if text not in found]
+        if missing:
+            made = dict(zip(missing, self._embed(missing), strict=True))
+            found |= made
+            self._kept |= made
+            while len(self._kept) > self._num_kept:
+                self._kept.popitem(last=False)
+        words, pooled = (torch.stack([found[text][i] for text in texts]) for i in (0, 1))
+        return words.to(self._device), pooled.to(self._device)
+
+    @torch.no_grad()
+    def _embed(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
+        for encoder in self._encoders:
+            encoder.to(self._device)
+        found: list[tuple[Tensor, Tensor]] = []
+        for start in range(0, len(texts), _TOGETHER):
+            words, pooled = self._encode(list(texts[start : start + _TOGETHER]))
+            found += zip(words.cpu(), pooled.cpu(), strict=True)
+        for encoder in self._encoders:
+            encoder.to("cpu")
+        return found
+
+
+def shapes_alone(config: Any, tokens: int, dtype: torch.dtype) -> Tables:
+    """What stands in for the encoders of a transformer with that configuration, on the meta device.
+
+    The configuration is diffusers' and has the widths; `tokens` is what a text has of them.
+    """
+    width, pooled_width = config.joint_attention_dim, config.pooled_projection_dim
+    empty = partial(torch.empty, dtype=dtype, device="meta")
+    return lambda texts: (empty(len(texts), tokens, width), empty(len(texts), pooled_width))
+
+
+Latents = Float[Tensor, "batch channels rows columns"]
+Images = Float[Tensor, "batch 3 height width"]
+
+
+class Vae:
+    """A diffusers AutoencoderKL with its own shift and scale.
+
+    A model's latents are (encoded - shift_factor) * scaling_factor of the autoencoder's.
+    """
+
+    def __init__(self, model: Any, *, resolution: int, portion: int) -> None:
+        """For square images; `portion` of them go through it together: what bounds its memory."""
+        self._model = model.eval().requires_grad_(False)
+        self._resolution, self._portion = resolution, portion
+        self._scale = float(model.config.scaling_factor)
+        self._shift = float(model.config.shift_factor or 0.0)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of a latent."""
+        side = self._resolution // self.factor
+        return int(self._model.config.latent_channels), side, side
+
+    @property
+    def factor(self) -> int:
+        """Pixels a latent's row or column stands for."""
+        return int(2 ** (len(self._model.config.block_out_channels) - 1))
+
+    @torch.no_grad()
+    def decode(self, latents: Latents) -> Images:
+        """Images in [0, 1], float32; what lies outside is clamped."""
+        inner = latents / self._scale + self._shift
+        parts = [
+            self._model.decode(part.to(self._model.dtype), return_dict=False)[0].float()
+            for part in torch.split(inner, self._portion)
+        ]
+        return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def encode(self, images: Images) -> Latents:
+        """The most probable latents of images in [0, 1], float32.
+
+        Raises:
+            ValueError: the images are not of the policy's resolution.
+        """
+        side = self._resolution
+        if images.shape[-2:] != (side, side):
+            raise ValueError(
+                f"the policy's resolution is {side} and an image has {images.shape[-2]} x "
+                f"{images.shape[-1]} pixels; resize the images, or set policy.resolution"
+            )
+        inputs = 2 * images.to(self._model.device) - 1
+        parts = [
+            self._model.encode(part.to(self._model.dtype)).latent_dist.mode().float()
+            for part in torch.split(inputs, self._portion)
+        ]
+        return (torch.cat(parts) - self._shift) * self._scale
+
+
+Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""The velocity of latents at times by the embeddings of their words and of their whole texts."""
+
+
+def text_cond(
+    tables: Tables, prompts: Sequence[Prompt], guidance: float, device: torch.device
+) -> Cond:
+    """A table of the distinct prompts' embeddings; with guidance also the empty prompt's."""
+    texts = [prompt.text for prompt in prompts]
+    distinct = list(dict.fromkeys(texts))
+    encoded = distinct if guidance == 1.0 or "" in distinct else [*distinct, ""]
+    words, pooled = tables(encoded)
+    row = torch.tensor([encoded.index(text) for text in texts], device=device)
+    tensors: dict[str, Tensor | Lookup] = {
+        "words": Lookup(words, row),
+        "pooled": Lookup(pooled, row),
+    }
+    if guidance != 1.0:
+        null = torch.full_like(row, encoded.index(""))
+        tensors |= {"null_words": Lookup(words, null), "null_pooled": Lookup(pooled, null)}
+    return Cond(tensors, guidance)
+
+
+def guided(
+    forward: Forward,
+    x: Float[Tensor, "batch *latent"],
+    t: Float[Tensor, " batch"],
+    cond: Cond,
+) -> Float[Tensor, "batch *latent"]:
+    """The velocity by a condition of `text_cond`.
+
+    With guidance the network has two rows for each of the batch's, the null one without gradient.
+    """
+    named = rows_of(cond.tensors["words"]), rows_of(cond.tensors["pooled"])
+    if cond.guidance == 1.0:
+        return forward(x, t, *named)
+    null = rows_of(cond.tensors["null_words"]), rows_of(cond.tensors["null_pooled"])
+    if torch.is_grad_enabled():
+        velocity = forward(x, t, *named)
+        with torch.no_grad():
+            unguided = forward(x, t, *null)
+    else:
+        both = [torch.cat(pair) for pair in zip(null, named, strict=True)]
+        unguided, velocity = forward(torch.cat([x, x]), torch.cat([t, t]), *both).chunk(2)
+    return unguided + cond.guidance * (velocity - unguided)
 
 
 class LatentPolicy(Policy):

@@ -1,12 +1,39 @@
-"""A model in diffusers' layout, in a folder or on the hub: its parts loaded one at a time."""
+"""Published models: found, checked and loaded with the precision that training needs."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
+from torch import nn
+
+from zoo.policy.weights import Lora
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+def base_dtype(dtype: Dtype, lora: Lora | None) -> torch.dtype:
+    """The type by its name.
+
+    Raises:
+        ValueError: the network itself would be trained in bfloat16.
+    """
+    if lora is None and dtype != "float32":
+        raise ValueError(
+            f"dtype {dtype} cannot hold the small steps of full fine-tuning; "
+            "write dtype: float32, or train with lora"
+        )
+    named: torch.dtype = getattr(torch, dtype)
+    return named
+
+
+def placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Moves a network of diffusers to the device, in that type, without dropout."""
+    # Diffusers' own `to` warns of modules to keep in float32, of which there are none.
+    nn.Module.to(network, device, dtype).eval()
+
 
 T = TypeVar("T")
 

@@ -14,11 +14,8 @@ from annotated_types import Ge, Le, MultipleOf
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.policy.latent import LatentPolicy
-from zoo.policy.precision import Dtype, base_dtype, placed
-from zoo.policy.pretrained import Pretrained
-from zoo.policy.text_encoders import Encode, TextEncoders, shapes_alone
-from zoo.policy.vae import Vae
+from zoo.policy.latent import Encode, LatentPolicy, TextEncoders, Vae, shapes_alone
+from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, placed
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 
 _TARGETS = (
@@ -92,9 +89,9 @@ class SD3(LatentPolicy):
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
         """A pipeline of 3.5-Medium's layout with random weights, 2.5 MB, for 64 px."""
-        from zoo.policy.tiny_sd3 import write
+        from zoo.policy.tiny import write_sd3
 
-        write(folder)
+        write_sd3(folder)
         return {
             "pretrained": str(folder),
             "resolution": 64,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from zoo.policy.lora import Lora, inject
 from zoo.policy.weight_copies import CopiesOn, Networks
 from zoo.rollout import Weights
-from zoo.storage.sharded import Sharded
+from zoo.storage.tensor_file import Sharded
 
 __all__ = ["CopiesOn", "Lora", "Opened", "WeightSets"]
 

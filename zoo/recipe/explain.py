@@ -9,8 +9,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from zoo.recipe.constructor_schema import options_model
+from zoo.recipe.describe import bare, expected, field_types, slot_of
 from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
-from zoo.recipe.words import bare, expected, field_types, slot_of
 from zoo.registry import BrokenPluginError, suggest
 
 M = TypeVar("M", bound=BaseModel)

@@ -1,17 +1,34 @@
-"""A recipe from a file or from data: read, validated and checked, before any weights load."""
+"""A recipe's file, read, checked and resolved."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from zoo.recipe.checks import check
-from zoo.recipe.component import placed
+from zoo.recipe.component import Strict, placed
+from zoo.recipe.constructor_schema import Slot
 from zoo.recipe.errors import Origins, RecipeError
 from zoo.recipe.explain import validated
-from zoo.recipe.load import Overrides, Raw, changed, read, stage_of
-from zoo.recipe.model import Recipe
+from zoo.recipe.load import Overrides, Raw, changed, overridden, read, stage_of
+from zoo.recipe.model import Recipe, RewardEntry, Weighted, reward_class
 from zoo.recipe.stages import ends_early_by_wish, read_stages
 from zoo.recipe.tiny import put, smaller
+from zoo.reward.base import Reward
+
+
+class _Single(Strict):
+    reward: Annotated[RewardEntry, Slot(Reward, base=Weighted, find=reward_class)]
+
+
+def single_reward(name: str, overrides: Sequence[str] = ()) -> RewardEntry:
+    """The reward of that name with options `a.b=c`, as `-s` has them.
+
+    Raises:
+        RecipeError: the name or an option is wrong; a line each.
+    """
+    raw = overridden({"reward": {"name": name}}, overrides, below=("reward",))
+    return placed(validated(_Single, raw.data, raw.origins), raw.origins).reward
+
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "load_stage", "recipe_from", "whole_recipe"]
 

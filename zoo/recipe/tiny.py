@@ -19,8 +19,7 @@ from zoo.recipe.errors import Loc
 from zoo.recipe.model import Recipe
 from zoo.recipe.stage import Stage
 from zoo.reward.base import Reward
-from zoo.storage.cache import cache_folder
-from zoo.storage.fingerprint import fingerprint
+from zoo.storage.files import cache_folder, fingerprint
 
 AT_MOST: Mapping[Loc, int] = {
     ("epochs",): 2,

@@ -1,15 +1,26 @@
-"""What a report page is made of: sections of text, tables, figures and tiles, in one order.
+"""A page of sections, as HTML and as Markdown."""
 
-One page is written as HTML by `zoo.report.html` and as Markdown by `zoo.report.markdown`; what is
-said is decided once.
-"""
-
+import io
 import math
 from dataclasses import dataclass
 
 from PIL import Image
 
 from zoo.report.plots import Drawing
+
+
+def yaml(data: object) -> str:
+    """As a recipe would have it."""
+    from ruamel.yaml import YAML
+
+    out = io.StringIO()
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.width = 100
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    writer.dump(data, out)
+    return out.getvalue()
+
 
 WARNING, MISSING = "warning", "missing"
 """What a note may be besides plain text."""

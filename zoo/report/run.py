@@ -4,11 +4,10 @@ import shlex
 from pathlib import Path
 
 from zoo.report import html
-from zoo.report.page import Block, Listing, Note, Page, Section, Table, missing
+from zoo.report.page import Block, Listing, Note, Page, Section, Table, missing, yaml
 from zoo.report.run_costs import costs, environment_rows, others, probes
 from zoo.report.run_images import samples, spread
 from zoo.report.run_scores import curves, monitor, summary
-from zoo.report.texts import yaml
 from zoo.run.record import RunRecord, read_run
 
 REPORT = "report.html"

@@ -22,8 +22,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from zoo.storage.sharded import Sharded
-from zoo.storage.tensor_file import TensorFile, write
+from zoo.storage.tensor_file import Sharded, TensorFile, write
 
 FORMAT = 1
 """Of `state.json`; another one is refused."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.storage import json_file
+from zoo.storage import files as json_file
 
 FOLDER = "evaluations"
 

@@ -18,8 +18,8 @@ from zoo import __version__, registry
 from zoo.recipe.component import components
 from zoo.recipe.load import Override, Overrides
 from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
-from zoo.storage import json_file
-from zoo.storage.fingerprint import fingerprint
+from zoo.storage import files as json_file
+from zoo.storage.files import fingerprint
 
 ENVIRONMENT, PROBES, END = "environment.json", "probes.json", "end.json"
 """What is installed; what was measured before the first update; why the run came to its end."""

@@ -14,7 +14,7 @@ from zoo.run import evaluations, pictures
 from zoo.run.console import Display
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.wandb_run import WandbRun
-from zoo.storage import json_file
+from zoo.storage import files as json_file
 
 METRICS, LOG = "metrics.jsonl", "run.log"
 """In a run's folder: a line an epoch; warnings, and what libraries print."""

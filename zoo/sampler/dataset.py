@@ -12,7 +12,7 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.data.stored_image import pixels
+from zoo.data.images import pixels
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt, PromptError
 from zoo.rollout import Cond, Path

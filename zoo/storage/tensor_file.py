@@ -1,13 +1,9 @@
-"""Safetensors files of any size, written and read one tensor at a time.
-
-The format (huggingface/safetensors) is a length, a JSON header of names, types, shapes and
-offsets, and the bytes in that order. The safetensors package writes only what is in memory all at
-once; a model in pieces on many processes never should be.
-"""
+"""Safetensors files of any size, written and read one tensor at a time."""
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +11,21 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from zoo.storage.sharded import Sharded
+
+@dataclass(frozen=True)
+class Sharded:
+    """What every process knows of a tensor, and how all of them together make it whole."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    whole: Callable[[], Tensor]
+    """The tensor on any device; called by every process, in the same order."""
+
+
+def local(tensor: Tensor) -> Sharded:
+    """A tensor that this process has whole."""
+    return Sharded(tuple(tensor.shape), tensor.dtype, tensor.detach)
+
 
 _TYPES = {
     torch.float64: "F64",

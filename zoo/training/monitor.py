@@ -23,7 +23,7 @@ from zoo.training.drift import base_of
 from zoo.training.evaluate import Evaluated, evaluate
 from zoo.training.reward_hacking import Change, parted
 from zoo.training.standard_errors import Estimate, clusters, estimate
-from zoo.training.watched import Watched
+from zoo.training.state import Watched
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,56 @@
-"""Intervals over seeds, by the bootstrap: of a mean, of a median, of a ratio of two medians.
-
-The percentile bootstrap (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter
-13): what the statistic would be if the seeds were drawn again from those there are. Up to seven
-seeds every resample is counted with its probability, beyond that 10,000 are drawn; either way the
-same seeds give the same interval. Ends are values that occur (the inverse of the distribution
-function), so that infinity, which stands for never, is not averaged with a number.
-
-With few seeds such intervals are coarse and too narrow: of three seeds they reach from the least to
-the most, of one there is none. Agarwal et al. 2021 (arXiv 2108.13264) say more of a few runs.
-"""
+"""Means over seeds with their bootstrap intervals, and where a curve reaches a target."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 
+import numpy as np
 import torch
 
 from zoo.seeds import Draws
+
+_GRID = 101
+
+Points = Sequence[tuple[float, float]]
+"""A piecewise linear curve; x does not fall."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Several curves on common x: their mean, and the least and the most of them."""
+
+    x: tuple[float, ...] = ()
+    mean: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+def crossing(curve: Points, target: float) -> float:
+    """The x at which the curve first reaches the target; infinity where it never does."""
+    for i, (x, y) in enumerate(curve):
+        if y >= target:
+            if i == 0:
+                return x
+            before_x, before_y = curve[i - 1]
+            return before_x + (x - before_x) * (target - before_y) / (y - before_y)
+    return math.inf
+
+
+def band(curves: Sequence[Points]) -> Band:
+    """Of curves with at least a point each, to where the shortest ends.
+
+    Where they have not the same x it is at 101 places, by linear interpolation.
+    """
+    start, end = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
+    if end < start:
+        return Band()
+    every = [tuple(x for x, _ in curve if start <= x <= end) for curve in curves]
+    same = len(set(every)) == 1
+    x = list(every[0]) if same else np.linspace(start, end, _GRID).tolist()
+    at = np.array([np.interp(x, [x for x, _ in each], [y for _, y in each]) for each in curves])
+    return Band(tuple(x), *(tuple(each.tolist()) for each in (at.mean(0), at.min(0), at.max(0))))
+
 
 LEVEL = 0.95
 """The share of resamples inside an interval."""
