@@ -5,8 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import UserError
 
-class PromptError(ValueError):
+
+class PromptError(UserError, ValueError):
     """A prompt that a policy or a reward cannot use, or a source of prompts that cannot be read."""
 
 

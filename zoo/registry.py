@@ -6,9 +6,7 @@ reported by name when it is asked for, and stops nothing else.
 """
 
 import configparser
-import difflib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
@@ -18,6 +16,7 @@ from typing import Any
 import entrypoints
 
 from zoo import API_VERSION
+from zoo.errors import UserError, one_line, suggest
 
 SINGULAR = {
     "policies": "policy",
@@ -60,11 +59,11 @@ _FOREIGN = frozenset({"zoo-image-reward"})
 """Those of them that need an environment of their own."""
 
 
-class UnknownComponentError(Exception):
+class UnknownComponentError(UserError):
     """The name is not that of one installed component: nothing registers it, or two packages do."""
 
 
-class BrokenPluginError(Exception):
+class BrokenPluginError(UserError):
     """A registered component cannot be loaded, or is not written as components must be."""
 
 
@@ -77,18 +76,6 @@ class Entry:
     target: str
     package: str
     version: str
-
-
-def closest(given: str, allowed: Sequence[str]) -> str:
-    """`; did you mean 'x'?` for the most similar allowed name, or nothing."""
-    match = difflib.get_close_matches(given, allowed, n=1, cutoff=0.5)
-    return f"; did you mean '{match[0]}'?" if match else ""
-
-
-def suggest(given: str, allowed: Sequence[str], label: str) -> str:
-    """`closest`, then every allowed name after its label: `; did you mean 'x'? allowed: x, y`."""
-    guess = closest(given, allowed)
-    return f"{guess}{' ' if guess else '; '}{label}: {', '.join(allowed) or 'none'}"
 
 
 @cache
@@ -201,12 +188,6 @@ def _unknown(kind: str, name: str) -> str:
         f"the {what} '{name}' is of the plugin {owner}, which is not installed; "
         f"in a clone of zoo: {install}"
     )
-
-
-def one_line(error: BaseException) -> str:
-    """The error's type and the first line that it says."""
-    said = " ".join(str(error).strip().splitlines()[:1])
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _require_version(declared: object, who: str) -> None:

@@ -4,10 +4,12 @@ import re
 import traceback
 from collections.abc import Sequence
 
+from zoo.errors import UserError
+
 
 def exit_code(error: Exception) -> int:
     """2 for a mistake that the user can mend, 1 for a run that failed."""
-    return 2 if isinstance(error, _mistakes()) else 1
+    return 2 if isinstance(error, UserError) else 1
 
 
 def lines(error: Exception) -> Sequence[str]:
@@ -34,24 +36,7 @@ def last_words(error: Exception, *, debug: bool) -> tuple[str, str]:
 def _expected(error: Exception) -> bool:
     from zoo.training.loop import RunError
 
-    return isinstance(error, (*_mistakes(), RunError))
-
-
-def _mistakes() -> tuple[type[Exception], ...]:
-    from zoo.prompt import PromptError
-    from zoo.recipe.errors import RecipeError
-    from zoo.registry import BrokenPluginError, UnknownComponentError
-    from zoo.reward.judge import RewardError
-    from zoo.run.checkpoint import CheckpointError
-
-    return (
-        CheckpointError,
-        PromptError,
-        RecipeError,
-        BrokenPluginError,
-        UnknownComponentError,
-        RewardError,
-    )
+    return isinstance(error, (UserError, RunError))
 
 
 def out_of_memory(error: BaseException) -> str | None:

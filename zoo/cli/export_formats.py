@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo.errors import one_line
 from zoo.policy import lora_files
 from zoo.policy.weights import Lora
 from zoo.recipe.recipe import RecipeError
-from zoo.registry import one_line
 
 
 @dataclass(frozen=True)

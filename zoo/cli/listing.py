@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zoo import API_VERSION, __version__, registry
+from zoo.errors import suggest
 from zoo.registry import BrokenPluginError, Entry
 
 _EVERY_RUN = "zoo.recipe.recipe"
@@ -153,7 +154,7 @@ def describe(name: str) -> None:
             registry.find(kind, name)
         names = sorted({entry.name for kind in registry.KINDS for entry in registry.entries(kind)})
         raise registry.UnknownComponentError(
-            f"nothing named '{name}' is installed{registry.suggest(name, names, 'installed')}"
+            f"nothing named '{name}' is installed{suggest(name, names, 'installed')}"
         )
     console = Console(highlight=False)
     for kind in kinds:

@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from zoo import API_VERSION, registry
+from zoo.errors import suggest
 from zoo.recipe.errors import RecipeError
 
 KINDS = {singular: kind for kind, singular in registry.SINGULAR.items()}
@@ -33,7 +34,7 @@ def new_plugin(kind: str, name: str, out: Path) -> None:
         RecipeError: the kind is none, the name cannot be one, or there is such a folder.
     """
     if kind not in KINDS:
-        raise RecipeError(f"unknown kind '{kind}'{registry.suggest(kind, list(KINDS), 'allowed')}")
+        raise RecipeError(f"unknown kind '{kind}'{suggest(kind, list(KINDS), 'allowed')}")
     _require_name(kind, name)
     folder = out / f"zoo-{name.replace('_', '-')}"
     if folder.exists():

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from zoo.compare.suite import Budget, Written
+from zoo.errors import suggest
 from zoo.plan.geometry import Plan
 from zoo.recipe.errors import Loc, RecipeError, dotted, shown
 from zoo.recipe.load import Override
 from zoo.recipe.model import Recipe
-from zoo.registry import suggest
 
 MANY_EPOCHS = 1_000_000
 """Of a run that ends when its budget is spent, where nothing tells when that is."""

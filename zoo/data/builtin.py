@@ -8,8 +8,8 @@ from typing import Literal
 
 from zoo.data import digits, geneval, ocr
 from zoo.data import files as prompt_files
+from zoo.errors import closest
 from zoo.prompt import Prompt, PromptError
-from zoo.registry import closest
 
 
 def _general(split: Literal["train", "eval"]) -> list[Prompt]:

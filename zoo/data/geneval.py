@@ -18,8 +18,8 @@ from annotated_types import Ge
 
 from zoo import seeds
 from zoo.data.geneval_scenes import SCENES, key
+from zoo.errors import suggest
 from zoo.prompt import Prompt, PromptError
-from zoo.registry import suggest
 
 PUBLISHED = {
     "single_object": 80, "two_object": 99, "counting": 80, "colors": 94, "position": 100,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data import files, splits
+from zoo.errors import one_line, suggest
 from zoo.prompt import Prompt, PromptError
-from zoo.registry import one_line, suggest
 
 Patterns = Mapping[str, list[str]]
 """The patterns of the files of each split."""

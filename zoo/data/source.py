@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 from annotated_types import Ge
 
+from zoo.errors import suggest
 from zoo.prompt import Prompt, PromptError
-from zoo.registry import suggest
 
 
 def parts(source: str) -> tuple[str, dict[str, str]]:

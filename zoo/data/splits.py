@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from zoo.data.files import SUFFIXES
+from zoo.errors import suggest
 from zoo.prompt import PromptError
-from zoo.registry import suggest
 
 _WORDS = (
     "train", "training", "test", "testing", "validation", "valid", "val", "dev", "eval",

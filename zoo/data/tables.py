@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import one_line, suggest
 from zoo.prompt import ImageCell, PromptError
-from zoo.registry import one_line, suggest
 
 Rows = Iterator[tuple[str, Mapping[str, Any]]]
 """Where a row is, as errors say it, and its values by column."""

@@ -12,8 +12,8 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from zoo.data import files
+from zoo.errors import one_line
 from zoo.prompt import Prompt, PromptError
-from zoo.registry import one_line
 from zoo.storage.files import cache_folder
 
 SCHEMES = ("https://", "http://")

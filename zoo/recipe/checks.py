@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, get_origin
 
+from zoo.errors import suggest
 from zoo.recipe.component import Component
 from zoo.recipe.constructor_schema import fitting
 from zoo.recipe.errors import Loc, RecipeError
 from zoo.recipe.model import Recipe, RewardEntry
 from zoo.recipe.signature import signature
-from zoo.registry import suggest
 from zoo.sampler.base import Solver, StochasticSolver
 
 Found = Iterator[tuple[Loc, str]]

@@ -5,11 +5,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from zoo.errors import UserError
+
 Loc = tuple[str | int, ...]
 """Keys and indices from the top of a recipe down: ('rewards', 0, 'weight')."""
 
 
-class RecipeError(Exception):
+class RecipeError(UserError):
     """A mistake in a recipe or an override. `lines` has a line for each mistake."""
 
     def __init__(self, *lines: str) -> None:

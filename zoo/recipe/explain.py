@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from zoo.errors import suggest
 from zoo.recipe.constructor_schema import options_model
 from zoo.recipe.describe import bare, expected, field_types, slot_of
 from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
-from zoo.registry import BrokenPluginError, suggest
+from zoo.registry import BrokenPluginError
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -17,9 +17,9 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
+from zoo.errors import closest
 from zoo.recipe.errors import Loc, Origins, RecipeError, shown
 from zoo.recipe.tree import Node, made, merge, plain, put
-from zoo.registry import closest
 
 _MAX_DEPTH = 50
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
+from zoo.errors import suggest
 from zoo.recipe.checks import check
 from zoo.recipe.component import placed
 from zoo.recipe.errors import Loc, Origins, RecipeError
@@ -11,7 +12,6 @@ from zoo.recipe.explain import validated
 from zoo.recipe.load import Raw, stage_of
 from zoo.recipe.model import Optim, Recipe
 from zoo.recipe.stage import CHANGEABLE, CHANGEABLE_OPTIM, Stage
-from zoo.registry import suggest
 
 _KEYS = ("name", "epochs", *CHANGEABLE)
 

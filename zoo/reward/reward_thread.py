@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.errors import UserError
 from zoo.prompt import Prompt, PromptError
 from zoo.reward.base import Reward, Scores
 
@@ -22,7 +23,7 @@ _INTERRUPT_TIMEOUT = 10.0
 """Seconds for a call to come back after `Reward.interrupt`."""
 
 
-class RewardError(Exception):
+class RewardError(UserError):
     """A reward broke its contract, or fails too often to go on."""
 
 

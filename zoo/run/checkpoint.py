@@ -22,6 +22,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from zoo.errors import UserError
 from zoo.storage.tensor_file import Sharded, TensorFile, write
 
 FORMAT = 1
@@ -34,7 +35,7 @@ _TEMPORARY = re.compile(r"\.(?:new|old)-\d{6,}-(\d+)")
 _REPLACED = re.compile(r"\.replaced-(\d{6,})")
 
 
-class CheckpointError(Exception):
+class CheckpointError(UserError):
     """A checkpoint that cannot be read, or a state that cannot be written."""
 
 

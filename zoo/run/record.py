@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import suggest
 from zoo.recipe.errors import RecipeError
-from zoo.registry import suggest
 from zoo.run import checkpoint, evaluations
 from zoo.run import folder as run_dir
 from zoo.run import tracker as tracking

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping
 
+from zoo.errors import suggest
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe, StopWhen
-from zoo.registry import suggest
 from zoo.run.console import short
 from zoo.run.folder import EPOCHS, End
 from zoo.training.state import Progress

@@ -6,7 +6,7 @@ others are COCO's own and those of darknet, which label many checkpoints on the 
 
 from collections.abc import Mapping
 
-from zoo.registry import closest
+from zoo.errors import closest
 
 CLASSES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",

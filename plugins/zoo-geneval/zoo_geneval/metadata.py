@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zoo.errors import suggest
 from zoo.prompt import Prompt, PromptError
-from zoo.registry import suggest
 from zoo_geneval.classes import canonical
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")

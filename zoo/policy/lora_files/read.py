@@ -16,9 +16,9 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
+from zoo.errors import one_line
 from zoo.policy.lora_files.names import module_of, ranks
 from zoo.policy.lora_files.source import PEFT_CONFIG, Files, LoraError, find
-from zoo.registry import one_line
 from zoo.storage.tensor_file import TensorFile
 
 _PEFT_PREFIX, _DIFFUSERS_PREFIX = "base_model.model.", "transformer."

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.registry import one_line
+from zoo.errors import UserError, one_line
 
 DIFFUSERS = "pytorch_lora_weights.safetensors"
 PEFT, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -26,7 +26,7 @@ _ON_THE_HUB = re.compile(
 )
 
 
-class LoraError(ValueError):
+class LoraError(UserError, ValueError):
     """A LoRA that a run cannot start from; says which and why, in one line."""
 
 

@@ -1,0 +1,29 @@
+"""What a user's mistakes have in common, and the words that their messages share."""
+
+import difflib
+from collections.abc import Sequence
+
+
+class UserError(Exception):
+    """What the user can mend: its text says what was given, what is allowed, and the fix.
+
+    A command prints it without a traceback and exits with 2; any other error is a failed run.
+    """
+
+
+def one_line(error: BaseException) -> str:
+    """The error's type and the first line that it says."""
+    text = " ".join(str(error).strip().splitlines()[:1])
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def closest(given: str, allowed: Sequence[str]) -> str:
+    """`; did you mean 'x'?` for the most similar allowed name, or nothing."""
+    match = difflib.get_close_matches(given, allowed, n=1, cutoff=0.5)
+    return f"; did you mean '{match[0]}'?" if match else ""
+
+
+def suggest(given: str, allowed: Sequence[str], label: str) -> str:
+    """`closest`, then every allowed name after its label: `; did you mean 'x'? allowed: x, y`."""
+    guess = closest(given, allowed)
+    return f"{guess}{' ' if guess else '; '}{label}: {', '.join(allowed) or 'none'}"
