@@ -2,7 +2,7 @@
 
 import pytest
 
-from zoo.recipe.model import StopWhen, Target
+from zoo.recipe.sections import StopWhen, Target
 from zoo.training import stop
 from zoo.training.state import Progress, Watched
 

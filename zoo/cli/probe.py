@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zoo.recipe.model import RewardEntry
 from zoo.recipe.recipe import load_recipe, single_reward
+from zoo.recipe.sections import RewardEntry
 from zoo.reward.known_answers import Asked, asked
 from zoo.training.build import device_of
 

@@ -8,8 +8,8 @@ from typing import Any
 from zoo.plan.preflight import require_device
 from zoo.policy import lora_files
 from zoo.recipe.load import Override, Overrides, from_yaml
-from zoo.recipe.model import Evaluation
 from zoo.recipe.recipe import Recipe, RecipeError, load_stage
+from zoo.recipe.sections import Evaluation
 from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run import folder as run_dir

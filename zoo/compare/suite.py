@@ -20,8 +20,8 @@ from zoo.recipe.component import Strict
 from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
 from zoo.recipe.explain import validated
 from zoo.recipe.load import Override, Overrides, Raw, from_yaml, merged, part, read
-from zoo.recipe.model import Count, FolderName, Seconds, Target, Text
 from zoo.recipe.recipe import Recipe, whole_recipe
+from zoo.recipe.sections import Count, FolderName, Seconds, Target, Text
 
 _EXTENDS = "extends"
 _SET_BY_THE_SUITE = ("name", "seed", "output_dir")

@@ -8,7 +8,8 @@ from zoo.errors import suggest
 from zoo.recipe.component import Component
 from zoo.recipe.constructor_schema import fitting
 from zoo.recipe.errors import Loc, RecipeError
-from zoo.recipe.model import Recipe, RewardEntry
+from zoo.recipe.model import Recipe
+from zoo.recipe.sections import RewardEntry
 from zoo.recipe.signature import signature
 from zoo.sampler.base import Solver, StochasticSolver
 

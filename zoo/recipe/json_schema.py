@@ -15,9 +15,8 @@ from pydantic_core import core_schema
 from zoo import registry
 from zoo.recipe.component import Named
 from zoo.recipe.constructor_schema import Slot, options_model
-from zoo.recipe.model import Recipe
+from zoo.recipe.model import CHANGEABLE, CHANGEABLE_OPTIM, Recipe
 from zoo.recipe.signature import kind_of, where
-from zoo.recipe.stage import CHANGEABLE, CHANGEABLE_OPTIM
 from zoo.registry import SINGULAR, BrokenPluginError, Entry
 
 _STAGE = "recipe StageEntry"

@@ -10,7 +10,8 @@ from zoo.recipe.constructor_schema import Slot
 from zoo.recipe.errors import Origins, RecipeError
 from zoo.recipe.explain import validated
 from zoo.recipe.load import Overrides, Raw, changed, overridden, read, stage_of
-from zoo.recipe.model import Recipe, RewardEntry, Weighted, reward_class
+from zoo.recipe.model import Recipe
+from zoo.recipe.sections import RewardEntry, Weighted, reward_class
 from zoo.recipe.stages import ends_early_by_wish, read_stages
 from zoo.recipe.tiny import put, smaller
 from zoo.reward.base import Reward

@@ -10,8 +10,8 @@ from zoo.recipe.component import placed
 from zoo.recipe.errors import Loc, Origins, RecipeError
 from zoo.recipe.explain import validated
 from zoo.recipe.load import Raw, stage_of
-from zoo.recipe.model import Optim, Recipe
-from zoo.recipe.stage import CHANGEABLE, CHANGEABLE_OPTIM, Stage
+from zoo.recipe.model import CHANGEABLE, CHANGEABLE_OPTIM, Recipe, Stage
+from zoo.recipe.sections import Optim
 
 _KEYS = ("name", "epochs", *CHANGEABLE)
 

@@ -16,8 +16,7 @@ from typing import Any
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, components
 from zoo.recipe.errors import Loc
-from zoo.recipe.model import Recipe
-from zoo.recipe.stage import Stage
+from zoo.recipe.model import Recipe, Stage
 from zoo.reward.base import Reward
 from zoo.storage.files import cache_folder, fingerprint
 

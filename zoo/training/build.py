@@ -21,8 +21,7 @@ from zoo.policy.weights import Lora, WeightSets
 from zoo.prompt import Prompt
 from zoo.recipe.component import rebuilt
 from zoo.recipe.errors import RecipeError
-from zoo.recipe.model import Recipe
-from zoo.recipe.stage import Stage
+from zoo.recipe.model import Recipe, Stage
 from zoo.reward.judge import Judge
 from zoo.rollout import Weights
 from zoo.sampler.base import Sampler

@@ -13,8 +13,9 @@ import torch
 from zoo.data import prompts as prompt_sources
 from zoo.objective.base import Objective
 from zoo.prompt import Prompt
-from zoo.recipe.model import Evaluation as EvaluationOptions
-from zoo.recipe.model import Recipe, RewardEntry
+from zoo.recipe.model import Recipe
+from zoo.recipe.sections import Evaluation as EvaluationOptions
+from zoo.recipe.sections import RewardEntry
 from zoo.reward.base import Reward
 from zoo.reward.judge import Judge, Judged
 from zoo.reward.known_answers import require_known_answers
