@@ -9,7 +9,7 @@ from zoo.plan.preflight import require_device
 from zoo.policy import lora_files
 from zoo.recipe.load import Override, Overrides, from_yaml
 from zoo.recipe.recipe import Recipe, RecipeError, load_stage
-from zoo.recipe.sections import Evaluation
+from zoo.recipe.sections import EvalOptions
 from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run import folder as run_dir
@@ -61,7 +61,7 @@ class Chosen:
     """A recipe with its evaluation; a checkpoint, or the model as the recipe starts; a set."""
 
     recipe: Recipe
-    evaluation: Evaluation
+    evaluation: EvalOptions
     folder: Path | None
     weights: Weights
     origin: str

@@ -21,7 +21,7 @@ from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
 from zoo.recipe.explain import validated
 from zoo.recipe.load import Override, Overrides, Raw, from_yaml, merged, part, read
 from zoo.recipe.recipe import Recipe, whole_recipe
-from zoo.recipe.sections import Count, FolderName, Seconds, Target, Text
+from zoo.recipe.sections import Count, FolderName, ScoreTarget, Seconds, Text
 
 _EXTENDS = "extends"
 _SET_BY_THE_SUITE = ("name", "seed", "output_dir")
@@ -51,7 +51,7 @@ class Suite(Strict):
     recipe: Text
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)]
     budget: Budget
-    targets: tuple[Target, ...] = ()
+    targets: tuple[ScoreTarget, ...] = ()
     common: dict[str, Any] = Field(default_factory=dict)
     contenders: Annotated[dict[FolderName, dict[str, Any]], MinLen(1)]
 

@@ -17,7 +17,7 @@ from zoo.registry import BrokenPluginError
 M = TypeVar("M", bound=BaseModel)
 
 
-class _Place(NamedTuple):
+class _Location(NamedTuple):
     """A location in a recipe, with what may stand there and what does."""
 
     loc: Loc
@@ -56,7 +56,7 @@ def _lines(
     ]
 
 
-def _line(details: ErrorDetails, place: _Place, origins: Origins) -> str:
+def _line(details: ErrorDetails, place: _Location, origins: Origins) -> str:
     kind, loc, key = details["type"], place.loc, (*details["loc"], "")[-2]
     context = details.get("ctx", {})
     if kind == "extra_forbidden":
@@ -99,8 +99,8 @@ def _fix(wanted: str, raw: Any) -> str:
     return ""
 
 
-def _follow(model: type[BaseModel], data: Mapping[str, Any], loc: Loc) -> _Place:
-    place = _Place((), model, data)
+def _follow(model: type[BaseModel], data: Mapping[str, Any], loc: Loc) -> _Location:
+    place = _Location((), model, data)
     for part in loc:
         step = _step(place, part)
         # What leads nowhere is pydantic's word for the member of a union that it tried.
@@ -108,7 +108,7 @@ def _follow(model: type[BaseModel], data: Mapping[str, Any], loc: Loc) -> _Place
     return place
 
 
-def _step(place: _Place, part: str | int) -> _Place | None:
+def _step(place: _Location, part: str | int) -> _Location | None:
     raw = place.raw
     for member in _members(place.annotation):
         inner: Any = None
@@ -121,11 +121,11 @@ def _step(place: _Place, part: str | int) -> _Place | None:
             repeated = len(arguments) == 1 or arguments[-1] is ...
             inner = arguments[0] if repeated else arguments[min(part, len(arguments) - 1)]
         if inner is not None:
-            return _Place((*place.loc, part), inner, _get(raw, part))
+            return _Location((*place.loc, part), inner, _get(raw, part))
     return None
 
 
-def _keys(place: _Place) -> dict[str, Any]:
+def _keys(place: _Location) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     for member in _members(place.annotation):
         keys |= _model_keys(member, place.raw)

@@ -18,11 +18,11 @@ from zoo.recipe.constructor_schema import Slot
 from zoo.recipe.errors import Loc, Origins
 from zoo.recipe.sections import (
     Advantage,
-    Checkpoint,
+    CheckpointOptions,
     Count,
     Data,
-    Engine,
-    Evaluation,
+    EngineOptions,
+    EvalOptions,
     FolderName,
     Optim,
     Rewards,
@@ -106,10 +106,10 @@ class Recipe(Strict):
     objective: Annotated[Component[Objective[Any]], Slot(Objective)]
     data: Data
     optim: Optim = Optim()
-    engine: Engine = Engine()
-    eval: Evaluation | None = None
+    engine: EngineOptions = EngineOptions()
+    eval: EvalOptions | None = None
     scoring: Scoring = Scoring()
-    checkpoint: Checkpoint = Checkpoint()
+    checkpoint: CheckpointOptions = CheckpointOptions()
     stop_when: StopWhen | None = None
     output_dir: Text = "runs"
     tracking: Tracking = Tracking()

@@ -160,14 +160,14 @@ class Optim(Strict):
     ema: Ema | None = None
 
 
-class MicroBatch(Strict):
+class MicroBatchSizes(Strict):
     """Images that go through the network together."""
 
     sample: Count = 16
     train: Count = 8
 
 
-class Engine(Strict):
+class EngineOptions(Strict):
     """Where it runs, and what several processes share.
 
     `zero_stage` trains with DeepSpeed ZeRO: at 1 the optimizer's state is in pieces on the
@@ -185,13 +185,13 @@ class Engine(Strict):
     deepspeed: dict[str, Any] = Field(default_factory=dict)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count | Literal["auto"] = "auto"
-    micro_batch: MicroBatch = MicroBatch()
+    micro_batch: MicroBatchSizes = MicroBatchSizes()
     gradient_checkpointing: bool = False
     compile: bool = False
     timeout: Seconds = 600.0
 
 
-class Evaluation(Strict):
+class EvalOptions(Strict):
     """Measures held-out prompts; without rewards of its own, by the training rewards.
 
     Rewards that are not trained on are held out: their sum, with their weights, says which
@@ -214,7 +214,7 @@ class Scoring(Strict):
     max_invalid: Annotated[float, Ge(0), Le(1)] = 0.5
 
 
-class Checkpoint(Strict):
+class CheckpointOptions(Strict):
     """How often a run is saved, in epochs, and how many checkpoints are kept.
 
     `best` also saves, and keeps, the one whose evaluation has the best held-out score so far.
@@ -225,7 +225,7 @@ class Checkpoint(Strict):
     best: bool = True
 
 
-class Target(Strict):
+class ScoreTarget(Strict):
     """A score of the evaluation, by its reward's label, that is enough."""
 
     label: Text
@@ -241,7 +241,7 @@ class StopWhen(Strict):
     collecting and learning, network `forwards` on images, or collected `images`.
     """
 
-    target: Target | None = None
+    target: ScoreTarget | None = None
     drift: Annotated[float, Gt(0)] | None = None
     falling: Count | None = None
     seconds: Seconds | None = None

@@ -14,8 +14,7 @@ from zoo.data import prompts as prompt_sources
 from zoo.objective.base import Objective
 from zoo.prompt import Prompt
 from zoo.recipe.model import Recipe
-from zoo.recipe.sections import Evaluation as EvaluationOptions
-from zoo.recipe.sections import RewardEntry
+from zoo.recipe.sections import EvalOptions, RewardEntry
 from zoo.reward.base import Reward
 from zoo.reward.judge import Judge, Judged
 from zoo.reward.known_answers import require_known_answers
@@ -99,7 +98,7 @@ def sampler_and_objective(recipe: Recipe) -> tuple[Sampler, Objective[Any]]:
     return sampler, recipe.objective.build({"solver": sampler.solver})
 
 
-def evaluation_sampler(options: EvaluationOptions) -> FlowSampler:
+def evaluation_sampler(options: EvalOptions) -> FlowSampler:
     """The sampler of evaluations."""
     solver = options.solver.build({})
     return FlowSampler(solver=solver, steps=options.steps, guidance=options.guidance)
