@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from zoo.errors import suggest
+from zoo.errors import join_lines, suggest
 from zoo.recipe.constructor_schema import options_model
 from zoo.recipe.describe import bare, expected, field_types, slot_of
 from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
@@ -25,7 +25,7 @@ class _Location(NamedTuple):
     raw: Any
 
 
-def validated(model: type[M], data: Mapping[str, Any], origins: Origins) -> M:
+def validate(model: type[M], data: Mapping[str, Any], origins: Origins) -> M:
     """The data as a model of a recipe.
 
     Raises:
@@ -33,7 +33,7 @@ def validated(model: type[M], data: Mapping[str, Any], origins: Origins) -> M:
     """
     text = json.dumps(data)
     try:
-        return model.model_validate_json(text, context=origins)
+        return model.model_validate_json(text)
     except ValidationError as error:
         raise RecipeError(*_lines(error, model, data, origins)) from None
 
@@ -41,18 +41,18 @@ def validated(model: type[M], data: Mapping[str, Any], origins: Origins) -> M:
 def _lines(
     error: ValidationError, model: type[BaseModel], data: Mapping[str, Any], origins: Origins
 ) -> list[str]:
-    said: dict[Loc, str] = {}
+    lines: dict[Loc, str] = {}
     for details in error.errors(include_url=False):
         loc = details["loc"]
         about_key = details["type"] in ("missing", "extra_forbidden")
         place = _follow(model, data, loc[:-1] if about_key else loc)
         where = (*place.loc, loc[-1]) if about_key else place.loc
         # Several errors at one place are one value that fits no member of a union.
-        said.setdefault(where, _line(details, place, origins))
+        lines.setdefault(where, _line(details, place, origins))
     return [
         line
-        for loc, line in said.items()
-        if not any(len(other) > len(loc) and other[: len(loc)] == loc for other in said)
+        for loc, line in lines.items()
+        if not any(len(other) > len(loc) and other[: len(loc)] == loc for other in lines)
     ]
 
 
@@ -73,7 +73,7 @@ def _line(details: ErrorDetails, place: _Location, origins: Origins) -> str:
     if kind == "mistake":
         return f"{at}: {what} {context['message']}"
     if kind == "value_error":
-        return f"{at}: {what}: {' '.join(str(context['error']).split())}"
+        return f"{at}: {what}: {join_lines(context['error'])}"
     if kind == "finite_number":
         return f"{at}: {what} must be a finite number, not {shown(place.raw)}"
     wanted = expected(place.annotation)
@@ -82,7 +82,7 @@ def _line(details: ErrorDetails, place: _Location, origins: Origins) -> str:
 
 def _whole(model: type[BaseModel]) -> str:
     """What the whole file is called."""
-    return model.model_config.get("title") or "recipe"
+    return (model.model_config.get("title") or "recipe").lower()
 
 
 def _fix(wanted: str, raw: Any) -> str:

@@ -5,17 +5,25 @@ stage before. Weights, optimizer, update count and the objective's state go on f
 `schedule` and `warmup` of the learning rate are over the updates of all stages.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, MinLen
-from pydantic import ConfigDict, PrivateAttr
+from pydantic import ConfigDict, Field, SkipValidation
 
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
-from zoo.recipe.component import Component, Strict
+from zoo.recipe.component import Component, Strict, components
 from zoo.recipe.constructor_schema import Slot
-from zoo.recipe.errors import Loc, Origins
+from zoo.recipe.errors import (
+    Loc,
+    Origin,
+    Origins,
+    RecipeError,
+    RefusedOptionsError,
+    dotted,
+)
 from zoo.recipe.sections import (
     Advantage,
     CheckpointOptions,
@@ -34,6 +42,8 @@ from zoo.recipe.sections import (
 )
 from zoo.recipe.tree import DEFAULT_NAMES
 from zoo.sampler.base import Sampler
+
+T = TypeVar("T")
 
 CHANGEABLE = (
     "sampler", "rewards", "advantage", "objective", "data", "optim", "eval", "scoring"
@@ -93,8 +103,10 @@ class Stage:
         return f"stage {self.index}" + (f" ({self.name})" if self.name else "")
 
 
-class Recipe(Strict):
+class RecipeSections(Strict):
     """Everything about a run."""
+
+    model_config = ConfigDict(title="Recipe")
 
     name: FolderName
     seed: Annotated[int, Ge(0)] = 42
@@ -115,33 +127,47 @@ class Recipe(Strict):
     tracking: Tracking = Tracking()
     stages: Annotated[tuple[StageEntry, ...], MinLen(1)] | None = None
 
-    _origins: Origins = PrivateAttr(Origins())
-    _timeline: tuple[Stage, ...] = PrivateAttr(())
+    def resolved(self) -> dict[str, Any]:
+        """The recipe with every default filled in, as JSON can hold it; `recipe_from` reads it."""
+        return self.model_dump(mode="json", by_alias=True)
 
-    def model_post_init(self, context: Any, /) -> None:
-        """Takes the origins, which the validation's context is."""
-        if isinstance(context, Origins):
-            self._origins = context
 
-    def origin(self, loc: Loc) -> str:
-        """Where a part was written: `recipes/x.yaml:14`, or the override."""
-        return self._origins.at(loc)
+class Recipe(RecipeSections):
+    """A recipe as it was read: its sections, where each part was written, and its stages."""
+
+    origins: Annotated[SkipValidation[Origins], Field(exclude=True, repr=False)]
+    stage_recipes: Annotated[
+        SkipValidation[tuple[Stage, ...]], Field(exclude=True, repr=False)
+    ] = ()
+    """In order; none where the recipe names no stages."""
+
+    @classmethod
+    def of(
+        cls, sections: RecipeSections, origins: Origins, stages: tuple[Stage, ...] = ()
+    ) -> "Recipe":
+        """A recipe whose sections are validated."""
+        return cls.model_construct(**dict(sections), origins=origins, stage_recipes=stages)
+
+    def origin(self, loc: Loc) -> Origin:
+        """Where a part was written, or the nearest one around it."""
+        return self.origins.at(loc)
 
     @property
     def timeline(self) -> tuple[Stage, ...]:
         """The stages in order; where it names none, itself as the only one."""
         updates = self.epochs * self.optim.updates_per_epoch
-        return self._timeline or (Stage(self, self.epochs, updates),)
+        return self.stage_recipes or (Stage(self, self.epochs, updates),)
 
-    def in_stages(self, stages: tuple[Stage, ...]) -> "Recipe":
-        """The same recipe with its stages read."""
-        self._timeline = stages
-        return self
+    def build(self, component: Component[T], given: Mapping[str, object]) -> T:
+        """Constructs a component of this recipe: see `Component.build`.
 
-    def on_command_line(self, loc: Loc) -> bool:
-        """Whether an option of the command says this part itself, not only one around it."""
-        return self._origins.places.get(loc, "").startswith("-")
-
-    def resolved(self) -> dict[str, Any]:
-        """The recipe with every default filled in, as JSON can hold it; `recipe_from` reads it."""
-        return self.model_dump(mode="json", by_alias=True)
+        Raises:
+            RecipeError: a constructor refused its options; the line says where they are written.
+            BrokenPluginError: a constructor asks for something that `given` lacks.
+        """
+        try:
+            return component.build(given)
+        except RefusedOptionsError as error:
+            at = next((loc for loc, other in components(self) if other is component), ())
+            loc = (*at, *error.loc)
+            raise RecipeError(f"{self.origin(loc)}: {dotted(loc)}: {error}") from error.__cause__

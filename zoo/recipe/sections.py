@@ -14,6 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from zoo.recipe.component import Component, Named, Strict
 from zoo.recipe.constructor_schema import Slot, component_class
+from zoo.recipe.errors import Loc
 from zoo.reward.base import Reward
 from zoo.sampler.base import Solver
 
@@ -108,9 +109,9 @@ class RewardEntry(Component[Reward]):
         chosen = (self.options[key] for key in self.cls.chosen_by)
         return (self.name.rpartition(":")[2], *chosen)
 
-    def build(self, given: Mapping[str, object]) -> Reward:
+    def build(self, given: Mapping[str, object], loc: Loc = ()) -> Reward:
         """Constructs it; one in another Python is started there."""
-        return super().build({**given, "isolation": cast(Weighted, self.settings).isolate})
+        return super().build({**given, "isolation": cast(Weighted, self.settings).isolate}, loc)
 
 
 Rewards = tuple[Annotated[RewardEntry, Slot(Reward, base=Weighted, find=reward_class)], ...]
