@@ -7,6 +7,10 @@ from zoo.plan.geometry import PlanError, plan
 from zoo.plan.preflight import geometry
 from zoo.recipe.recipe import RecipeError, load_recipe
 
+WINDOW = (
+    "sampler.solver={name: sde_window, size: 99, inside: {name: flow_sde}, outside: {name: euler}}"
+)
+
 
 def test_counts_are_those_of_the_recipe():
     recipe = load_recipe(
@@ -62,9 +66,7 @@ def test_counts_are_those_of_the_recipe():
         ),
         (
             "flow_grpo",
-            [
-                "sampler.solver={name: sde_window, size: 99, inside: {name: flow_sde}, outside: {name: euler}}"
-            ],
+            [WINDOW],
             1,
             ("sampler", "solver"),
             "the window of the solver reaches up to step 99",
