@@ -28,6 +28,7 @@ from zoo.reward.judge import Judge, RewardError
 from zoo.run import folder as run_dir
 from zoo.run.console import counted
 from zoo.run.pictures import Writer
+from zoo.storage.files import or_null
 from zoo.training.build import ImageMaker, evaluation_judge
 from zoo.training.components import evaluation_sampler
 from zoo.training.evaluate import Evaluated
@@ -212,7 +213,7 @@ def _results(job: _Job, evaluated: Evaluated, size: int) -> dict[str, Any]:
     chosen, recipe = job.chosen, job.chosen.recipe.resolved()
     return {
         "metrics": {name: _summary(each) for name, each in evaluated.summaries.items()},
-        "monitor": {name: image_folder.or_null(v) for name, v in evaluated.monitor.items()},
+        "monitor": {name: or_null(v) for name, v in evaluated.monitor.items()},
         "num_prompts": len(job.prompts),
         "images_per_prompt": job.images_per_prompt,
         "num_images": len(job.prompts) * job.images_per_prompt,
@@ -242,7 +243,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
     found = asdict(estimate)
-    return found | {key: image_folder.or_null(found[key]) for key in ("mean", "standard_error")}
+    return found | {key: or_null(found[key]) for key in ("mean", "standard_error")}
 
 
 def _require_scores(evaluated: Evaluated, labels: Sequence[str]) -> None:

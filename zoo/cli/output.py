@@ -1,7 +1,6 @@
 """What `--out` names: a folder of images or of an export, which is written whole."""
 
 import json
-import math
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from torch import Tensor
 from zoo.prompt import Prompt
 from zoo.recipe.recipe import RecipeError
 from zoo.run import pictures
+from zoo.storage.files import or_null, write_text
 from zoo.training.standard_errors import tag_of
 
 CARD = "README.md"
@@ -186,11 +186,6 @@ def writing(out: Path) -> Iterator[None]:
         raise RecipeError(f"--out {out} cannot be written: {error.strerror or error}") from error
 
 
-def or_null(value: float) -> float | None:
-    """The number, or None for NaN and infinity, which JSON has not."""
-    return value if math.isfinite(value) else None
-
-
 def _earlier(out: Path) -> list[Path]:
     images = out / IMAGES
     found = sorted(images.iterdir()) if images.is_dir() else []
@@ -200,9 +195,4 @@ def _earlier(out: Path) -> list[Path]:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, text)

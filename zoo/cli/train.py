@@ -1,6 +1,5 @@
 """`zoo train`: starts the processes, builds the run, trains, and says where it ended."""
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from zoo.cli.processes import joined, launched, leave_run_folder
 from zoo.engine.launch import started_by_launcher
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe
+from zoo.storage.files import or_nan
 
 if TYPE_CHECKING:
     from zoo.run.tracker import Tracker
@@ -101,7 +101,7 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
 
 def _numbers(record: Mapping[str, float | None]) -> dict[str, float]:
     """A line of metrics, whose null is NaN."""
-    return {key: math.nan if value is None else value for key, value in record.items()}
+    return {key: or_nan(value) for key, value in record.items()}
 
 
 def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:

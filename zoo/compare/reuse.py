@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import join_lines
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe
 from zoo.run import checkpoint
@@ -45,7 +46,7 @@ def find(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> Found:
         try:
             different = next(_differences(folder, recipe, environment), None)
         except (RecipeError, ValueError, OSError) as error:
-            different = f"it cannot be read ({' '.join(str(error).split())})"
+            different = f"it cannot be read ({join_lines(error)})"
         if different is not None:
             others.append(f"{folder.name} is not reused: {different}")
             continue

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from zoo.engine.fault import Ended, Failure, Words, at_fault
+from zoo.storage.files import write_text
 
 
 def join(timeout: float, *, alone: bool = False) -> int:
@@ -73,9 +74,7 @@ def report(message: str, *, trace: str = "", waited: bool = False) -> bool:
     extra = {"py_callstack": f"{trace}{message}", "timestamp": str(int(time.time()))}
     said = {"message": message, "extraInfo": extra, "trace": trace, "waited": waited}
     # Whole or not at all: two threads may come to their last words.
-    temporary = Path(f"{file}.{time.monotonic_ns()}")
-    temporary.write_text(json.dumps({"message": said}))
-    temporary.replace(file)
+    write_text(Path(file), json.dumps({"message": said}))
     return True
 
 

@@ -125,7 +125,8 @@ def _tokenizer(source: str) -> Any:
     except (OSError, ValueError) as error:
         raise ValueError(
             f"the tokenizer {source!r} is no folder here and cannot be had from the Hub: "
-            f"{Request(source).refusal(error) or first_line(error)}; name a folder or a repository with BERT's vocabulary"
+            f"{Request(source).refusal(error) or first_line(error)}; name a folder or a "
+            "repository with BERT's vocabulary"
         ) from error
     # transformers makes one of its five special tokens where it finds no files.
     if len(tokenizer) == len(tokenizer.all_special_ids):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import suggest
+from zoo.errors import join_lines, suggest
 from zoo.recipe.errors import RecipeError
 from zoo.run import checkpoint, evaluations
 from zoo.run import folder as run_dir
@@ -15,6 +15,7 @@ from zoo.run import tracker as tracking
 from zoo.run.checkpoint import CheckpointError
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.folder import End
+from zoo.storage.files import or_nan
 
 __all__ = ["End", "EvaluationRecord", "ProbeRecord", "RunRecord", "read_run"]
 
@@ -77,7 +78,7 @@ def read_run(folder: Path) -> RunRecord:
         _json(folder / run_dir.ENVIRONMENT) or {},
         tuple(tracking.read(folder)),
         _evaluations(folder),
-        tuple(ProbeRecord(**{**probe, "measured": _number(probe["measured"])}) for probe in probes),
+        tuple(ProbeRecord(**{**probe, "measured": or_nan(probe["measured"])}) for probe in probes),
         tuple(_warnings(log.read_text()) if log.is_file() else ()),
         run_dir.ended(folder),
     )
@@ -88,10 +89,6 @@ def _evaluations(folder: Path) -> tuple[EvaluationRecord, ...]:
         return tuple(evaluations.read(folder))
     except ValueError as error:
         raise RecipeError(str(error)) from error
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def _warnings(log: str) -> Iterator[str]:
@@ -107,8 +104,9 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        said = " ".join(str(error).split())
-        raise RecipeError(f"{path} is damaged ({said}); delete it to do without") from error
+        raise RecipeError(
+            f"{path} is damaged ({join_lines(error)}); delete it to do without"
+        ) from error
 
 
 HELD_OUT, TRAINED = "monitor/held_out", "monitor/trained"
@@ -180,4 +178,4 @@ def _metric(record: RunRecord, by: str | None) -> str:
 
 def _evaluation(line: Mapping[str, float | None], metric: str, saved: set[int]) -> Evaluation:
     epoch, score = int(line["epoch"] or 0), line.get(metric)
-    return Evaluation(epoch, math.nan if score is None else score, line, epoch in saved)
+    return Evaluation(epoch, or_nan(score), line, epoch in saved)
