@@ -21,9 +21,9 @@ from zoo.cli.processes import joined, launched
 from zoo.cli.source import Chosen, Source, choose, loaded
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.engine.launch import started_by_launcher
+from zoo.errors import UserError
 from zoo.plan.preflight import evaluation_prompts
 from zoo.prompt import Prompt
-from zoo.recipe.recipe import RecipeError
 from zoo.reward.judge import Judge, RewardError
 from zoo.run import folder as run_dir
 from zoo.run.console import counted
@@ -129,7 +129,7 @@ def evaluate(source: Source, asked: Asked) -> None:
     job = _Job(chosen, asked, prompts, seed)
     with joined(chosen.recipe, sharded=False) as (size, _):
         if asked.processes not in (None, "auto", str(size)):
-            raise RecipeError(
+            raise UserError(
                 f"--processes {asked.processes}: the launcher started {size}; "
                 f"write --processes {size} or leave it out"
             )
@@ -263,9 +263,9 @@ def _num_processes(written: str | None, num_prompts: int) -> int:
     if written == "auto":
         return min(max(1, torch.cuda.device_count()), num_prompts)
     if not written.isdecimal() or int(written) < 1:
-        raise RecipeError(f"--processes {written}: write a whole number of 1 or more, or auto")
+        raise UserError(f"--processes {written}: write a whole number of 1 or more, or auto")
     if int(written) > num_prompts:
-        raise RecipeError(
+        raise UserError(
             f"--processes {written}: there are {num_prompts} prompts, and one process makes all "
             f"images of a prompt; write --processes {num_prompts} or fewer"
         )

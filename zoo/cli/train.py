@@ -11,6 +11,7 @@ import typer
 from zoo.cli.library_output import Noise
 from zoo.cli.processes import joined, launched, leave_run_folder
 from zoo.engine.launch import started_by_launcher
+from zoo.errors import UserError
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.storage.files import or_nan
@@ -54,16 +55,16 @@ def _recipe(
     from zoo.run import folder as run_dir
 
     if resume is None and path is None:
-        raise RecipeError("name a recipe (zoo train recipes/nft_digits.yaml) or --resume RUN_DIR")
+        raise UserError("name a recipe (zoo train recipes/nft_digits.yaml) or --resume RUN_DIR")
     if resume is not None and path is not None:
-        raise RecipeError(
+        raise UserError(
             "name a recipe or --resume RUN_DIR, not both: a run goes on with its own recipe"
         )
     if resume is None:
         assert path is not None
         return load_recipe(path, overrides, epochs, tiny=tiny)
     if tiny:
-        raise RecipeError("--tiny starts a run; --resume goes on with one as it was started")
+        raise UserError("--tiny starts a run; --resume goes on with one as it was started")
     return run_dir.recipe_of(resume, overrides, epochs)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from zoo.report.curves import figure, series, slug, values
 from zoo.report.page import Block, Figures, Note, Section, Table, duration, missing, number
 from zoo.run.record import RunRecord
+from zoo.storage.files import or_nan
 
 _PHASES = ("collect", "learn", "evaluate")
 

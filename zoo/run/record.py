@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import join_lines, suggest
-from zoo.recipe.errors import RecipeError
+from zoo.errors import UserError, join_lines, suggest
 from zoo.run import checkpoint, evaluations
 from zoo.run import folder as run_dir
 from zoo.run import tracker as tracking
@@ -67,7 +66,7 @@ def read_run(folder: Path) -> RunRecord:
     """Everything but the checkpoints. What a kill has cut short is left out.
 
     Raises:
-        RecipeError: it is not a run's folder, or a file in it is damaged.
+        UserError: it is not a run's folder, or a file in it is damaged.
     """
     recipe = run_dir.resolved(folder)
     probes = _json(folder / run_dir.PROBES) or []
@@ -88,7 +87,7 @@ def _evaluations(folder: Path) -> tuple[EvaluationRecord, ...]:
     try:
         return tuple(evaluations.read(folder))
     except ValueError as error:
-        raise RecipeError(str(error)) from error
+        raise UserError(str(error)) from error
 
 
 def _warnings(log: str) -> Iterator[str]:
@@ -104,7 +103,7 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RecipeError(
+        raise UserError(
             f"{path} is damaged ({join_lines(error)}); delete it to do without"
         ) from error
 
@@ -140,11 +139,11 @@ def ranking(run_dir: Path, by: str | None = None) -> Ranking:
     """By the held-out score, where the run has one, else by what was trained; or by `eval/<by>`.
 
     Raises:
-        RecipeError: it is no run's folder, has no evaluations, or none that scores `by`.
+        UserError: it is no run's folder, has no evaluations, or none that scores `by`.
     """
     record = read_run(run_dir)
     if not record.evaluated:
-        raise RecipeError(
+        raise UserError(
             f"{run_dir} has no evaluations, which say what is best; use --epoch, or give the "
             "recipe eval: {}"
         )
@@ -157,7 +156,7 @@ def best_epoch(run_dir: Path, by: str | None = None) -> int:
     """The epoch of the best checkpoint.
 
     Raises:
-        RecipeError: as `ranking`.
+        UserError: as `ranking`.
         CheckpointError: no evaluated epoch has a checkpoint.
     """
     best = ranking(run_dir, by).best
@@ -172,7 +171,7 @@ def _metric(record: RunRecord, by: str | None) -> str:
         return HELD_OUT if HELD_OUT in known else TRAINED
     if f"eval/{by}" not in known:
         labels = sorted(key.removeprefix("eval/") for key in known if key.startswith("eval/"))
-        raise RecipeError(f"--by {by}: evaluations do not score it{suggest(by, labels, 'scored')}")
+        raise UserError(f"--by {by}: evaluations do not score it{suggest(by, labels, 'scored')}")
     return f"eval/{by}"
 
 
