@@ -12,6 +12,21 @@ from torch import nn
 
 from zoo import seeds
 
+ATTENTION = (
+    "attn.to_q",
+    "attn.to_k",
+    "attn.to_v",
+    "attn.to_out.0",
+    "attn.add_q_proj",
+    "attn.add_k_proj",
+    "attn.add_v_proj",
+    "attn.to_add_out",
+)
+"""The eight projections of diffusers' transformers of two streams, images' and texts'.
+
+The last block of SD3's has no `to_add_out`: its text stream ends there.
+"""
+
 Init = Literal["gaussian", "kaiming"]
 
 
