@@ -38,8 +38,9 @@ class Lora:
     deviation 1 / rank, as published, or kaiming's uniform one, which is PEFT's own default.
 
     `start` is a LoRA to go on from instead: a folder of PEFT's or diffusers' or a `.safetensors`
-    file, here or on the Hub (`OWNER/NAME[/FOLDER][@REVISION]`). It must be of the same rank and
-    layers; alpha may differ. A reference that does not move stays the model without any LoRA.
+    file (FLUX's also in the layout of kohya, ComfyUI or XLabs), here or on the Hub
+    (`OWNER/NAME[/FOLDER][@REVISION]`). It must be of the same rank and layers; alpha may differ. A
+    reference that does not move stays the model without any LoRA.
     """
 
     rank: Annotated[int, Ge(1)] = 32
