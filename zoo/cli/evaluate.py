@@ -185,7 +185,8 @@ def _made(job: _Job, maker: ImageMaker, judge: Judge, folder: ImageFolder | None
             count(done)
 
         return evaluate_images(
-            engine, maker.policy, evaluation_sampler(chosen.evaluation), judge, job.prompts,
+            engine, maker.policy, evaluation_sampler(chosen.recipe, chosen.evaluation), judge,
+            job.prompts,
             images_per_prompt=job.images_per_prompt,
             weights=chosen.weights,
             seed=job.seed,

@@ -106,20 +106,17 @@ def _choose(source: Path, epoch: int | None, weights: str | None) -> _Chosen:
 
 
 def _made(chosen: _Chosen, form: str) -> Export:
-    policy = chosen.recipe.policy
     if not lora_files.are_lora(chosen.names):
         if form == "peft":
             raise RecipeError(
                 "--format peft: this run trained the whole network, and PEFT's files are of LoRA "
                 "adapters; use --format diffusers"
             )
-        built: Policy = policy.build({"device": torch.device("cpu")})
-        return Full(_filled(built.weights.network, chosen))
+        return Full(_filled(_policy(chosen.recipe).weights.network, chosen))
     # A policy of its own kind may take its LoRA in other words: then only it knows.
     lora = lora_of(chosen.recipe)
     if lora is None:
-        built = policy.build({"device": torch.device("cpu")})
-        lora = built.weights.lora
+        lora = _policy(chosen.recipe).weights.lora
     if lora is None:
         raise checkpoint.CheckpointError(f"{chosen.folder} has LoRA weights, its recipe no LoRA")
     tensors = {name: chosen.tensors[stored] for name, stored in chosen.names.items()}
@@ -129,6 +126,10 @@ def _made(chosen: _Chosen, form: str) -> Export:
         raise checkpoint.CheckpointError(f"{chosen.folder}: {error}") from error
     made = PeftLora if form == "peft" else DiffusersLora
     return made(tensors, lora, chosen.base)
+
+
+def _policy(recipe: Recipe) -> Policy:
+    return recipe.build(recipe.policy, {"device": torch.device("cpu")})
 
 
 def _filled(network: nn.Module, chosen: _Chosen) -> Any:

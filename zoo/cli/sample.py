@@ -100,7 +100,7 @@ def _made(chosen: Chosen, asked: Asked, prompts: Sequence[Prompt]) -> int:
             count(done)
 
         generate(
-            maker.policy, evaluation_sampler(chosen.evaluation), wanted,
+            maker.policy, evaluation_sampler(chosen.recipe, chosen.evaluation), wanted,
             lambda key: Draws(asked.seed, "sample", 0, key, maker.engine.device),
             weights=chosen.weights,
             micro_batch=chosen.recipe.engine.micro_batch.sample,

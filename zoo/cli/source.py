@@ -7,9 +7,10 @@ from typing import Any
 
 from zoo.plan.preflight import require_device
 from zoo.policy import lora_files
+from zoo.recipe.errors import FileOrigin, OptionOrigin, Origin
 from zoo.recipe.load import Override, Overrides, from_yaml
-from zoo.recipe.model import Evaluation
 from zoo.recipe.recipe import Recipe, RecipeError, load_stage
+from zoo.recipe.sections import EvalOptions
 from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run import folder as run_dir
@@ -61,7 +62,7 @@ class Chosen:
     """A recipe with its evaluation; a checkpoint, or the model as the recipe starts; a set."""
 
     recipe: Recipe
-    evaluation: Evaluation
+    evaluation: EvalOptions
     folder: Path | None
     weights: Weights
     origin: str
@@ -93,7 +94,7 @@ def evaluation_overrides(
     found = []
     for loc, (option, value) in given.items():
         if value is not None:
-            origin = f"{option} {value}"
+            origin = OptionOrigin(f"{option} {value}")
             if loc[-1] in read:
                 value = read[loc[-1]](value, origin)
             found.append(Override(loc, value, origin))
@@ -121,7 +122,7 @@ def choose(source: Source) -> Chosen:
     done = checkpoint.epoch_of(folder) if folder is not None else 0
     recipe = _recipe(source, source.overrides, done)
     if recipe.eval is None:
-        made = Override(("eval",), {}, str(source.path))
+        made = Override(("eval",), {}, FileOrigin(str(source.path)))
         recipe = _recipe(source, [*source.overrides, made], done)
     assert recipe.eval is not None
     require_device(recipe)
@@ -154,7 +155,7 @@ def _recipe(source: Source, overrides: Overrides, done: int) -> Recipe:
                 raise RecipeError(f"{option}: {source.path} is a run, with a model of its own")
         return run_dir.recipe_of(source.path, overrides, changeable=run_dir.IMAGES, done=done)
     if source.lora is not None:
-        origin = f"--lora {source.lora}"
+        origin = OptionOrigin(f"--lora {source.lora}")
         try:
             found = {"start": source.lora, **lora_files.settings(source.lora)}
         except lora_files.LoraError as error:
@@ -163,7 +164,7 @@ def _recipe(source: Source, overrides: Overrides, done: int) -> Recipe:
     return load_stage(source.path, done, overrides, tiny=source.tiny)
 
 
-def _rewards(text: str, origin: str) -> list[Any]:
+def _rewards(text: str, origin: Origin) -> list[Any]:
     """Names with commas between them, or YAML: a list of names and mappings, or one mapping."""
     if text.lstrip().startswith(("[", "{")):
         read = from_yaml(text, origin)
@@ -178,5 +179,5 @@ def _rewards(text: str, origin: str) -> list[Any]:
     return [{"name": each} if isinstance(each, str) else each for each in listed]
 
 
-def _solver(text: str, origin: str) -> Any:
+def _solver(text: str, origin: Origin) -> Any:
     return from_yaml(text, origin) if text.lstrip().startswith("{") else {"name": text}

@@ -101,7 +101,7 @@ def launch(
         "LOCAL_WORLD_SIZE": str(processes),
     }
     workers: list[_Worker] = []
-    with tempfile.TemporaryDirectory(prefix="zoo_") as folder, _passed_on(workers) as asked:
+    with tempfile.TemporaryDirectory(prefix="zoo_") as folder, _pass_signals_on(workers) as asked:
         try:
             for rank in range(processes):
                 workers.append(_Worker(rank, arguments, shared, Path(folder) / f"{rank}.json"))
@@ -174,7 +174,7 @@ def _patience(failed: Ended) -> float:
 
 
 @contextmanager
-def _passed_on(workers: Sequence[_Worker]) -> Iterator[Sequence[int]]:
+def _pass_signals_on(workers: Sequence[_Worker]) -> Iterator[Sequence[int]]:
     """SIGINT and SIGTERM go to the workers, which save and leave, or leave at the second.
 
     At the third they are ended whatever they do. Yields the signals so far.

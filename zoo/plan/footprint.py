@@ -87,13 +87,13 @@ def footprint(recipe: Recipe, processes: int, moved: frozenset[Weights] = frozen
 
 
 def _dry_run(recipe: Recipe, made: Plan, moved: frozenset[Weights], live: LiveBytes) -> Footprint:
-    sampler: Sampler = recipe.sampler.build({})
-    objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
+    sampler = recipe.build(recipe.sampler, {})
+    objective: Objective[Any] = recipe.build(recipe.objective, {"solver": sampler.solver})
     if sampler.solver is not None and sampler.solver.num_evals(1) is None:
         # It reads numbers to choose its steps. The few latents that it holds between its
         # evaluations, and others do not, are small beside the network.
         sampler.solver = Euler()
-    policy: Policy = recipe.policy.build({"device": META})
+    policy = recipe.build(recipe.policy, {"device": META})
     weights = policy.weights
     with META:
         weights.allocate(moved, seed=recipe.seed, reference=keeps_reference(recipe))

@@ -9,7 +9,6 @@ from zoo.data.prompts import load
 from zoo.plan.geometry import Plan, plan
 from zoo.plan.live_bytes import META
 from zoo.policy import lora_files
-from zoo.policy.base import Policy
 from zoo.policy.weights import Lora
 from zoo.prompt import Prompt, PromptError
 from zoo.recipe.recipe import Recipe, RecipeError
@@ -150,7 +149,7 @@ def require_local_start(recipe: Recipe) -> None:
         return
     file = _require_start(recipe, lora, lora.start)
     try:
-        policy: Policy = recipe.policy.build({"device": META})
+        policy = recipe.build(recipe.policy, {"device": META})
         with META:
             policy.weights.allocate((), seed=recipe.seed)
     except Exception:

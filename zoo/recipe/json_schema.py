@@ -15,9 +15,8 @@ from pydantic_core import core_schema
 from zoo import registry
 from zoo.recipe.component import Named
 from zoo.recipe.constructor_schema import Slot, options_model
-from zoo.recipe.model import Recipe
+from zoo.recipe.model import CHANGEABLE, CHANGEABLE_OPTIM, RecipeSections
 from zoo.recipe.signature import kind_of, where
-from zoo.recipe.stage import CHANGEABLE, CHANGEABLE_OPTIM
 from zoo.registry import SINGULAR, BrokenPluginError, Entry
 
 _STAGE = "recipe StageEntry"
@@ -32,7 +31,7 @@ _ISOLATED = "isolate"
 def recipe_schema() -> dict[str, Any]:
     """The schema of a recipe file; broken components are left out."""
     made = _Made()
-    top = _ref(made.model(Recipe, "recipe"))
+    top = _ref(made.model(RecipeSections, "recipe"))
     whole = made.definitions
     partial = {_partial_name(name): _without_requirements(schema) for name, schema in whole.items()}
     partial[_partial_name("recipe")]["properties"]["extends"] = {

@@ -16,8 +16,7 @@ from typing import Any
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, components
 from zoo.recipe.errors import Loc
-from zoo.recipe.model import Recipe
-from zoo.recipe.stage import Stage
+from zoo.recipe.model import Recipe, Stage
 from zoo.reward.base import Reward
 from zoo.storage.files import cache_folder, fingerprint
 
@@ -50,7 +49,7 @@ def smaller(recipe: Recipe) -> dict[Loc, Any]:
     if recipe.stages:
         stages = [_stage(recipe, stage) for stage in recipe.timeline]
         found[("stages",)] = stages
-        if not recipe.origin(("epochs",)).startswith("-s "):
+        if not recipe.origin(("epochs",)).on_command_line:
             found[("epochs",)] = sum(stage["epochs"] for stage in stages)
     return found
 
@@ -63,7 +62,7 @@ def _stage(run: Recipe, stage: Stage) -> dict[str, Any]:
     changes = {key: small[key] for key in written if key not in ("name", "epochs", "optim")}
     if "optim" in written:
         changes["optim"] = {key: small["optim"][key] for key in written["optim"]}
-    by_hand = stage.recipe.origin(("epochs",)).startswith("-s ")
+    by_hand = stage.recipe.origin(("epochs",)).on_command_line
     epochs = stage.recipe.epochs if by_hand else 1
     return {"name": stage.name, "epochs": epochs, **changes}
 
@@ -78,7 +77,7 @@ def _smaller(recipe: Recipe) -> dict[Loc, Any]:
             if options and _at(data, (*loc, "lora", "start")) is not None:
                 # It is of the model that is replaced.
                 found[(*loc, "lora", "start")] = None
-    return {loc: value for loc, value in found.items() if not recipe.on_command_line(loc)}
+    return {loc: value for loc, value in found.items() if not recipe.origins.on_command_line(loc)}
 
 
 def put(data: Mapping[str, Any], changes: Mapping[Loc, Any]) -> dict[str, Any]:
