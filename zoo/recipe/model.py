@@ -20,7 +20,7 @@ from zoo.recipe.errors import Loc, Origins
 from zoo.recipe.stage import Stage, StageEntry
 from zoo.recipe.tree import DEFAULT_NAMES
 from zoo.reward.base import Reward
-from zoo.sampler.base import Sampler, Solver
+from zoo.sampler.base import ImageSource, Solver
 
 Count = Annotated[int, Ge(1)]
 Seconds = Annotated[float, Gt(0)]
@@ -274,9 +274,9 @@ class Recipe(Strict):
     seed: Annotated[int, Ge(0)] = 42
     epochs: Count
     policy: Annotated[Component[Policy], Slot(Policy)]
-    sampler: Annotated[Component[Sampler], Slot(Sampler, DEFAULT_NAMES[("sampler",)])] = _written(
-        {}
-    )
+    sampler: Annotated[
+        Component[ImageSource], Slot(ImageSource, DEFAULT_NAMES[("sampler",)])
+    ] = _written({})
     rewards: Annotated[Rewards, MinLen(1)]
     advantage: Advantage = Advantage()
     objective: Annotated[Component[Objective[Any]], Slot(Objective)]
