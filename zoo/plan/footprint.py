@@ -27,7 +27,7 @@ from zoo.sampler.base import Sampler
 from zoo.sampler.ode import Euler
 from zoo.seeds import Draws
 from zoo.training.components import copies, keeps_reference
-from zoo.training.micro_batches import largest_share
+from zoo.training.micro_batches import largest_shard
 
 
 class NoEstimateError(Exception):
@@ -151,7 +151,7 @@ class _DryEpoch:
     ) -> None:
         self._recipe, self._made, self._policy = recipe, made, policy
         self._sampler, self._objective = sampler, objective
-        groups = largest_share(made.groups, size=made.processes)
+        groups = largest_shard(made.groups, size=made.processes)
         prompts = prompt_sources.load(recipe.data.train)
         chosen = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
         if sampler.needs_images:

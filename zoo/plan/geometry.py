@@ -22,7 +22,12 @@ from zoo.rollout import Cond, Path, Rollout, Rows, Weights, take
 from zoo.sampler.base import Sampler
 from zoo.seeds import Draws
 from zoo.training.learn import most_rows, updates
-from zoo.training.micro_batches import dealt, even_batch, largest_share, num_micro_batches
+from zoo.training.micro_batches import (
+    balanced_batch_size,
+    largest_shard,
+    num_micro_batches,
+    shard,
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     )
     groups, share = (
         recipe.data.groups_per_epoch,
-        largest_share(recipe.data.groups_per_epoch, size=processes),
+        largest_shard(recipe.data.groups_per_epoch, size=processes),
     )
     if objective.needs_grid and sampler.grid(policy) is None:
         raise ValueError(
@@ -155,8 +160,8 @@ def plan(recipe: Recipe, processes: int) -> Plan:
         )
     largest = [most_rows(rank[update == u]) for u in range(recipe.optim.updates_per_epoch)]
     forwards, gradient = _row_forwards(policy, objective, ranks[0])
-    sample = even_batch(share * size, recipe.engine.micro_batch.sample)
-    train = even_batch(
+    sample = balanced_batch_size(share * size, recipe.engine.micro_batch.sample)
+    train = balanced_batch_size(
         max(largest), max(1, recipe.engine.micro_batch.train // objective.images_per_row)
     )
     return Plan(
@@ -193,7 +198,7 @@ def epoch_rows(
 ) -> Rows:
     """The rows of one process, had all its images the first path and prompt of those given."""
     groups, group_size = (
-        dealt(recipe.data.groups_per_epoch, rank=rank, size=size),
+        shard(recipe.data.groups_per_epoch, rank=rank, size=size),
         recipe.data.group_size,
     )
     group = groups.repeat_interleave(group_size)
