@@ -6,28 +6,30 @@ and a checkpoint while it is written.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.data import prompts as prompt_sources
-from zoo.data.images import BLANK
 from zoo.objective.base import Objective
 from zoo.plan.flops import counter
 from zoo.plan.geometry import Plan, epoch_rows, plan
 from zoo.plan.live_bytes import META, LiveBytes, num_bytes
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients
+from zoo.prompt import Prompt
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe
 from zoo.rollout import Cond, Path, Rows, Weights, join, take
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.ode import Euler
 from zoo.seeds import Draws
 from zoo.training.components import copies, keeps_reference
+from zoo.training.image_stats import look
 from zoo.training.micro_batches import largest_shard
+from zoo.training.stored import TOGETHER, EncodedImage, encode_together
 
 
 class NoEstimateError(Exception):
@@ -87,7 +89,7 @@ def footprint(recipe: Recipe, processes: int, moved: frozenset[Weights] = frozen
 
 
 def _dry_run(recipe: Recipe, made: Plan, moved: frozenset[Weights], live: LiveBytes) -> Footprint:
-    sampler: Sampler = recipe.sampler.build({})
+    sampler = recipe.sampler.build({})
     objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
     if sampler.solver is not None and sampler.solver.num_evals(1) is None:
         # It reads numbers to choose its steps. The few latents that it holds between its
@@ -146,21 +148,20 @@ class _DryEpoch:
         recipe: Recipe,
         made: Plan,
         policy: Policy,
-        sampler: Sampler,
+        sampler: Sampler | StoredImages,
         objective: Objective[Any],
     ) -> None:
         self._recipe, self._made, self._policy = recipe, made, policy
         self._sampler, self._objective = sampler, objective
         groups = largest_shard(made.groups, size=made.processes)
         prompts = prompt_sources.load(recipe.data.train)
-        chosen = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
-        if sampler.needs_images:
-            # Of any size: they are resized to the policy's.
-            chosen = [replace(prompt, images=(BLANK,)) for prompt in chosen]
-        self._prompts = chosen
+        self._prompts = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
+        if isinstance(sampler, StoredImages):
+            images = groups * made.group_size
+            self._stored = _Stored(recipe, policy, prompts, images, made.sampling.rows)
 
     def collected(self) -> tuple[Path, Cond]:
-        """As `generate` goes: the last micro-batch while all images before wait for the judge."""
+        """As collecting goes: the last micro-batch while all images before wait for the judge."""
         with torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
             cond = self._policy.encode(self._prompts, guidance=self._sampler.guidance)
             held = self._before_the_last(cond)
@@ -178,15 +179,23 @@ class _DryEpoch:
 
     def flops(self, cond: Cond, rows: Rows) -> int:
         """Of all micro-batches. Counted apart: the counter holds on to tensors."""
-        collecting, learning = counter(), counter()
-        with collecting, torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
-            self._sampled(self._made.sampling.rows, cond)
+        learning, training = counter(), self._made.training.count
         with learning:
             self._learned(rows)
-        sampled, learned = collecting.get_total_flops(), learning.get_total_flops()
-        return sampled * self._made.sampling.count + learned * self._made.training.count
+        return self._collecting_flops(cond) + learning.get_total_flops() * training
+
+    def _collecting_flops(self, cond: Cond) -> int:
+        sampling = self._made.sampling
+        if isinstance(self._sampler, StoredImages):
+            return self._stored.flops(sampling.count)
+        collecting = counter()
+        with collecting, torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
+            self._sampled(sampling.rows, cond)
+        return collecting.get_total_flops() * sampling.count
 
     def _sampled(self, rows: int, cond: Cond) -> tuple[Path, Tensor]:
+        if isinstance(self._sampler, StoredImages):
+            return self._stored.read(rows)
         entry = torch.arange(rows) % len(self._prompts)
         draws = Draws(self._recipe.seed, "plan", 0, torch.arange(rows), META)
         wanted = [self._prompts[i] for i in entry.tolist()]
@@ -209,6 +218,65 @@ class _DryEpoch:
         draws = Draws(0, "plan", 0, torch.arange(batch), META)
         loss = self._objective.loss(self._policy, some, draws)
         loss.per_row.sum().backward()  # type: ignore[no-untyped-call]
+
+
+class _Stored:
+    """Stored images: encoded a few at a time, and decoded only where a reward reads pixels."""
+
+    def __init__(
+        self, recipe: Recipe, policy: Policy, prompts: Sequence[Prompt], images: int, rows: int
+    ) -> None:
+        """An epoch has so many `images`, in micro-batches of `rows`."""
+        self._policy, self._rows, self._together = policy, rows, min(rows, TOGETHER)
+        self._reads_pixels = any(reward.cls.reads_pixels for reward in recipe.rewards)
+        with META:
+            self._size = policy.decode(torch.zeros(1, *policy.latent_shape)).shape[-2:]
+            self._latents = torch.zeros(rows, *policy.latent_shape)
+        looks = look(torch.zeros(1, 3, *self._size))
+        one = EncodedImage(self._latents[0], looks.thumbnail[0], looks.clipped[0])
+        cached = recipe.sampler.options.get("cache_gb", StoredImages.cache_gb) * 1e9
+        self._encoded = mean_encoded(
+            len({image for prompt in prompts for image in prompt.images}),
+            images,
+            epochs=recipe.epochs,
+            kept=int(cached // one.num_bytes),
+        )
+
+    def read(self, rows: int) -> tuple[Path, Tensor]:
+        """A micro-batch for which images have to be encoded; its pixels, if it has any."""
+        self._encode()
+        clean = self._latents[:rows].clone()
+        return Path(clean, 0), self._decode(clean)
+
+    def flops(self, micro_batches: int) -> int:
+        """Of an epoch, on the average of a run."""
+        encoding, decoding = counter(), counter()
+        with encoding:
+            self._encode()
+        with decoding:
+            self._decode(self._latents)
+        each = encoding.get_total_flops() / self._together
+        return round(each * self._encoded) + decoding.get_total_flops() * micro_batches
+
+    def _encode(self) -> None:
+        pixels = torch.zeros(self._together, 3, *self._size, device=META)
+        encode_together(self._policy, pixels, self._together)
+
+    @torch.no_grad()
+    def _decode(self, clean: Tensor) -> Tensor:
+        return self._policy.decode(clean) if self._reads_pixels else clean.new_zeros(0)
+
+
+def mean_encoded(stored: int, drawn: int, *, epochs: int, kept: int) -> float:
+    """How many of the images that a process draws in an epoch it has to encode, over a run.
+
+    Each epoch draws so many of the `stored` ones anew, of which a process keeps at most `kept`.
+    """
+    drawn, known, encoded = min(drawn, stored), 0.0, 0.0
+    for _ in range(epochs):
+        new = drawn * (1 - known / stored)
+        encoded, known = encoded + new, min(known + new, kept)
+    return encoded / epochs
 
 
 class _Remembered:

@@ -12,14 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.data.images import BLANK
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.recipe.model import Recipe
 from zoo.rollout import Cond, Path, Rollout, Rows, Weights, take
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import ImageSource, Sampler, StoredImages
 from zoo.seeds import Draws
 from zoo.training.learn import most_rows, updates
 from zoo.training.micro_batches import (
@@ -117,7 +116,7 @@ def plan(recipe: Recipe, processes: int) -> Plan:
             f"data.groups_per_epoch is {recipe.data.groups_per_epoch}, less than the {processes} "
             "processes, each of which needs a group; raise it or use fewer processes"
         )
-    sampler: Sampler = recipe.sampler.build({})
+    sampler = recipe.sampler.build({})
     objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
     policy, size = StandIn(), recipe.data.group_size
     policy.weights.allocate(
@@ -176,11 +175,15 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     )  # fmt: skip
 
 
-def _one_path(policy: StandIn, sampler: Sampler, objective: Objective[Any]) -> tuple[Path, Cond]:
+def _one_path(
+    policy: StandIn, sampler: Sampler | StoredImages, objective: Objective[Any]
+) -> tuple[Path, Cond]:
     """One image's path, of the structure that the sampler gives every image; what it is of."""
     draws = Draws(0, "plan", 0, torch.zeros(1, dtype=torch.long))
-    prompts = [Prompt("", images=(BLANK,) if sampler.needs_images else ())]
+    prompts = [Prompt("")]
     cond = policy.encode(prompts, guidance=sampler.guidance)
+    if isinstance(sampler, StoredImages):
+        return Path(torch.zeros(1, *policy.latent_shape), 0), cond
     with torch.no_grad():
         path = sampler.sample(policy, prompts, cond, draws, keep_path=objective.needs_path)
     return path, cond
@@ -188,7 +191,7 @@ def _one_path(policy: StandIn, sampler: Sampler, objective: Objective[Any]) -> t
 
 def epoch_rows(
     recipe: Recipe,
-    sampler: Sampler,
+    sampler: ImageSource,
     objective: Objective[Any],
     policy: Policy,
     path: Path,

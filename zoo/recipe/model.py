@@ -20,7 +20,7 @@ from zoo.recipe.errors import Loc, Origins
 from zoo.recipe.stage import Stage, StageEntry
 from zoo.recipe.tree import DEFAULT_NAMES
 from zoo.reward.base import Reward
-from zoo.sampler.base import ImageSource, Solver
+from zoo.sampler.base import ImageSource, Sampler, Solver, StoredImages
 
 Count = Annotated[int, Ge(1)]
 Seconds = Annotated[float, Gt(0)]
@@ -275,7 +275,7 @@ class Recipe(Strict):
     epochs: Count
     policy: Annotated[Component[Policy], Slot(Policy)]
     sampler: Annotated[
-        Component[ImageSource], Slot(ImageSource, DEFAULT_NAMES[("sampler",)])
+        Component[Sampler | StoredImages], Slot(ImageSource, DEFAULT_NAMES[("sampler",)])
     ] = _written({})
     rewards: Annotated[Rewards, MinLen(1)]
     advantage: Advantage = Advantage()

@@ -1,9 +1,9 @@
 """The Sampler and Solver interfaces: how images are collected.
 
 What a recipe names as its sampler is a source of images, of one of two kinds: a `Sampler` makes
-them, `StoredImages` come with the prompts. A sampler turns one micro-batch of prompts into clean latents. The usual one runs a solver over the
-policy's grid; a solver integrates dx/dt = field(x, t) from grid[0] to 0 and knows nothing of
-models, prompts or rewards.
+them, `StoredImages` come with the prompts. A sampler turns one micro-batch of prompts into clean
+latents. The usual one runs a solver over the policy's grid; a solver integrates dx/dt = field(x, t)
+from grid[0] to 0 and knows nothing of models, prompts or rewards.
 """
 
 import math
@@ -27,7 +27,7 @@ Field = Callable[[Tensor, Tensor], Tensor]
 """field(x [batch, *latent], t 0-dim) -> velocity [batch, *latent]"""
 
 
-class ImageSource(ABC):
+class ImageSource:
     """Where an epoch's images come from; subclass `Sampler` or `StoredImages`, not this."""
 
     guidance: float = 1.0
@@ -44,7 +44,7 @@ class ImageSource(ABC):
         return None
 
 
-class Sampler(ImageSource):
+class Sampler(ImageSource, ABC):
     """Makes one flat micro-batch of images: a row a prompt, as many rows out as in."""
 
     @abstractmethod
@@ -61,7 +61,10 @@ class Sampler(ImageSource):
 
 
 class StoredImages(ImageSource):
-    """The images that come with the prompts: a group is a prompt's, and nothing is sampled."""
+    """The images that come with the prompts: a group is a prompt's, and nothing is sampled.
+
+    The run reads and encodes them.
+    """
 
     cache_gb: float = 2.0
     """How much of them, encoded, a process keeps in the host's memory."""

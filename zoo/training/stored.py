@@ -16,6 +16,7 @@ from zoo.data.images import ImageReader
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt, PromptError, StoredImage
 from zoo.rollout import Path
+from zoo.sampler.base import ImageSource, StoredImages
 from zoo.training.generate import Batch, Wanted, drop_broken
 from zoo.training.image_stats import Looks, look
 from zoo.training.micro_batches import balanced_batch_size, micro_batches, num_micro_batches
@@ -38,25 +39,47 @@ class EncodedImage:
         return sum(part.nbytes for part in (self.latents, self.thumbnail, self.clipped))
 
 
-class EncodedImages:
-    """Stored images, encoded by a policy; those used last are kept, up to a number of bytes.
+class ImageCache:
+    """The encoded images that were used last, up to a number of bytes."""
+
+    def __init__(self, gb: float) -> None:
+        """Room for so many GB."""
+        self._limit, self._num_bytes = gb * 1e9, 0
+        self._kept: OrderedDict[StoredImage, EncodedImage] = OrderedDict()
+
+    def get(self, image: StoredImage) -> EncodedImage | None:
+        """The image if it is kept, which makes it the one used last."""
+        if image in self._kept:
+            self._kept.move_to_end(image)
+        return self._kept.get(image)
+
+    def keep(self, image: StoredImage, encoded: EncodedImage) -> None:
+        """Takes one that is not kept; those used longest ago make room."""
+        self._kept[image] = encoded
+        self._num_bytes += encoded.num_bytes
+        while self._num_bytes > self._limit:
+            _, dropped = self._kept.popitem(last=False)
+            self._num_bytes -= dropped.num_bytes
+
+
+class EncodedImages(ImageSource):
+    """Stored images as a policy's latents.
 
     Images are encoded in micro-batches of one shape, so that what becomes of one does not depend on
     which others are kept: a resumed run, which keeps none yet, gets the same latents.
     """
 
-    def __init__(self, policy: Policy, device: torch.device, *, cache_gb: float) -> None:
+    def __init__(
+        self, stored: StoredImages, policy: Policy, device: torch.device, cache: ImageCache
+    ) -> None:
         """`device` is the policy's. An image must stay as it is while the run goes on."""
-        self.policy, self.device = policy, device
-        self._limit, self._num_bytes = cache_gb * 1e9, 0
-        self._kept: OrderedDict[StoredImage, EncodedImage] = OrderedDict()
+        self.policy, self.device, self.cache = policy, device, cache
+        self._stored, self.guidance = stored, stored.guidance
         self._size: tuple[int, int] | None = None
 
-    def look_up(self, image: StoredImage) -> EncodedImage | None:
-        """The image if it is kept, which makes it the one used last."""
-        if image in self._kept:
-            self._kept.move_to_end(image)
-        return self._kept.get(image)
+    def grid(self, policy: Policy) -> Float[Tensor, " num_points"] | None:
+        """The times that the stored images are given."""
+        return self._stored.grid(policy)
 
     def encode(
         self, images: Sequence[StoredImage], reader: ImageReader, batch: int
@@ -75,15 +98,8 @@ class EncodedImages:
         # Copies: a row of a batch would keep all of it in memory.
         encoded = [EncodedImage(*(part.clone() for part in row)) for row in rows]
         for image, parts in zip(images, encoded, strict=True):
-            self._keep(image, parts)
+            self.cache.keep(image, parts)
         return encoded
-
-    def _keep(self, image: StoredImage, encoded: EncodedImage) -> None:
-        self._kept[image] = encoded
-        self._num_bytes += encoded.num_bytes
-        while self._num_bytes > self._limit:
-            _, dropped = self._kept.popitem(last=False)
-            self._num_bytes -= dropped.num_bytes
 
     def _resolution(self) -> tuple[int, int]:
         """The height and width of the policy's images, found by decoding one once."""
@@ -120,7 +136,7 @@ class _EpochImages:
         self._encoded, self._batch = encoded, batch
         # Held until the epoch's end: what is encoded now may push it out of what is kept.
         self._ready = {
-            image: parts for image in images if (parts := encoded.look_up(image)) is not None
+            image: parts for image in images if (parts := encoded.cache.get(image)) is not None
         }
         missing = dict.fromkeys(image for image in images if image not in self._ready)
         self._missing, self._reader = deque(missing), ImageReader(missing)
