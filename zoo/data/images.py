@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.errors import join_lines
 from zoo.prompt import ImageBytes, ImageCell, ImageFile, Prompt, PromptError, StoredImage
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ class ImageReader:
             try:
                 self._read_group(cell)
             except (OSError, IndexError, pyarrow.ArrowException) as error:
-                why = " ".join(str(error).split())
-                raise PromptError(f"{cell} cannot be read: {why}") from None
+                raise PromptError(f"{cell} cannot be read: {join_lines(error)}") from None
         self._cells[cell.path].discard(cell)
         return self._held.pop(cell)
 
@@ -131,8 +131,9 @@ def _unreadable(image: StoredImage, error: Exception) -> PromptError:
         return PromptError(f"the image file '{image}' does not exist")
     if isinstance(error, UnidentifiedImageError):
         return PromptError(f"'{image}' is no image that Pillow can read; remove it or mend it")
-    why = " ".join(str(error).split())
-    return PromptError(f"the image '{image}' cannot be read: {why}; remove it or mend it")
+    return PromptError(
+        f"the image '{image}' cannot be read: {join_lines(error)}; remove it or mend it"
+    )
 
 
 def _rgb(picture: "Image.Image", image: StoredImage) -> "Image.Image":

@@ -7,11 +7,9 @@ et al. 2023, arXiv 2311.12908) is the objective `dpo` on these with the reward `
 from typing import Annotated
 
 from annotated_types import Ge
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.policy.base import Policy
-from zoo.sampler.base import StoredImages
+from zoo.sampler.base import Grid, StoredImages
 
 
 class Dataset(StoredImages):
@@ -34,6 +32,6 @@ class Dataset(StoredImages):
         self.steps = steps
         self.cache_gb = cache_gb
 
-    def grid(self, policy: Policy) -> Float[Tensor, " num_points"] | None:
+    def grid(self, policy: Policy) -> Grid | None:
         """The policy's grid of `steps` steps; without these none."""
         return None if self.steps is None else policy.grid(self.steps)
