@@ -10,6 +10,7 @@ from zoo.policy import lora_files
 from zoo.policy.weights import Lora
 from zoo.prompt import Prompt, PromptError
 from zoo.recipe.recipe import Recipe, RecipeError
+from zoo.sampler.base import StoredImages
 from zoo.training.build import device_of, lora_of, start_place
 
 
@@ -49,7 +50,7 @@ def num_prompts(recipe: Recipe) -> tuple[int, int]:
         PromptError: they cannot be read, or lack the images that the sampler takes.
     """
     prompts = _load(recipe, "train", recipe.data.train)
-    if recipe.sampler.cls.needs_images:
+    if issubclass(recipe.sampler.cls, StoredImages):
         who = f"the sampler '{recipe.sampler.name}'"
         try:
             images.require(prompts, recipe.data.group_size, who)

@@ -19,7 +19,7 @@ from zoo.reward.base import Reward
 from zoo.reward.judge import Judge, Judged
 from zoo.reward.known_answers import require_known_answers
 from zoo.rollout import Weights
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.flow_sampler import FlowSampler
 
 
@@ -37,7 +37,7 @@ class EvaluationComponents:
 class Components:
     """Of a recipe without stages, or of one stage."""
 
-    sampler: Sampler
+    sampler: Sampler | StoredImages
     objective: Objective[Any]
     judge: Judge
     prompts: Sequence[Prompt]
@@ -94,7 +94,7 @@ class Shared:
         return self._prompts[source]
 
 
-def sampler_and_objective(recipe: Recipe) -> tuple[Sampler, Objective[Any]]:
+def sampler_and_objective(recipe: Recipe) -> tuple[Sampler | StoredImages, Objective[Any]]:
     """Those of a recipe without stages, or of one stage."""
     sampler = recipe.build(recipe.sampler, {})
     return sampler, recipe.build(recipe.objective, {"solver": sampler.solver})
