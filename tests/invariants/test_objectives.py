@@ -21,7 +21,7 @@ from zoo.objective.nft import NFT
 from zoo.policy.digits import Digits
 from zoo.policy.weights import Lora
 from zoo.reward.base import Reward
-from zoo.reward.judge import Judge, Judged
+from zoo.reward.judge import Judge, WeightedReward
 from zoo.rollout import Rollout, Weights, join, take
 from zoo.sampler.flow_sampler import FlowSampler
 from zoo.sampler.ode import Euler
@@ -94,7 +94,7 @@ def collected(policy: Digits, engine: PlainEngine, objective: Objective[Any], mi
     solver = SOLVER if objective.needs_path else Euler()
     return collect(
         engine, policy, FlowSampler(solver=solver, steps=STEPS),
-        Judge([Judged("brightness", Brightness())], timeout=30.0, retries=0),
+        Judge([WeightedReward("brightness", Brightness())], timeout=30.0, retries=0),
         prompts("train")[:GROUPS],
         group_size=GROUP_SIZE,
         acts_with=objective.acts_with,

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from zoo.recipe.model import RewardEntry
 from zoo.recipe.recipe import load_recipe, single_reward
-from zoo.reward.known_answers import Asked, asked
+from zoo.reward.known_answers import KnownAnswerScore, score_known_answers
 from zoo.training.build import device_of
 
 
@@ -26,7 +26,7 @@ def probe(what: str, overrides: list[str]) -> None:
         table.add_column(heading)
     wrong = False
     for entry in entries:
-        answers = asked(entry.build({"device": device}), device)
+        answers = score_known_answers(entry.build({"device": device}), device)
         wrong |= any(not answer.right for answer in answers)
         table.add_row(entry.label, str(len(answers)), _said(answers))
     Console(highlight=False).print(table)
@@ -47,7 +47,7 @@ def _chosen(what: str, overrides: list[str]) -> tuple[Sequence[RewardEntry], tor
     return list(found.values()), device_of(recipe)
 
 
-def _said(answers: Sequence[Asked]) -> str:
+def _said(answers: Sequence[KnownAnswerScore]) -> str:
     wrong = [answer.line for answer in answers if not answer.right]
     if wrong:
         return f"wrong: {wrong[0]}"
