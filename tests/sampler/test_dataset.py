@@ -11,7 +11,7 @@ from zoo.engine.plain import PlainEngine
 from zoo.objective.dpo import DPO
 from zoo.policy.digits import Digits
 from zoo.prompt import ImageBytes, Prompt
-from zoo.reward.judge import Judge, Judged
+from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.preference import Preference
 from zoo.rollout import Weights
 from zoo.sampler.dataset import Dataset
@@ -49,7 +49,7 @@ def collected(policy, look=iter):
     """The groups as a run collects them, with their advantages; `look` is at each batch."""
     policy.weights.allocate(set(), seed=0)
     engine = PlainEngine(policy.weights, AdamWOptions((0.9, 0.999), 1e-8, 0.0, 1.0), device=CPU)
-    judge = Judge([Judged("preference", Preference(), 1.0)], timeout=60, retries=0)
+    judge = Judge([WeightedReward("preference", Preference(), 1.0)], timeout=60, retries=0)
     share = shard_groups(
         Collector(engine, policy, encoded_by(policy), judge, 3),
         Groups(GROUPS, 2, Weights.LIVE, 0, "collect"),

@@ -155,7 +155,7 @@ def require_local_start(recipe: Recipe) -> None:
 
 def _require_start(recipe: Recipe, lora: Lora, source: str) -> lora_files.LoraFile:
     try:
-        file = lora_files.opened(source)
+        file = lora_files.open_lora(source)
         lora_files.require_rank(file, lora)
     except lora_files.LoraError as error:
         raise RecipeError(f"{start_place(recipe)}: {error}") from error

@@ -141,11 +141,11 @@ class RewardTests(ABC):
         reward, images = self.make(), self.images(2)
         bare = without_metadata(self.group(reward, 2))
         try:
-            said, values = "", scored(reward, images, bare)
+            reason, values = "", scored(reward, images, bare)
         except PromptError as error:
-            said, values = str(error), {}
-        assert said.strip() or values[""].shape == (2,)
-        assert "\n" not in said
+            reason, values = str(error), {}
+        assert reason.strip() or values[""].shape == (2,)
+        assert "\n" not in reason
 
     @pytest.mark.parametrize("device", _DEVICES)
     def test_scores_are_on_the_device_of_the_images(self, device: str) -> None:
@@ -174,5 +174,5 @@ class RewardTests(ABC):
 def scored(reward: Reward, images: Tensor, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
     """The values, as "", and the extras by their names: [rows] each."""
     scores = reward.score(images, prompts)
-    found = scores if isinstance(scores, Scores) else Scores(scores)
-    return {"": found.value, **found.extras}
+    scores_and_extras = scores if isinstance(scores, Scores) else Scores(scores)
+    return {"": scores_and_extras.value, **scores_and_extras.extras}

@@ -16,7 +16,7 @@ from zoo.prompt import Prompt
 from zoo.recipe.model import Recipe
 from zoo.recipe.sections import EvalOptions, RewardEntry
 from zoo.reward.base import Reward
-from zoo.reward.judge import Judge, Judged
+from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.known_answers import require_known_answers
 from zoo.rollout import Weights
 from zoo.sampler.base import Sampler, StoredImages
@@ -76,10 +76,11 @@ class Shared:
 
     def judge(self, recipe: Recipe, entries: Sequence[RewardEntry]) -> Judge:
         """Scores with these rewards as the recipe says."""
-        judged = [
-            Judged(entry.label, self._reward(recipe, entry), entry.weight) for entry in entries
+        weighted = [
+            WeightedReward(entry.label, self._reward(recipe, entry), entry.weight)
+            for entry in entries
         ]
-        return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
+        return Judge(weighted, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
 
     def _reward(self, recipe: Recipe, entry: RewardEntry) -> Reward:
         if entry.made_from not in self._rewards:
