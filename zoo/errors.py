@@ -11,6 +11,18 @@ class UserError(Exception):
     """
 
 
+class MisfitError(ValueError):
+    """An option that is right by itself and does not suit the others, which its text names.
+
+    `loc` is where a recipe has it: ("objective", "trained_steps").
+    """
+
+    def __init__(self, loc: tuple[str | int, ...], text: str) -> None:
+        """`text` says what does not fit, and the fix."""
+        super().__init__(text)
+        self.loc = loc
+
+
 def first_line(error: BaseException) -> str:
     """What the error says first; its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

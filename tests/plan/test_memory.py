@@ -17,7 +17,7 @@ from zoo.plan.memory import (
     MemoryParts,
     estimate,
     layouts,
-    recommended,
+    recommend,
 )
 from zoo.policy import digits
 from zoo.recipe.recipe import load_recipe
@@ -154,10 +154,10 @@ def test_the_fastest_layout_that_leaves_room_is_recommended():
         return MemoryEstimate(Layout(stage), MemoryParts(weights=total), "training")
 
     found = [of(None, 120), of(0, 80), of(1, 95), of(2, 85), of(3, 40)]
-    assert recommended(found, 200) is found[0]
-    assert recommended(found, 100) is found[3]
-    assert recommended(found, 60) is found[4]
-    assert recommended(found, 40) is None
+    assert recommend(found, 200) is found[0]
+    assert recommend(found, 100) is found[3]
+    assert recommend(found, 60) is found[4]
+    assert recommend(found, 40) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.report.checked_html import Checked
 from tests.report.run_folder import metrics, run_folder, write, write_metrics
-from zoo.recipe.errors import RecipeError
+from zoo.errors import UserError
 from zoo.report.run import write_run
 
 
@@ -198,5 +198,5 @@ def test_a_run_whose_rewards_are_all_trained_on_is_told_what_it_cannot_see(folde
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(RecipeError, match=r"is not a run folder: it has no recipe\.json"):
+    with pytest.raises(UserError, match=r"is not a run folder: it has no recipe\.json"):
         write_run(tmp_path)

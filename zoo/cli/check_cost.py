@@ -16,7 +16,7 @@ from zoo.plan.memory import (
     MemoryEstimate,
     estimate,
     layouts,
-    recommended,
+    recommend,
 )
 from zoo.recipe.recipe import Recipe
 from zoo.training.components import copies
@@ -139,7 +139,7 @@ def _verdict(estimates: list[MemoryEstimate], available: int) -> str:
         f"estimates were within {ERROR:.0%} of measured peaks, {ERROR_OF_STAGE_3:.0%} at stage 3 "
         "(benchmarks/memory.py)"
     )
-    best = recommended(estimates, available)
+    best = recommend(estimates, available)
     if best is None:
         return (
             f"nothing fits {each}: lower engine.micro_batch.train and sample, use more processes "

@@ -8,6 +8,7 @@ from typing import Any
 from zoo.compare import statistics as bootstrap
 from zoo.compare.statistics import Band, Interval, band, crossing
 from zoo.run.record import RunRecord
+from zoo.storage.files import or_nan
 
 AXES: Mapping[str, str] = {
     "seconds": "seconds",
@@ -170,14 +171,10 @@ def _run(run: RunRecord, keys: list[str]) -> dict[str, Any]:
 
 
 def _points(run: RunRecord, key: str, axis: str) -> list[tuple[float, float]]:
-    points = [(_number(line.get(axis)), _number(line.get(key))) for line in run.metrics]
+    points = [(or_nan(line.get(axis)), or_nan(line.get(key))) for line in run.metrics]
     return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
 
 
 def _last(run: RunRecord, key: str) -> float:
     recorded = [line[key] for line in run.metrics if key in line]
-    return _number(recorded[-1]) if recorded else math.nan
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+    return or_nan(recorded[-1]) if recorded else math.nan

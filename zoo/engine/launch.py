@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from zoo.engine.fault import Ended, Failure, Words, at_fault
+from zoo.storage.files import write_text
 
 
 def join(timeout: float, *, alone: bool = False) -> int:
@@ -61,6 +62,11 @@ def started_by_launcher() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def rank() -> int:
+    """This process's number among those that a launcher started; 0 where it is alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def report(message: str, *, trace: str = "", waited: bool = False) -> bool:
     """Leaves a worker's last words for the launcher, if one started this process; else False.
 
@@ -73,9 +79,7 @@ def report(message: str, *, trace: str = "", waited: bool = False) -> bool:
     extra = {"py_callstack": f"{trace}{message}", "timestamp": str(int(time.time()))}
     said = {"message": message, "extraInfo": extra, "trace": trace, "waited": waited}
     # Whole or not at all: two threads may come to their last words.
-    temporary = Path(f"{file}.{time.monotonic_ns()}")
-    temporary.write_text(json.dumps({"message": said}))
-    temporary.replace(file)
+    write_text(Path(file), json.dumps({"message": said}))
     return True
 
 

@@ -115,19 +115,19 @@ def estimate(
     phases = {"loading": sizes.loading, **_PHASES[layout.stage](sizes)}
     if layout.stage is not None and not cuda:
         runtime += DEEPSPEED
-    found = {
-        name: _offloaded(replace(parts, runtime=runtime), layout, cuda, of.copies_on_host)
+    peaks = {
+        name: _offload(replace(parts, runtime=runtime), layout, cuda, of.copies_on_host)
         for name, parts in phases.items()
     }
-    peak = max(found, key=lambda name: found[name].total)
-    return MemoryEstimate(layout, found[peak], peak)
+    peak = max(peaks, key=lambda name: peaks[name].total)
+    return MemoryEstimate(layout, peaks[peak], peak)
 
 
-def recommended(estimates: Sequence[MemoryEstimate], available: int) -> MemoryEstimate | None:
+def recommend(estimates: Sequence[MemoryEstimate], available: int) -> MemoryEstimate | None:
     """The first that fits with room to spare; ZeRO's stage 0 is plain training, but slower."""
-    for each in estimates:
-        if each.layout.stage != 0 and each.parts.total <= (1 - SPARE) * available:
-            return each
+    for one in estimates:
+        if one.layout.stage != 0 and one.parts.total <= (1 - SPARE) * available:
+            return one
     return None
 
 
@@ -267,7 +267,7 @@ _PHASES: Mapping[Stage, Callable[[_Sizes], dict[str, MemoryParts]]] = {
 }  # fmt: skip
 
 
-def _offloaded(parts: MemoryParts, layout: Layout, cuda: bool, copies_on_host: bool) -> MemoryParts:
+def _offload(parts: MemoryParts, layout: Layout, cuda: bool, copies_on_host: bool) -> MemoryParts:
     """With what lies in the host's memory counted there, where that is another."""
     if not cuda:
         return parts

@@ -18,7 +18,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from zoo.errors import closest
+from zoo.errors import closest, join_lines
 from zoo.recipe.errors import (
     FileOrigin,
     Loc,
@@ -187,8 +187,8 @@ def _text(path: Path) -> str:
 
 
 def _sibling(path: Path, besides: Path | None = None) -> str:
-    found = path.parent.glob("*.yaml") if path.parent.is_dir() else ()
-    names = sorted(str(other) for other in found if other != besides)
+    recipes = path.parent.glob("*.yaml") if path.parent.is_dir() else ()
+    names = sorted(str(other) for other in recipes if other != besides)
     return closest(str(path), names) or "; check the path"
 
 
@@ -201,13 +201,14 @@ def _parse(text: str, place: Callable[[int | None], Origin]) -> Node:
         what = f"the key '{key[1]}' is" if key else "a key is"
         raise RecipeError(f"{place(_line(error))}: {what} written twice; keep one") from error
     except MarkedYAMLError as error:
-        said = " ".join(filter(None, (error.context, error.problem)))
+        problem = " ".join(" ".join(filter(None, (error.context, error.problem))).split())
         raise RecipeError(
-            f"{place(_line(error))}: this is not YAML: {' '.join(said.split())}; correct the syntax"
+            f"{place(_line(error))}: this is not YAML: {problem}; correct the syntax"
         ) from error
     except (YAMLError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise RecipeError(f"{place(None)}: this is not YAML: {said}; correct the syntax") from error
+        raise RecipeError(
+            f"{place(None)}: this is not YAML: {join_lines(error)}; correct the syntax"
+        ) from error
 
 
 def _line(error: MarkedYAMLError) -> int:

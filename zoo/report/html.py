@@ -10,6 +10,7 @@ from zoo.report.embed import WIDEST, data_uri, pixelated, shrunk, svg_uri
 from zoo.report.page import Figure, Page, Tiles
 from zoo.report.plots import Drawing
 from zoo.report.templates import FOLDER, environment
+from zoo.storage.files import write_text
 
 _BESIDE = 640
 """Pixels that a picture beside another has at most: on a screen it is shown narrower."""
@@ -27,9 +28,7 @@ def html(page: Page) -> str:
 
 def write(page: Page, path: Path) -> None:
     """The page as a file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(html(page), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, html(page))
 
 
 def _figure(figure: Figure) -> Markup:

@@ -12,6 +12,7 @@ from zoo.report.page import Figure, Page
 from zoo.report.plots import Drawing
 from zoo.report.templates import environment
 from zoo.run.pictures import save
+from zoo.storage.files import write_text
 
 _PLOTS, _PICTURES = "plots", "pictures"
 
@@ -25,9 +26,7 @@ def write(page: Page, path: Path) -> None:
         save_figure=files.save_figure,
         save_tiles=lambda tiles: files.save_picture(tiles.name, sheet(tiles)),
     )
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, text)
 
 
 def escaped(text: str) -> str:

@@ -1,9 +1,9 @@
 """Where the numbers of a run go: the console, `metrics.jsonl`, and Weights & Biases if asked."""
 
 import json
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from PIL.Image import Image
 
 from zoo.run import evaluations, pictures
-from zoo.run.console import Display
+from zoo.run.console import NO_BAR, Bar, Display
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.wandb_run import WandbRun
 from zoo.storage import files as json_file
@@ -57,7 +57,7 @@ class Tracker:
 
     def record(self, metrics: Mapping[str, float]) -> None:
         """One epoch's numbers; `epoch` counts those done. The file has null for NaN, infinity."""
-        finite = {key: _or_null(value) for key, value in metrics.items()}
+        finite = {key: json_file.or_null(value) for key, value in metrics.items()}
         with (self.run_dir / METRICS).open("a") as file:
             file.write(json.dumps(finite) + "\n")
             file.flush()
@@ -78,6 +78,11 @@ class Tracker:
     def say(self, text: str) -> None:
         """A line on the console."""
         self._display.say(text)
+
+    @contextmanager
+    def bar(self, what: str, total: int) -> Iterator[Bar]:
+        """Shows how far a phase of so many steps is, while it is entered."""
+        yield NO_BAR
 
     def picture(self, picture: Image, epoch: int) -> None:
         """Saves an epoch's picture under `images/`, and it beside the first one."""
@@ -183,11 +188,5 @@ def read(run_dir: Path) -> list[dict[str, Any]]:
 def truncate(run_dir: Path, epochs: int) -> None:
     """Keeps what is of so many epochs done, for a run that goes on from there."""
     kept = [line for line in read(run_dir) if line["epoch"] <= epochs]
-    temporary = run_dir / f".{METRICS}.tmp"
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    temporary.replace(run_dir / METRICS)
+    json_file.write_text(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
     evaluations.truncate(run_dir, epochs)
-
-
-def _or_null(value: float) -> float | None:
-    return value if math.isfinite(value) else None
