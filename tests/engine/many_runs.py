@@ -37,12 +37,13 @@ def run_one(run: dict) -> int:
     if run.get("resume"):
         progress, _ = run_state.restore(built, checkpoint.latest(Path(run["resume"])))
 
-    def open_tracker() -> Tracker:
-        if built.engine.rank:
-            return Silent()
+    rank = built.model.engine.rank
+    if rank:
+        tracker: Tracker = Silent()
+    else:
         out.mkdir(parents=True, exist_ok=True)
         run_dir.goes_on(out, recipe)
-        return Tracker(out, name=recipe.name, epochs=recipe.epochs, first_epoch=0, config={})
-
-    train(built, progress, open_tracker)
-    return built.engine.rank
+        tracker = Tracker(out, name=recipe.name, epochs=recipe.epochs, first_epoch=0, config={})
+    with tracker:
+        train(built, progress, tracker)
+    return rank

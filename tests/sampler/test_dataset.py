@@ -17,7 +17,7 @@ from zoo.rollout import Weights
 from zoo.sampler.dataset import Dataset
 from zoo.seeds import Draws
 from zoo.testing import SamplerTests, some_prompts
-from zoo.training.collect import collect
+from zoo.training.collect import Collector, Groups, collect, shard_groups
 
 CPU = torch.device("cpu")
 
@@ -104,23 +104,29 @@ GROUPS = [
 ]
 
 
-def collected(policy, see=lambda images, key: None):
-    """The groups as a run collects them, with their advantages."""
+def collected(policy, look=iter):
+    """The groups as a run collects them, with their advantages; `look` is at each batch."""
     policy.weights.allocate(set(), seed=0)
     engine = PlainEngine(policy.weights, AdamWOptions((0.9, 0.999), 1e-8, 0.0, 1.0), device=CPU)
     judge = Judge([Judged("preference", Preference(), 1.0)], timeout=60, retries=0)
-    made = collect(
-        engine, policy, Dataset(), judge, GROUPS,
-        group_size=2, acts_with=Weights.LIVE, keep_path=False,
-        draws=lambda key: Draws(0, "collect", 0, key), micro_batch=3, see=see,
-    )  # fmt: skip
+    share = shard_groups(
+        Collector(engine, policy, Dataset(), judge, 3),
+        Groups(GROUPS, 2, Weights.LIVE, 0, "collect"),
+    )
+    made = collect(share, look(share.generate()))
     judge.close()
     return made, group_advantage(made.verdict.scores["preference"], made.group)
 
 
 def test_every_image_is_seen_under_its_own_key_with_its_own_score():
     seen = []
-    made, _ = collected(Digits(CPU), lambda images, key: seen.append((images, key)))
+
+    def look(batches):
+        for batch in batches:
+            seen.append((batch.images, batch.key))
+            yield batch
+
+    made, _ = collected(Digits(CPU), look)
     assert (made.num_evals, made.num_broken, made.rollout.grid) == (0, 0, None)
     scores = made.verdict.scores["preference"].tolist()
     assert scores == pytest.approx([0, 1, 3, -2, 0.5, 0.5, 0.2, 0.9])

@@ -28,7 +28,7 @@ from zoo.sampler.base import Sampler
 from zoo.sampler.ode import Euler
 from zoo.seeds import Draws
 from zoo.training.components import copies, keeps_reference
-from zoo.training.micro_batches import largest_share
+from zoo.training.micro_batches import largest_shard
 
 
 class NoEstimateError(Exception):
@@ -156,7 +156,7 @@ class _DryEpoch:
     ) -> None:
         self._recipe, self._planned, self._policy = recipe, planned, policy
         self._sampler, self._objective = sampler, objective
-        groups = largest_share(planned.groups, size=planned.processes)
+        groups = largest_shard(planned.groups, size=planned.processes)
         prompts = prompt_sources.load(recipe.data.train)
         chosen = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
         if sampler.needs_images:

@@ -25,7 +25,12 @@ from zoo.rollout import Cond, Path, Rollout, Rows, Weights, take
 from zoo.sampler.base import Sampler
 from zoo.seeds import Draws
 from zoo.training.learn import most_rows, updates
-from zoo.training.micro_batches import dealt, even_batch, largest_share, num_micro_batches
+from zoo.training.micro_batches import (
+    balanced_batch_size,
+    largest_shard,
+    num_micro_batches,
+    shard,
+)
 
 
 @dataclass(frozen=True)
@@ -151,11 +156,13 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     forwards, gradient = _row_forwards(policy, one.objective, ranks[0])
 
     # The process that has most says how many micro-batches all of them run.
-    share = largest_share(data.groups_per_epoch, size=processes) * data.group_size
+    share = largest_shard(data.groups_per_epoch, size=processes) * data.group_size
     update = updates(unit, optim.updates_per_epoch, seed=recipe.seed, epoch=0)
     largest = [most_rows(rank[update == u]) for u in range(optim.updates_per_epoch)]
-    sample = even_batch(share, micro_batch.sample)
-    train = even_batch(max(largest), max(1, micro_batch.train // one.objective.images_per_row))
+    sample = balanced_batch_size(share, micro_batch.sample)
+    train = balanced_batch_size(
+        max(largest), max(1, micro_batch.train // one.objective.images_per_row)
+    )
     images = data.groups_per_epoch * data.group_size
     return Plan(
         processes, data.groups_per_epoch, data.group_size,
@@ -241,7 +248,7 @@ def _located(recipe: Recipe, default: Loc) -> Iterator[None]:
 
 def epoch_rows(recipe: Recipe, one: OneImage, rank: int, processes: int) -> Rows:
     """The rows of one process, had all its images the path and prompt of the one."""
-    groups = dealt(recipe.data.groups_per_epoch, rank=rank, size=processes)
+    groups = shard(recipe.data.groups_per_epoch, rank=rank, size=processes)
     group_size = recipe.data.group_size
     group = groups.repeat_interleave(group_size)
     key = group * group_size + torch.arange(group_size).repeat(len(groups))

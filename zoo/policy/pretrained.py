@@ -31,7 +31,7 @@ def base_dtype(dtype: Dtype, lora: Lora | None) -> torch.dtype:
     return named
 
 
-def placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+def place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Moves a network of diffusers to the device, in that type, without dropout."""
     # Diffusers' own `to` warns of modules to keep in float32, of which there are none.
     nn.Module.to(network, device, dtype).eval()

@@ -1,8 +1,9 @@
 """What a person sees during a run: a progress bar on a terminal, plain lines elsewhere."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -13,6 +14,26 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+T = TypeVar("T")
+
+
+class Bar:
+    """Counts the steps of a phase, such as micro-batches, while someone iterates over them."""
+
+    def __init__(self, advance: Callable[[], None]) -> None:
+        """Calls `advance` after each step."""
+        self._advance = advance
+
+    def over(self, steps: Iterable[T]) -> Iterator[T]:
+        """The same steps."""
+        for step in steps:
+            yield step
+            self._advance()
+
+
+NO_BAR = Bar(lambda: None)
+"""Where nobody looks."""
 
 
 class Display:

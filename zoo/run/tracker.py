@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from PIL.Image import Image
 
 from zoo.run import evaluations, pictures
-from zoo.run.console import Display
+from zoo.run.console import NO_BAR, Bar, Display
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.wandb_run import WandbRun
 from zoo.storage import files as json_file
@@ -77,6 +78,11 @@ class Tracker:
     def say(self, text: str) -> None:
         """A line on the console."""
         self._display.say(text)
+
+    @contextmanager
+    def bar(self, what: str, total: int) -> Iterator[Bar]:
+        """Shows how far a phase of so many steps is, while it is entered."""
+        yield NO_BAR
 
     def picture(self, picture: Image, epoch: int) -> None:
         """Saves an epoch's picture under `images/`, and it beside the first one."""

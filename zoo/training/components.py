@@ -24,7 +24,7 @@ from zoo.sampler.flow_sampler import FlowSampler
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationComponents:
     """What an evaluation needs, and the weights that it is of."""
 
     sampler: Sampler
@@ -34,18 +34,18 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """Of a recipe without stages, or of one stage."""
 
     sampler: Sampler
     objective: Objective[Any]
     judge: Judge
     prompts: Sequence[Prompt]
-    evaluation: Evaluation | None
+    evaluation: EvaluationComponents | None
 
 
 class Shared:
-    """Makes the parts of recipes, and what they have in common once."""
+    """Makes the components of recipes, and what they have in common once."""
 
     def __init__(self, device: torch.device) -> None:
         """Rewards are made on this device."""
@@ -53,7 +53,7 @@ class Shared:
         self._rewards: dict[tuple[type[Reward], str], Reward] = {}
         self._prompts: dict[str, Sequence[Prompt]] = {}
 
-    def parts(self, recipe: Recipe) -> Parts:
+    def components(self, recipe: Recipe) -> Components:
         """Evaluation is by the training rewards and prompts where the recipe names no others.
 
         Raises:
@@ -61,18 +61,18 @@ class Shared:
             RewardError: a reward does not give its known answers.
             PromptError: prompts cannot be read.
         """
-        prompts = self._loaded(recipe.data.train)
+        prompts = self._load(recipe.data.train)
         sampler, objective = sampler_and_objective(recipe)
         judge, options = self.judge(recipe, recipe.rewards), recipe.eval
         if options is None:
-            return Parts(sampler, objective, judge, prompts, None)
-        evaluation = Evaluation(
+            return Components(sampler, objective, judge, prompts, None)
+        evaluation = EvaluationComponents(
             evaluation_sampler(recipe, options),
             self.judge(recipe, options.rewards) if options.rewards else judge,
-            self._loaded(recipe.data.eval) if recipe.data.eval else prompts,
+            self._load(recipe.data.eval) if recipe.data.eval else prompts,
             evaluated_weights(recipe),
         )
-        return Parts(sampler, objective, judge, prompts, evaluation)
+        return Components(sampler, objective, judge, prompts, evaluation)
 
     def judge(self, recipe: Recipe, entries: Sequence[RewardEntry]) -> Judge:
         """Scores with these rewards as the recipe says."""
@@ -88,7 +88,7 @@ class Shared:
             self._rewards[entry.made_from] = reward
         return self._rewards[entry.made_from]
 
-    def _loaded(self, source: str) -> Sequence[Prompt]:
+    def _load(self, source: str) -> Sequence[Prompt]:
         if source not in self._prompts:
             self._prompts[source] = prompt_sources.load(source)
         return self._prompts[source]

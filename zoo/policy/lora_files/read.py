@@ -3,7 +3,8 @@
 A layer's scale is alpha / rank, or alpha / sqrt(rank) with rank-stabilised LoRA (Kalajdzievski
 2023, arXiv 2312.03732). PEFT's configuration says alpha; in diffusers' file the header or a tensor
 `<layer>.alpha` does, or else alpha is the rank. Where `alpha_pattern` gives layers alphas of their
-own, each has its own scale. What else would change the result is refused, never left out.
+own, each has its own scale. What else would change the result is refused, never left out. Names of
+other programs are read as diffusers reads them (`convert.py`).
 """
 
 import json
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from zoo.errors import one_line
+from zoo.policy.lora_files.convert import Converted, convert, is_foreign
 from zoo.policy.lora_files.names import module_of, ranks
 from zoo.policy.lora_files.source import PEFT_CONFIG, Files, LoraError, find
 from zoo.storage.tensor_file import TensorFile
@@ -47,7 +49,7 @@ class LoraFile:
     """By layer: what B A is multiplied with."""
     listed: tuple[str, ...]
     """PEFT's `target_modules`, where they are a list."""
-    _file: TensorFile
+    _file: TensorFile | Converted
     _names: Mapping[str, str]
 
     @property
@@ -79,7 +81,7 @@ class LoraFile:
 
 
 def read(source: str) -> LoraFile:
-    """Reads the header of a LoRA's file, and PEFT's configuration.
+    """Reads the header of a LoRA's file, and PEFT's configuration; all of a file to convert.
 
     Raises:
         LoraError: there is none, or it is of a kind that cannot be taken over exactly.
@@ -89,6 +91,8 @@ def read(source: str) -> LoraFile:
         file = TensorFile(files.weights)
     except (OSError, SafetensorError) as error:
         raise LoraError(f"'{source}' cannot be read: {one_line(error)}") from error
+    if files.config is None and is_foreign(file):
+        return _read_converted(convert(file, source), source)
     config = _config(files, file, source)
     alphas = {name for name in file if name.endswith(".alpha")}
     names = _unprefixed([name for name in file if name not in alphas], files, source)
@@ -117,6 +121,14 @@ def read(source: str) -> LoraFile:
     return LoraFile(source, rank, scales, listed, file, names)
 
 
+def _read_converted(tensors: Converted, source: str) -> LoraFile:
+    """What diffusers made of another program's file, whose scales it multiplied in."""
+    shapes = {name: tensors.shape(name) for name in tensors}
+    rank = _rank(ranks(shapes), source)
+    scales = {module_of(name): 1.0 for name in tensors}
+    return LoraFile(source, rank, scales, (), tensors, {name: name for name in tensors})
+
+
 def _config(files: Files, file: TensorFile, source: str) -> dict[str, Any] | None:
     """PEFT's configuration, in a file of its own or in the header's metadata."""
     try:
@@ -138,11 +150,6 @@ def _config(files: Files, file: TensorFile, source: str) -> dict[str, Any] | Non
 def _unprefixed(stored: list[str], files: Files, source: str) -> dict[str, str]:
     """The names in the file, by those in the network."""
     for name in stored:
-        if name.startswith(("lora_unet", "lora_te", "lora_transformer")):
-            raise LoraError(
-                f"'{source}' is in kohya's format ('{name}'); load it with diffusers and save it "
-                "with save_lora_weights first"
-            )
         if "magnitude" in name:
             raise LoraError(f"'{source}' is DoRA ('{name}'), which is not LoRA and not supported")
     if files.config is not None:

@@ -32,8 +32,9 @@ def start_from(source: str, weights: WeightSets, copies: Iterable[Weights]) -> N
 
     `source` is a folder of PEFT's (`adapter_config.json` with `adapter_model.safetensors`, also in
     `lora/` or `default/` below) or of diffusers' (`pytorch_lora_weights.safetensors`), a
-    `.safetensors` file, or such a place on the Hub: `OWNER/NAME[/FOLDER][@REVISION]`. A reference
-    that is no copy stays the base without LoRA, as in the published code.
+    `.safetensors` file, also in another program's layout (`convert.py`), or such a place on the
+    Hub: `OWNER/NAME[/FOLDER][@REVISION]`. A reference that is no copy stays the base without LoRA,
+    as in the published code.
 
     Raises:
         LoraError: it cannot be had, is of another kind, rank or network, or not finite.
