@@ -107,6 +107,8 @@ def test_markdown_says_the_same_with_its_pictures_as_files(written):
 def test_nothing_is_fetched_and_nothing_runs(written):
     found = page(written)
     assert not {"script", "i", "b"} & set(found.tags)
+    assert found.drawn
+    assert "script" not in found.drawn
     assert all(link.startswith(("#", "data:image/")) for link in found.links)
     assert all(found.alts)
 

@@ -53,7 +53,7 @@ def test_keys_with_dots_set_one_part(suite):
     recipe = suite("contenders:\n  a: {objective.beta: 0.7, rewards.0.weight: 2.0}\n").recipe("a")
     assert recipe.objective.options["beta"] == 0.7
     assert recipe.rewards[0].weight == 2.0
-    assert recipe.origin(("objective", "beta")) == "s.yaml:6"
+    assert str(recipe.origin(("objective", "beta"))) == "s.yaml:6"
 
 
 def test_a_contender_may_extend_a_recipe_of_its_own(suite, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from PIL import Image
 
 from tests.report.checked_html import Checked
 from tests.report.run_folder import metrics, run_folder, write, write_metrics
-from zoo.recipe.errors import RecipeError
+from zoo.errors import UserError
 from zoo.report.run import write_run
 
 
@@ -49,22 +50,27 @@ def test_every_section_has_the_command_that_makes_it(whole):
 def test_every_figure_and_picture_is_told_in_words(whole):
     page = read(whole)
     assert all(page.alts)
-    assert len(page.alts) == page.tags.count("svg") + page.tags.count("img")
+    assert len(page.alts) == page.tags.count("img")
     assert "fox by epoch: from 0 to 0.865" in page.alts
 
 
 def test_what_a_user_wrote_is_shown_as_text(whole):
     page = read(whole)
-    assert "script" not in page.tags
+    assert "script" not in page.tags + page.drawn
     assert "b" not in page.tags
     assert "<script>alert(1)</script>" in page.text
     assert "a <b>red</b> fox & $x$" in page.text
 
 
 def test_a_page_needs_nothing_but_itself(whole):
-    links = read(whole).links
-    assert links
-    assert all(link.startswith(("#", "data:image/")) for link in links)
+    page = read(whole)
+    assert page.drawn.count("svg") > 8
+    assert all(link.startswith(("#", "data:image/")) for link in page.links)
+
+
+def test_drawings_are_as_large_as_their_place_before_they_are_read(whole):
+    images = re.findall("<img[^>]*>", write_run(whole).read_text(encoding="utf-8"))
+    assert all(re.search(r' width="\d+" height="\d+" ', image) for image in images)
 
 
 def test_the_same_run_gives_the_same_bytes(whole, tmp_path):
@@ -192,5 +198,5 @@ def test_a_run_whose_rewards_are_all_trained_on_is_told_what_it_cannot_see(folde
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(RecipeError, match=r"is not a run folder: it has no recipe\.json"):
+    with pytest.raises(UserError, match=r"is not a run folder: it has no recipe\.json"):
         write_run(tmp_path)

@@ -16,6 +16,7 @@ from zoo.compare.results import AXES, Contest, final
 from zoo.compare.runner import Held
 from zoo.compare.statistics import Interval
 from zoo.compare.suite import load_suite
+from zoo.errors import UserError
 from zoo.plan.geometry import Plan
 from zoo.plan.preflight import (
     geometries,
@@ -59,7 +60,7 @@ def _report(contest: Contest, folder: Path) -> None:
     try:
         report = write_comparison(contest, folder)
     except OSError as error:
-        raise RecipeError(f"cannot write the report in {folder}: {error.strerror}") from error
+        raise UserError(f"cannot write the report in {folder}: {error.strerror}") from error
     _show(contest, report)
 
 

@@ -13,9 +13,9 @@ from zoo.cli import output as image_folder
 from zoo.cli.output import ImageFolder
 from zoo.cli.source import Chosen, Source, choose, loaded
 from zoo.engine.interrupt import Interrupt, Interrupted
+from zoo.errors import UserError
 from zoo.plan.preflight import evaluation_prompts
 from zoo.prompt import Prompt
-from zoo.recipe.recipe import RecipeError
 from zoo.run import pictures
 from zoo.run.console import counted
 from zoo.seeds import Draws
@@ -45,7 +45,7 @@ def sample(source: Source, asked: Asked) -> None:
     all prompts start from the same noise.
     """
     if not asked.prompts and not asked.from_source:
-        raise RecipeError("name a prompt (--prompt 'the digit seven') or a source (--prompts FILE)")
+        raise UserError("name a prompt (--prompt 'the digit seven') or a source (--prompts FILE)")
     chosen = choose(source)
     prompts = [Prompt(text) for text in asked.prompts]
     if asked.from_source:
@@ -100,7 +100,7 @@ def _made(chosen: Chosen, asked: Asked, prompts: Sequence[Prompt]) -> int:
             count(done)
 
         generate(
-            maker.policy, evaluation_sampler(chosen.evaluation), wanted,
+            maker.policy, evaluation_sampler(chosen.recipe, chosen.evaluation), wanted,
             lambda key: Draws(asked.seed, "sample", 0, key, maker.engine.device),
             weights=chosen.weights,
             micro_batch=chosen.recipe.engine.micro_batch.sample,

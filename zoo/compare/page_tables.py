@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from zoo.compare.page_plots import trained
 from zoo.compare.results import AXES, Contest, Target, cost, cost_ratio, final
 from zoo.compare.statistics import LEVEL, Interval
-from zoo.report.curves import finite
 from zoo.report.page import Block, Note, Section, Table, count, duration, missing, number
+from zoo.storage.files import or_nan
 
 _COSTS = {"seconds": "time", "forwards": "forwards", "images": "images", "steps": "steps"}
 
@@ -127,7 +127,7 @@ def _ends(contest: Contest) -> Iterator[tuple[str, ...]]:
     for each in contest.contenders:
         for seed, run in sorted(each.runs.items()):
             last = run.metrics[-1] if run.metrics else {}
-            costs = (_amount(finite(last.get(AXES[axis])), axis) for axis in _COSTS)
+            costs = (_amount(or_nan(last.get(AXES[axis])), axis) for axis in _COSTS)
             yield (
                 each.name,
                 str(seed),

@@ -12,7 +12,7 @@ from typing import Any
 from zoo.compare.suite import Budget, Written
 from zoo.errors import suggest
 from zoo.plan.geometry import Plan
-from zoo.recipe.errors import Loc, RecipeError, dotted, shown
+from zoo.recipe.errors import FileOrigin, Loc, Origin, RecipeError, dotted, shown
 from zoo.recipe.load import Override
 from zoo.recipe.model import Recipe
 
@@ -43,7 +43,7 @@ class Entrant:
 def budget_of(written: Written, *, tiny: bool) -> Budget:
     """What each run may spend: with `tiny` few epochs, unless the command line says more."""
     budget = written.suite.budget
-    by_hand = any(written.place("budget", key).startswith("-s ") for key in budget.spent)
+    by_hand = any(written.place("budget", key).on_command_line for key in budget.spent)
     return Budget(epochs=TINY_EPOCHS) if tiny and not by_hand else budget
 
 
@@ -132,9 +132,10 @@ def void(written: Written, recipes: Mapping[str, Recipe]) -> Iterator[str]:
                 )
 
 
-def _place_of(recipe: Recipe, loc: Loc, default: str) -> str:
+def _place_of(recipe: Recipe, loc: Loc, default: Origin) -> Origin:
+    """Where the part is written; what `--tiny` made is in no line of a file."""
     place = recipe.origin(loc)
-    return place if place.startswith("-s ") or ":" in place else default
+    return default if isinstance(place, FileOrigin) and place.line is None else place
 
 
 def _same(recipe: Recipe) -> dict[Loc, Any]:

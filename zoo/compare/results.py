@@ -8,6 +8,7 @@ from typing import Any
 from zoo.compare import statistics as bootstrap
 from zoo.compare.statistics import Band, Interval, band, crossing
 from zoo.run.record import RunRecord
+from zoo.storage.files import or_nan
 
 AXES: Mapping[str, str] = {
     "seconds": "seconds",
@@ -165,14 +166,10 @@ def _run(run: RunRecord, keys: list[str]) -> dict[str, Any]:
 
 
 def _points(run: RunRecord, key: str, axis: str) -> list[tuple[float, float]]:
-    found = [(_number(line.get(axis)), _number(line.get(key))) for line in run.metrics]
+    found = [(or_nan(line.get(axis)), or_nan(line.get(key))) for line in run.metrics]
     return [(x, y) for x, y in found if math.isfinite(x) and math.isfinite(y)]
 
 
 def _last(run: RunRecord, key: str) -> float:
     found = [line[key] for line in run.metrics if key in line]
-    return _number(found[-1]) if found else math.nan
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+    return or_nan(found[-1]) if found else math.nan

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.recipe.errors import RecipeError
+from zoo.errors import UserError, join_lines
 from zoo.recipe.model import Recipe
 from zoo.run import checkpoint
 from zoo.run import folder as run_dir
@@ -44,8 +44,8 @@ def find(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> Found:
     for folder in sorted(path for path in parent.glob("*") if path.is_dir()):
         try:
             different = next(_differences(folder, recipe, environment), None)
-        except (RecipeError, ValueError, OSError) as error:
-            different = f"it cannot be read ({' '.join(str(error).split())})"
+        except (UserError, ValueError, OSError) as error:
+            different = f"it cannot be read ({join_lines(error)})"
         if different is not None:
             others.append(f"{folder.name} is not reused: {different}")
             continue

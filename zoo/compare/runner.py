@@ -13,7 +13,7 @@ from zoo.compare.planned_runs import Entrant
 from zoo.compare.process import Runner, last_error
 from zoo.compare.results import Contender, Contest, Failed, Target
 from zoo.compare.suite import Budget, Written
-from zoo.recipe.errors import RecipeError
+from zoo.errors import UserError
 from zoo.run.folder import environment
 from zoo.run.record import RunRecord, read_run
 from zoo.storage import files as json_file
@@ -132,7 +132,7 @@ class Held:
                 recipe: Mapping[str, Any] = each.recipe.resolved()
                 json_file.write(self.out / RECIPES / f"{each.name}.json", recipe)
         except OSError as error:
-            raise RecipeError(f"--out {self.out} cannot be written: {error.strerror}") from error
+            raise UserError(f"--out {self.out} cannot be written: {error.strerror}") from error
 
 
 def said_of(run: RunRecord) -> str:

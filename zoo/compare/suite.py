@@ -17,11 +17,20 @@ from pydantic import ConfigDict, Field
 
 from zoo.errors import closest, suggest
 from zoo.recipe.component import Strict
-from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
-from zoo.recipe.explain import validated
-from zoo.recipe.load import Override, Overrides, Raw, from_yaml, merged, part, read
-from zoo.recipe.model import Count, FolderName, Seconds, Target, Text
+from zoo.recipe.errors import (
+    FileOrigin,
+    Loc,
+    OptionOrigin,
+    Origin,
+    Origins,
+    RecipeError,
+    dotted,
+    shown,
+)
+from zoo.recipe.explain import validate
+from zoo.recipe.load import Override, Overrides, Raw, from_yaml, merge_fragments, part, read
 from zoo.recipe.recipe import Recipe, whole_recipe
+from zoo.recipe.sections import Count, FolderName, ScoreTarget, Seconds, Text
 
 _EXTENDS = "extends"
 _SET_BY_THE_SUITE = ("name", "seed", "output_dir")
@@ -51,7 +60,7 @@ class Suite(Strict):
     recipe: Text
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)]
     budget: Budget
-    targets: tuple[Target, ...] = ()
+    targets: tuple[ScoreTarget, ...] = ()
     common: dict[str, Any] = Field(default_factory=dict)
     contenders: Annotated[dict[FolderName, dict[str, Any]], MinLen(1)]
 
@@ -63,7 +72,7 @@ class Written:
     suite: Suite
     raw: Raw
 
-    def place(self, *loc: str | int) -> str:
+    def place(self, *loc: str | int) -> Origin:
         """`benchmarks/digits.yaml:14`, or the override."""
         return self.raw.origins.at(loc)
 
@@ -91,7 +100,7 @@ class Written:
         if self.suite.common:
             fragments.append(part(self.raw, ("common",)))
         try:
-            return whole_recipe(merged(read(self._base(base)), fragments), own, tiny=tiny)
+            return whole_recipe(merge_fragments(read(self._base(base)), fragments), own, tiny=tiny)
         except RecipeError as error:
             raise self.refusal(contender, *error.lines) from error
 
@@ -114,11 +123,11 @@ class Written:
         return path
 
 
-def beside(place: str, written: str) -> Path:
+def beside(place: Origin, written: str) -> Path:
     """A path that is relative to the file of the place; on the command line, to where one is."""
-    if place.startswith("-s "):
+    if not isinstance(place, FileOrigin):
         return Path(written)
-    return Path(os.path.normpath(Path(place.rpartition(":")[0]).parent / written))
+    return Path(os.path.normpath(Path(place.file).parent / written))
 
 
 def load_suite(path: str | Path, overrides: Overrides = ()) -> Written:
@@ -129,7 +138,7 @@ def load_suite(path: str | Path, overrides: Overrides = ()) -> Written:
     """
     names = _names(read(path))
     raw = read(path, [_in_contender(each, names) for each in overrides])
-    suite = validated(Suite, raw.data, raw.origins)
+    suite = validate(Suite, raw.data, raw.origins)
     mistakes = [f"{raw.origins.at(loc)}: {said}" for loc, said in _mistakes(suite)]
     if mistakes:
         raise RecipeError(*mistakes)
@@ -185,7 +194,7 @@ def _in_contender(override: str | Override, names: list[str]) -> str | Override:
         )
     if "." not in found or not value.strip():
         return override
-    origin = f"-s {override}"
+    origin = OptionOrigin(f"-s {override}")
     keys = [key for key in rest[len(found) :].split(".") if key]
     return Override((first, found, *keys), from_yaml(value, origin), origin)
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.errors import join_lines
 from zoo.prompt import ImageBytes, ImageCell, ImageFile, Prompt, PromptError, StoredImage
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ def _unreadable(image: StoredImage, error: Exception) -> PromptError:
         return PromptError(f"the image file '{image}' does not exist")
     if isinstance(error, UnidentifiedImageError):
         return PromptError(f"'{image}' is no image that Pillow can read; remove it or mend it")
-    said = " ".join(str(error).split())
-    return PromptError(f"the image '{image}' cannot be read: {said}; remove it or mend it")
+    return PromptError(
+        f"the image '{image}' cannot be read: {join_lines(error)}; remove it or mend it"
+    )
 
 
 def _rgb(picture: "Image.Image", image: StoredImage) -> "Image.Image":
@@ -123,8 +125,7 @@ def _cell(image: ImageCell) -> object:
             column = file.read_row_group(group, columns=[image.column]).column(image.column)
             return column[image.row - first].as_py()
     except (OSError, pyarrow.ArrowException) as error:
-        said = " ".join(str(error).split())
-        raise PromptError(f"{image} cannot be read: {said}") from None
+        raise PromptError(f"{image} cannot be read: {join_lines(error)}") from None
 
 
 _WON_AND_LOST = (("win", "lose"), ("chosen", "rejected"))

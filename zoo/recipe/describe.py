@@ -151,8 +151,8 @@ def _options(model: type[BaseModel], prefix: str, skip: frozenset[str]) -> list[
             continue
         annotation = annotations[name]
         default = spec.get_default(call_default_factory=True, validated_data={})
-        said = "required" if spec.is_required() else shown(_written(default))
-        options.append(Option(prefix + name, plain(annotation), said, constraint(annotation)))
+        value = "required" if spec.is_required() else shown(_as_written(default))
+        options.append(Option(prefix + name, plain(annotation), value, constraint(annotation)))
         members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
         for member in (annotation, *members):
             if isinstance(member, type) and issubclass(member, BaseModel):
@@ -160,7 +160,7 @@ def _options(model: type[BaseModel], prefix: str, skip: frozenset[str]) -> list[
     return options
 
 
-def _written(default: Any) -> Any:
+def _as_written(default: Any) -> Any:
     if isinstance(default, BaseModel):
         return default.model_dump(mode="json", by_alias=True)
     if isinstance(default, Component):

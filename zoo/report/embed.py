@@ -5,6 +5,7 @@ import io
 
 from PIL import Image
 
+from zoo.report.plots import Drawing
 from zoo.run.pictures import GAP
 from zoo.run.record import EvaluationRecord
 
@@ -63,6 +64,15 @@ def data_uri(image: Image.Image) -> str:
         kind, data = min(
             (kind, data), ("jpeg", _encoded(image, "JPEG")), key=lambda each: len(each[1])
         )
+    return _as_uri(kind, data)
+
+
+def svg_uri(drawing: Drawing) -> str:
+    """A drawing as text: in a document of its own, whose ids and styles no other drawing shares."""
+    return _as_uri("svg+xml", drawing.svg())
+
+
+def _as_uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 

@@ -23,6 +23,7 @@ from zoo.report.page import (
 )
 from zoo.report.plots import Drawing
 from zoo.run.pictures import save
+from zoo.storage.files import write_text
 
 _GAP, _FONT = 4, 14
 _PLOTS, _PICTURES = "plots", "pictures"
@@ -34,10 +35,7 @@ def write(page: Page, path: Path) -> None:
         (path.parent / name).mkdir(exist_ok=True)
         for old in (path.parent / name).glob("*.png"):
             old.unlink()
-    text = "\n\n".join(_page(page, path.parent)) + "\n"
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, "\n\n".join(_page(page, path.parent)) + "\n")
 
 
 def escaped(text: str) -> str:

@@ -1,7 +1,6 @@
 """Where the numbers of a run go: the console, `metrics.jsonl`, and Weights & Biases if asked."""
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +56,7 @@ class Tracker:
 
     def record(self, metrics: Mapping[str, float]) -> None:
         """One epoch's numbers; `epoch` counts those done. The file has null for NaN, infinity."""
-        finite = {key: _or_null(value) for key, value in metrics.items()}
+        finite = {key: json_file.or_null(value) for key, value in metrics.items()}
         with (self.run_dir / METRICS).open("a") as file:
             file.write(json.dumps(finite) + "\n")
             file.flush()
@@ -183,11 +182,5 @@ def read(run_dir: Path) -> list[dict[str, Any]]:
 def truncate(run_dir: Path, epochs: int) -> None:
     """Keeps what is of so many epochs done, for a run that goes on from there."""
     kept = [line for line in read(run_dir) if line["epoch"] <= epochs]
-    temporary = run_dir / f".{METRICS}.tmp"
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    temporary.replace(run_dir / METRICS)
+    json_file.write_text(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
     evaluations.truncate(run_dir, epochs)
-
-
-def _or_null(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -4,19 +4,16 @@ A group is a prompt with its stored images, a preference pair, say: offline Diff
 et al. 2023, arXiv 2311.12908) is the objective `dpo` on these with the reward `preference`.
 """
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import torch
 from annotated_types import Ge
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.data.images import pixels
 from zoo.policy.base import Policy
-from zoo.prompt import Prompt, PromptError
+from zoo.prompt import PromptError
 from zoo.rollout import Cond, Path
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import Grid, Prompts, Sampler
 from zoo.seeds import Draws
 
 
@@ -35,18 +32,12 @@ class Dataset(Sampler):
         self.steps = steps
         self._size: tuple[Policy, int, int] | None = None
 
-    def grid(self, policy: Policy) -> Float[Tensor, " num_points"] | None:
+    def grid(self, policy: Policy) -> Grid | None:
         """The policy's grid of `steps` steps; without these none."""
         return None if self.steps is None else policy.grid(self.steps)
 
     def sample(
-        self,
-        policy: Policy,
-        prompts: Sequence[Prompt],
-        cond: Cond,
-        draws: Draws,
-        *,
-        keep_path: bool,
+        self, policy: Policy, prompts: Prompts, cond: Cond, draws: Draws, *, keep_path: bool
     ) -> Path:
         """The latents of each prompt's image.
 

@@ -19,10 +19,9 @@ from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients, compile_blocks
 from zoo.policy.weights import Lora, WeightSets
 from zoo.prompt import Prompt
-from zoo.recipe.component import rebuilt
+from zoo.recipe.component import rebuild
 from zoo.recipe.errors import RecipeError
-from zoo.recipe.model import Recipe
-from zoo.recipe.stage import Stage
+from zoo.recipe.model import Recipe, Stage
 from zoo.reward.judge import Judge
 from zoo.rollout import Weights
 from zoo.sampler.base import Sampler
@@ -122,7 +121,7 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     device = _used(device_of(recipe))
     shared = Shared(device)
     parts = [shared.parts(stage.recipe) for stage in recipe.timeline]
-    policy: Policy = recipe.policy.build({"device": device})
+    policy = recipe.build(recipe.policy, {"device": device})
     moved = copies(recipe)
     policy.weights.allocate(moved, seed=recipe.seed, reference=keeps_reference(recipe))
     _require_drift(recipe, policy.weights, moved)
@@ -146,7 +145,7 @@ def image_maker(recipe: Recipe, which: Weights, *, trained: bool = False) -> Ima
     Weights of a `trained` run come from a checkpoint.
     """
     device = _used(device_of(recipe))
-    policy: Policy = recipe.policy.build({"device": device})
+    policy = recipe.build(recipe.policy, {"device": device})
     wanted = frozenset({which}) & copies(recipe)
     policy.weights.allocate(wanted, seed=recipe.seed, reference=which is Weights.REFERENCE)
     if not trained:
@@ -170,7 +169,7 @@ def _used(device: torch.device) -> torch.device:
 
 def lora_of(recipe: Recipe) -> Lora | None:
     """The LoRA that a recipe says, where its policy has the usual option for it."""
-    found = rebuilt(recipe.policy.options.get("lora"), {})
+    found = rebuild(recipe.policy.options.get("lora"), {})
     return found if isinstance(found, Lora) else None
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from zoo.engine.interrupt import Interrupted
-from zoo.recipe.stage import Stage
+from zoo.recipe.model import Stage
 from zoo.reward.judge import RewardError
 from zoo.run.folder import End
 from zoo.run.tracker import Tracker

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from zoo.engine.interrupt import Interrupt, Interrupted
-from zoo.recipe.stage import Stage
+from zoo.recipe.model import Stage
 from zoo.run import folder as run_dir
 from zoo.run.folder import End
 from zoo.run.tracker import Tracker

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.objective.base import Probe
-from zoo.recipe.stage import Stage
+from zoo.recipe.model import Stage
 from zoo.training.build import Run
 from zoo.training.collect import Collected
 from zoo.training.learn import Learned

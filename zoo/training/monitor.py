@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.recipe.model import RewardEntry
+from zoo.recipe.sections import RewardEntry
 from zoo.run import evaluations
 from zoo.run.console import short
 from zoo.run.evaluations import EvaluationRecord

@@ -8,11 +8,10 @@ second order.
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Le
-from jaxtyping import Float
 from torch import Tensor
 
 from zoo.rollout import Path
-from zoo.sampler.base import Field, Solver
+from zoo.sampler.base import Field, Grid, Latents, Solver
 from zoo.seeds import Draws
 from zoo_torchdiffeq.asked import Asked
 
@@ -60,13 +59,7 @@ class ExplicitAdams(Adams):
         self.max_order = max_order
         self.perturb = perturb
 
-    def integrate(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        grid: Float[Tensor, " num_points"],
-        draws: Draws,
-    ) -> Path:
+    def integrate(self, field: Field, x: Latents, grid: Grid, draws: Draws) -> Path:
         """Along the grid."""
         options: dict[str, object] = {"max_order": self.max_order, "perturb": self.perturb}
         return self._integrate(field, x, grid, options)
@@ -113,13 +106,7 @@ class ImplicitAdams(Adams):
         self.max_order = max_order
         self.perturb = perturb
 
-    def integrate(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        grid: Float[Tensor, " num_points"],
-        draws: Draws,
-    ) -> Path:
+    def integrate(self, field: Field, x: Latents, grid: Grid, draws: Draws) -> Path:
         """Along the grid."""
         options: dict[str, object] = {
             "max_order": self.max_order,

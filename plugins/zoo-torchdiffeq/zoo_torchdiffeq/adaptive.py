@@ -12,11 +12,10 @@ at the step's very end, where it is the solution but for rounding (1e-5 in float
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from jaxtyping import Float
 from torch import Tensor
 
 from zoo.rollout import Path
-from zoo.sampler.base import Field, Solver
+from zoo.sampler.base import Field, Grid, Latents, Solver
 from zoo.seeds import Draws
 from zoo_torchdiffeq.asked import Asked
 from zoo_torchdiffeq.error import IntegrationError
@@ -74,13 +73,7 @@ class Adaptive(Solver):
         self.ifactor = ifactor
         self.dfactor = dfactor
 
-    def integrate(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        grid: Float[Tensor, " num_points"],
-        draws: Draws,
-    ) -> Path:
+    def integrate(self, field: Field, x: Latents, grid: Grid, draws: Draws) -> Path:
         """From grid[0] to 0, whatever is between.
 
         Raises:

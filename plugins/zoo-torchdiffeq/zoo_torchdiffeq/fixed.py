@@ -7,10 +7,8 @@ Being `StepSolver`s, they may be the deterministic part of an `sde_window` too. 
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from zoo.sampler.base import Field, Step, StepSolver
+from zoo.sampler.base import Field, Latents, Real, Step, StepSolver
 from zoo.seeds import Draws
 from zoo_torchdiffeq.asked import Asked
 
@@ -25,15 +23,7 @@ class FixedStep(StepSolver):
         """`perturb` asks just inside a step's ends: for a field that jumps at the grid's times."""
         self.perturb = perturb
 
-    def step(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        draws: Draws,
-    ) -> Step:
+    def step(self, field: Field, x: Latents, t: Real, s: Real, state: None, draws: Draws) -> Step:
         """The method's step from t to s."""
         from torchdiffeq import odeint
 

@@ -9,11 +9,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from annotated_types import Ge, Gt
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.rollout import Path
-from zoo.sampler.base import Field, Solver
+from zoo.sampler.base import Field, Grid, Latents, Solver
 from zoo.seeds import Draws
 from zoo_torchdiffeq.error import IntegrationError
 
@@ -58,13 +56,7 @@ class SciPy(Solver):
         self.max_step = float("inf") if max_step is None else max_step
         self.max_num_evals = max_num_evals
 
-    def integrate(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        grid: Float[Tensor, " num_points"],
-        draws: Draws,
-    ) -> Path:
+    def integrate(self, field: Field, x: Latents, grid: Grid, draws: Draws) -> Path:
         """From grid[0] to 0, whatever is between.
 
         Raises:
