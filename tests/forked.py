@@ -19,9 +19,10 @@ ROOT = Path(__file__).parent.parent
 _ADDRESS = "ZOO_TESTS_FORK_SERVER"
 """The variable with the server's address, which processes that it forked ask too."""
 
-# Other variables may be read when libraries are imported, which is over then.
+# Other variables may be read when libraries are imported, which is over then. (Of that of caches
+# huggingface_hub reads where its models are, and no command of the tests has any.)
 _READ_LATER = {
-    _ADDRESS, "COLUMNS", "PYTEST_CURRENT_TEST", "PYTHONPATH", "WANDB_MODE", "ZOO_RUN_FOLDER_FILE"
+    _ADDRESS, "COLUMNS", "PYTEST_CURRENT_TEST", "PYTHONPATH", "WANDB_MODE", "XDG_CACHE_HOME"
 }  # fmt: skip
 
 
