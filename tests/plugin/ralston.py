@@ -1,9 +1,6 @@
 """A solver in one file: Ralston's method (1962)."""
 
-from jaxtyping import Float
-from torch import Tensor
-
-from zoo.sampler.base import Field, Step, StepSolver
+from zoo.sampler.base import Field, Latents, Real, Step, StepSolver
 from zoo.seeds import Draws
 
 
@@ -12,15 +9,7 @@ class Ralston(StepSolver):
 
     evals_per_step = 2
 
-    def step(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        draws: Draws,
-    ) -> Step:
+    def step(self, field: Field, x: Latents, t: Real, s: Real, state: None, draws: Draws) -> Step:
         """A quarter of the velocity here, three quarters of that at two thirds of the step."""
         dt = s - t
         here = field(x, t)

@@ -151,7 +151,7 @@ def test_what_cannot_be_loaded_is_said_in_a_line(options, tmp_path):
         assert "\n" not in line
         return line
 
-    assert "is neither a folder here nor a model on the hub" in refusal(pretrained="no such model")
+    assert "is no folder here and cannot be had from the Hub" in refusal(pretrained="no such model")
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "has no usable 'model_index.json'" in refusal(pretrained=str(empty))
@@ -170,6 +170,8 @@ def test_what_cannot_be_loaded_is_said_in_a_line(options, tmp_path):
     assert "dtype bfloat16 cannot hold" in refusal(lora=None, dtype="bfloat16")
 
 
+# The fast suite trains each of them on it by a recipe (tests/recipes).
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["nft", "flow_grpo", "dpo"])
 def test_every_algorithm_trains_it(options, algorithm, tmp_path):
     # As published: a base in bfloat16.

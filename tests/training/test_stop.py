@@ -2,7 +2,7 @@
 
 import pytest
 
-from zoo.recipe.model import StopWhen, Target
+from zoo.recipe.sections import ScoreTarget, StopWhen
 from zoo.training import stop
 from zoo.training.state import BestSoFar, Progress
 
@@ -29,7 +29,7 @@ def test_without_conditions_nothing_ends_it():
 
 @pytest.mark.parametrize(("score", "ends"), [(0.89, False), (0.9, True), (float("nan"), False)])
 def test_a_target_ends_it_once_it_is_reached(score, ends):
-    when = StopWhen(target=Target(label="judge", at_least=0.9))
+    when = StopWhen(target=ScoreTarget(label="judge", at_least=0.9))
     end = stop.at_evaluation(when, PROGRESS, {"eval/judge": score})
     assert (end is not None) == ends
     if end is not None:
@@ -56,5 +56,5 @@ def test_a_falling_held_out_score_ends_it():
 
 
 def test_a_record_of_an_older_run_without_such_numbers_ends_nothing():
-    when = StopWhen(target=Target(label="judge", at_least=0.9), drift=0.5)
+    when = StopWhen(target=ScoreTarget(label="judge", at_least=0.9), drift=0.5)
     assert stop.at_evaluation(when, PROGRESS, {"eval/digit": 1.0}) is None

@@ -19,13 +19,14 @@ from zoo.cli.processes import joined, launched
 from zoo.cli.source import Chosen, Source, choose, loaded
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.engine.launch import rank, started_by_launcher
+from zoo.errors import UserError
 from zoo.plan.preflight import evaluation_prompts
 from zoo.prompt import Prompt
-from zoo.recipe.recipe import RecipeError
 from zoo.reward.judge import Judge, RewardError
 from zoo.run import folder as run_dir
 from zoo.run.console import counted
 from zoo.run.pictures import Writer
+from zoo.storage.files import or_null
 from zoo.training.build import Model, evaluation_judge
 from zoo.training.collect import Collector, Groups, shard_groups
 from zoo.training.components import evaluation_sampler
@@ -128,7 +129,7 @@ def evaluate(source: Source, asked: Asked) -> None:
     job = _Job(chosen, asked, prompts, seed)
     with joined(chosen.recipe, sharded=False) as (size, _):
         if asked.processes not in (None, "auto", str(size)):
-            raise RecipeError(
+            raise UserError(
                 f"--processes {asked.processes}: the launcher started {size}; "
                 f"write --processes {size} or leave it out"
             )
@@ -175,7 +176,7 @@ def _made(job: _Job, model: Model, judge: Judge, folder: ImageFolder | None) -> 
     chosen, engine = job.chosen, model.engine
     share = shard_groups(
         Collector(
-            engine, model.policy, evaluation_sampler(chosen.evaluation), judge,
+            engine, model.policy, evaluation_sampler(chosen.recipe, chosen.evaluation), judge,
             chosen.recipe.engine.micro_batch.sample,
         ),
         Groups(job.prompts, job.images_per_prompt, chosen.weights, job.seed, EVALUATION),
@@ -213,7 +214,7 @@ def _results(job: _Job, evaluated: EvaluationResult, size: int) -> dict[str, Any
     chosen, recipe = job.chosen, job.chosen.recipe.resolved()
     return {
         "metrics": {name: _summary(each) for name, each in evaluated.summaries.items()},
-        "monitor": {name: image_folder.or_null(v) for name, v in evaluated.monitor.items()},
+        "monitor": {name: or_null(v) for name, v in evaluated.monitor.items()},
         "num_prompts": len(job.prompts),
         "images_per_prompt": job.images_per_prompt,
         "num_images": len(job.prompts) * job.images_per_prompt,
@@ -243,7 +244,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
     found = asdict(estimate)
-    return found | {key: image_folder.or_null(found[key]) for key in ("mean", "standard_error")}
+    return found | {key: or_null(found[key]) for key in ("mean", "standard_error")}
 
 
 def _require_scores(evaluated: EvaluationResult, labels: Sequence[str]) -> None:
@@ -263,9 +264,9 @@ def _num_processes(written: str | None, num_prompts: int) -> int:
     if written == "auto":
         return min(max(1, torch.cuda.device_count()), num_prompts)
     if not written.isdecimal() or int(written) < 1:
-        raise RecipeError(f"--processes {written}: write a whole number of 1 or more, or auto")
+        raise UserError(f"--processes {written}: write a whole number of 1 or more, or auto")
     if int(written) > num_prompts:
-        raise RecipeError(
+        raise UserError(
             f"--processes {written}: there are {num_prompts} prompts, and one process makes all "
             f"images of a prompt; write --processes {num_prompts} or fewer"
         )

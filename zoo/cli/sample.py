@@ -12,9 +12,9 @@ from zoo.cli import output as image_folder
 from zoo.cli.output import ImageFolder
 from zoo.cli.source import Chosen, Source, choose, loaded
 from zoo.engine.interrupt import Interrupt, Interrupted
+from zoo.errors import UserError
 from zoo.plan.preflight import evaluation_prompts
 from zoo.prompt import Prompt
-from zoo.recipe.recipe import RecipeError
 from zoo.run import pictures
 from zoo.run.console import counted
 from zoo.seeds import Draws
@@ -44,7 +44,7 @@ def sample(source: Source, asked: Asked) -> None:
     all prompts start from the same noise.
     """
     if not asked.prompts and not asked.from_source:
-        raise RecipeError("name a prompt (--prompt 'the digit seven') or a source (--prompts FILE)")
+        raise UserError("name a prompt (--prompt 'the digit seven') or a source (--prompts FILE)")
     chosen = choose(source)
     prompts = [Prompt(text) for text in asked.prompts]
     if asked.from_source:
@@ -64,7 +64,7 @@ def sample(source: Source, asked: Asked) -> None:
 
 def _made(chosen: Chosen, asked: Asked, prompts: Sequence[Prompt]) -> int:
     """Makes and writes them; how many are broken."""
-    model, sampler = loaded(chosen), evaluation_sampler(chosen.evaluation)
+    model, sampler = loaded(chosen), evaluation_sampler(chosen.recipe, chosen.evaluation)
     total = len(prompts) * asked.num
     key = torch.arange(asked.num).repeat(len(prompts))
     wanted = encode(

@@ -1,6 +1,5 @@
 """`zoo train`: starts the processes, builds the run, trains, and says where it ended."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +10,10 @@ import typer
 from zoo.cli.library_output import Noise
 from zoo.cli.processes import joined, launched, leave_run_folder
 from zoo.engine.launch import rank, started_by_launcher
+from zoo.errors import UserError
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe
+from zoo.storage.files import or_nan
 
 if TYPE_CHECKING:
     from zoo.engine.base import Engine
@@ -54,16 +55,16 @@ def _recipe(
     from zoo.run import folder as run_dir
 
     if resume is None and path is None:
-        raise RecipeError("name a recipe (zoo train recipes/nft_digits.yaml) or --resume RUN_DIR")
+        raise UserError("name a recipe (zoo train recipes/nft_digits.yaml) or --resume RUN_DIR")
     if resume is not None and path is not None:
-        raise RecipeError(
+        raise UserError(
             "name a recipe or --resume RUN_DIR, not both: a run goes on with its own recipe"
         )
     if resume is None:
         assert path is not None
         return load_recipe(path, overrides, epochs, tiny=tiny)
     if tiny:
-        raise RecipeError("--tiny starts a run; --resume goes on with one as it was started")
+        raise UserError("--tiny starts a run; --resume goes on with one as it was started")
     return run_dir.recipe_of(resume, overrides, epochs)
 
 
@@ -101,7 +102,7 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
 
 def _numbers(record: Mapping[str, float | None]) -> dict[str, float]:
     """A line of metrics, whose null is NaN."""
-    return {key: math.nan if value is None else value for key, value in record.items()}
+    return {key: or_nan(value) for key, value in record.items()}
 
 
 def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:

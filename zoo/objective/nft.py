@@ -19,6 +19,7 @@ from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.errors import MisfitError
 from zoo.flow import Time, clean_from, noised, over_latent
 from zoo.objective.base import Loss, Objective, Probe
 from zoo.policy.base import Policy
@@ -184,8 +185,9 @@ class NFT(Objective[NFTRows]):
             max(1, int(0.99 * len(times))) if self.trained_steps is None else self.trained_steps
         )
         if trained > len(times):
-            raise ValueError(
-                f"trained_steps is {trained}, but the sampler has only {len(times)} steps"
+            raise MisfitError(
+                ("objective", "trained_steps"),
+                f"trained_steps is {trained}, but the sampler has only {len(times)} steps",
             )
         num_images = len(rollout.key)
         image = torch.arange(num_images).repeat_interleave(trained)
@@ -251,8 +253,8 @@ class NFT(Objective[NFTRows]):
                 at, old, x, clean, rows.t, torch.full_like(rows.optimality, good),
                 beta=self.beta, clip=self.adv_clip, weighting=self.weighting,
             )  # fmt: skip
-            (found,) = torch.autograd.grad(loss.sum(), at)
-            size: Tensor = torch.linalg.vector_norm(found.flatten(1), dim=1)
+            (gradient,) = torch.autograd.grad(loss.sum(), at)
+            size: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
             return size
 
         # torch's maximum, unlike Python's, is NaN where any is.

@@ -13,11 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.errors import first_line
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward
 from zoo.reward.networks.blip import TINY, Network, Sizes, random_weights
 from zoo.reward.networks.pixels import centre, pil_bicubic, shorter_side, standard
-from zoo.reward.networks.published import first_line, tensors_of
+from zoo.reward.networks.published import tensors_of
+from zoo.storage.hub import Request
 
 FILE = "ImageReward.pt"
 """The file of weights in the published repository."""
@@ -79,7 +81,7 @@ class ImageReward(Reward):
             return_tensors="pt",
         )
         ids, mask = (tokens[name].to(self._device) for name in ("input_ids", "attention_mask"))
-        pixels = normalised(images.to(self._device), self._sizes.image)
+        pixels = normalise(images.to(self._device), self._sizes.image)
         scores: Tensor = self._network(ids, mask, pixels)
         return scores.to(images.device)
 
@@ -89,7 +91,7 @@ class ImageReward(Reward):
         return write_random(folder, TINY)
 
 
-def normalised(
+def normalise(
     images: Float[Tensor, "batch 3 height width"], size: int
 ) -> Float[Tensor, "batch 3 size size"]:
     """Images in [0, 1] as the package feeds them: PIL's bicubic, a crop, CLIP's statistics."""
@@ -122,8 +124,9 @@ def _tokenizer(source: str) -> Any:
         tokenizer = BertTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"the tokenizer {source!r} is no folder here and cannot be had from the hub: "
-            f"{first_line(error)}; name a folder or a repository with BERT's vocabulary"
+            f"the tokenizer {source!r} is no folder here and cannot be had from the Hub: "
+            f"{Request(source).refusal(error) or first_line(error)}; name a folder or a "
+            "repository with BERT's vocabulary"
         ) from error
     # transformers makes one of its five special tokens where it finds no files.
     if len(tokenizer) == len(tokenizer.all_special_ids):

@@ -1,12 +1,12 @@
 """Where a run is recorded to: the console, the files of its folder, Weights & Biases."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from PIL.Image import Image
 
 from zoo.run.evaluations import EvaluationRecord
+from zoo.storage.files import or_null
 
 
 class Sink:
@@ -45,4 +45,4 @@ class Sink:
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """The numbers, and None for NaN and infinity, which JSON lacks."""
-    return {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+    return {key: or_null(value) for key, value in metrics.items()}

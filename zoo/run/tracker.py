@@ -201,7 +201,5 @@ def read(run_dir: Path) -> list[dict[str, Any]]:
 def truncate(run_dir: Path, epochs: int) -> None:
     """Keeps what is of so many epochs done, for a run that goes on from there."""
     kept = [line for line in read(run_dir) if line["epoch"] <= epochs]
-    temporary = run_dir / f".{METRICS}.tmp"
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    temporary.replace(run_dir / METRICS)
+    json_file.write_text(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
     evaluations.truncate(run_dir, epochs)

@@ -1,8 +1,9 @@
 """The Sampler and Solver interfaces: how images are collected.
 
-A sampler turns one micro-batch of prompts into clean latents. The usual one runs a solver over the
-policy's grid; a solver integrates dx/dt = field(x, t) from grid[0] to 0 and knows nothing of
-models, prompts or rewards.
+What a recipe names as its sampler is a source of images, of one of two kinds: a `Sampler` makes
+them, `StoredImages` come with the prompts. A sampler turns one micro-batch of prompts into clean
+latents. The usual one runs a solver over the policy's grid; a solver integrates dx/dt = field(x, t)
+from grid[0] to 0 and knows nothing of models, prompts or rewards.
 """
 
 import math
@@ -22,12 +23,19 @@ from zoo.prompt import Prompt
 from zoo.rollout import Cond, Path
 from zoo.seeds import Draws
 
+Prompts = Sequence[Prompt]
+Latents = Float[Tensor, "batch *latent"]
+Grid = Float[Tensor, " num_points"]
+"""Times, from the first down to 0."""
+Real = Float[Tensor, ""]
+"""A number, such as one time of the grid: 0-dim."""
+
 Field = Callable[[Tensor, Tensor], Tensor]
 """field(x [batch, *latent], t 0-dim) -> velocity [batch, *latent]"""
 
 
-class Sampler(ABC):
-    """Makes one flat micro-batch of images: a row a prompt, as many rows out as in."""
+class ImageSource:
+    """Where an epoch's images come from; subclass `Sampler` or `StoredImages`, not this."""
 
     guidance: float = 1.0
     """The classifier-free guidance that prompts are encoded with; 1 is none."""
@@ -35,27 +43,32 @@ class Sampler(ABC):
     solver: "Solver | None" = None
     """The solver that it runs, which an objective may ask for."""
 
-    needs_images: ClassVar[bool] = False
-    """Whether its images are those that come with the prompts: each row's prompt then has one."""
-
-    @abstractmethod
-    def sample(
-        self,
-        policy: Policy,
-        prompts: Sequence[Prompt],
-        cond: Cond,
-        draws: Draws,
-        *,
-        keep_path: bool,
-    ) -> Path:
-        """Clean latents, with the steps on the way if `keep_path`; each row independent."""
-
-    def grid(self, policy: Policy) -> Float[Tensor, " num_points"] | None:
+    def grid(self, policy: Policy) -> Grid | None:
         """The times it visits, which objectives that train at the sampler's own timesteps use.
 
         By default none: its images come from elsewhere.
         """
         return None
+
+
+class Sampler(ImageSource, ABC):
+    """Makes one flat micro-batch of images: a row a prompt, as many rows out as in."""
+
+    @abstractmethod
+    def sample(
+        self, policy: Policy, prompts: Prompts, cond: Cond, draws: Draws, *, keep_path: bool
+    ) -> Path:
+        """Clean latents, with the steps on the way if `keep_path`; each row independent."""
+
+
+class StoredImages(ImageSource):
+    """The images that come with the prompts: a group is a prompt's, and nothing is sampled.
+
+    The run reads and encodes them.
+    """
+
+    cache_gb: float = 2.0
+    """How much of them, encoded, a process keeps in the host's memory."""
 
 
 class Solver(ABC):
@@ -65,13 +78,7 @@ class Solver(ABC):
     """Whether it adds noise and returns the path with its log-probabilities."""
 
     @abstractmethod
-    def integrate(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        grid: Float[Tensor, " num_points"],
-        draws: Draws,
-    ) -> Path:
+    def integrate(self, field: Field, x: Latents, grid: Grid, draws: Draws) -> Path:
         """From `x` at grid[0] to clean latents at 0; calls the field within [0, grid[0]] only."""
 
     @abstractmethod
@@ -83,7 +90,7 @@ class Solver(ABC):
 class Step:
     """A point at the next time, and what the solver carries on to the step after."""
 
-    x: Float[Tensor, "batch *latent"]
+    x: Latents
     state: Any = None
     log_prob: Float[Tensor, " batch"] | None = None
 
@@ -93,29 +100,15 @@ class StepSolver(Solver):
 
     evals_per_step: ClassVar[int] = 1
 
-    def start(self, grid: Float[Tensor, " num_points"]) -> Any:
+    def start(self, grid: Grid) -> Any:
         """The state that the first step gets."""
         return None
 
     @abstractmethod
-    def step(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: Any,
-        draws: Draws,
-    ) -> Step:
+    def step(self, field: Field, x: Latents, t: Real, s: Real, state: Any, draws: Draws) -> Step:
         """From x at t to x at s < t."""
 
-    def integrate(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        grid: Float[Tensor, " num_points"],
-        draws: Draws,
-    ) -> Path:
+    def integrate(self, field: Field, x: Latents, grid: Grid, draws: Draws) -> Path:
         """Steps along the grid; a stochastic solver keeps every point and its log-probability."""
         state, xs, log_probs = self.start(grid), [x], []
         for i, (t, s) in enumerate(pairwise(grid)):
@@ -140,14 +133,14 @@ class StepSolver(Solver):
 class Gaussian:
     """A step's distribution, independent over the latent axes; `std` broadcasts and may be 0."""
 
-    mean: Float[Tensor, "batch *latent"]
+    mean: Latents
     std: Float[Tensor, "..."]
 
-    def sample(self, draws: Draws) -> Float[Tensor, "batch *latent"]:
+    def sample(self, draws: Draws) -> Latents:
         """A point drawn from it."""
         return self.mean + self.std * draws.normal(tuple(self.mean.shape[1:]))
 
-    def log_prob(self, value: Float[Tensor, "batch *latent"]) -> Float[Tensor, " batch"]:
+    def log_prob(self, value: Latents) -> Float[Tensor, " batch"]:
         """The log-density of `value`: the mean over latent axes (not the sum), in float32."""
         mean, std, value = self.mean.float(), self.std.float(), value.float()
         density = (
@@ -164,19 +157,10 @@ class StochasticSolver(StepSolver):
     stochastic = True
 
     @abstractmethod
-    def transition(
-        self,
-        velocity: Float[Tensor, "batch *latent"],
-        x: Float[Tensor, "batch *latent"],
-        t: Time,
-        s: Time,
-        grid: Float[Tensor, " num_points"],
-    ) -> Gaussian:
+    def transition(self, velocity: Latents, x: Latents, t: Time, s: Time, grid: Grid) -> Gaussian:
         """The distribution of x at s given x at t; t and s have shape [batch] or none."""
 
-    def has_density(
-        self, grid: Float[Tensor, " num_points"], draws: Draws
-    ) -> Bool[Tensor, " num_steps"]:
+    def has_density(self, grid: Grid, draws: Draws) -> Bool[Tensor, " num_steps"]:
         """Which steps of a grid have a log-probability: all but the one that ends at 0.
 
         `draws` are any of the run and epoch in question, for a solver that changes with them; the
@@ -184,19 +168,11 @@ class StochasticSolver(StepSolver):
         """
         return grid[1:] > 0
 
-    def start(self, grid: Float[Tensor, " num_points"]) -> Any:
+    def start(self, grid: Grid) -> Any:
         """The whole grid, which the transition's coefficients may need."""
         return grid
 
-    def step(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: Any,
-        draws: Draws,
-    ) -> Step:
+    def step(self, field: Field, x: Latents, t: Real, s: Real, state: Any, draws: Draws) -> Step:
         """A point of the transition, with its log-probability, which the last step lacks."""
         gaussian = self.transition(field(x, t), x, t, s, state)
         x = gaussian.sample(draws)

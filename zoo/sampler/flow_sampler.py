@@ -1,16 +1,13 @@
 """The usual sampler: a solver over the policy's time grid, from noise."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from annotated_types import Ge
-from jaxtyping import Float
 from torch import Tensor
 
 from zoo.policy.base import Policy
-from zoo.prompt import Prompt
 from zoo.rollout import Cond, Path
-from zoo.sampler.base import Sampler, Solver
+from zoo.sampler.base import Grid, Prompts, Sampler, Solver
 from zoo.seeds import Draws
 
 
@@ -31,18 +28,12 @@ class FlowSampler(Sampler):
         self.steps = steps
         self.guidance = guidance
 
-    def grid(self, policy: Policy) -> Float[Tensor, " num_points"]:
+    def grid(self, policy: Policy) -> Grid:
         """The policy's grid of `steps` steps."""
         return policy.grid(self.steps)
 
     def sample(
-        self,
-        policy: Policy,
-        prompts: Sequence[Prompt],
-        cond: Cond,
-        draws: Draws,
-        *,
-        keep_path: bool,
+        self, policy: Policy, prompts: Prompts, cond: Cond, draws: Draws, *, keep_path: bool
     ) -> Path:
         """One row a prompt; noise is drawn by row, so a row's image is the same in any batch."""
         grid = self.grid(policy)

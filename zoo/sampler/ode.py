@@ -6,26 +6,15 @@ Coefficients are float64 scalars; the latents stay in their own dtype.
 import math
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
 from zoo.flow import clean_from
-from zoo.sampler.base import Field, Step, StepSolver
+from zoo.sampler.base import Field, Latents, Real, Step, StepSolver
 from zoo.seeds import Draws
 
 
 class Euler(StepSolver):
     """Euler's method: first order, one evaluation a step."""
 
-    def step(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        draws: Draws,
-    ) -> Step:
+    def step(self, field: Field, x: Latents, t: Real, s: Real, state: None, draws: Draws) -> Step:
         """X + v dt."""
         return Step(x + (s - t) * field(x, t))
 
@@ -35,15 +24,7 @@ class Heun(StepSolver):
 
     evals_per_step = 2
 
-    def step(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        draws: Draws,
-    ) -> Step:
+    def step(self, field: Field, x: Latents, t: Real, s: Real, state: None, draws: Draws) -> Step:
         """X plus dt times the mean velocity of both ends, the far end reached by Euler."""
         here = field(x, t)
         there = field(x + (s - t) * here, s)
@@ -54,8 +35,12 @@ class Heun(StepSolver):
 class _Before:
     """The step before: its clean prediction and its t."""
 
-    clean: Float[Tensor, "batch *latent"]
+    clean: Latents
     t: float
+
+
+_Last = _Before | None
+"""None at the first step."""
 
 
 class DPMSolver2M(StepSolver):
@@ -66,15 +51,7 @@ class DPMSolver2M(StepSolver):
     (the log signal-to-noise is -inf there).
     """
 
-    def step(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: _Before | None,
-        draws: Draws,
-    ) -> Step:
+    def step(self, field: Field, x: Latents, t: Real, s: Real, state: _Last, draws: Draws) -> Step:
         """(s / t) x - (1 - s) (e^-h - 1) D, D extrapolated from the last two clean predictions."""
         t_, s_ = float(t), float(s)
         clean = clean_from(x, field(x, t), t)

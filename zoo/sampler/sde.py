@@ -13,10 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.flow import Time, clean_from, noise_from, over_latent
-from zoo.sampler.base import Gaussian, StochasticSolver
-
-Latents = Float[Tensor, "batch *latent"]
-Grid = Float[Tensor, " num_points"]
+from zoo.sampler.base import Gaussian, Grid, Latents, StochasticSolver
 
 
 class FlowSDE(StochasticSolver):

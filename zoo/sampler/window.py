@@ -13,12 +13,22 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from zoo import seeds
+from zoo.errors import MisfitError
 from zoo.flow import Time
-from zoo.sampler.base import Field, Gaussian, Step, StepSolver, StochasticSolver
+from zoo.sampler.base import (
+    Field,
+    Gaussian,
+    Grid,
+    Latents,
+    Real,
+    Step,
+    StepSolver,
+    StochasticSolver,
+)
 from zoo.seeds import Draws
 
 _STRIDE, _EVERY = 1, 25
@@ -30,7 +40,7 @@ class _Place:
     """The step that comes next, and what the solver of the step before carries on."""
 
     index: int
-    grid: Float[Tensor, " num_points"]
+    grid: Grid
     carried: Any = None
 
 
@@ -98,11 +108,11 @@ class SDEWindow(StochasticSolver):
         self.stride = _STRIDE if stride is None else stride
         self.every = _EVERY if every is None else every
 
-    def window(self, grid: Float[Tensor, " num_points"], draws: Draws) -> range:
+    def window(self, grid: Grid, draws: Draws) -> range:
         """The stochastic steps of the run and epoch of `draws`; none of a grid of one step.
 
         Raises:
-            ValueError: the grid has not enough steps.
+            MisfitError: the grid has not enough steps.
         """
         room = int(self.inside.has_density(grid, draws).sum())
         if room == 0:
@@ -110,11 +120,12 @@ class SDEWindow(StochasticSolver):
         end = room if self.end is None else self.end
         if end > room or self.first + self.size > end:
             reach = self.first + self.size if self.end is None else end
-            raise ValueError(
+            raise MisfitError(
+                ("sampler", "solver"),
                 f"the window of the solver reaches up to step {reach} (size {self.size}, start "
                 f"{self.first}, end {self.end}), but of {len(grid) - 1} sampling steps only the "
                 f"first {room} have a log-probability; write a smaller size, start or end in "
-                "sampler.solver, or more sampler.steps"
+                "sampler.solver, or more sampler.steps",
             )
         last = end - self.size
         first = self.first
@@ -129,42 +140,25 @@ class SDEWindow(StochasticSolver):
             first += int(places[0])
         return range(first, first + self.size)
 
-    def has_density(
-        self, grid: Float[Tensor, " num_points"], draws: Draws
-    ) -> Bool[Tensor, " num_steps"]:
+    def has_density(self, grid: Grid, draws: Draws) -> Bool[Tensor, " num_steps"]:
         """The window's steps."""
         window, step = self.window(grid, draws), torch.arange(len(grid) - 1)
         return (step >= window.start) & (step < window.stop)
 
-    def start(self, grid: Float[Tensor, " num_points"]) -> _Place:
+    def start(self, grid: Grid) -> _Place:
         """Before step 0."""
         return _Place(0, grid)
 
-    def step(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: _Place,
-        draws: Draws,
-    ) -> Step:
+    def step(self, field: Field, x: Latents, t: Real, s: Real, state: _Place, draws: Draws) -> Step:
         """A step of the solver inside or of the one outside, which starts anew at the edges."""
         index, window = state.index, self.window(state.grid, draws)
         solver: StepSolver = self.inside if index in window else self.outside
         anew = index in (0, window.start, window.stop)
         carried = solver.start(state.grid) if anew else state.carried
-        made = solver.step(field, x, t, s, carried, draws)
-        return Step(made.x, _Place(index + 1, state.grid, made.state), made.log_prob)
+        after = solver.step(field, x, t, s, carried, draws)
+        return Step(after.x, _Place(index + 1, state.grid, after.state), after.log_prob)
 
-    def transition(
-        self,
-        velocity: Float[Tensor, "batch *latent"],
-        x: Float[Tensor, "batch *latent"],
-        t: Time,
-        s: Time,
-        grid: Float[Tensor, " num_points"],
-    ) -> Gaussian:
+    def transition(self, velocity: Latents, x: Latents, t: Time, s: Time, grid: Grid) -> Gaussian:
         """That of the solver inside, which holds for the window's steps alone."""
         return self.inside.transition(velocity, x, t, s, grid)
 

@@ -19,12 +19,12 @@ from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients, compile_blocks
 from zoo.policy.weights import Lora, WeightSets
 from zoo.prompt import Prompt
-from zoo.recipe.component import rebuilt
+from zoo.recipe.component import rebuild
 from zoo.recipe.errors import RecipeError
-from zoo.recipe.model import Recipe
-from zoo.recipe.stage import Stage
+from zoo.recipe.model import Recipe, Stage
 from zoo.reward.judge import Judge
 from zoo.rollout import Weights
+from zoo.sampler.base import Sampler, StoredImages
 from zoo.training.collect import Collector, Groups
 from zoo.training.components import (
     Components,
@@ -36,6 +36,7 @@ from zoo.training.components import (
 from zoo.training.drift import base_of
 from zoo.training.evaluate import EVALUATION, Evaluator
 from zoo.training.learn import Learner, LearningRate
+from zoo.training.stored import EncodedImages, ImageCache
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     components = [shared.components(stage.recipe) for stage in recipe.timeline]
 
     # The model, with room for each set of weights that any stage writes.
-    policy: Policy = recipe.policy.build({"device": device})
+    policy = recipe.build(recipe.policy, {"device": device})
     moved = copies(recipe)
     policy.weights.allocate(moved, seed=recipe.seed, reference=keeps_reference(recipe))
     _require_drift(recipe, policy.weights, moved)
@@ -165,11 +166,17 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
 
     # The engine last: it takes the weights as they are to be trained.
     model = Model(make_engine(recipe, policy.weights, device), policy, moved)
-    stages = zip(recipe.timeline, components, strict=True)
-    return Run(model, tuple(_stage_run(model, stage, parts) for stage, parts in stages))
+    stages, cache = zip(recipe.timeline, components, strict=True), _image_cache(components)
+    return Run(model, tuple(_stage_run(model, stage, parts, cache) for stage, parts in stages))
 
 
-def _stage_run(model: Model, stage: Stage, parts: Components) -> StageRun:
+def _image_cache(components: Sequence[Components]) -> ImageCache:
+    """One for all stages: an image that one has encoded another need not."""
+    samplers = [parts.sampler for parts in components]
+    return ImageCache(max([s.cache_gb for s in samplers if isinstance(s, StoredImages)], default=0))
+
+
+def _stage_run(model: Model, stage: Stage, parts: Components, cache: ImageCache) -> StageRun:
     """What a stage does with the model."""
     recipe, engine, policy = stage.recipe, model.engine, model.policy
     optim, micro_batch = recipe.optim, recipe.engine.micro_batch
@@ -178,9 +185,14 @@ def _stage_run(model: Model, stage: Stage, parts: Components) -> StageRun:
         LearningRate(optim.lr, optim.schedule, optim.warmup, stage.run_updates),
         ema_cap=optim.ema.cap if optim.ema else None,
     )  # fmt: skip
+    sampler: Sampler | EncodedImages
+    if isinstance(parts.sampler, StoredImages):
+        sampler = EncodedImages(parts.sampler, policy, engine.device, cache)
+    else:
+        sampler = parts.sampler
     return StageRun(
         model, stage, parts.prompts,
-        Collector(engine, policy, parts.sampler, parts.judge, micro_batch.sample),
+        Collector(engine, policy, sampler, parts.judge, micro_batch.sample),
         learner, _evaluator(model, recipe, parts.evaluation),
     )  # fmt: skip
 
@@ -204,7 +216,7 @@ def image_model(recipe: Recipe, which: Weights, *, trained: bool = False) -> Mod
     Weights of a `trained` run come from a checkpoint.
     """
     device = _use(device_of(recipe))
-    policy: Policy = recipe.policy.build({"device": device})
+    policy = recipe.build(recipe.policy, {"device": device})
     wanted = frozenset({which}) & copies(recipe)
     policy.weights.allocate(wanted, seed=recipe.seed, reference=which is Weights.REFERENCE)
     if not trained:
@@ -228,7 +240,7 @@ def _use(device: torch.device) -> torch.device:
 
 def lora_of(recipe: Recipe) -> Lora | None:
     """The LoRA that a recipe says, where its policy has the usual option for it."""
-    found = rebuilt(recipe.policy.options.get("lora"), {})
+    found = rebuild(recipe.policy.options.get("lora"), {})
     return found if isinstance(found, Lora) else None
 
 

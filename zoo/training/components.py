@@ -13,13 +13,13 @@ import torch
 from zoo.data import prompts as prompt_sources
 from zoo.objective.base import Objective
 from zoo.prompt import Prompt
-from zoo.recipe.model import Evaluation as EvalOptions
-from zoo.recipe.model import Recipe, RewardEntry
+from zoo.recipe.model import Recipe
+from zoo.recipe.sections import EvalOptions, RewardEntry
 from zoo.reward.base import Reward
-from zoo.reward.judge import Judge, Judged
+from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.known_answers import require_known_answers
 from zoo.rollout import Weights
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.flow_sampler import FlowSampler
 
 
@@ -37,7 +37,7 @@ class EvaluationComponents:
 class Components:
     """Of a recipe without stages, or of one stage."""
 
-    sampler: Sampler
+    sampler: Sampler | StoredImages
     objective: Objective[Any]
     judge: Judge
     prompts: Sequence[Prompt]
@@ -67,7 +67,7 @@ class Shared:
         if options is None:
             return Components(sampler, objective, judge, prompts, None)
         evaluation = EvaluationComponents(
-            evaluation_sampler(options),
+            evaluation_sampler(recipe, options),
             self.judge(recipe, options.rewards) if options.rewards else judge,
             self._load(recipe.data.eval) if recipe.data.eval else prompts,
             evaluated_weights(recipe),
@@ -76,12 +76,15 @@ class Shared:
 
     def judge(self, recipe: Recipe, entries: Sequence[RewardEntry]) -> Judge:
         """Scores with these rewards as the recipe says."""
-        judged = [Judged(entry.label, self._reward(entry), entry.weight) for entry in entries]
-        return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
+        weighted = [
+            WeightedReward(entry.label, self._reward(recipe, entry), entry.weight)
+            for entry in entries
+        ]
+        return Judge(weighted, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
 
-    def _reward(self, entry: RewardEntry) -> Reward:
+    def _reward(self, recipe: Recipe, entry: RewardEntry) -> Reward:
         if entry.made_from not in self._rewards:
-            reward = entry.build({"device": self._device})
+            reward = recipe.build(entry, {"device": self._device})
             require_known_answers(reward, entry.label, self._device)
             self._rewards[entry.made_from] = reward
         return self._rewards[entry.made_from]
@@ -92,15 +95,15 @@ class Shared:
         return self._prompts[source]
 
 
-def sampler_and_objective(recipe: Recipe) -> tuple[Sampler, Objective[Any]]:
+def sampler_and_objective(recipe: Recipe) -> tuple[Sampler | StoredImages, Objective[Any]]:
     """Those of a recipe without stages, or of one stage."""
-    sampler: Sampler = recipe.sampler.build({})
-    return sampler, recipe.objective.build({"solver": sampler.solver})
+    sampler = recipe.build(recipe.sampler, {})
+    return sampler, recipe.build(recipe.objective, {"solver": sampler.solver})
 
 
-def evaluation_sampler(options: EvalOptions) -> FlowSampler:
-    """The sampler of evaluations."""
-    solver = options.solver.build({})
+def evaluation_sampler(recipe: Recipe, options: EvalOptions) -> FlowSampler:
+    """The sampler of evaluations, which are of the recipe."""
+    solver = recipe.build(options.solver, {})
     return FlowSampler(solver=solver, steps=options.steps, guidance=options.guidance)
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from zoo.engine.interrupt import Interrupt, Interrupted
-from zoo.recipe.stage import Stage
+from zoo.recipe.model import Stage
 from zoo.reward.judge import RewardError
 from zoo.run.folder import END, End
 from zoo.run.tracker import Tracker

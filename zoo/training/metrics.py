@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoo.engine.base import Engine
 from zoo.objective.base import Probe
-from zoo.recipe.stage import Stage
+from zoo.recipe.model import Stage
 from zoo.training.build import StageRun
 from zoo.training.collect import Collected
 from zoo.training.learn import Learned

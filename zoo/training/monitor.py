@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.engine.interrupt import Interrupt
-from zoo.recipe.model import RewardEntry
+from zoo.recipe.sections import RewardEntry
 from zoo.run import evaluations
 from zoo.run.console import short
 from zoo.run.evaluations import EvaluationRecord

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from zoo.errors import suggest
 from zoo.recipe.errors import RecipeError
-from zoo.recipe.model import Recipe, StopWhen
+from zoo.recipe.model import Recipe
+from zoo.recipe.sections import StopWhen
 from zoo.run.console import short
 from zoo.run.folder import EPOCHS, End
 from zoo.training.state import Progress

@@ -1,9 +1,6 @@
 """A solver in one file: the explicit midpoint method."""
 
-from jaxtyping import Float
-from torch import Tensor
-
-from zoo.sampler.base import Field, Step, StepSolver
+from zoo.sampler.base import Field, Latents, Real, Step, StepSolver
 from zoo.seeds import Draws
 
 
@@ -12,15 +9,7 @@ class HalfStep(StepSolver):
 
     evals_per_step = 2
 
-    def step(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        draws: Draws,
-    ) -> Step:
+    def step(self, field: Field, x: Latents, t: Real, s: Real, state: None, draws: Draws) -> Step:
         """The velocity half-way, reached by half an Euler step, taken for the whole step."""
         middle = (t + s) / 2
         there = field(x + (middle - t) * field(x, t), middle)

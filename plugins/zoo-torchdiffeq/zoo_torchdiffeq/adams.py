@@ -8,13 +8,12 @@ second order.
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Le
-from jaxtyping import Float
 from torch import Tensor
 
 from zoo.rollout import Path
-from zoo.sampler.base import Field, Solver
+from zoo.sampler.base import Field, Grid, Latents, Solver
 from zoo.seeds import Draws
-from zoo_torchdiffeq.asked import Asked
+from zoo_torchdiffeq.field import TorchdiffeqField
 
 MaxOrder = Annotated[int, Ge(4), Le(12)]
 
@@ -33,12 +32,12 @@ class Adams(Solver):
     ) -> Path:
         from torchdiffeq import odeint
 
-        asked, points = Asked(field, grid[0], grid[-1]), grid.to(x.device)
+        counted, points = TorchdiffeqField(field, grid[0], grid[-1]), grid.to(x.device)
         # Given the ends, and the grid apart, it keeps no points on the way.
         options = {**options, "grid_constructor": lambda func, start, ends: points}
         ends = points[[0, -1]]
-        path = odeint(asked, x, ends, method=self.method, options=options, **tolerances)
-        return Path(path[-1], asked.num_evals)
+        path = odeint(counted, x, ends, method=self.method, options=options, **tolerances)
+        return Path(path[-1], counted.num_evals)
 
 
 class ExplicitAdams(Adams):
@@ -60,13 +59,7 @@ class ExplicitAdams(Adams):
         self.max_order = max_order
         self.perturb = perturb
 
-    def integrate(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        grid: Float[Tensor, " num_points"],
-        draws: Draws,
-    ) -> Path:
+    def integrate(self, field: Field, x: Latents, grid: Grid, draws: Draws) -> Path:
         """Along the grid."""
         options: dict[str, object] = {"max_order": self.max_order, "perturb": self.perturb}
         return self._integrate(field, x, grid, options)
@@ -113,13 +106,7 @@ class ImplicitAdams(Adams):
         self.max_order = max_order
         self.perturb = perturb
 
-    def integrate(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        grid: Float[Tensor, " num_points"],
-        draws: Draws,
-    ) -> Path:
+    def integrate(self, field: Field, x: Latents, grid: Grid, draws: Draws) -> Path:
         """Along the grid."""
         options: dict[str, object] = {
             "max_order": self.max_order,

@@ -7,12 +7,10 @@ Being `StepSolver`s, they may be the deterministic part of an `sde_window` too. 
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from zoo.sampler.base import Field, Step, StepSolver
+from zoo.sampler.base import Field, Latents, Real, Step, StepSolver
 from zoo.seeds import Draws
-from zoo_torchdiffeq.asked import Asked
+from zoo_torchdiffeq.field import TorchdiffeqField
 
 
 class FixedStep(StepSolver):
@@ -25,21 +23,13 @@ class FixedStep(StepSolver):
         """`perturb` asks just inside a step's ends: for a field that jumps at the grid's times."""
         self.perturb = perturb
 
-    def step(
-        self,
-        field: Field,
-        x: Float[Tensor, "batch *latent"],
-        t: Float[Tensor, ""],
-        s: Float[Tensor, ""],
-        state: None,
-        draws: Draws,
-    ) -> Step:
+    def step(self, field: Field, x: Latents, t: Real, s: Real, state: None, draws: Draws) -> Step:
         """The method's step from t to s."""
         from torchdiffeq import odeint
 
         ends = torch.stack([t, s]).to(x.device)
         options = {"perturb": self.perturb}
-        path = odeint(Asked(field, t, s), x, ends, method=self.method, options=options)
+        path = odeint(TorchdiffeqField(field, t, s), x, ends, method=self.method, options=options)
         return Step(path[-1])
 
 

@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 
+from zoo.errors import first_line
+from zoo.storage.hub import Request
+
 
 def tensors_of(weights: str, name: str) -> dict[str, Any]:
     """What a file holds, or the file `name` of a folder or a repository of the hub; on the CPU.
@@ -24,23 +27,18 @@ def tensors_of(weights: str, name: str) -> dict[str, Any]:
         file = path if path.is_file() else hf_hub_download(weights, name)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"the weights {weights!r} are no file here and cannot be had from the hub: "
-            f"{first_line(error)}; name a file {name}, or a repository that has it, or try the "
-            "recipe without: --tiny"
+            f"the weights {weights!r} are no file here and cannot be had from the Hub: "
+            f"{Request(weights).refusal(error) or first_line(error)}; name a file {name}, or a "
+            "repository that has it, or try the recipe without: --tiny"
         ) from error
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
     # Where an archive breaks off decides which of them it is.
     except (UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
         raise ValueError(
             f"the weights {weights!r} are no file of tensors that can be read: "
             f"{first_line(error)}; if they are not whole, fetch them again"
         ) from error
-    if not isinstance(found, dict):
-        raise ValueError(f"the weights {weights!r} hold a {type(found).__name__}, not tensors")
-    return found
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if not isinstance(tensors, dict):
+        raise ValueError(f"the weights {weights!r} hold a {type(tensors).__name__}, not tensors")
+    return tensors

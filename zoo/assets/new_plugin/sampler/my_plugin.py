@@ -1,15 +1,13 @@
 """A sampler: makes a batch of images with a policy."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from annotated_types import Ge, Gt
 from torch import Tensor
 
 from zoo.policy.base import Policy
-from zoo.prompt import Prompt
 from zoo.rollout import Cond, Path
-from zoo.sampler.base import Sampler, Solver
+from zoo.sampler.base import Prompts, Sampler, Solver
 from zoo.seeds import Draws
 
 
@@ -42,13 +40,7 @@ class MyPlugin(Sampler):
         return self._shift * t / (1 + (self._shift - 1) * t)
 
     def sample(
-        self,
-        policy: Policy,
-        prompts: Sequence[Prompt],
-        cond: Cond,
-        draws: Draws,
-        *,
-        keep_path: bool,
+        self, policy: Policy, prompts: Prompts, cond: Cond, draws: Draws, *, keep_path: bool
     ) -> Path:
         """One image a prompt. Noise is drawn by row: the same image in any batch."""
         grid = self.grid(policy)

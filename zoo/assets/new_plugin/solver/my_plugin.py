@@ -3,9 +3,8 @@
 from typing import Annotated
 
 from annotated_types import Gt, Le
-from torch import Tensor
 
-from zoo.sampler.base import Field, Step, StepSolver
+from zoo.sampler.base import Field, Latents, Real, Step, StepSolver
 from zoo.seeds import Draws
 
 
@@ -22,10 +21,8 @@ class MyPlugin(StepSolver):
         """`point` of a step has the second evaluation: 1/2 is midpoint, 2/3 Ralston, 1 Heun."""
         self._point = point
 
-    def step(
-        self, field: Field, x: Tensor, t: Tensor, s: Tensor, state: None, draws: Draws
-    ) -> Step:
-        """From x [batch, *latent] at t to s < t; what the next step needs goes into the `Step`."""
+    def step(self, field: Field, x: Latents, t: Real, s: Real, state: None, draws: Draws) -> Step:
+        """From x at t to s < t; what the next step needs goes into the `Step`."""
         dt, point = s - t, self._point
         here = field(x, t)
         there = field(x + point * dt * here, t + point * dt)
