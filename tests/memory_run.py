@@ -18,7 +18,7 @@ from tests.engine.in_processes import in_processes
 from tests.engine.many_runs import run_one
 from tests.runs import ROOT
 from zoo.plan.footprint import footprint
-from zoo.plan.memory import Estimate, Layout, estimate
+from zoo.plan.memory import Layout, MemoryEstimate, estimate
 from zoo.recipe.recipe import load_recipe
 
 _MAPPED = {
@@ -55,7 +55,7 @@ def registered() -> Iterator[None]:
 class Compared:
     """An estimate and the peak that was measured, in bytes above what libraries take."""
 
-    estimate: Estimate
+    estimate: MemoryEstimate
     tensors: int
     measured: int
 

@@ -11,10 +11,32 @@ class UserError(Exception):
     """
 
 
+class MisfitError(ValueError):
+    """An option that is right by itself and does not suit the others, which its text names.
+
+    `loc` is where a recipe has it: ("objective", "trained_steps").
+    """
+
+    def __init__(self, loc: tuple[str | int, ...], text: str) -> None:
+        """`text` says what does not fit, and the fix."""
+        super().__init__(text)
+        self.loc = loc
+
+
+def first_line(error: BaseException) -> str:
+    """What the error says first; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def one_line(error: BaseException) -> str:
     """The error's type and the first line that it says."""
-    text = " ".join(str(error).strip().splitlines()[:1])
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    name = type(error).__name__
+    return f"{name}: {first_line(error)}" if str(error).strip() else name
+
+
+def join_lines(error: BaseException) -> str:
+    """All that the error says, on one line; its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def closest(given: str, allowed: Sequence[str]) -> str:

@@ -95,15 +95,15 @@ def entries(kind: str) -> tuple[Entry, ...]:
             f"the entry points of an installed package cannot be read: {one_line(error)}; "
             "reinstall or remove that package"
         ) from error
-    found: dict[tuple[str, str], Entry] = {}
+    distinct: dict[tuple[str, str], Entry] = {}
     for point in points:
         package = _normal(point.distro.name) if point.distro else "unknown"
         version = _version(point.distro) if point.distro else ""
         target = f"{point.module_name}:{point.object_name or ''}"
         entry = Entry(kind, point.name, target, package, version)
         # A distribution that is found twice on sys.path is imported from the first place.
-        found.setdefault((point.name, package), entry)
-    return tuple(sorted(found.values(), key=attrgetter("name", "package")))
+        distinct.setdefault((point.name, package), entry)
+    return tuple(sorted(distinct.values(), key=attrgetter("name", "package")))
 
 
 def find(kind: str, name: str) -> Entry:

@@ -53,7 +53,7 @@ def test_keys_with_dots_set_one_part(suite):
     recipe = suite("contenders:\n  a: {objective.beta: 0.7, rewards.0.weight: 2.0}\n").recipe("a")
     assert recipe.objective.options["beta"] == 0.7
     assert recipe.rewards[0].weight == 2.0
-    assert recipe.origin(("objective", "beta")) == "s.yaml:6"
+    assert str(recipe.origin(("objective", "beta"))) == "s.yaml:6"
 
 
 def test_a_contender_may_extend_a_recipe_of_its_own(suite, tmp_path):
@@ -141,6 +141,13 @@ def test_a_recipe_that_is_missing_is_said_where_it_is_written(suite, tmp_path):
     assert said == (
         "s.yaml:6: contender 'a': extends is bse.yaml, which is no file; did you mean 'base.yaml'?"
     )
+
+
+def test_a_mistake_in_an_override_with_colons_names_the_whole_override(suite):
+    override = "contenders={a: {}, b: {extends: bse.yaml}}"
+    found = suite("contenders:\n  a: {}\n", override)
+    line = refusal(found.recipe, "b")
+    assert line.startswith(f"-s {override}: contender 'b': extends is bse.yaml, which is no file")
 
 
 @pytest.mark.parametrize("name", ["digits", "ablations", "solvers"])

@@ -2,14 +2,14 @@
 
 import torch
 
-from tests.contracts.components import built, every
+from tests.contracts.components import built, every, parameters
 from zoo.data.digits import halves
 from zoo.policy.digits import Digits
 from zoo.testing import PolicyTests
 
 
 class TestEveryPolicy(PolicyTests):
-    one = every("policies")
+    one = every(parameters("policies"))
     make = built
 
 

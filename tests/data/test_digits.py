@@ -46,4 +46,4 @@ def test_a_prompt_names_the_digit_in_its_metadata() -> None:
 )
 def test_a_prompt_without_a_digit_is_refused_by_name(metadata: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"the prompt 'a cat' has metadata .* needs"):
-        digits.wanted([Prompt("the digit one", {"digit": 1}), Prompt("a cat", metadata)])
+        digits.digits_of([Prompt("the digit one", {"digit": 1}), Prompt("a cat", metadata)])

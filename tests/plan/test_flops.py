@@ -5,13 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from tests.runs import RECIPES
-from tests.train_here import ONE_UPDATE, recipe
+from tests.train_here import ONE_UPDATE, epoch_here, recipe
 from zoo.cli.check_cost import _duration, _flops
 from zoo.plan.flops import counter, reachable
 from zoo.plan.footprint import footprint
 from zoo.plan.live_bytes import LiveBytes
 from zoo.training.build import build
-from zoo.training.epoch import advantages, collected, learned
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -32,16 +31,21 @@ def test_products_and_attention_are_counted(device):
     assert flops.get_total_flops() == 2 * batch * heads * tokens * width * 5
 
 
-@pytest.mark.parametrize("algorithm", list(RECIPES))
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("algorithm", "checkpointing"),
+    [
+        *((name, False) for name in RECIPES),
+        ("nft", True),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in ("flow_grpo", "dpo")),
+    ],
+)
 def test_the_estimate_is_what_an_epoch_does(algorithm, checkpointing):
     changes = {**ONE_UPDATE, "engine__gradient_checkpointing": checkpointing}
     made = recipe(RECIPES[algorithm], **changes)
     estimate = footprint(made, 1).flops
     run = build(made)
     with counter() as flops:
-        done = collected(run, 0, lambda: None)
-        learned(run, done, advantages(run, done), 0, 0)
+        epoch_here(run.stages[0])
     # Not estimated: the digits' own encoder of prompts.
     assert flops.get_total_flops() == pytest.approx(estimate, rel=0.01)
 

@@ -157,7 +157,7 @@ class LatentFamilyTests:
             return folder, {"pretrained": str(folder)}
 
         unknown = self.refusal(options, pretrained="no such model")
-        assert "is neither a folder here nor a model on the hub" in unknown
+        assert "is no folder here and cannot be had from the Hub: 'no such model' is no" in unknown
         (tmp_path / "empty").mkdir()
         empty = self.refusal(options, pretrained=str(tmp_path / "empty"))
         assert "has no usable 'model_index.json'" in empty

@@ -98,7 +98,9 @@ class TestFlux(LatentFamilyTests):
 
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
         line = self.refusal(options, pretrained="black-forest-labs/FLUX.1-dev")
-        assert "is not on this machine and the hub cannot be reached" in line
+        assert "it is not in the Hub's cache" in line
+        assert "HF_HUB_OFFLINE is set; fetch it once" in line
+        assert line.endswith("; to try the recipe without it: --tiny")
 
 
 class TestSchnell(PolicyTests):

@@ -8,6 +8,7 @@ from annotated_types import Ge
 from tests.recipe.fakes import never_called
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
+from zoo.recipe.errors import FileOrigin, OptionOrigin
 from zoo.recipe.recipe import RecipeError, load_recipe, recipe_from
 from zoo.reward.base import Reward
 from zoo.sampler.base import Sampler, Solver, StochasticSolver
@@ -33,6 +34,10 @@ class Euler(Solver):
 
 
 class Noisy(StochasticSolver):
+    def __init__(self, *, noise: float = 0.7):
+        if noise > 5:
+            raise ValueError(f"noise {noise} drowns the image; use 5 or less")
+
     transition = never_called
 
 
@@ -116,9 +121,33 @@ def test_a_recipe_has_its_values_defaults_and_origins():
     ]
     assert recipe.rewards[1].options == {"size": 4}
     assert isinstance(recipe.rewards[1].build({}), FakeReward)
-    assert recipe.origin(("rewards", 1, "weight")) == "r.yaml:7"
-    assert recipe.origin(("epochs",)) == "-s epochs=7"
+    assert recipe.origin(("rewards", 1, "weight")) == FileOrigin("r.yaml", 7)
+    assert str(recipe.origin(("rewards", 1, "weight"))) == "r.yaml:7"
+    assert recipe.origin(("epochs",)) == OptionOrigin("-s epochs=7")
+    assert str(recipe.origin(("epochs",))) == "-s epochs=7"
     assert recipe.policy.build({"device": "cpu", "dtype": None}).device == "cpu"
+
+
+def test_a_component_that_cannot_be_built_is_named_with_its_line_in_the_recipe():
+    noisy = "sampler: {name: flow, steps: 2,\n  solver: {name: noisy, noise: 9}}"
+    Path("r.yaml").write_text(RECIPE.replace("sampler: {solver: {name: euler}, steps: 4}", noisy))
+    recipe = load_recipe("r.yaml")
+    with pytest.raises(RecipeError) as raised:
+        recipe.build(recipe.sampler, {})
+    assert str(raised.value) == (
+        "r.yaml:5: sampler.solver: 'noisy' refuses its options: "
+        "noise 9.0 drowns the image; use 5 or less"
+    )
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_only_what_an_option_of_the_command_says_itself_is_on_the_command_line():
+    recipe = load_recipe("r.yaml", ["optim.lr=1e-4"])
+    assert recipe.origin(("optim", "lr")).on_command_line
+    assert recipe.origins.on_command_line(("optim", "lr"))
+    assert recipe.origin(("optim", "lr", "below")).on_command_line
+    assert not recipe.origins.on_command_line(("optim", "lr", "below"))
+    assert not recipe.origin(("rewards", 1)).on_command_line
 
 
 def test_a_resolved_recipe_reads_back_equal():

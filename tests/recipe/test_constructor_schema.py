@@ -8,11 +8,11 @@ import torch
 from annotated_types import Ge, Gt, Lt, MinLen
 
 from tests.recipe.fakes import never_called
-from zoo.recipe.component import Component, Strict, components, placed
+from zoo.recipe.component import Component, Strict, components
 from zoo.recipe.constructor_schema import Slot, component_class, options_model
 from zoo.recipe.describe import describe
-from zoo.recipe.errors import Origins, RecipeError
-from zoo.recipe.explain import validated
+from zoo.recipe.errors import Origins, RecipeError, RefusedOptionsError
+from zoo.recipe.explain import validate
 from zoo.recipe.load import read
 from zoo.recipe.signature import signature
 from zoo.registry import BrokenPluginError
@@ -95,7 +95,7 @@ def installed(register):
 def part(**options):
     origins = Origins("r.yaml")
     data = {"sampler": {"solver": {"name": "euler"}, "steps": 2, **options}}
-    return placed(validated(Part, data, origins), origins).sampler
+    return validate(Part, data, origins).sampler
 
 
 def refusal(**options):
@@ -213,7 +213,7 @@ def test_several_mistakes_have_a_line_each_with_their_origins(tmp_path, monkeypa
     )
     raw = read("r.yaml", ["sampler.mode=c"])
     with pytest.raises(RecipeError) as raised:
-        validated(Part, raw.data, raw.origins)
+        validate(Part, raw.data, raw.origins)
     assert raised.value.lines == (
         "r.yaml:3: sampler.steps must be a whole number >= 1, not 0",
         "-s sampler.mode=c: sampler.mode must be 'a' or 'b', not 'c'",
@@ -221,13 +221,13 @@ def test_several_mistakes_have_a_line_each_with_their_origins(tmp_path, monkeypa
     )
 
 
-def test_a_constructor_that_refuses_its_options_is_placed():
+def test_a_constructor_that_refuses_its_options_says_where_it_is_in_the_component():
     component = part(noise={"name": "noisy", "noise": 9})
-    with pytest.raises(RecipeError) as raised:
+    with pytest.raises(RefusedOptionsError) as raised:
         component.build({"device": torch.device("cpu")})
+    assert raised.value.loc == ("noise",)
     assert str(raised.value) == (
-        "r.yaml: sampler.noise: 'noisy' refuses its options: "
-        "noise 9.0 drowns the image; use 5 or less"
+        "'noisy' refuses its options: noise 9.0 drowns the image; use 5 or less"
     )
     assert isinstance(raised.value.__cause__, ValueError)
 

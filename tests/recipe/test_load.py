@@ -1,6 +1,6 @@
 import pytest
 
-from zoo.recipe.errors import RecipeError
+from zoo.recipe.errors import OptionOrigin, RecipeError
 from zoo.recipe.load import Override, from_yaml, read
 
 
@@ -45,25 +45,25 @@ def test_scalars_are_plain_and_of_yaml_1_2(write):
 def test_every_part_knows_its_line(write):
     text = "name: x\nrewards:\n  - {name: a,\n     weight: 2}\nold:\n  rate: 1\n"
     origins = read(write("r.yaml", text)).origins
-    assert origins.at(("rewards", 0, "weight")) == "r.yaml:4"
-    assert origins.at(("rewards", 0)) == "r.yaml:3"
-    assert origins.at(("old", "rate")) == "r.yaml:6"
-    assert origins.at(("old", "missing", "deeper")) == "r.yaml:5"
-    assert origins.at(()) == "r.yaml:1"
+    assert str(origins.at(("rewards", 0, "weight"))) == "r.yaml:4"
+    assert str(origins.at(("rewards", 0))) == "r.yaml:3"
+    assert str(origins.at(("old", "rate"))) == "r.yaml:6"
+    assert str(origins.at(("old", "missing", "deeper"))) == "r.yaml:5"
+    assert str(origins.at(())) == "r.yaml:1"
 
 
 def test_keys_of_a_yaml_merge_are_the_mappings_own(write):
     raw = read(write("r.yaml", "a: &a {k: 1}\nb:\n  <<: *a\n  m: 2\n"))
     assert raw.data["b"] == {"k": 1, "m": 2}
-    assert raw.origins.at(("b", "k")) == "r.yaml:2"
+    assert str(raw.origins.at(("b", "k"))) == "r.yaml:2"
 
 
 def test_extends_merges_mappings_and_replaces_lists(write):
     write("base/b.yaml", "optim: {lr: 1, betas: [1, 2]}\nseed: 1\n")
     raw = read(write("r.yaml", "extends: base/b.yaml\noptim:\n  betas: [3]\n"))
     assert raw.data == {"optim": {"lr": 1, "betas": [3]}, "seed": 1}
-    assert raw.origins.at(("optim", "lr")) == "base/b.yaml:1"
-    assert raw.origins.at(("optim", "betas", 0)) == "r.yaml:3"
+    assert str(raw.origins.at(("optim", "lr"))) == "base/b.yaml:1"
+    assert str(raw.origins.at(("optim", "betas", 0))) == "r.yaml:3"
 
 
 def test_extends_is_relative_to_the_file_that_says_it(write):
@@ -106,9 +106,9 @@ def test_overrides_set_leaves_branches_and_items(write):
         "old": {"cap": [1]},
         "n": None,
     }
-    assert raw.origins.at(("rewards", 1, "weight")) == "-s rewards.1.weight=2"
-    assert raw.origins.at(("rewards", 1, "name")) == "r.yaml:2"
-    assert raw.origins.at(("eval",)) == "-s eval.solver.name=euler"
+    assert str(raw.origins.at(("rewards", 1, "weight"))) == "-s rewards.1.weight=2"
+    assert str(raw.origins.at(("rewards", 1, "name"))) == "r.yaml:2"
+    assert str(raw.origins.at(("eval",))) == "-s eval.solver.name=euler"
     assert read(path, ["rewards=[{name: c}]"]).data["rewards"] == [{"name": "c"}]
 
 
@@ -189,19 +189,19 @@ def test_an_option_overrides_with_plain_data_under_its_own_name(write):
         path,
         [
             "eval.steps=3",
-            Override(("eval", "rewards"), rewards, "--rewards ..."),
-            Override(("data", "eval"), "b.txt: {", "--prompts b.txt"),
+            Override(("eval", "rewards"), rewards, OptionOrigin("--rewards ...")),
+            Override(("data", "eval"), "b.txt: {", OptionOrigin("--prompts b.txt")),
             "eval.rewards.1.weight=3",
         ],
     )
     assert raw.data["eval"]["rewards"] == [{"name": "a"}, {"name": "b", "weight": 3}]
     assert raw.data["data"]["eval"] == "b.txt: {"  # text is not read as YAML
-    assert raw.origins.at(("eval", "rewards", 0, "name")) == "--rewards ..."
-    assert raw.origins.at(("eval", "rewards", 1, "weight")) == "-s eval.rewards.1.weight=3"
-    assert raw.origins.at(("data", "eval")) == "--prompts b.txt"
+    assert str(raw.origins.at(("eval", "rewards", 0, "name"))) == "--rewards ..."
+    assert str(raw.origins.at(("eval", "rewards", 1, "weight"))) == "-s eval.rewards.1.weight=3"
+    assert str(raw.origins.at(("data", "eval"))) == "--prompts b.txt"
 
 
 def test_the_yaml_of_an_option_is_read_under_its_name():
-    assert from_yaml("[{a: 3e-4}, b]", "--x") == [{"a": 3e-4}, "b"]
+    assert from_yaml("[{a: 3e-4}, b]", OptionOrigin("--x")) == [{"a": 3e-4}, "b"]
     with pytest.raises(RecipeError, match=r"^--x \[: this is not YAML"):
-        from_yaml("[", "--x [")
+        from_yaml("[", OptionOrigin("--x ["))

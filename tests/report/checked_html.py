@@ -1,16 +1,23 @@
-"""An HTML page read strictly: its text, its elements, what they point to."""
+"""An HTML page read strictly: its text, its elements, what they and its drawings point to."""
 
+import base64
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 _EMPTY = {"meta", "img", "br", "link", "input"}
+_SVG = "data:image/svg+xml;base64,"
 
 
 class Checked(HTMLParser):
-    """Fails where tags are not closed in order or an id is given twice."""
+    """Fails where tags are not closed in order, an id is given twice, or a drawing is no SVG.
+
+    What a drawing points to is among the page's links, its elements are in `drawn`.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[str] = []
+        self.drawn: list[str] = []
         self.links: list[str] = []
         self.ids: list[str] = []
         self.alts: list[str] = []
@@ -45,7 +52,16 @@ class Checked(HTMLParser):
         for key, value in attrs:
             if key in ("src", "href", "xlink:href", "data", "srcset", "action"):
                 self.links.append(value)
+                if value.startswith(_SVG):
+                    self._draw(base64.b64decode(value.removeprefix(_SVG), validate=True))
             if key == "id":
                 self.ids.append(value)
             if key in ("alt", "aria-label"):
                 self.alts.append(value)
+
+    def _draw(self, svg):
+        for element in ElementTree.fromstring(svg).iter():
+            self.drawn.append(element.tag.partition("}")[2])
+            for key, value in element.items():
+                if key.rpartition("}")[2] in ("href", "src"):
+                    self.links.append(value)

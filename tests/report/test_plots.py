@@ -10,27 +10,33 @@ def drawn(*series, **options):
     return lines(series, x_label="epoch", y_label="score", **options)
 
 
-def test_a_figure_is_an_element_with_its_own_ids():
-    svg = drawn(Series("a", [0, 1], [0.0, 1.0])).svg("f7")
+def test_a_figure_is_a_whole_file_that_needs_no_other():
+    svg = drawn(Series("a", [0, 1], [0.0, 1.0])).svg()
     root = ElementTree.fromstring(svg)
-    ids = [each.get("id") for each in root.iter() if each.get("id")]
-    assert ids
-    assert all(each.startswith("f7-") for each in ids)
-    used = [each.get("{http://www.w3.org/1999/xlink}href") for each in root.iter()]
-    assert {each[1:] for each in used if each} <= set(ids)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert root.get("viewBox")
-    assert root.get("width") is None
-    assert "metadata" not in svg
+    ids = [element.get("id") for element in root.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+    used = [element.get("{http://www.w3.org/1999/xlink}href") for element in root.iter()]
+    assert {link[1:] for link in used if link} <= set(ids)
+    assert b"metadata" not in svg
+
+
+def test_a_figure_has_the_same_shape_on_a_page_as_in_its_file():
+    drawing = drawn(*(Series(f"contender number {i}", [0, 1], [0, i], style=i) for i in range(9)))
+    *_, width, height = map(float, ElementTree.fromstring(drawing.svg()).get("viewBox").split())
+    # Rounded to whole pixels.
+    assert drawing.size[0] / drawing.size[1] == pytest.approx(width / height, rel=0.01)
 
 
 def test_the_same_numbers_give_the_same_bytes():
     a, b = (drawn(Series("a", [0, 1], [0.0, 1.0], (0, 1), (1, 2))) for _ in range(2))
-    assert a.svg("f") == b.svg("f")
+    assert a.svg() == b.svg()
     assert a.png() == b.png()
 
 
 def test_a_style_has_its_colour_in_every_figure():
-    svg = drawn(Series("second", [0, 1], [0.0, 1.0], style=1)).svg("f")
+    svg = drawn(Series("second", [0, 1], [0.0, 1.0], style=1)).svg().decode()
     assert COLOURS[1].lower() in svg
     assert COLOURS[0].lower() not in svg
 
@@ -41,8 +47,8 @@ def test_a_gap_and_a_single_point_are_drawn():
 
 
 def test_names_with_dollars_and_underscores_are_plain_text():
-    drawn(Series(r"$\frac{$", [0, 1], [0, 1])).svg("f")
-    drawn(Series("_hidden", [0, 1], [0, 1])).svg("f")
+    drawn(Series(r"$\frac{$", [0, 1], [0, 1])).svg()
+    drawn(Series("_hidden", [0, 1], [0, 1])).svg()
 
 
 def test_nothing_to_draw_is_an_error():
@@ -53,7 +59,7 @@ def test_nothing_to_draw_is_an_error():
 
 
 def test_values_that_are_all_the_same_have_a_histogram():
-    assert histograms([("a", [1.0, 1.0, math.nan]), ("b", [])], x_label="x").svg("f")
+    assert histograms([("a", [1.0, 1.0, math.nan]), ("b", [])], x_label="x").svg()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +76,7 @@ def test_a_legend_of_many_names_leaves_the_axes_their_height():
         drawing = drawn(
             *(Series(f"contender number {i}", [0, 1], [0, i], style=i) for i in range(num))
         )
-        drawing.svg("f")
+        drawing.svg()
         return drawing.figure.axes[0].get_window_extent().height
 
     assert height(9) == pytest.approx(height(1), rel=0.15)

@@ -12,7 +12,7 @@ import torch
 
 from tests.foreign import make_environment
 from zoo.prompt import Prompt
-from zoo.recipe.model import Isolation
+from zoo.recipe.sections import Isolation
 from zoo.reward.jpeg import JpegCompressibility
 from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.known_answers import require_known_answers, score_known_answers

@@ -16,8 +16,8 @@ from zoo.plan.preflight import (
     require_deepspeed_options,
     require_local_start,
 )
-from zoo.recipe.model import StopWhen
 from zoo.recipe.recipe import Recipe, load_recipe
+from zoo.recipe.sections import StopWhen
 
 
 def check(recipes: list[Path], overrides: list[str], epochs: int | None, *, tiny: bool) -> None:

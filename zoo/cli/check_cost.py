@@ -12,13 +12,14 @@ from zoo.plan.footprint import Footprint, NoEstimateError, footprint
 from zoo.plan.memory import (
     ERROR,
     ERROR_OF_STAGE_3,
-    Estimate,
     Layout,
+    MemoryEstimate,
     estimate,
     layouts,
-    recommended,
+    recommend,
 )
 from zoo.recipe.recipe import Recipe
+from zoo.sampler.base import StoredImages
 from zoo.training.components import copies
 
 _PARTS = ("weights", "copies", "gradients", "optimizer", "activations", "buffers", "runtime")
@@ -68,6 +69,9 @@ def _footprints(recipe: Recipe, processes: int) -> list[Footprint]:
     for stage in recipe.timeline:
         whole = stage.recipe.resolved()
         counts = [whole["optim"]["updates_per_epoch"]]
+        if issubclass(stage.recipe.sampler.cls, StoredImages):
+            # How often an image comes again, and whether it is decoded.
+            counts += [whole["epochs"], whole["rewards"]]
         keys.append(repr(counts + [whole[key] for key in ("sampler", "objective", "data")]))
         if keys[-1] not in found:
             found[keys[-1]] = footprint(stage.recipe, processes, moved)
@@ -107,7 +111,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 86400:,.0f} days"
 
 
-def _table(estimates: list[Estimate], own: Layout) -> Table:
+def _table(estimates: list[MemoryEstimate], own: Layout) -> Table:
     unit, scale = ("GB", 1e9) if max(e.parts.total for e in estimates) >= 1e11 else ("MB", 1e6)
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
     table.add_column(f"{unit} a process", no_wrap=True)
@@ -133,13 +137,13 @@ _SHORT = {"gradients": "grads", "optimizer": "adam", "activations": "activ.", "r
 _OFFLOADED = {"none": "", "optimizer": " -adam", "parameters": " -all"}
 
 
-def _verdict(estimates: list[Estimate], available: int) -> str:
+def _verdict(estimates: list[MemoryEstimate], available: int) -> str:
     each = f"{_size(available)} a process"
     quality = (
         f"estimates were within {ERROR:.0%} of measured peaks, {ERROR_OF_STAGE_3:.0%} at stage 3 "
         "(benchmarks/memory.py)"
     )
-    best = recommended(estimates, available)
+    best = recommend(estimates, available)
     if best is None:
         return (
             f"nothing fits {each}: lower engine.micro_batch.train and sample, use more processes "

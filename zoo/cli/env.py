@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 
-from zoo.recipe.errors import RecipeError
+from zoo.errors import UserError
 
 LOCK = "requirements.lock"
 """The file in a plugin's package that pins everything it runs with."""
@@ -28,7 +28,7 @@ def create(plugin: str, out: Path | None, python: str | None) -> None:
     returns; one that fails on the way is removed.
 
     Raises:
-        RecipeError: a step failed; what it said, and the fix.
+        UserError: a step failed; what it said, and the fix.
     """
     console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="zoo_env_") as temporary:
@@ -38,7 +38,7 @@ def create(plugin: str, out: Path | None, python: str | None) -> None:
         worker = _wheel(_worker(), folder / "worker")
         target = out or Path("envs") / wheel.name.split("-")[0].replace("_", "-")
         if target.exists():
-            raise RecipeError(
+            raise UserError(
                 f"'{target}' exists already; remove it to make it anew, or name another: --out DIR"
             )
         try:
@@ -70,7 +70,7 @@ def _fill(target: Path, python: str, lock: Path, wheels: list[Path], console: Co
 
 def _wheel(plugin: str, folder: Path) -> Path:
     if not Path(plugin).exists() and ("/" in plugin or plugin.endswith(".whl")):
-        raise RecipeError(f"there is no plugin '{plugin}'; the working directory is {Path.cwd()}")
+        raise UserError(f"there is no plugin '{plugin}'; the working directory is {Path.cwd()}")
     source = plugin
     if Path(plugin).is_dir():
         # Built in a copy: pip would leave folders behind, and take what lies in old ones.
@@ -85,7 +85,7 @@ def _lock(wheel: Path, folder: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         found = [name for name in archive.namelist() if name.rpartition("/")[2] == LOCK]
         if len(found) != 1:
-            raise RecipeError(
+            raise UserError(
                 f"the plugin {wheel.name} has {len(found) or 'no'} {LOCK} in its package; one is "
                 "needed: write it with `pip freeze` and list it in [tool.setuptools.package-data]"
             )
@@ -99,7 +99,7 @@ def _rewards(wheel: Path) -> list[str]:
         points = ConfigParser(delimiters=("=",))
         points.read_string(archive.read(found[0]).decode() if found else "")
     if not points.has_section(_GROUP) or not points.options(_GROUP):
-        raise RecipeError(f"the plugin {wheel.name} registers nothing under '{_GROUP}'")
+        raise UserError(f"the plugin {wheel.name} registers nothing under '{_GROUP}'")
     return list(points[_GROUP])
 
 
@@ -117,8 +117,8 @@ def _run(command: list[str], what: str) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
-        raise RecipeError(f"{what}: {command[0]}: {error.strerror}") from error
+        raise UserError(f"{what}: {command[0]}: {error.strerror}") from error
     if done.returncode:
         said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         errors = [line for line in said if "error" in line.lower()] or said[-1:]
-        raise RecipeError(f"{what}: {'; '.join(errors[:3]) or 'it says nothing'}")
+        raise UserError(f"{what}: {'; '.join(errors[:3]) or 'it says nothing'}")

@@ -15,9 +15,10 @@ from zoo import __version__
 from zoo.cli.export_formats import DiffusersLora, Export, Full, PeftLora, pushed, require_can_push
 from zoo.cli.output import CARD, MARK, in_place_of, require_free_for_export
 from zoo.cli.source import checkpoint_folder, weights_named
+from zoo.errors import UserError
 from zoo.policy import lora_files
 from zoo.policy.base import Policy
-from zoo.recipe.recipe import Recipe, RecipeError
+from zoo.recipe.recipe import Recipe
 from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run import folder as run_dir
@@ -65,9 +66,9 @@ def export(
 ) -> None:
     """Writes one set of weights of one checkpoint, with a model card; `push` uploads the folder."""
     if form not in FORMATS:
-        raise RecipeError(f"--format {form}: allowed are {', '.join(FORMATS)}")
+        raise UserError(f"--format {form}: allowed are {', '.join(FORMATS)}")
     if private and push is None:
-        raise RecipeError("--private is for what --push OWNER/NAME uploads; add it")
+        raise UserError("--private is for what --push OWNER/NAME uploads; add it")
     if push is not None:
         require_can_push(push)
     chosen = _choose(source, epoch, weights)
@@ -101,25 +102,22 @@ def _choose(source: Path, epoch: int | None, weights: str | None) -> _Chosen:
         moved = "" if which is not Weights.REFERENCE else (
             ": its reference never moved, so it is the model that the run started from"
         )  # fmt: skip
-        raise RecipeError(f"--weights {which.value}: {folder} has {have}{moved}")
+        raise UserError(f"--weights {which.value}: {folder} has {have}{moved}")
     return _Chosen(recipe, folder, saved.epoch, which, saved.tensors, sets[which.value])
 
 
 def _made(chosen: _Chosen, form: str) -> Export:
-    policy = chosen.recipe.policy
     if not lora_files.are_lora(chosen.names):
         if form == "peft":
-            raise RecipeError(
+            raise UserError(
                 "--format peft: this run trained the whole network, and PEFT's files are of LoRA "
                 "adapters; use --format diffusers"
             )
-        built: Policy = policy.build({"device": torch.device("cpu")})
-        return Full(_filled(built.weights.network, chosen))
+        return Full(_filled(_policy(chosen.recipe).weights.network, chosen))
     # A policy of its own kind may take its LoRA in other words: then only it knows.
     lora = lora_of(chosen.recipe)
     if lora is None:
-        built = policy.build({"device": torch.device("cpu")})
-        lora = built.weights.lora
+        lora = _policy(chosen.recipe).weights.lora
     if lora is None:
         raise checkpoint.CheckpointError(f"{chosen.folder} has LoRA weights, its recipe no LoRA")
     tensors = {name: chosen.tensors[stored] for name, stored in chosen.names.items()}
@@ -131,12 +129,16 @@ def _made(chosen: _Chosen, form: str) -> Export:
     return made(tensors, lora, chosen.base)
 
 
+def _policy(recipe: Recipe) -> Policy:
+    return recipe.build(recipe.policy, {"device": torch.device("cpu")})
+
+
 def _filled(network: nn.Module, chosen: _Chosen) -> Any:
     """The network with the chosen weights, in the types that the run trained them in."""
     import diffusers
 
     if not isinstance(network, diffusers.ModelMixin):
-        raise RecipeError(
+        raise UserError(
             f"the network of the policy '{chosen.recipe.policy.name}' is a "
             f"{type(network).__name__}, not a model of diffusers; only LoRA runs of it can be "
             "exported"

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zoo import API_VERSION, __version__, registry
-from zoo.errors import suggest
+from zoo.errors import join_lines, suggest
 from zoo.registry import BrokenPluginError, Entry
 
 _EVERY_RUN = "zoo.recipe.recipe"
@@ -65,7 +65,7 @@ def _import(sender: Connection, kind: str, name: str) -> None:
         try:
             component_class(kind, name)
         except BrokenPluginError as error:
-            problem = " ".join(str(error).split())
+            problem = join_lines(error)
     sender.send((perf_counter() - start, problem))
     sender.close()
 

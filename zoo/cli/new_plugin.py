@@ -12,8 +12,7 @@ from pathlib import Path
 import typer
 
 from zoo import API_VERSION, registry
-from zoo.errors import suggest
-from zoo.recipe.errors import RecipeError
+from zoo.errors import UserError, suggest
 
 KINDS = {singular: kind for kind, singular in registry.SINGULAR.items()}
 
@@ -31,14 +30,14 @@ def new_plugin(kind: str, name: str, out: Path) -> None:
     """Writes `out`/zoo-NAME.
 
     Raises:
-        RecipeError: the kind is none, the name cannot be one, or there is such a folder.
+        UserError: the kind is none, the name cannot be one, or there is such a folder.
     """
     if kind not in KINDS:
-        raise RecipeError(f"unknown kind '{kind}'{suggest(kind, list(KINDS), 'allowed')}")
+        raise UserError(f"unknown kind '{kind}'{suggest(kind, list(KINDS), 'allowed')}")
     _require_name(kind, name)
     folder = out / f"zoo-{name.replace('_', '-')}"
     if folder.exists():
-        raise RecipeError(f"{folder} exists already; choose another name or --out")
+        raise UserError(f"{folder} exists already; choose another name or --out")
     templates = files("zoo") / "assets" / "new_plugin"
     package = f"zoo_{name}"
     written = {
@@ -62,18 +61,18 @@ def new_plugin(kind: str, name: str, out: Path) -> None:
 
 def _require_name(kind: str, name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
-        raise RecipeError(
+        raise UserError(
             f"'{name}' cannot name a {kind}; use words of small letters and digits with '_' "
             "between, the first character a letter: my_reward"
         )
     taken = [entry.package for entry in registry.entries(KINDS[kind]) if entry.name == name]
     if taken:
-        raise RecipeError(
+        raise UserError(
             f"the {kind} '{name}' is there already, of {', '.join(taken)}; choose another name"
         )
     template = files("zoo") / "assets" / "new_plugin" / kind / "my_plugin.py"
     if re.search(rf"\b{_class_name(name)}\b", template.read_text("utf-8")):
-        raise RecipeError(
+        raise UserError(
             f"'{name}' cannot name a {kind}: its class would be {_class_name(name)}, which the "
             "code uses for something else; choose another name"
         )

@@ -1,7 +1,6 @@
 """What `--out` names: a folder of images or of an export, which is written whole."""
 
 import json
-import math
 import os
 import re
 import shutil
@@ -14,9 +13,10 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
+from zoo.errors import UserError
 from zoo.prompt import Prompt
-from zoo.recipe.recipe import RecipeError
 from zoo.run import pictures
+from zoo.storage.files import or_null, write_text
 from zoo.training.standard_errors import tag_of
 
 CARD = "README.md"
@@ -30,13 +30,13 @@ def require_free_for_export(out: Path) -> None:
     """Refuses to overwrite what no export wrote."""
     if not out.is_dir():
         if out.exists():
-            raise RecipeError(f"--out {out} is a file; name a folder")
+            raise UserError(f"--out {out} is a file; name a folder")
         return
     card = out / CARD
     ours = card.is_file() and MARK in card.read_text(encoding="utf-8", errors="replace")
     for path in sorted(out.iterdir()):
         if not (ours and _WRITTEN.fullmatch(path.name) and path.is_file()):
-            raise RecipeError(
+            raise UserError(
                 f"--out {out} holds {path.name}, which no export wrote; name another folder"
             )
 
@@ -58,7 +58,7 @@ def in_place_of(out: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         said = error.strerror if isinstance(error, OSError) else None
-        raise RecipeError(f"--out {out} cannot be written: {said or error}") from error
+        raise UserError(f"--out {out} cannot be written: {said or error}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -137,21 +137,21 @@ def require_free(out: Path, *, overwrite: bool) -> None:
     """Refuses what cannot be written, or holds what was written before.
 
     Raises:
-        RecipeError: with the fix.
+        UserError: with the fix.
     """
     if out.suffix.lower() in _OTHER_PICTURES:
-        raise RecipeError(
+        raise UserError(
             f"--out {out}: pictures are PNG files; name {out.with_suffix('.png')}, or a folder"
         )
     if out.is_dir() == is_picture(out) and out.exists():
         what = "a folder" if out.is_dir() else "a file"
-        raise RecipeError(f"--out {out} is {what}; name a .png file or a folder")
+        raise UserError(f"--out {out} is {what}; name a .png file or a folder")
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not os.access(there, os.W_OK) or not (there.is_dir() or there == out):
         why = "Permission denied" if there.is_dir() or there == out else f"{there} is a file"
-        raise RecipeError(f"--out {out} cannot be written: {why}")
+        raise UserError(f"--out {out} cannot be written: {why}")
     if not is_picture(out) and _earlier(out) and not overwrite:
-        raise RecipeError(
+        raise UserError(
             f"--out {out} holds {_earlier(out)[0].relative_to(out)} of an earlier command; "
             "name another folder, or replace it with --overwrite"
         )
@@ -178,17 +178,12 @@ def writing(out: Path) -> Iterator[None]:
     """Says in one line why something could not be written.
 
     Raises:
-        RecipeError: instead of an OSError.
+        UserError: instead of an OSError.
     """
     try:
         yield
     except OSError as error:
-        raise RecipeError(f"--out {out} cannot be written: {error.strerror or error}") from error
-
-
-def or_null(value: float) -> float | None:
-    """The number, or None for NaN and infinity, which JSON has not."""
-    return value if math.isfinite(value) else None
+        raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from error
 
 
 def _earlier(out: Path) -> list[Path]:
@@ -200,9 +195,4 @@ def _earlier(out: Path) -> list[Path]:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, text)

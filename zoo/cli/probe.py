@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zoo.recipe.model import RewardEntry
-from zoo.recipe.recipe import load_recipe, single_reward
+from zoo.recipe.recipe import Recipe, load_recipe, single_reward
+from zoo.recipe.sections import RewardEntry
 from zoo.reward.known_answers import KnownAnswerScore, score_known_answers
 from zoo.training.build import device_of
 
@@ -25,8 +25,10 @@ def probe(what: str, overrides: list[str]) -> None:
     for heading in ("reward", "known answers", "says"):
         table.add_column(heading)
     wrong = False
-    for entry in entries:
-        answers = score_known_answers(entry.build({"device": device}), device)
+    for entry, recipe in entries:
+        given = {"device": device}
+        reward = recipe.build(entry, given) if recipe else entry.build(given)
+        answers = score_known_answers(reward, device)
         wrong |= any(not answer.right for answer in answers)
         table.add_row(entry.label, str(len(answers)), _said(answers))
     Console(highlight=False).print(table)
@@ -34,17 +36,20 @@ def probe(what: str, overrides: list[str]) -> None:
         raise typer.Exit(1)
 
 
-def _chosen(what: str, overrides: list[str]) -> tuple[Sequence[RewardEntry], torch.device]:
+def _chosen(
+    what: str, overrides: list[str]
+) -> tuple[Sequence[tuple[RewardEntry, Recipe | None]], torch.device]:
+    """Each reward with the recipe that it is of, if it is of one; and where to build it."""
     if not what.endswith((".yaml", ".yml")) and not Path(what).is_file():
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return [single_reward(what, overrides)], device
+        return [(single_reward(what, overrides), None)], device
     recipe = load_recipe(what, overrides)
-    found: dict[object, RewardEntry] = {}
+    entries: dict[object, tuple[RewardEntry, Recipe]] = {}
     for stage in recipe.timeline:
         evaluated = stage.recipe.eval.rewards if stage.recipe.eval else ()
         for entry in (*stage.recipe.rewards, *evaluated):
-            found.setdefault((entry.label, entry.made_from), entry)
-    return list(found.values()), device_of(recipe)
+            entries.setdefault((entry.label, entry.made_from), (entry, stage.recipe))
+    return list(entries.values()), device_of(recipe)
 
 
 def _said(answers: Sequence[KnownAnswerScore]) -> str:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zoo.recipe.errors import RecipeError
+from zoo.errors import UserError
 from zoo.report.run import write_run
 from zoo.run import checkpoint
 from zoo.run.console import short
@@ -42,14 +42,14 @@ def epoch_named(source: Path, epoch: int | None, *, best: bool) -> int | None:
     """The epoch that `--epoch` or `--best` names, if one does.
 
     Raises:
-        RecipeError: both do, or there is nothing to choose from.
+        UserError: both do, or there is nothing to choose from.
     """
     if not best:
         return epoch
     if epoch is not None:
-        raise RecipeError(f"--best and --epoch {epoch} both name a checkpoint; use one")
+        raise UserError(f"--best and --epoch {epoch} both name a checkpoint; use one")
     if not source.is_dir():
-        raise RecipeError(f"--best: {source} is a recipe; only a run folder has checkpoints")
+        raise UserError(f"--best: {source} is a recipe; only a run folder has checkpoints")
     return best_epoch(source)
 
 
@@ -80,12 +80,12 @@ def report(run_dir: Path, out: Path | None) -> None:
     """Writes the page, and says where it is.
 
     Raises:
-        RecipeError: it is no run's folder, or the file cannot be written.
+        UserError: it is no run's folder, or the file cannot be written.
     """
     try:
         path = write_run(run_dir, out)
     except OSError as error:
-        raise RecipeError(
+        raise UserError(
             f"cannot write {out or run_dir}: {error.strerror}; give --out FILE"
         ) from error
     typer.echo(f"report: {path}")

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 import torch
 import typer
 
-from zoo.recipe.recipe import RecipeError, single_reward
+from zoo.errors import UserError
+from zoo.recipe.recipe import single_reward
 from zoo.reward.known_answers import require_known_answers
 from zoo.reward.outside.server import Served, application
 
@@ -22,7 +23,7 @@ def serve(
     """Builds the reward and answers until Ctrl-C; `max_request` is in MB.
 
     Raises:
-        RecipeError: the name, an option, the address or the token cannot be used.
+        UserError: the name, an option, the address or the token cannot be used.
         RewardError: the reward does not give its known answers.
     """
     _require_packages()
@@ -65,7 +66,7 @@ def _run(served: Served, listening: socket.socket) -> None:
 def _require_packages() -> None:
     missing = [package for package in ("starlette", "uvicorn") if find_spec(package) is None]
     if missing:
-        raise RecipeError(
+        raise UserError(
             f"zoo serve needs {' and '.join(missing)}; pip install 'diffusion-rl-zoo[serve]'"
         )
 
@@ -73,14 +74,14 @@ def _require_packages() -> None:
 def _token(host: str, variable: str | None) -> str | None:
     if variable is None:
         if host not in _LOOPBACK:
-            raise RecipeError(
+            raise UserError(
                 f"--host {host}: other machines could use the reward without a token; export one "
                 "(openssl rand -hex 16) and name its variable: --token-env ZOO_TOKEN"
             )
         return None
     token = os.environ.get(variable, "").strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise RecipeError(
+        raise UserError(
             f"--token-env {variable}: this environment variable holds no token; export one: "
             f"export {variable}=$(openssl rand -hex 16)"
         )
@@ -93,7 +94,7 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         why = error.strerror if isinstance(error, OSError) else None
-        raise RecipeError(
+        raise UserError(
             f"--host {host} --port {port}: cannot listen there: {why or error}; "
             "choose another port, or an address of this machine"
         ) from error

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import UserError
 from zoo.plan.preflight import require_device
 from zoo.policy import lora_files
+from zoo.recipe.errors import FileOrigin, OptionOrigin, Origin
 from zoo.recipe.load import Override, Overrides, from_yaml
-from zoo.recipe.model import Evaluation
-from zoo.recipe.recipe import Recipe, RecipeError, load_stage
+from zoo.recipe.recipe import Recipe, load_stage
+from zoo.recipe.sections import EvalOptions
 from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run import folder as run_dir
 from zoo.training import state as run_state
-from zoo.training.build import ImageMaker, image_maker
+from zoo.training.build import Model, image_model
 from zoo.training.components import copies, evaluated_weights
 
 
@@ -36,11 +38,11 @@ def weights_named(name: str | None) -> Weights | None:
     """The set of that name, if one is given.
 
     Raises:
-        RecipeError: there is no such set.
+        UserError: there is no such set.
     """
     allowed = [which.value for which in Weights]
     if name is not None and name not in allowed:
-        raise RecipeError(f"--weights {name}: allowed are {', '.join(allowed)}")
+        raise UserError(f"--weights {name}: allowed are {', '.join(allowed)}")
     return Weights(name) if name else None
 
 
@@ -61,7 +63,7 @@ class Chosen:
     """A recipe with its evaluation; a checkpoint, or the model as the recipe starts; a set."""
 
     recipe: Recipe
-    evaluation: Evaluation
+    evaluation: EvalOptions
     folder: Path | None
     weights: Weights
     origin: str
@@ -79,7 +81,7 @@ def evaluation_overrides(
     """The options that are given, as overrides.
 
     Raises:
-        RecipeError: `--rewards` or `--solver` cannot be read.
+        UserError: `--rewards` or `--solver` cannot be read.
     """
     given: dict[tuple[str, ...], tuple[str, Any]] = {
         ("data", "eval"): ("--prompts", prompts),
@@ -93,7 +95,7 @@ def evaluation_overrides(
     found = []
     for loc, (option, value) in given.items():
         if value is not None:
-            origin = f"{option} {value}"
+            origin = OptionOrigin(f"{option} {value}")
             if loc[-1] in read:
                 value = read[loc[-1]](value, origin)
             found.append(Override(loc, value, origin))
@@ -106,7 +108,7 @@ def choose(source: Source) -> Chosen:
     A recipe without an `eval` gets one, with the defaults of what no option says.
 
     Raises:
-        RecipeError: an option is wrong, or this machine lacks the device.
+        UserError: an option is wrong, or this machine lacks the device.
         CheckpointError: there is no checkpoint.
     """
     named = weights_named(source.weights)
@@ -115,13 +117,13 @@ def choose(source: Source) -> Chosen:
     elif source.epoch is None:
         folder = None
     else:
-        raise RecipeError(
+        raise UserError(
             f"--epoch {source.epoch}: {source.path} is a recipe; only a run folder has checkpoints"
         )
     done = checkpoint.epoch_of(folder) if folder is not None else 0
     recipe = _recipe(source, source.overrides, done)
     if recipe.eval is None:
-        made = Override(("eval",), {}, str(source.path))
+        made = Override(("eval",), {}, FileOrigin(str(source.path)))
         recipe = _recipe(source, [*source.overrides, made], done)
     assert recipe.eval is not None
     require_device(recipe)
@@ -129,21 +131,21 @@ def choose(source: Source) -> Chosen:
     have = {Weights.LIVE, Weights.REFERENCE, *copies(recipe)}
     if which not in have:
         names = ", ".join(sorted(each.value for each in have))
-        raise RecipeError(f"--weights {which.value}: this run has {names}")
+        raise UserError(f"--weights {which.value}: this run has {names}")
     return Chosen(recipe, recipe.eval, folder, which, str(folder or source.path))
 
 
-def loaded(chosen: Chosen) -> ImageMaker:
+def loaded(chosen: Chosen) -> Model:
     """The model, with the checkpoint's weights where there is one.
 
     Raises:
         CheckpointError: it is damaged, or of another model or recipe.
     """
     saved = checkpoint.load(chosen.folder) if chosen.folder is not None else None
-    maker = image_maker(chosen.recipe, chosen.weights, trained=saved is not None)
+    model = image_model(chosen.recipe, chosen.weights, trained=saved is not None)
     if saved is not None and chosen.folder is not None:
-        run_state.load_weights(maker, saved.tensors, chosen.folder)
-    return maker
+        run_state.load_weights(model, saved.tensors, chosen.folder)
+    return model
 
 
 def _recipe(source: Source, overrides: Overrides, done: int) -> Recipe:
@@ -151,19 +153,19 @@ def _recipe(source: Source, overrides: Overrides, done: int) -> Recipe:
     if source.path.is_dir():
         for option, given in (("--tiny", source.tiny), ("--lora", source.lora)):
             if given:
-                raise RecipeError(f"{option}: {source.path} is a run, with a model of its own")
+                raise UserError(f"{option}: {source.path} is a run, with a model of its own")
         return run_dir.recipe_of(source.path, overrides, changeable=run_dir.IMAGES, done=done)
     if source.lora is not None:
-        origin = f"--lora {source.lora}"
+        origin = OptionOrigin(f"--lora {source.lora}")
         try:
             found = {"start": source.lora, **lora_files.settings(source.lora)}
         except lora_files.LoraError as error:
-            raise RecipeError(f"{origin}: {error}") from error
+            raise UserError(f"{origin}: {error}") from error
         overrides = [*overrides, Override(("policy", "lora"), found, origin)]
     return load_stage(source.path, done, overrides, tiny=source.tiny)
 
 
-def _rewards(text: str, origin: str) -> list[Any]:
+def _rewards(text: str, origin: Origin) -> list[Any]:
     """Names with commas between them, or YAML: a list of names and mappings, or one mapping."""
     if text.lstrip().startswith(("[", "{")):
         read = from_yaml(text, origin)
@@ -171,12 +173,12 @@ def _rewards(text: str, origin: str) -> list[Any]:
     else:
         listed = [name.strip() for name in text.split(",")]
     if not listed or not all(listed):
-        raise RecipeError(
+        raise UserError(
             f"{origin}: name rewards with commas between them (--rewards digit,diversity), or "
             "write them as in a recipe (--rewards '[{name: digit}]'); zoo list rewards"
         )
     return [{"name": each} if isinstance(each, str) else each for each in listed]
 
 
-def _solver(text: str, origin: str) -> Any:
+def _solver(text: str, origin: Origin) -> Any:
     return from_yaml(text, origin) if text.lstrip().startswith("{") else {"name": text}

@@ -10,32 +10,32 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zoo.recipe.errors import RecipeError
+from zoo.errors import UserError
 
 LOCK = ".lock"
 
 
 @contextmanager
-def held(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
+def hold(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
     """Holds the folder's lock; yields the descriptor that a run's process is to inherit.
 
     Where the comparison that took it was killed, this waits for its last run to leave.
 
     Raises:
-        RecipeError: another comparison is at work there, or there can be no such folder.
+        UserError: another comparison is at work there, or there can be no such folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise RecipeError(f"--out {folder} cannot be written: {error.strerror}") from error
+        raise UserError(f"--out {folder} cannot be written: {error.strerror}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 100, 0).decode().strip()
             if _is_alive(holder):
-                raise RecipeError(
+                raise UserError(
                     f"{folder} is in use: process {holder} is a zoo compare that writes there; "
                     "wait for it, or give another folder with --out"
                 ) from None

@@ -17,11 +17,20 @@ from pydantic import ConfigDict, Field
 
 from zoo.errors import closest, suggest
 from zoo.recipe.component import Strict
-from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
-from zoo.recipe.explain import validated
-from zoo.recipe.load import Override, Overrides, Raw, from_yaml, merged, part, read
-from zoo.recipe.model import Count, FolderName, Seconds, Target, Text
+from zoo.recipe.errors import (
+    FileOrigin,
+    Loc,
+    OptionOrigin,
+    Origin,
+    Origins,
+    RecipeError,
+    dotted,
+    shown,
+)
+from zoo.recipe.explain import validate
+from zoo.recipe.load import Override, Overrides, Raw, from_yaml, merge_fragments, part, read
 from zoo.recipe.recipe import Recipe, whole_recipe
+from zoo.recipe.sections import Count, FolderName, ScoreTarget, Seconds, Text
 
 _EXTENDS = "extends"
 _SET_BY_THE_SUITE = ("name", "seed", "output_dir")
@@ -51,31 +60,39 @@ class Suite(Strict):
     recipe: Text
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)]
     budget: Budget
-    targets: tuple[Target, ...] = ()
+    targets: tuple[ScoreTarget, ...] = ()
     common: dict[str, Any] = Field(default_factory=dict)
     contenders: Annotated[dict[FolderName, dict[str, Any]], MinLen(1)]
 
 
 @dataclass(frozen=True)
-class Written:
+class LoadedSuite:
     """A suite as it was read, with where each part was written."""
 
     suite: Suite
     raw: Raw
 
-    def place(self, *loc: str | int) -> str:
+    def place(self, *loc: str | int) -> Origin:
         """`benchmarks/digits.yaml:14`, or the override."""
         return self.raw.origins.at(loc)
 
-    def refusal(self, contender: str, *said: str) -> RecipeError:
+    def refusal(self, contender: str, *lines: str) -> RecipeError:
         """What is wrong with a contender; each line has its place in front where it has none."""
-        place, name = self.place("contenders", contender), f"contender '{contender}'"
-        own = re.compile(r"^(-s .*?|[^ ]+:\d+): (.*)$", re.DOTALL)
-        found = []
-        for line in said:
-            match = own.match(line)
-            found.append(f"{match[1]}: {name}: {match[2]}" if match else f"{place}: {name}: {line}")
-        return RecipeError(*found)
+        default = str(self.place("contenders", contender))
+        placed = []
+        for line in lines:
+            place, text = self._split_place(line)
+            placed.append(f"{place or default}: contender '{contender}': {text}")
+        return RecipeError(*placed)
+
+    def _split_place(self, line: str) -> tuple[str, str]:
+        """The place in front of a line, if it has one, and the rest."""
+        for origin in self.raw.origins.places.values():
+            # An override may have colons of its own.
+            if origin.on_command_line and line.startswith(f"{origin}: "):
+                return str(origin), line.removeprefix(f"{origin}: ")
+        match = re.match(r"(-s .*?|[^ ]+:\d+): (.*)$", line, re.DOTALL)
+        return (match[1], match[2]) if match else ("", line)
 
     def recipe(self, contender: str, own: Overrides = (), *, tiny: bool = False) -> Recipe:
         """A contender's recipe with `own` applied to it last.
@@ -91,7 +108,7 @@ class Written:
         if self.suite.common:
             fragments.append(part(self.raw, ("common",)))
         try:
-            return whole_recipe(merged(read(self._base(base)), fragments), own, tiny=tiny)
+            return whole_recipe(merge_fragments(read(self._base(base)), fragments), own, tiny=tiny)
         except RecipeError as error:
             raise self.refusal(contender, *error.lines) from error
 
@@ -107,53 +124,53 @@ class Written:
         path = beside(place, written)
         if not path.is_file():
             suite = Path(self.raw.origins.source).resolve()
-            others = [each for each in path.parent.glob("*.yaml") if each.resolve() != suite]
+            others = [file for file in path.parent.glob("*.yaml") if file.resolve() != suite]
             names = sorted(map(str, others))
             hint = closest(str(path), names) or "; check the path"
             raise RecipeError(f"{place}: {loc[-1]} is {path}, which is no file{hint}")
         return path
 
 
-def beside(place: str, written: str) -> Path:
+def beside(place: Origin, written: str) -> Path:
     """A path that is relative to the file of the place; on the command line, to where one is."""
-    if place.startswith("-s "):
+    if not isinstance(place, FileOrigin):
         return Path(written)
-    return Path(os.path.normpath(Path(place.rpartition(":")[0]).parent / written))
+    return Path(os.path.normpath(Path(place.file).parent / written))
 
 
-def load_suite(path: str | Path, overrides: Overrides = ()) -> Written:
+def load_suite(path: str | Path, overrides: Overrides = ()) -> LoadedSuite:
     """The suite of a file with overrides (`seeds=[0]`, `contenders.nft.objective.beta=1.0`).
 
     Raises:
         RecipeError: what is wrong, a line each, with the place and the fix.
     """
     names = _names(read(path))
-    raw = read(path, [_in_contender(each, names) for each in overrides])
-    suite = validated(Suite, raw.data, raw.origins)
-    mistakes = [f"{raw.origins.at(loc)}: {said}" for loc, said in _mistakes(suite)]
+    raw = read(path, [_in_contender(override, names) for override in overrides])
+    suite = validate(Suite, raw.data, raw.origins)
+    mistakes = [f"{raw.origins.at(loc)}: {mistake}" for loc, mistake in _mistakes(suite)]
     if mistakes:
         raise RecipeError(*mistakes)
-    return Written(suite, raw)
+    return LoadedSuite(suite, raw)
 
 
 def _mistakes(suite: Suite) -> Iterator[tuple[Loc, str]]:
     if len(suite.budget.spent) != 1:
-        found = ", ".join(suite.budget.spent) or "none"
+        written = ", ".join(suite.budget.spent) or "none"
         yield (
             ("budget",),
-            f"budget must have exactly one of seconds, forwards, images and epochs, not {found}; "
+            f"budget must have exactly one of seconds, forwards, images and epochs, not {written}; "
             "to write another: -s 'budget={epochs: 2}'",
         )
     for i, (seed, number) in enumerate(Counter(suite.seeds).items()):
         if number > 1:
             yield ("seeds", i), f"the seed {seed} is written {number} times; keep one"
     fragments: dict[Loc, Mapping[str, Any]] = {("common",): suite.common}
-    fragments |= {("contenders", name): each for name, each in suite.contenders.items()}
+    fragments |= {("contenders", name): fragment for name, fragment in suite.contenders.items()}
     for where, fragment in fragments.items():
         for key in _SET_BY_THE_SUITE:
             if key in fragment:
-                said = f"{dotted((*where, key))} is set by the suite itself; remove it"
-                yield (*where, key), said
+                mistake = f"{dotted((*where, key))} is set by the suite itself; remove it"
+                yield (*where, key), mistake
     if _EXTENDS in suite.common:
         yield ("common", _EXTENDS), "common is merged over recipes and extends none; write `recipe`"
 
@@ -176,18 +193,20 @@ def _in_contender(override: str | Override, names: list[str]) -> str | Override:
     first, _, rest = path.strip().partition(".")
     if first != "contenders" or not rest:
         return override
-    found = max((name for name in names if f"{rest}.".startswith(f"{name}.")), key=len, default="")
-    if not found and "." in rest:
+    contender = max(
+        (name for name in names if f"{rest}.".startswith(f"{name}.")), key=len, default=""
+    )
+    if not contender and "." in rest:
         given = rest.partition(".")[0]
         raise RecipeError(
             f"-s {override}: there is no contender '{given}'{suggest(given, names, 'contenders')}; "
             f"to add it: -s 'contenders.{given}={{...}}'"
         )
-    if "." not in found or not value.strip():
+    if "." not in contender or not value.strip():
         return override
-    origin = f"-s {override}"
-    keys = [key for key in rest[len(found) :].split(".") if key]
-    return Override((first, found, *keys), from_yaml(value, origin), origin)
+    origin = OptionOrigin(f"-s {override}")
+    keys = [key for key in rest[len(contender) :].split(".") if key]
+    return Override((first, contender, *keys), from_yaml(value, origin), origin)
 
 
 def _without(raw: Raw, key: str) -> Raw:

@@ -56,10 +56,12 @@ def find(name: str) -> Builtin:
         PromptError: there is none.
     """
     if name not in BUILTIN:
-        raise PromptError(f"no built-in prompts '{name}'{closest(name, list(BUILTIN))}{listed()}")
+        raise PromptError(
+            f"no built-in prompts '{name}'{closest(name, list(BUILTIN))}{names_in_words()}"
+        )
     return BUILTIN[name]
 
 
-def listed() -> str:
+def names_in_words() -> str:
     """All names, as an error adds them."""
     return f" (built in: {', '.join(f'builtin:{name}' for name in BUILTIN)})"

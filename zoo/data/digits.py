@@ -64,7 +64,7 @@ def prompts(split: Literal["train", "eval"]) -> list[Prompt]:
     ]
 
 
-def wanted(prompts: Sequence[Prompt]) -> list[int]:
+def digits_of(prompts: Sequence[Prompt]) -> list[int]:
     """The digit that each prompt's metadata asks for.
 
     Raises:

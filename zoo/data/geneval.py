@@ -42,9 +42,9 @@ def training(
         PromptError: there is no such kind, or none of its prompts is for training.
     """
     prompts: list[Prompt] = []
-    tested = _tested() | _published()
+    tested = _digests_of_tests() | _digests_of_published()
     for tag, part in _parts(_weights(tags), num).items():
-        fresh = (p for p in _shuffled(tag, seed, "train") if _digest(p) not in tested)
+        fresh = (p for p in _draw(tag, seed, "train") if _digest(p) not in tested)
         pool = list(islice(fresh, part))
         if not pool and part:
             raise PromptError(
@@ -82,7 +82,7 @@ def held_out(*, num: Annotated[int, Ge(1)] | None = None, tags: str | None = Non
 @cache
 def _test_pool(tag: str) -> list[Prompt]:
     distinct: dict[str, Prompt] = {}
-    for prompt in _shuffled(tag, 0, "test"):
+    for prompt in _draw(tag, 0, "test"):
         distinct.setdefault(_digest(prompt), prompt)
         if len(distinct) == PUBLISHED[tag]:
             break
@@ -90,17 +90,17 @@ def _test_pool(tag: str) -> list[Prompt]:
 
 
 @cache
-def _tested() -> Set[str]:
+def _digests_of_tests() -> Set[str]:
     return {_digest(prompt) for tag in PUBLISHED for prompt in _test_pool(tag)}
 
 
 @cache
-def _published() -> Set[str]:
+def _digests_of_published() -> Set[str]:
     listed = files("zoo") / "assets" / "geneval_published.txt"
     return set(listed.read_text(encoding="utf-8").split())
 
 
-def _shuffled(tag: str, seed: int, split: str) -> Iterator[Prompt]:
+def _draw(tag: str, seed: int, split: str) -> Iterator[Prompt]:
     size, make = SCENES[tag]
     order = seeds.order(size, seed=seed, purpose=f"geneval {split} {tag}")
     return (make(i) for i in order.tolist())

@@ -1,7 +1,6 @@
 """Prompts from a data set on the Hugging Face Hub."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from zoo.data import files, splits
 from zoo.errors import one_line, suggest
 from zoo.prompt import Prompt, PromptError
+from zoo.storage.hub import Request, raising
 
 Patterns = Mapping[str, list[str]]
 """The patterns of the files of each split."""
@@ -27,7 +27,7 @@ def configurations(path: Path, where: str) -> dict[str, Patterns]:
         return {}
     try:
         listed = (metadata_load(path) or {}).get("configs", [])
-        return {_name(each): _patterns(each) for each in listed if each.get("data_files")}
+        return {_name(entry): _patterns(entry) for entry in listed if entry.get("data_files")}
     except (YAMLError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise PromptError(
             f"prompts '{where}': the head of its card cannot be read ({one_line(error)}); name a "
@@ -48,21 +48,21 @@ def choose(
         PromptError: there is none, or more than one could be meant.
     """
     if config is not None and config not in listed:
-        found = suggest(config, list(listed), "it has")
-        raise PromptError(f"prompts '{where}' have no configuration '{config}'{found}")
+        hint = suggest(config, list(listed), "it has")
+        raise PromptError(f"prompts '{where}' have no configuration '{config}'{hint}")
     if config is None and len(listed) > 1:
-        ways = " or ".join(f"{where}?config={each}" for each in listed)
+        ways = " or ".join(f"{where}?config={name}" for name in listed)
         raise PromptError(f"prompts '{where}' hold several configurations; write {ways}")
     patterns = listed[config or next(iter(listed))]
     if split is None and len(patterns) > 1:
         also = f"&config={config}" if config else ""
-        ways = " or ".join(f"{where}?split={each}{also}" for each in patterns)
+        ways = " or ".join(f"{where}?split={name}{also}" for name in patterns)
         raise PromptError(f"prompts '{where}' hold several splits; write {ways}")
     if split is not None and split not in patterns:
-        found = suggest(split, list(patterns), "splits")
-        raise PromptError(f"prompts '{where}' have no split '{split}'{found}")
+        hint = suggest(split, list(patterns), "splits")
+        raise PromptError(f"prompts '{where}' have no split '{split}'{hint}")
     wanted = patterns[split or next(iter(patterns))]
-    matching = [name for name in names if any(fnmatchcase(name, each) for each in wanted)]
+    matching = [name for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)]
     if not splits.data_files(matching):
         raise PromptError(
             f"prompts '{where}': its card says {', '.join(wanted)}, which is no "
@@ -77,14 +77,14 @@ def _name(entry: Mapping[str, Any]) -> str:
 
 def _patterns(entry: Mapping[str, Any]) -> Patterns:
     given, below = entry["data_files"], entry.get("data_dir")
-    found: dict[str, list[str]] = {}
-    for each in given if isinstance(given, list) else [given]:
+    patterns: dict[str, list[str]] = {}
+    for item in given if isinstance(given, list) else [given]:
         # Without a split the files are the training split's.
-        said = each if isinstance(each, dict) else {"path": each}
-        paths = said["path"] if isinstance(said["path"], list) else [said["path"]]
+        of_split = item if isinstance(item, dict) else {"path": item}
+        paths = of_split["path"] if isinstance(of_split["path"], list) else [of_split["path"]]
         full = [f"{below}/{path}" if below else str(path) for path in paths]
-        found.setdefault(said.get("split", "train"), []).extend(full)
-    return found
+        patterns.setdefault(of_split.get("split", "train"), []).extend(full)
+    return patterns
 
 
 def load(
@@ -115,27 +115,32 @@ def load(
         raise PromptError(f"prompts 'hub:{place}': a data set's id has the form OWNER/NAME")
     from huggingface_hub import get_cached_repo_tree
 
-    with _said(f"hub:{repo}", revision):
+    where = f"hub:{repo}"
+
+    def refused(why: str) -> PromptError:
+        return PromptError(f"prompts '{where}' cannot be had: {why}")
+
+    with raising(Request(repo, "dataset", revision), refused):
         # The card first: with it the list of files comes, from the Hub or from the cache.
-        folder = _fetched(repo, revision, ["README.md"])
+        folder = _fetch(repo, revision, ["README.md"])
         commit = folder.name
         names = [
             entry.path for entry in get_cached_repo_tree(repo, repo_type="dataset", revision=commit)
         ]
-        chosen = _chosen(folder, names, f"hub:{repo}", inside.strip("/"), split, config)
-        _fetched(repo, commit, chosen)
-    found = (files.load(folder / each, f"hub:{repo}/{each}", column=column) for each in chosen)
-    return [prompt for prompts in found for prompt in prompts]
+        chosen = _choose(folder, names, where, inside.strip("/"), split, config)
+        _fetch(repo, commit, chosen)
+    loaded = (files.load(folder / name, f"{where}/{name}", column=column) for name in chosen)
+    return [prompt for prompts in loaded for prompt in prompts]
 
 
-def _fetched(repo: str, revision: str | None, names: list[str]) -> Path:
+def _fetch(repo: str, revision: str | None, names: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     folder = snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=names)
     return Path(folder)
 
 
-def _chosen(
+def _choose(
     folder: Path,
     names: Sequence[str],
     where: str,
@@ -148,8 +153,8 @@ def _chosen(
     if inside:
         below = [name.removeprefix(f"{inside}/") for name in names if name.startswith(f"{inside}/")]
         if not below:
-            found = suggest(inside, splits.data_files(names)[:8], "it has")
-            raise PromptError(f"prompts '{where}' have no file or folder '{inside}'{found}")
+            hint = suggest(inside, splits.data_files(names)[:8], "it has")
+            raise PromptError(f"prompts '{where}' have no file or folder '{inside}'{hint}")
         return [f"{inside}/{name}" for name in splits.choose(below, f"{where}/{inside}", split)]
     listed = configurations(folder / "README.md", where)
     if listed:
@@ -160,40 +165,3 @@ def _chosen(
             f"folder instead: {where}/FOLDER"
         )
     return splits.choose(names, where, split)
-
-
-@contextmanager
-def _said(where: str, revision: str | None) -> Iterator[None]:
-    """Says in one line why the Hub or its cache did not give what was asked for."""
-    from huggingface_hub import constants, errors
-
-    repo = where.removeprefix("hub:")
-    login = "log in with `hf auth login`, or set HF_TOKEN"
-    try:
-        yield
-    except errors.GatedRepoError:
-        page = f"{constants.ENDPOINT}/datasets/{repo}"
-        raise PromptError(
-            f"prompts '{where}' are gated: ask for access at {page}, {login}"
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise PromptError(
-            f"prompts '{where}': the Hub has no such data set, or it is private; check the id, or "
-            f"{login}"
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise PromptError(f"prompts '{where}' have no revision '{revision}'") from None
-    except errors.HFValidationError as error:
-        raise PromptError(f"prompts '{where}': {one_line(error)}") from None
-    except (errors.LocalEntryNotFoundError, errors.CachedRepoTreeNotFoundError) as error:
-        why = (
-            "HF_HUB_OFFLINE is set"
-            if constants.is_offline_mode()
-            else f"{constants.ENDPOINT} cannot be reached ({one_line(error.__cause__ or error)})"
-        )
-        raise PromptError(
-            f"prompts '{where}' are not in the Hub's cache ({constants.HF_HUB_CACHE}) and {why}; "
-            "fetch them once where there is network"
-        ) from None
-    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
-        raise PromptError(f"prompts '{where}' cannot be fetched: {one_line(error)}") from None

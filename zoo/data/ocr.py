@@ -82,7 +82,7 @@ def _texts() -> Mapping[Split, Mapping[str, list[str]]]:
     for kind, given in asset["kinds"].items():
         found["train"][kind], found["test"][kind] = [], []
         for pattern in given["texts"]:
-            for text in _filled(pattern, asset["words"]):
+            for text in _fill(pattern, asset["words"]):
                 # What rewards compare: without spaces, in lower case.
                 letters = text.casefold().replace(" ", "")
                 if letters not in seen:
@@ -92,7 +92,7 @@ def _texts() -> Mapping[Split, Mapping[str, list[str]]]:
     return found
 
 
-def _filled(pattern: str, words: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def _fill(pattern: str, words: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """The pattern with every choice of words: `Call {name}` is 26 texts."""
     fixed, slots = re.split(r"{\w+}", pattern), re.findall(r"{(\w+)}", pattern)
     for chosen in product(*(words[slot] for slot in slots)):

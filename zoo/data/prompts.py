@@ -38,7 +38,7 @@ def load(written: str) -> list[Prompt]:
         raise PromptError(
             f"prompts '{place}' are neither a {', '.join(files.SUFFIXES[:-1])} or "
             f"{files.SUFFIXES[-1]} file nor builtin:NAME, hub:OWNER/NAME, https://... or a folder "
-            f"that exists{builtin.listed()}"
+            f"that exists{builtin.names_in_words()}"
         )
     return source.read(files.load, written, options, path, place)
 

@@ -5,8 +5,6 @@ address whose content never changes, one with a commit in it, say.
 """
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -14,7 +12,7 @@ from urllib.parse import urlsplit
 from zoo.data import files
 from zoo.errors import one_line
 from zoo.prompt import Prompt, PromptError
-from zoo.storage.files import cache_folder
+from zoo.storage.files import cache_folder, replacing
 
 SCHEMES = ("https://", "http://")
 
@@ -32,10 +30,10 @@ def load(address: str, /, *, column: str | None = None) -> list[Prompt]:
             f"prompts '{address}' are not a {', '.join(files.SUFFIXES[:-1])} or "
             f"{files.SUFFIXES[-1]} file; name one"
         )
-    return files.load(_fetched(address), address, column=column)
+    return files.load(_fetch(address), address, column=column)
 
 
-def _fetched(address: str) -> Path:
+def _fetch(address: str) -> Path:
     """The cached file, fetched if it is not there yet."""
     name = PurePosixPath(urlsplit(address).path).name
     digest = hashlib.sha256(address.encode()).hexdigest()[:16]
@@ -44,14 +42,8 @@ def _fetched(address: str) -> Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Processes that fetch it together each rename a whole file of their own.
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                _download(address, file)
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            _download(address, file)
     except OSError as error:
         raise PromptError(f"prompts '{address}' cannot be kept in {path}: {error}") from None
     return path

@@ -65,7 +65,7 @@ class Communication:
             self._events.clear()
         return self._seconds
 
-    def counted(self, work: Any) -> Any:
+    def count(self, work: Any) -> Any:
         """A handle of torch's asynchronous communication, whose waits are counted."""
         return _Counted(work, self) if hasattr(work, "wait") else work
 

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from zoo.engine.fault import Ended, Failure, Words, at_fault
+from zoo.storage.files import write_text
 
 
 def join(timeout: float, *, alone: bool = False) -> int:
@@ -61,6 +62,11 @@ def started_by_launcher() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def rank() -> int:
+    """This process's number among those that a launcher started; 0 where it is alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def report(message: str, *, trace: str = "", waited: bool = False) -> bool:
     """Leaves a worker's last words for the launcher, if one started this process; else False.
 
@@ -73,9 +79,7 @@ def report(message: str, *, trace: str = "", waited: bool = False) -> bool:
     extra = {"py_callstack": f"{trace}{message}", "timestamp": str(int(time.time()))}
     said = {"message": message, "extraInfo": extra, "trace": trace, "waited": waited}
     # Whole or not at all: two threads may come to their last words.
-    temporary = Path(f"{file}.{time.monotonic_ns()}")
-    temporary.write_text(json.dumps({"message": said}))
-    temporary.replace(file)
+    write_text(Path(file), json.dumps({"message": said}))
     return True
 
 
@@ -101,7 +105,7 @@ def launch(
         "LOCAL_WORLD_SIZE": str(processes),
     }
     workers: list[_Worker] = []
-    with tempfile.TemporaryDirectory(prefix="zoo_") as folder, _passed_on(workers) as asked:
+    with tempfile.TemporaryDirectory(prefix="zoo_") as folder, _pass_signals_on(workers) as asked:
         try:
             for rank in range(processes):
                 workers.append(_Worker(rank, arguments, shared, Path(folder) / f"{rank}.json"))
@@ -174,7 +178,7 @@ def _patience(failed: Ended) -> float:
 
 
 @contextmanager
-def _passed_on(workers: Sequence[_Worker]) -> Iterator[Sequence[int]]:
+def _pass_signals_on(workers: Sequence[_Worker]) -> Iterator[Sequence[int]]:
     """SIGINT and SIGTERM go to the workers, which save and leave, or leave at the second.
 
     At the third they are ended whatever they do. Yields the signals so far.

@@ -52,7 +52,7 @@ class ZeroEngine(Engine):
     ) -> None:
         """Shards the weights; what is read of them from here on goes through `weights`."""
         super().__init__(device)
-        deepspeed = _imported(device)
+        deepspeed = _import_deepspeed(device)
         self._stage = options.stage
         self._named = weights.parameters(Weights.LIVE)
         self._shapes = {name: tuple(p.shape) for name, p in self._named.items()}
@@ -71,7 +71,7 @@ class ZeroEngine(Engine):
                 ),
             )[0]
         _count_waits(deepspeed, self.communication)
-        weights.attach(self._forward, self._opened if self._stage == 3 else None)
+        weights.attach(self._forward, self._gather_parameters if self._stage == 3 else None)
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
         watchdog.pulse()
@@ -79,7 +79,7 @@ class ZeroEngine(Engine):
         return wrapped(*args, **kwargs)
 
     @contextmanager
-    def _opened(self, tensors: Sequence[Tensor], written: bool) -> Iterator[None]:
+    def _gather_parameters(self, tensors: Sequence[Tensor], written: bool) -> Iterator[None]:
         import deepspeed
 
         with deepspeed.zero.GatheredParameters(list(tensors), modifier_rank=0 if written else None):
@@ -210,7 +210,7 @@ def require_valid(options: ZeroOptions, device: torch.device) -> None:
     Raises:
         ValueError: it does not know one, or not with this value; says which.
     """
-    _imported(device)
+    _import_deepspeed(device)
     from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
     from pydantic import ValidationError
 
@@ -262,18 +262,18 @@ def configuration(
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
     }
-    return _merged(ours, options.deepspeed)
+    return _merge(ours, options.deepspeed)
 
 
-def _merged(ours: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(ours: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = deepcopy(dict(ours))
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merged(merged[key], value) if both else deepcopy(value)
+        merged[key] = _merge(merged[key], value) if both else deepcopy(value)
     return merged
 
 
-def _imported(device: torch.device) -> Any:
+def _import_deepspeed(device: torch.device) -> Any:
     if device.type == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
     with warnings.catch_warnings():
@@ -284,8 +284,18 @@ def _imported(device: torch.device) -> Any:
     warnings.filterwarnings("ignore", message=".*is deprecated. Please use `torch.distributed")
     for handler in logging.getLogger("DeepSpeed").handlers:
         if type(handler) is logging.StreamHandler:  # DeepSpeed's, not what others listen with
-            handler.setStream(sys.stderr)  # Standard output is the run's own.
+            handler.stream = _Stderr()  # Standard output is the run's own.
     return deepspeed
+
+
+class _Stderr:
+    """What is stderr when something is written: another may have been closed since."""
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 _COLLECTIVES = (
@@ -299,13 +309,13 @@ def _count_waits(deepspeed: Any, communication: Communication) -> None:
     """Has DeepSpeed's collectives add to what is known of communication."""
     backend = deepspeed.comm.comm.cdb
 
-    def counted(collective: Any) -> Any:
+    def count_waits(collective: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             with communication.on_device():
                 work = collective(*args, **kwargs)
-            return communication.counted(work)
+            return communication.count(work)
 
         return call
 
     for name in _COLLECTIVES:
-        setattr(backend, name, counted(getattr(type(backend), name).__get__(backend)))
+        setattr(backend, name, count_waits(getattr(type(backend), name).__get__(backend)))

@@ -21,6 +21,7 @@ from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.errors import MisfitError
 from zoo.flow import noised, velocity_target
 from zoo.objective.base import Loss, Objective, Probe
 from zoo.policy.base import Policy
@@ -100,9 +101,10 @@ class DPO(Objective[DPORows]):
         for group in torch.unique(rollout.group).tolist():
             member = (rollout.group == group).nonzero()[:, 0]
             if len(member) < 2 * self.pairs_per_group:
-                raise ValueError(
+                raise MisfitError(
+                    ("objective", "pairs_per_group"),
                     f"pairs_per_group is {self.pairs_per_group}, "
-                    f"but group {group} has only {len(member)} images"
+                    f"but group {group} has only {len(member)} images",
                 )
             # Invalid images go to the middle: after every valid winner, before every valid loser.
             down = member[

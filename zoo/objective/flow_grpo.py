@@ -18,6 +18,7 @@ from annotated_types import Ge, Gt
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoo.errors import MisfitError
 from zoo.flow import over_latent
 from zoo.objective.base import Loss, Objective, Probe
 from zoo.policy.base import Policy
@@ -110,8 +111,9 @@ class FlowGRPO(Objective[FlowGRPORows]):
         steps = self.solver.has_density(path.grid, draws).nonzero()[:, 0]
         trained = len(steps) if self.trained_steps is None else self.trained_steps
         if trained > len(steps):
-            raise ValueError(
-                f"trained_steps is {trained}, but only {len(steps)} steps have a log-probability"
+            raise MisfitError(
+                ("objective", "trained_steps"),
+                f"trained_steps is {trained}, but only {len(steps)} steps have a log-probability",
             )
         step = steps[draws.permutation(len(steps))[:, :trained].cpu()].flatten()
         image = torch.arange(len(rollout.key)).repeat_interleave(trained)

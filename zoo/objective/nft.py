@@ -19,6 +19,7 @@ from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.errors import MisfitError
 from zoo.flow import Time, clean_from, noised, over_latent
 from zoo.objective.base import Loss, Objective, Probe
 from zoo.policy.base import Policy
@@ -185,8 +186,9 @@ class NFT(Objective[NFTRows]):
             max(1, int(0.99 * len(times))) if self.trained_steps is None else self.trained_steps
         )
         if trained > len(times):
-            raise ValueError(
-                f"trained_steps is {trained}, but the sampler has only {len(times)} steps"
+            raise MisfitError(
+                ("objective", "trained_steps"),
+                f"trained_steps is {trained}, but the sampler has only {len(times)} steps",
             )
         num_images = len(rollout.key)
         image = torch.arange(num_images).repeat_interleave(trained)

@@ -6,28 +6,29 @@ and a checkpoint while it is written.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.data import prompts as prompt_sources
-from zoo.data.images import BLANK
+from zoo.errors import join_lines
 from zoo.objective.base import Objective
 from zoo.plan.flops import counter
-from zoo.plan.geometry import Plan, epoch_rows, plan
+from zoo.plan.geometry import OneImage, Plan, epoch_rows, plan
 from zoo.plan.live_bytes import META, LiveBytes, num_bytes
+from zoo.plan.stored import StoredOnShapes
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe
 from zoo.rollout import Cond, Path, Rows, Weights, join, take
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.ode import Euler
 from zoo.seeds import Draws
 from zoo.training.components import copies, keeps_reference
-from zoo.training.micro_batches import largest_share
+from zoo.training.micro_batches import largest_shard
 
 
 class NoEstimateError(Exception):
@@ -73,27 +74,29 @@ def footprint(recipe: Recipe, processes: int, moved: frozenset[Weights] = frozen
     Raises:
         NoEstimateError: there is none for this policy.
     """
-    made = plan(recipe, processes)
+    planned = plan(recipe, processes)
     try:
         with LiveBytes() as live:
-            return _dry_run(recipe, made, moved | copies(recipe), live)
+            return _dry_run(recipe, planned, moved | copies(recipe), live)
     except RecipeError as error:
         raise NoEstimateError(str(error)) from error
     except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
         raise NoEstimateError(
-            f"the policy '{recipe.policy.name}' cannot be run on shapes alone ({said[:200]})"
+            f"the policy '{recipe.policy.name}' cannot be run on shapes alone "
+            f"({join_lines(error)[:200]})"
         ) from error
 
 
-def _dry_run(recipe: Recipe, made: Plan, moved: frozenset[Weights], live: LiveBytes) -> Footprint:
-    sampler: Sampler = recipe.sampler.build({})
-    objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
+def _dry_run(
+    recipe: Recipe, planned: Plan, moved: frozenset[Weights], live: LiveBytes
+) -> Footprint:
+    sampler = recipe.build(recipe.sampler, {})
+    objective: Objective[Any] = recipe.build(recipe.objective, {"solver": sampler.solver})
     if sampler.solver is not None and sampler.solver.num_evals(1) is None:
         # It reads numbers to choose its steps. The few latents that it holds between its
         # evaluations, and others do not, are small beside the network.
         sampler.solver = Euler()
-    policy: Policy = recipe.policy.build({"device": META})
+    policy = recipe.build(recipe.policy, {"device": META})
     weights = policy.weights
     with META:
         weights.allocate(moved, seed=recipe.seed, reference=keeps_reference(recipe))
@@ -105,12 +108,14 @@ def _dry_run(recipe: Recipe, made: Plan, moved: frozenset[Weights], live: LiveBy
     of_a_set = {id(p) for p in (*trained, *sets)}
     loaded, building = live.now, live.peak - live.now
     live.restart()
-    dry = _DryEpoch(recipe, made, policy, sampler, objective)
-    path, cond = dry.collected()
+    dry = _DryEpoch(recipe, planned, policy, sampler, objective)
+    path, cond = dry.collect()
     sampling = live.peak - loaded
-    rows = epoch_rows(recipe, sampler, objective, policy, path, cond, 0, made.processes)
+    rows = epoch_rows(
+        recipe, OneImage(sampler, objective, policy, path, cond), 0, planned.processes
+    )
     with _Remembered(sharable) as remembered:
-        training = dry.trained(rows, live) - loaded
+        training = dry.train(rows, live) - loaded
     return Footprint(
         outside=loaded - num_bytes(sharable),
         frozen=tuple(p for p in sharable if id(p) not in of_a_set),
@@ -120,22 +125,22 @@ def _dry_run(recipe: Recipe, made: Plan, moved: frozenset[Weights], live: LiveBy
         sampling=sampling,
         training=training - num_bytes(trained),
         remembered=remembered.bytes,
-        accumulates=made.training.count > made.updates,
-        flops=None if made.collect_forwards is None else dry.flops(cond, rows),
+        accumulates=planned.training.count > planned.updates,
+        flops=None if planned.collect_forwards is None else dry.count_flops(cond, rows),
         dtype=max(sharable, key=torch.Tensor.numel).dtype,
         copies_on_host=weights.copies_on == "cpu",
     )
 
 
 def _other_sets(policy: Policy, trained: set[int]) -> tuple[Tensor, ...]:
-    found: list[Tensor] = []
+    others: list[Tensor] = []
     for which in Weights:
         try:
             parameters = policy.weights.parameters(which)
         except ValueError:
             continue
-        found += [p for p in parameters.values() if id(p) not in trained]
-    return tuple(found)
+        others += [p for p in parameters.values() if id(p) not in trained]
+    return tuple(others)
 
 
 class _DryEpoch:
@@ -144,49 +149,55 @@ class _DryEpoch:
     def __init__(
         self,
         recipe: Recipe,
-        made: Plan,
+        planned: Plan,
         policy: Policy,
-        sampler: Sampler,
+        sampler: Sampler | StoredImages,
         objective: Objective[Any],
     ) -> None:
-        self._recipe, self._made, self._policy = recipe, made, policy
+        self._recipe, self._planned, self._policy = recipe, planned, policy
         self._sampler, self._objective = sampler, objective
-        groups = largest_share(made.groups, size=made.processes)
+        groups = largest_shard(planned.groups, size=planned.processes)
         prompts = prompt_sources.load(recipe.data.train)
-        chosen = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
-        if sampler.needs_images:
-            # Of any size: they are resized to the policy's.
-            chosen = [replace(prompt, images=(BLANK,)) for prompt in chosen]
-        self._prompts = chosen
+        self._prompts = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
+        if isinstance(sampler, StoredImages):
+            self._stored = StoredOnShapes(recipe, planned, policy, sampler, prompts)
 
-    def collected(self) -> tuple[Path, Cond]:
-        """As `generate` goes: the last micro-batch while all images before wait for the judge."""
+    def collect(self) -> tuple[Path, Cond]:
+        """As collecting goes: the last micro-batch while all images before wait for the judge."""
         with torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
             cond = self._policy.encode(self._prompts, guidance=self._sampler.guidance)
             held = self._before_the_last(cond)
-            path, _ = self._sampled(self._made.sampling.rows, cond)
+            path, _ = self._sample(self._planned.sampling.rows, cond)
             whole = join([*(path for path, _ in held), path])
         return whole, cond
 
-    def trained(self, rows: Rows, live: LiveBytes) -> int:
+    def train(self, rows: Rows, live: LiveBytes) -> int:
         """The most that is alive during one micro-batch, gradients of the one before included."""
         for p in self._policy.weights.parameters().values():
             p.grad = torch.zeros_like(p)
         live.restart()
-        self._learned(rows)
+        self._learn(rows)
         return live.peak
 
-    def flops(self, cond: Cond, rows: Rows) -> int:
+    def count_flops(self, cond: Cond, rows: Rows) -> int:
         """Of all micro-batches. Counted apart: the counter holds on to tensors."""
-        collecting, learning = counter(), counter()
-        with collecting, torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
-            self._sampled(self._made.sampling.rows, cond)
+        learning = counter()
         with learning:
-            self._learned(rows)
-        sampled, learned = collecting.get_total_flops(), learning.get_total_flops()
-        return sampled * self._made.sampling.count + learned * self._made.training.count
+            self._learn(rows)
+        learned = learning.get_total_flops() * self._planned.training.count
+        return self._count_collecting_flops(cond) + learned
 
-    def _sampled(self, rows: int, cond: Cond) -> tuple[Path, Tensor]:
+    def _count_collecting_flops(self, cond: Cond) -> int:
+        sampling, collecting = self._planned.sampling, counter()
+        if isinstance(self._sampler, StoredImages):
+            return self._stored.count_flops(sampling.count)
+        with collecting, torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
+            self._sample(sampling.rows, cond)
+        return collecting.get_total_flops() * sampling.count
+
+    def _sample(self, rows: int, cond: Cond) -> tuple[Path, Tensor]:
+        if isinstance(self._sampler, StoredImages):
+            return self._stored.read(rows)
         entry = torch.arange(rows) % len(self._prompts)
         draws = Draws(self._recipe.seed, "plan", 0, torch.arange(rows), META)
         wanted = [self._prompts[i] for i in entry.tolist()]
@@ -197,14 +208,14 @@ class _DryEpoch:
 
     def _before_the_last(self, cond: Cond) -> list[tuple[Path, Tensor]]:
         """What all micro-batches but one leave: as many rows of one image's."""
-        sampling = self._made.sampling
+        sampling = self._planned.sampling
         if sampling.count == 1:
             return []
-        one, batch = self._sampled(1, cond), torch.zeros(sampling.rows, dtype=torch.long)
+        one, batch = self._sample(1, cond), torch.zeros(sampling.rows, dtype=torch.long)
         return [(take(one[0], batch), take(one[1], batch)) for _ in range(sampling.count - 1)]
 
-    def _learned(self, rows: Rows) -> None:
-        batch = self._made.training.rows
+    def _learn(self, rows: Rows) -> None:
+        batch = self._planned.training.rows
         some = take(rows, torch.zeros(batch, dtype=torch.long))
         draws = Draws(0, "plan", 0, torch.arange(batch), META)
         loss = self._objective.loss(self._policy, some, draws)

@@ -4,7 +4,8 @@ Nothing here is estimated: the recipe's own sampler and objective run once on a 
 one number, so the counts are those of the code that will run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +13,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.data.images import BLANK
+from zoo.errors import MisfitError
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
+from zoo.recipe.errors import Loc
 from zoo.recipe.model import Recipe
 from zoo.rollout import Cond, Path, Rollout, Rows, Weights, take
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import ImageSource, StoredImages
 from zoo.seeds import Draws
 from zoo.training.learn import most_rows, updates
-from zoo.training.micro_batches import dealt, even_batch, largest_share, num_micro_batches
+from zoo.training.micro_batches import (
+    balanced_batch_size,
+    largest_shard,
+    num_micro_batches,
+    shard,
+)
 
 
 @dataclass(frozen=True)
@@ -101,69 +108,66 @@ class StandIn(Policy):
         return torch.linspace(1, 0, num_steps + 1, dtype=torch.float64)
 
 
+class PlanError(ValueError):
+    """An epoch that cannot be formed; `loc` is the part of the recipe to change."""
+
+    def __init__(self, loc: Loc, text: str) -> None:
+        """`text` says what does not fit, and the fix."""
+        super().__init__(text)
+        self.loc = loc
+
+
+@dataclass(frozen=True)
+class OneImage:
+    """The path of one image with what it is of, and what made it: all others are like it."""
+
+    sampler: ImageSource
+    objective: Objective[Any]
+    policy: Policy
+    path: Path
+    cond: Cond
+
+
 def plan(recipe: Recipe, processes: int) -> Plan:
     """An epoch's geometry, by a dry run of the recipe's sampler and objective.
 
     Raises:
-        ValueError: the objective cannot make its rows of such an epoch; the message says why.
+        PlanError: such an epoch cannot be formed; with the place and the reason.
     """
-    if processes > recipe.data.groups_per_epoch:
-        raise ValueError(
-            f"data.groups_per_epoch is {recipe.data.groups_per_epoch}, less than the {processes} "
-            "processes, each of which needs a group; raise it or use fewer processes"
-        )
-    sampler: Sampler = recipe.sampler.build({})
-    objective: Objective[Any] = recipe.objective.build({"solver": sampler.solver})
-    policy, size = StandIn(), recipe.data.group_size
-    policy.weights.allocate(
-        objective.moves, seed=recipe.seed, reference=Weights.REFERENCE in objective.uses
-    )
-    groups, share = (
-        recipe.data.groups_per_epoch,
-        largest_share(recipe.data.groups_per_epoch, size=processes),
-    )
-    if objective.needs_grid and sampler.grid(policy) is None:
-        raise ValueError(
-            f"the objective '{recipe.objective.name}' trains at the sampler's own times, and the "
-            f"sampler '{recipe.sampler.name}' has none; write sampler.steps: 10, say, if it takes "
-            "steps, or use sampler: {name: flow, ...}"
-        )
-    path, cond = _one_path(policy, sampler, objective)
-    collect_forwards = policy.weights.num_rows * groups * size
-    depends = sampler.solver is not None and sampler.solver.num_evals(1) is None
-    ranks = [
-        epoch_rows(recipe, sampler, objective, policy, path, cond, rank, processes)
-        for rank in range(processes)
-    ]
+    data, optim, micro_batch = recipe.data, recipe.optim, recipe.engine.micro_batch
+    _require_groups(recipe, processes)
+
+    # One image through the sampler: what collecting it takes. All images are alike.
+    policy = StandIn()
+    one = _sample_one(recipe, policy)
+    collect_forwards = policy.weights.num_rows * data.groups_per_epoch * data.group_size
+    solver = one.sampler.solver
+    depends = solver is not None and solver.num_evals(1) is None
+
+    # The rows that the objective makes of the images of each process.
+    ranks = [_rows_of(recipe, one, rank, processes) for rank in range(processes)]
     rank = torch.cat([torch.full_like(rows.unit, i) for i, rows in enumerate(ranks)])
-    update = updates(
-        torch.cat([rows.unit for rows in ranks]),
-        recipe.optim.updates_per_epoch,
-        seed=recipe.seed,
-        epoch=0,
+    unit = torch.cat([rows.unit for rows in ranks])
+    _require_units(recipe, len(torch.unique(unit)))
+    _require_a_row_fits(recipe, one.objective)
+
+    # One row through the loss: what learning from it takes.
+    forwards, gradient = _row_forwards(policy, one.objective, ranks[0])
+
+    # The process that has most says how many micro-batches all of them run.
+    share = largest_shard(data.groups_per_epoch, size=processes) * data.group_size
+    update = updates(unit, optim.updates_per_epoch, seed=recipe.seed, epoch=0)
+    largest = [most_rows(rank[update == u]) for u in range(optim.updates_per_epoch)]
+    sample = balanced_batch_size(share, micro_batch.sample)
+    train = balanced_batch_size(
+        max(largest), max(1, micro_batch.train // one.objective.images_per_row)
     )
-    units = len(torch.unique(torch.cat([rows.unit for rows in ranks])))
-    if units < recipe.optim.updates_per_epoch:
-        raise ValueError(
-            f"optim.updates_per_epoch is {recipe.optim.updates_per_epoch}, but an epoch has only "
-            f"{units} images or pairs to train on; lower it or collect more"
-        )
-    if recipe.engine.micro_batch.train < objective.images_per_row:
-        raise ValueError(
-            f"engine.micro_batch.train is {recipe.engine.micro_batch.train}, but each row is "
-            f"{objective.images_per_row} images; write at least {objective.images_per_row}"
-        )
-    largest = [most_rows(rank[update == u]) for u in range(recipe.optim.updates_per_epoch)]
-    forwards, gradient = _row_forwards(policy, objective, ranks[0])
-    sample = even_batch(share * size, recipe.engine.micro_batch.sample)
-    train = even_batch(
-        max(largest), max(1, recipe.engine.micro_batch.train // objective.images_per_row)
-    )
+    images = data.groups_per_epoch * data.group_size
     return Plan(
-        processes, groups, size,
-        sampling=_batches([share * size], sample, groups * size / processes),
+        processes, data.groups_per_epoch, data.group_size,
+        sampling=_batches([share], sample, images / processes),
         rows=len(rank),
-        updates=recipe.optim.updates_per_epoch,
+        updates=optim.updates_per_epoch,
         training=_batches(largest, train, len(rank) / processes),
         collect_forwards=None if depends else collect_forwards,
         train_forwards=forwards * len(rank),
@@ -171,42 +175,91 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     )  # fmt: skip
 
 
-def _one_path(policy: StandIn, sampler: Sampler, objective: Objective[Any]) -> tuple[Path, Cond]:
-    """One image's path, of the structure that the sampler gives every image; what it is of."""
-    draws = Draws(0, "plan", 0, torch.zeros(1, dtype=torch.long))
-    prompts = [Prompt("", images=(BLANK,) if sampler.needs_images else ())]
-    cond = policy.encode(prompts, guidance=sampler.guidance)
-    with torch.no_grad():
-        path = sampler.sample(policy, prompts, cond, draws, keep_path=objective.needs_path)
-    return path, cond
+def _require_groups(recipe: Recipe, processes: int) -> None:
+    groups = recipe.data.groups_per_epoch
+    if processes > groups:
+        raise PlanError(
+            ("data", "groups_per_epoch"),
+            f"data.groups_per_epoch is {groups}, less than the {processes} processes, each of "
+            "which needs a group; raise it or use fewer processes",
+        )
 
 
-def epoch_rows(
-    recipe: Recipe,
-    sampler: Sampler,
-    objective: Objective[Any],
-    policy: Policy,
-    path: Path,
-    cond: Cond,
-    rank: int,
-    size: int,
-) -> Rows:
-    """The rows of one process, had all its images the first path and prompt of those given."""
-    groups, group_size = (
-        dealt(recipe.data.groups_per_epoch, rank=rank, size=size),
-        recipe.data.group_size,
+def _require_grid(recipe: Recipe, sampler: ImageSource, objective: Objective[Any]) -> None:
+    if objective.needs_grid and sampler.grid(StandIn()) is None:
+        raise PlanError(
+            ("sampler",),
+            f"the objective '{recipe.objective.name}' trains at the sampler's own times, and the "
+            f"sampler '{recipe.sampler.name}' has none; write sampler.steps: 10, say, if it takes "
+            "steps, or use sampler: {name: flow, ...}",
+        )
+
+
+def _require_units(recipe: Recipe, units: int) -> None:
+    if units < recipe.optim.updates_per_epoch:
+        raise PlanError(
+            ("optim", "updates_per_epoch"),
+            f"optim.updates_per_epoch is {recipe.optim.updates_per_epoch}, but an epoch has only "
+            f"{units} images or pairs to train on; lower it or collect more",
+        )
+
+
+def _require_a_row_fits(recipe: Recipe, objective: Objective[Any]) -> None:
+    if recipe.engine.micro_batch.train < objective.images_per_row:
+        raise PlanError(
+            ("engine", "micro_batch", "train"),
+            f"engine.micro_batch.train is {recipe.engine.micro_batch.train}, but each row is "
+            f"{objective.images_per_row} images; write at least {objective.images_per_row}",
+        )
+
+
+def _sample_one(recipe: Recipe, policy: StandIn) -> OneImage:
+    """One image's path, of the structure that the sampler gives every image."""
+    sampler = recipe.build(recipe.sampler, {})
+    objective: Objective[Any] = recipe.build(recipe.objective, {"solver": sampler.solver})
+    _require_grid(recipe, sampler, objective)
+    policy.weights.allocate(
+        objective.moves, seed=recipe.seed, reference=Weights.REFERENCE in objective.uses
     )
+    draws = Draws(0, "plan", 0, torch.zeros(1, dtype=torch.long))
+    prompts = [Prompt("")]
+    cond = policy.encode(prompts, guidance=sampler.guidance)
+    if isinstance(sampler, StoredImages):
+        path = Path(torch.zeros(1, *policy.latent_shape), 0)
+        return OneImage(sampler, objective, policy, path, cond)
+    with _located(recipe, ("sampler",)), torch.no_grad():
+        path = sampler.sample(policy, prompts, cond, draws, keep_path=objective.needs_path)
+    return OneImage(sampler, objective, policy, path, cond)
+
+
+def _rows_of(recipe: Recipe, one: OneImage, rank: int, processes: int) -> Rows:
+    with _located(recipe, ("objective",)):
+        return epoch_rows(recipe, one, rank, processes)
+
+
+@contextmanager
+def _located(recipe: Recipe, default: Loc) -> Iterator[None]:
+    """Gives what a component says does not fit its place: its own, or else the default."""
+    try:
+        yield
+    except ValueError as error:
+        loc = error.loc if isinstance(error, MisfitError) else default
+        who = f"the objective '{recipe.objective.name}': " if loc[0] == "objective" else ""
+        raise PlanError(loc, f"{who}{error}") from error
+
+
+def epoch_rows(recipe: Recipe, one: OneImage, rank: int, processes: int) -> Rows:
+    """The rows of one process, had all its images the path and prompt of the one."""
+    groups = shard(recipe.data.groups_per_epoch, rank=rank, size=processes)
+    group_size = recipe.data.group_size
     group = groups.repeat_interleave(group_size)
     key = group * group_size + torch.arange(group_size).repeat(len(groups))
+    same = torch.zeros(len(key), dtype=torch.long)
     rollout = Rollout(
-        key,
-        group,
-        take(path, torch.zeros(len(key), dtype=torch.long)),
-        take(cond, torch.zeros(len(key), dtype=torch.long)),
-        sampler.grid(policy),
+        key, group, take(one.path, same), take(one.cond, same), one.sampler.grid(one.policy)
     )
     advantage = (key % group_size).double() - (group_size - 1) / 2
-    rows: Rows = objective.rows(rollout, advantage, Draws(recipe.seed, "rows", 0, key))
+    rows: Rows = one.objective.rows(rollout, advantage, Draws(recipe.seed, "rows", 0, key))
     return rows
 
 

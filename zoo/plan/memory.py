@@ -36,7 +36,7 @@ Offload = Literal["none", "optimizer", "parameters"]
 
 
 @dataclass(frozen=True)
-class Parts:
+class MemoryParts:
     """Bytes of one process at the moment of its peak; `host` are in the host's memory."""
 
     weights: int = 0
@@ -71,11 +71,11 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MemoryEstimate:
     """A layout's peak, and in which phase it is."""
 
     layout: Layout
-    parts: Parts
+    parts: MemoryParts
     phase: str
 
 
@@ -99,7 +99,7 @@ def estimate(
     cuda: bool = False,
     runtime: int = 0,
     options: Mapping[str, Any] | None = None,
-) -> Estimate:
+) -> MemoryEstimate:
     """The peak of the process that has most to do.
 
     `runtime` is what a process holds without any tensor; `options` are DeepSpeed's own.
@@ -115,19 +115,19 @@ def estimate(
     phases = {"loading": sizes.loading, **_PHASES[layout.stage](sizes)}
     if layout.stage is not None and not cuda:
         runtime += DEEPSPEED
-    found = {
-        name: _offloaded(replace(parts, runtime=runtime), layout, cuda, of.copies_on_host)
+    peaks = {
+        name: _offload(replace(parts, runtime=runtime), layout, cuda, of.copies_on_host)
         for name, parts in phases.items()
     }
-    peak = max(found, key=lambda name: found[name].total)
-    return Estimate(layout, found[peak], peak)
+    peak = max(peaks, key=lambda name: peaks[name].total)
+    return MemoryEstimate(layout, peaks[peak], peak)
 
 
-def recommended(estimates: Sequence[Estimate], available: int) -> Estimate | None:
+def recommend(estimates: Sequence[MemoryEstimate], available: int) -> MemoryEstimate | None:
     """The first that fits with room to spare; ZeRO's stage 0 is plain training, but slower."""
-    for each in estimates:
-        if each.layout.stage != 0 and each.parts.total <= (1 - SPARE) * available:
-            return each
+    for one in estimates:
+        if one.layout.stage != 0 and one.parts.total <= (1 - SPARE) * available:
+            return one
     return None
 
 
@@ -143,7 +143,7 @@ class _Sizes:
         self.weights = of.outside + num_bytes(of.frozen) + self.trained
         self.copies = num_bytes(of.copies)
         # Every process loads all of it before any of it is cut in pieces.
-        self.loading = Parts(weights=self.weights, copies=self.copies, buffers=of.building)
+        self.loading = MemoryParts(weights=self.weights, copies=self.copies, buffers=of.building)
         elements = sum(p.numel() for p in of.trained)
         self.master = _FLOAT32 * elements
         self.piece = -(-self.master // processes)
@@ -190,8 +190,8 @@ class _Fetched:
     backward: int
 
 
-def _plain(s: _Sizes) -> dict[str, Parts]:
-    held = Parts(weights=s.weights, copies=s.copies, optimizer=2 * s.trained)
+def _plain(s: _Sizes) -> dict[str, MemoryParts]:
+    held = MemoryParts(weights=s.weights, copies=s.copies, optimizer=2 * s.trained)
     learning = replace(held, gradients=s.trained)
     return {
         "sampling": replace(held, activations=s.of.sampling),
@@ -200,15 +200,15 @@ def _plain(s: _Sizes) -> dict[str, Parts]:
     }
 
 
-def _stage_0(s: _Sizes) -> dict[str, Parts]:
+def _stage_0(s: _Sizes) -> dict[str, MemoryParts]:
     phases = _plain(s)
     update = replace(phases["update"], buffers=max(s.in_bucket, s.step_in_place))
     return {**phases, "update": update}
 
 
-def _stages_1_and_2(s: _Sizes, *, gradients: int) -> dict[str, Parts]:
+def _stages_1_and_2(s: _Sizes, *, gradients: int) -> dict[str, MemoryParts]:
     """`gradients` are those held between two micro-batches."""
-    held = Parts(weights=s.weights, copies=s.copies, optimizer=s.piece + 2 * s.piece)
+    held = MemoryParts(weights=s.weights, copies=s.copies, optimizer=s.piece + 2 * s.piece)
     return {
         "cutting": replace(
             held, optimizer=s.piece, buffers=max(s.piece, s.trained - s.piece)
@@ -221,7 +221,7 @@ def _stages_1_and_2(s: _Sizes, *, gradients: int) -> dict[str, Parts]:
     }  # fmt: skip
 
 
-def _stage_1(s: _Sizes) -> dict[str, Parts]:
+def _stage_1(s: _Sizes) -> dict[str, MemoryParts]:
     phases = _stages_1_and_2(s, gradients=s.trained)
     held = phases["sampling"]
     # Gradients move into the bucket, which is copied once more to be averaged.
@@ -229,7 +229,7 @@ def _stage_1(s: _Sizes) -> dict[str, Parts]:
     return {**phases, "averaging": reduced}
 
 
-def _stage_2(s: _Sizes) -> dict[str, Parts]:
+def _stage_2(s: _Sizes) -> dict[str, MemoryParts]:
     kept = s.piece if s.of.accumulates else 0
     phases = _stages_1_and_2(s, gradients=kept)
     reduced = replace(
@@ -238,9 +238,9 @@ def _stage_2(s: _Sizes) -> dict[str, Parts]:
     return {**phases, "averaging": reduced}
 
 
-def _stage_3(s: _Sizes) -> dict[str, Parts]:
+def _stage_3(s: _Sizes) -> dict[str, MemoryParts]:
     fetched = s.stage_3()
-    held = Parts(
+    held = MemoryParts(
         weights=s.of.outside + (s.weights - s.of.outside) // s.processes + fetched.small,
         copies=s.copies // s.processes,
         gradients=s.piece,
@@ -262,12 +262,12 @@ def _stage_3(s: _Sizes) -> dict[str, Parts]:
     }  # fmt: skip
 
 
-_PHASES: Mapping[Stage, Callable[[_Sizes], dict[str, Parts]]] = {
+_PHASES: Mapping[Stage, Callable[[_Sizes], dict[str, MemoryParts]]] = {
     None: _plain, 0: _stage_0, 1: _stage_1, 2: _stage_2, 3: _stage_3
 }  # fmt: skip
 
 
-def _offloaded(parts: Parts, layout: Layout, cuda: bool, copies_on_host: bool) -> Parts:
+def _offload(parts: MemoryParts, layout: Layout, cuda: bool, copies_on_host: bool) -> MemoryParts:
     """With what lies in the host's memory counted there, where that is another."""
     if not cuda:
         return parts

@@ -1,18 +1,16 @@
 """What can be known to fail before anything is paid for."""
 
-import re
-
 import torch
 
 from zoo.data import images
 from zoo.data.prompts import load
-from zoo.plan.geometry import Plan, plan
+from zoo.plan.geometry import Plan, PlanError, plan
 from zoo.plan.live_bytes import META
 from zoo.policy import lora_files
-from zoo.policy.base import Policy
 from zoo.policy.weights import Lora
 from zoo.prompt import Prompt, PromptError
 from zoo.recipe.recipe import Recipe, RecipeError
+from zoo.sampler.base import StoredImages
 from zoo.training.build import device_of, lora_of, start_place
 
 
@@ -20,19 +18,12 @@ def geometry(recipe: Recipe, processes: int) -> Plan:
     """An epoch on so many processes.
 
     Raises:
-        RecipeError: it cannot be formed; at the option that the reason names.
+        RecipeError: it cannot be formed; where the option at fault is written.
     """
     try:
         return plan(recipe, processes)
-    except ValueError as error:
-        words = re.findall(r"\w+", str(error))
-        named = [("objective", word) for word in words if word in recipe.objective.options]
-        elsewhere = re.search(r"\b(sampler|data|optim|engine)\.\w+(\.\w+)*", str(error))
-        if not named and elsewhere:
-            place = recipe.origin(tuple(elsewhere[0].split(".")))
-            raise RecipeError(f"{place}: {error}") from error
-        place = recipe.origin(named[0] if named else ("objective",))
-        raise RecipeError(f"{place}: the objective '{recipe.objective.name}': {error}") from error
+    except PlanError as error:
+        raise RecipeError(f"{recipe.origin(error.loc)}: {error}") from error
 
 
 def geometries(recipe: Recipe, processes: int) -> list[Plan]:
@@ -59,7 +50,7 @@ def num_prompts(recipe: Recipe) -> tuple[int, int]:
         PromptError: they cannot be read, or lack the images that the sampler takes.
     """
     prompts = _load(recipe, "train", recipe.data.train)
-    if recipe.sampler.cls.needs_images:
+    if issubclass(recipe.sampler.cls, StoredImages):
         who = f"the sampler '{recipe.sampler.name}'"
         try:
             images.require(prompts, recipe.data.group_size, who)
@@ -150,7 +141,7 @@ def require_local_start(recipe: Recipe) -> None:
         return
     file = _require_start(recipe, lora, lora.start)
     try:
-        policy: Policy = recipe.policy.build({"device": META})
+        policy = recipe.build(recipe.policy, {"device": META})
         with META:
             policy.weights.allocate((), seed=recipe.seed)
     except Exception:

@@ -9,7 +9,9 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import nn
 
+from zoo.errors import join_lines
 from zoo.policy.weights import Lora
+from zoo.storage.hub import Request
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -131,33 +133,12 @@ class Pretrained:
         return Path(hf_hub_download(self.source, "model_index.json", revision=self.revision))
 
     def _refusal(self, part: str, error: Exception) -> ValueError:
-        from huggingface_hub.errors import (
-            GatedRepoError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-        )
-
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(
-            cause,
-            (GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError),
-        ):
-            cause = cause.__cause__ or cause.__context__
-        what = f"the model '{self.source}'"
-        if isinstance(cause, GatedRepoError):
-            why = (
-                f"is gated: accept its terms at https://huggingface.co/{self.source}, then run "
-                "`hf auth login`"
-            )
-        elif isinstance(cause, LocalEntryNotFoundError):
-            why = "is not on this machine and the hub cannot be reached; connect, or name a folder"
-        elif isinstance(cause, (HFValidationError, RepositoryNotFoundError)):
-            why = (
-                "is neither a folder here nor a model on the hub (a private one needs "
-                "`hf auth login`)"
-            )
+        # A folder has no reason but its own files.
+        local = Path(self.source).is_dir()
+        why = None if local else Request(self.source, revision=self.revision).refusal(error)
+        if why is None:
+            name, text = type(error).__name__, join_lines(error)[:200]
+            why = f"has no usable '{part}': {name}: {text}"
         else:
-            said = " ".join(str(error).split())[:200]
-            why = f"has no usable '{part}': {type(error).__name__}: {said}"
-        return ValueError(f"{what} {why}; to try the recipe without it: --tiny")
+            why = f"is no folder here and cannot be had from the Hub: {why}"
+        return ValueError(f"the model '{self.source}' {why}; to try the recipe without it: --tiny")

@@ -8,11 +8,12 @@ from zoo.errors import suggest
 from zoo.recipe.component import Component
 from zoo.recipe.constructor_schema import fitting
 from zoo.recipe.errors import Loc, RecipeError
-from zoo.recipe.model import Recipe, RewardEntry
+from zoo.recipe.model import Recipe
+from zoo.recipe.sections import RewardEntry
 from zoo.recipe.signature import signature
 from zoo.sampler.base import Solver, StochasticSolver
 
-Found = Iterator[tuple[Loc, str]]
+Mistakes = Iterator[tuple[Loc, str]]
 
 OURS = {
     "bf16": "it would cast LoRA, whose averages need float32; the policy has its own dtype",
@@ -40,7 +41,7 @@ OPEN = (
 """What else is of use here; DeepSpeed ignores a key that it does not know."""
 
 
-def _offload_has_a_stage(recipe: Recipe) -> Found:
+def _offload_has_a_stage(recipe: Recipe) -> Mistakes:
     """What can be moved to the host is what ZeRO shards."""
     stage, offload = recipe.engine.zero_stage, recipe.engine.offload
     needed = {"none": 0, "optimizer": 1, "parameters": 3}[offload]
@@ -54,7 +55,7 @@ def _offload_has_a_stage(recipe: Recipe) -> Found:
         )
 
 
-def _copies_are_with_the_engine(recipe: Recipe) -> Found:
+def _copies_are_with_the_engine(recipe: Recipe) -> Mistakes:
     """DeepSpeed moves the copies itself, with all that it shards."""
     stage = recipe.engine.zero_stage
     if stage is not None and recipe.policy.options.get("copies_on") == "cpu":
@@ -66,7 +67,7 @@ def _copies_are_with_the_engine(recipe: Recipe) -> Found:
         )
 
 
-def _deepspeed_options_are_open(recipe: Recipe) -> Found:
+def _deepspeed_options_are_open(recipe: Recipe) -> Mistakes:
     """Only what the recipe does not say elsewhere, and only where DeepSpeed is used."""
     options, stage = recipe.engine.deepspeed, recipe.engine.zero_stage
     if options and stage is None:
@@ -96,20 +97,22 @@ def _deepspeed_options_are_open(recipe: Recipe) -> Found:
             )
 
 
-def _forwards_do_not_depend_on_data(recipe: Recipe) -> Found:
+def _forwards_do_not_depend_on_data(recipe: Recipe) -> Mistakes:
     """Under ZeRO-3 every forward gathers parameters, so all processes must make as many."""
     if recipe.engine.zero_stage != 3:
         return
     solver = recipe.sampler.options.get("solver")
     if isinstance(solver, Component):
         steps = recipe.sampler.options.get("steps", 1)
-        yield from _fixed(("sampler", "solver"), solver, steps)
+        yield from _makes_fixed_steps(recipe, ("sampler", "solver"), solver, steps)
     if recipe.eval is not None:
-        yield from _fixed(("eval", "solver"), recipe.eval.solver, recipe.eval.steps)
+        yield from _makes_fixed_steps(
+            recipe, ("eval", "solver"), recipe.eval.solver, recipe.eval.steps
+        )
 
 
-def _fixed(loc: Loc, solver: Component[Solver], steps: int) -> Found:
-    if solver.build({}).num_evals(steps) is None:
+def _makes_fixed_steps(recipe: Recipe, loc: Loc, solver: Component[Solver], steps: int) -> Mistakes:
+    if recipe.build(solver, {}).num_evals(steps) is None:
         yield (
             (*loc, "name"),
             f"the solver '{solver.name}' makes as many forwards as its data needs, and under "
@@ -124,12 +127,12 @@ def check(recipe: Recipe) -> None:
     Raises:
         RecipeError: a line for each, with the place and the fix.
     """
-    lines = [f"{recipe.origin(loc)}: {said}" for test in CHECKS for loc, said in test(recipe)]
+    lines = [f"{recipe.origin(loc)}: {text}" for test in CHECKS for loc, text in test(recipe)]
     if lines:
         raise RecipeError(*lines)
 
 
-def _solver_suits_objective(recipe: Recipe) -> Found:
+def _solver_suits_objective(recipe: Recipe) -> Mistakes:
     objective, solver = recipe.objective, recipe.sampler.options.get("solver")
     wanted = _solver_wanted(objective)
     if wanted is None or (isinstance(solver, Component) and issubclass(solver.cls, wanted)):
@@ -158,7 +161,7 @@ def _solver_wanted(objective: Component[Any]) -> type[Solver] | None:
     return StochasticSolver if objective.cls.needs_path else None
 
 
-def _guidance_can_be_trained(recipe: Recipe) -> Found:
+def _guidance_can_be_trained(recipe: Recipe) -> Mistakes:
     guidance = recipe.sampler.options.get("guidance", 1.0)
     if guidance != 1 and not recipe.objective.cls.trains_guided:
         yield (
@@ -168,7 +171,7 @@ def _guidance_can_be_trained(recipe: Recipe) -> Found:
         )
 
 
-def _gdpo_without_group_std(recipe: Recipe) -> Found:
+def _gdpo_without_group_std(recipe: Recipe) -> Mistakes:
     if recipe.advantage.mix == "gdpo" and recipe.advantage.std == "group":
         yield (
             ("advantage", "std"),
@@ -177,7 +180,7 @@ def _gdpo_without_group_std(recipe: Recipe) -> Found:
         )
 
 
-def _groups_are_groups(recipe: Recipe) -> Found:
+def _groups_are_groups(recipe: Recipe) -> Mistakes:
     if recipe.data.group_size < 2:
         yield (
             ("data", "group_size"),
@@ -186,7 +189,7 @@ def _groups_are_groups(recipe: Recipe) -> Found:
         )
 
 
-def _every_process_has_a_group(recipe: Recipe) -> Found:
+def _every_process_has_a_group(recipe: Recipe) -> Mistakes:
     processes, groups = recipe.engine.processes, recipe.data.groups_per_epoch
     if isinstance(processes, int) and processes > groups:
         yield (
@@ -197,7 +200,7 @@ def _every_process_has_a_group(recipe: Recipe) -> Found:
         )
 
 
-def _every_update_has_an_image(recipe: Recipe) -> Found:
+def _every_update_has_an_image(recipe: Recipe) -> Mistakes:
     updates = recipe.optim.updates_per_epoch
     images = recipe.data.groups_per_epoch * recipe.data.group_size
     if updates > images:
@@ -208,7 +211,7 @@ def _every_update_has_an_image(recipe: Recipe) -> Found:
         )
 
 
-def _copies_on_the_host_are_whole_networks(recipe: Recipe) -> Found:
+def _copies_on_the_host_are_whole_networks(recipe: Recipe) -> Mistakes:
     options = recipe.policy.options
     if options.get("copies_on") == "cpu" and options.get("lora") is not None:
         yield (
@@ -218,13 +221,13 @@ def _copies_on_the_host_are_whole_networks(recipe: Recipe) -> Found:
         )
 
 
-def _labels_differ(recipe: Recipe) -> Found:
+def _labels_differ(recipe: Recipe) -> Mistakes:
     evaluated = recipe.eval.rewards if recipe.eval else ()
-    yield from _repeated(("rewards",), recipe.rewards)
-    yield from _repeated(("eval", "rewards"), evaluated)
+    yield from _labels_repeat(("rewards",), recipe.rewards)
+    yield from _labels_repeat(("eval", "rewards"), evaluated)
 
 
-def _stop_conditions_can_be_seen(recipe: Recipe) -> Found:
+def _stop_conditions_can_be_seen(recipe: Recipe) -> Mistakes:
     when = recipe.stop_when
     if when is None:
         return
@@ -245,7 +248,7 @@ def _stop_conditions_can_be_seen(recipe: Recipe) -> Found:
             )
 
 
-def _repeated(loc: Loc, rewards: tuple[RewardEntry, ...]) -> Found:
+def _labels_repeat(loc: Loc, rewards: tuple[RewardEntry, ...]) -> Mistakes:
     counts = Counter(reward.label for reward in rewards)
     for label in (label for label, count in counts.items() if count > 1):
         last = max(i for i, reward in enumerate(rewards) if reward.label == label)
@@ -256,7 +259,7 @@ def _repeated(loc: Loc, rewards: tuple[RewardEntry, ...]) -> Found:
         )
 
 
-CHECKS: tuple[Callable[[Recipe], Found], ...] = (
+CHECKS: tuple[Callable[[Recipe], Mistakes], ...] = (
     _solver_suits_objective,
     _guidance_can_be_trained,
     _gdpo_without_group_std,

@@ -1,13 +1,14 @@
 """A component that a recipe names, validated and not yet constructed; and walks over them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from zoo.recipe.errors import Loc, Origins, RecipeError, dotted
+from zoo.errors import join_lines
+from zoo.recipe.errors import Loc, RefusedOptionsError
 from zoo.recipe.signature import signature, where
 from zoo.registry import BrokenPluginError
 
@@ -37,7 +38,7 @@ class Record(Strict):
     def _can_be_made(self) -> "Record":
         if next(components(self), None) is None:
             try:
-                rebuilt(self, {})
+                rebuild(self, {})
             except TypeError as error:
                 raise ValueError(str(error)) from error
         return self
@@ -49,8 +50,6 @@ class Component(Generic[T]):
 
     cls: type[T]
     settings: Named
-    place: str = field(default="recipe", compare=False)
-    """Where the recipe says it."""
 
     @property
     def name(self) -> str:
@@ -63,14 +62,14 @@ class Component(Generic[T]):
         mine = type(self.settings).model_fields.items()
         return {spec.alias: getattr(self.settings, key) for key, spec in mine if spec.alias}
 
-    def build(self, given: Mapping[str, object]) -> T:
-        """Constructs it and the components in its options.
+    def build(self, given: Mapping[str, object], loc: Loc = ()) -> T:
+        """Constructs it and the components in its options; `Recipe.build` knows where they stand.
 
         `given` holds what the run has for positional-only parameters, by name; a constructor gets
-        those that it asks for.
+        those that it asks for. `loc` is where it is in the component that is built.
 
         Raises:
-            RecipeError: a constructor refused its options.
+            RefusedOptionsError: a constructor refused its options.
             BrokenPluginError: a constructor asks for something that `given` lacks.
         """
         wanted = signature(self.cls)
@@ -82,10 +81,11 @@ class Component(Generic[T]):
             )
         try:
             arguments = [given[name] for name in takewhile(given.__contains__, wanted.given)]
-            return self.cls(*arguments, **rebuilt(self.options, given))
+            return self.cls(*arguments, **rebuild(self.options, given, loc))
         except (ValueError, TypeError) as error:
-            said = " ".join(str(error).split())
-            raise RecipeError(f"{self.place}: '{self.name}' refuses its options: {said}") from error
+            raise RefusedOptionsError(
+                loc, f"'{self.name}' refuses its options: {join_lines(error)}"
+            ) from error
 
     def dump(self) -> dict[str, Any]:
         """Its name and every option, as a recipe would have them."""
@@ -101,26 +101,6 @@ def components(value: object, loc: Loc = ()) -> Iterator[tuple[Loc, Component[An
         yield from components(inner, (*loc, key))
 
 
-def placed(value: T, origins: Origins) -> T:
-    """The same recipe, its components knowing where they were written."""
-    return cast(T, _placed(value, origins, ()))
-
-
-def _placed(value: Any, origins: Origins, loc: Loc) -> Any:
-    if isinstance(value, Component):
-        place = f"{origins.at(loc)}: {dotted(loc)}"
-        return replace(value, settings=_placed(value.settings, origins, loc), place=place)
-    inner: dict[Any, Any] = {
-        key: _placed(part, origins, (*loc, key)) for key, part in _parts(value)
-    }
-    if isinstance(value, BaseModel):
-        specs = type(value).model_fields.items()
-        return value.model_copy(update={key: inner[spec.alias or key] for key, spec in specs})
-    if type(value) in (list, tuple):
-        return type(value)(inner.values())
-    return inner if isinstance(value, dict) else value
-
-
 def _parts(value: Any) -> Iterator[tuple[str | int, Any]]:
     if isinstance(value, BaseModel):
         for key, spec in type(value).model_fields.items():
@@ -131,14 +111,13 @@ def _parts(value: Any) -> Iterator[tuple[str | int, Any]]:
         yield from value.items()
 
 
-def rebuilt(value: Any, given: Mapping[str, object]) -> Any:
-    """A validated option as its constructor annotates it."""
+def rebuild(value: Any, given: Mapping[str, object], loc: Loc = ()) -> Any:
+    """A validated option as its constructor annotates it; `loc` as in `Component.build`."""
     if isinstance(value, Component):
-        return value.build(given)
+        return value.build(given, loc)
+    if not isinstance(value, (Record, dict)) and type(value) not in (list, tuple):
+        return value
+    inner = {key: rebuild(part, given, (*loc, key)) for key, part in _parts(value)}
     if isinstance(value, Record):
-        return value.makes(**{str(key): rebuilt(part, given) for key, part in _parts(value)})
-    if type(value) in (list, tuple):
-        return type(value)(rebuilt(item, given) for item in value)
-    if isinstance(value, dict):
-        return {key: rebuilt(item, given) for key, item in value.items()}
-    return value
+        return value.makes(**{str(key): part for key, part in inner.items()})
+    return type(value)(inner.values()) if type(value) in (list, tuple) else inner

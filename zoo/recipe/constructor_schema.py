@@ -52,9 +52,11 @@ class Slot:
         """The kind that its components are registered as."""
         return kind_of(self.interface)
 
-    def __get_pydantic_core_schema__(self, made: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Validates by looking the component up; `made` is the Component class to make."""
-        result = cast(type[Component[Any]], get_origin(made) or made)
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Validates by looking the component up; `source` is the Component class to make."""
+        result = cast(type[Component[Any]], get_origin(source) or source)
 
         def validate(raw: object) -> Component[Any]:
             cls, named = self.resolve(raw)
@@ -151,7 +153,7 @@ def _model(cls: type, base: type[Any], options: Mapping[str, tuple[Any, Any]]) -
         is_record = is_dataclass(default) and not isinstance(default, type)
         # Keys left out of a nested mapping have the values that the option's own default has.
         records = {type(default): _record_like(type(default), default)} if is_record else {}
-        declared = _declared(annotation, records)
+        declared = _declare(annotation, records)
         try:
             adapter = TypeAdapter[Any](declared)
         except PydanticUserError as error:
@@ -162,7 +164,7 @@ def _model(cls: type, base: type[Any], options: Mapping[str, tuple[Any, Any]]) -
             ) from error
         wrong = isinstance(default, tuple(INTERFACES))
         require(not wrong, cls, f"has a component as the default of '{name}'; use None or nothing")
-        held = records[type(default)].model_construct() if is_record else _encoded(default)
+        held = records[type(default)].model_construct() if is_record else _encode(default)
         if default is not ...:
             held = _round_trip(adapter, held, cls, name)
         specs[f"option_{name}"] = (declared, Field(held, alias=name))
@@ -193,8 +195,8 @@ def _record_like(cls: type, example: Any) -> type[Record]:
     hints = hints_of(cls, cls)
     options: dict[str, tuple[Any, Any]] = {}
     for spec in (spec for spec in fields(cls) if spec.init):
-        made = ... if spec.default_factory is MISSING else spec.default_factory()
-        default = made if spec.default is MISSING else spec.default
+        built = ... if spec.default_factory is MISSING else spec.default_factory()
+        default = built if spec.default is MISSING else spec.default
         value = default if example is None else getattr(example, spec.name)
         options[spec.name] = (hints[spec.name], value)
     model: type[Record] = _model(cls, Record, options)
@@ -202,7 +204,7 @@ def _record_like(cls: type, example: Any) -> type[Record]:
     return model
 
 
-def _declared(annotation: Any, records: Mapping[type, type[Record]]) -> Any:
+def _declare(annotation: Any, records: Mapping[type, type[Record]]) -> Any:
     """A constructor's annotation as the model has it: components for interfaces, and records."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     bare = origin or annotation
@@ -211,23 +213,23 @@ def _declared(annotation: Any, records: Mapping[type, type[Record]]) -> Any:
     if isinstance(bare, type) and is_dataclass(bare):
         return records.get(bare) or _record(bare)
     if origin is Annotated:
-        return Annotated[(_declared(arguments[0], records), *arguments[1:])]
+        return Annotated[(_declare(arguments[0], records), *arguments[1:])]
     if origin in (Union, UnionType):
-        return Union[tuple(_declared(argument, records) for argument in arguments)]  # noqa: UP007
+        return Union[tuple(_declare(argument, records) for argument in arguments)]  # noqa: UP007
     if isinstance(origin, type) and arguments:
-        inner = tuple(a if a is ... else _declared(a, records) for a in arguments)
+        inner = tuple(a if a is ... else _declare(a, records) for a in arguments)
         return cast(Any, origin)[inner]
     return NoneType if annotation is None else annotation
 
 
-def _encoded(default: Any) -> Any:
+def _encode(default: Any) -> Any:
     """A default as the model holds it: the dataclasses in a list are records."""
     if is_dataclass(default) and not isinstance(default, type):
         own = (spec.name for spec in fields(default) if spec.init)
-        values = {f"option_{name}": _encoded(getattr(default, name)) for name in own}
+        values = {f"option_{name}": _encode(getattr(default, name)) for name in own}
         return _record(type(default)).model_construct(**values)
     if type(default) in (list, tuple):
-        return type(default)(map(_encoded, default))
+        return type(default)(map(_encode, default))
     return default
 
 

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from zoo.errors import suggest
+from zoo.errors import join_lines, suggest
 from zoo.recipe.constructor_schema import options_model
-from zoo.recipe.describe import bare, expected, field_types, slot_of
+from zoo.recipe.describe import bare, describe_type, field_types, slot_of
 from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
 from zoo.registry import BrokenPluginError
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class _Place(NamedTuple):
+class _Location(NamedTuple):
     """A location in a recipe, with what may stand there and what does."""
 
     loc: Loc
@@ -25,7 +25,7 @@ class _Place(NamedTuple):
     raw: Any
 
 
-def validated(model: type[M], data: Mapping[str, Any], origins: Origins) -> M:
+def validate(model: type[M], data: Mapping[str, Any], origins: Origins) -> M:
     """The data as a model of a recipe.
 
     Raises:
@@ -33,7 +33,7 @@ def validated(model: type[M], data: Mapping[str, Any], origins: Origins) -> M:
     """
     text = json.dumps(data)
     try:
-        return model.model_validate_json(text, context=origins)
+        return model.model_validate_json(text)
     except ValidationError as error:
         raise RecipeError(*_lines(error, model, data, origins)) from None
 
@@ -41,22 +41,22 @@ def validated(model: type[M], data: Mapping[str, Any], origins: Origins) -> M:
 def _lines(
     error: ValidationError, model: type[BaseModel], data: Mapping[str, Any], origins: Origins
 ) -> list[str]:
-    said: dict[Loc, str] = {}
+    lines: dict[Loc, str] = {}
     for details in error.errors(include_url=False):
         loc = details["loc"]
         about_key = details["type"] in ("missing", "extra_forbidden")
         place = _follow(model, data, loc[:-1] if about_key else loc)
         where = (*place.loc, loc[-1]) if about_key else place.loc
         # Several errors at one place are one value that fits no member of a union.
-        said.setdefault(where, _line(details, place, origins))
+        lines.setdefault(where, _line(details, place, origins))
     return [
         line
-        for loc, line in said.items()
-        if not any(len(other) > len(loc) and other[: len(loc)] == loc for other in said)
+        for loc, line in lines.items()
+        if not any(len(other) > len(loc) and other[: len(loc)] == loc for other in lines)
     ]
 
 
-def _line(details: ErrorDetails, place: _Place, origins: Origins) -> str:
+def _line(details: ErrorDetails, place: _Location, origins: Origins) -> str:
     kind, loc, key = details["type"], place.loc, (*details["loc"], "")[-2]
     context = details.get("ctx", {})
     if kind == "extra_forbidden":
@@ -67,22 +67,22 @@ def _line(details: ErrorDetails, place: _Place, origins: Origins) -> str:
     at, what = origins.at(loc), dotted(loc) or f"the {_whole(place.annotation)}"
     # In a list that is too short pydantic misses an index, in a mapping a key.
     if kind == "missing" and isinstance(key, str):
-        return f"{at}: {what} needs '{key}': {expected(_keys(place).get(key, Any))}"
+        return f"{at}: {what} needs '{key}': {describe_type(_keys(place).get(key, Any))}"
     if kind == "unknown_component":
         return f"{at}: {context['message']}"
     if kind == "mistake":
         return f"{at}: {what} {context['message']}"
     if kind == "value_error":
-        return f"{at}: {what}: {' '.join(str(context['error']).split())}"
+        return f"{at}: {what}: {join_lines(context['error'])}"
     if kind == "finite_number":
         return f"{at}: {what} must be a finite number, not {shown(place.raw)}"
-    wanted = expected(place.annotation)
+    wanted = describe_type(place.annotation)
     return f"{at}: {what} must be {wanted}, not {shown(place.raw)}{_fix(wanted, place.raw)}"
 
 
 def _whole(model: type[BaseModel]) -> str:
     """What the whole file is called."""
-    return model.model_config.get("title") or "recipe"
+    return (model.model_config.get("title") or "recipe").lower()
 
 
 def _fix(wanted: str, raw: Any) -> str:
@@ -99,8 +99,8 @@ def _fix(wanted: str, raw: Any) -> str:
     return ""
 
 
-def _follow(model: type[BaseModel], data: Mapping[str, Any], loc: Loc) -> _Place:
-    place = _Place((), model, data)
+def _follow(model: type[BaseModel], data: Mapping[str, Any], loc: Loc) -> _Location:
+    place = _Location((), model, data)
     for part in loc:
         step = _step(place, part)
         # What leads nowhere is pydantic's word for the member of a union that it tried.
@@ -108,7 +108,7 @@ def _follow(model: type[BaseModel], data: Mapping[str, Any], loc: Loc) -> _Place
     return place
 
 
-def _step(place: _Place, part: str | int) -> _Place | None:
+def _step(place: _Location, part: str | int) -> _Location | None:
     raw = place.raw
     for member in _members(place.annotation):
         inner: Any = None
@@ -121,11 +121,11 @@ def _step(place: _Place, part: str | int) -> _Place | None:
             repeated = len(arguments) == 1 or arguments[-1] is ...
             inner = arguments[0] if repeated else arguments[min(part, len(arguments) - 1)]
         if inner is not None:
-            return _Place((*place.loc, part), inner, _get(raw, part))
+            return _Location((*place.loc, part), inner, _get(raw, part))
     return None
 
 
-def _keys(place: _Place) -> dict[str, Any]:
+def _keys(place: _Location) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     for member in _members(place.annotation):
         keys |= _model_keys(member, place.raw)

@@ -56,8 +56,8 @@ def isolated_class(python: str, name: str) -> type[IsolatedReward]:
         )
 
     given = [
-        inspect.Parameter(each, inspect.Parameter.POSITIONAL_ONLY)
-        for each in ("self", "device", "isolation")
+        inspect.Parameter(parameter, inspect.Parameter.POSITIONAL_ONLY)
+        for parameter in ("self", "device", "isolation")
     ]
     keywords = [
         inspect.Parameter(
@@ -105,8 +105,8 @@ def _record(title: str, properties: Mapping[str, Any]) -> type:
         if default is inspect.Parameter.empty:
             specs.append((key, annotation))
         else:
-            made = field(default_factory=lambda value=default: value)  # type: ignore[misc]
-            specs.append((key, annotation, made))
+            spec = field(default_factory=lambda value=default: value)  # type: ignore[misc]
+            specs.append((key, annotation, spec))
     return make_dataclass(title, specs, frozen=True)
 
 

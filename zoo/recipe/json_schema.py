@@ -15,9 +15,8 @@ from pydantic_core import core_schema
 from zoo import registry
 from zoo.recipe.component import Named
 from zoo.recipe.constructor_schema import Slot, options_model
-from zoo.recipe.model import Recipe
+from zoo.recipe.model import CHANGEABLE, CHANGEABLE_OPTIM, RecipeSections
 from zoo.recipe.signature import kind_of, where
-from zoo.recipe.stage import CHANGEABLE, CHANGEABLE_OPTIM
 from zoo.registry import SINGULAR, BrokenPluginError, Entry
 
 _STAGE = "recipe StageEntry"
@@ -31,9 +30,9 @@ _ISOLATED = "isolate"
 
 def recipe_schema() -> dict[str, Any]:
     """The schema of a recipe file; broken components are left out."""
-    made = _Made()
-    top = _ref(made.model(Recipe, "recipe"))
-    whole = made.definitions
+    built = _Definitions()
+    top = _ref(built.model(RecipeSections, "recipe"))
+    whole = built.definitions
     partial = {_partial_name(name): _without_requirements(schema) for name, schema in whole.items()}
     partial[_partial_name("recipe")]["properties"]["extends"] = {
         "type": "string",
@@ -87,14 +86,14 @@ class _Generator(GenerateJsonSchema):
     def function_plain_schema(
         self, schema: core_schema.PlainValidatorFunctionSchema
     ) -> dict[str, Any]:
-        """A mark that `_Made` replaces."""
+        """A mark that `_Definitions` replaces."""
         slot: Slot = schema["metadata"]["slot"]
         name = f"{where(slot.interface)} {slot.base.__name__} {slot.default_name or ''}".strip()
         self.slots[name] = slot
         return {_SLOT: name}
 
 
-class _Made:
+class _Definitions:
     """The definitions so far, by name."""
 
     def __init__(self) -> None:
@@ -120,14 +119,14 @@ class _Made:
     def _slot(self, key: str, slot: Slot) -> None:
         definition: dict[str, Any] = {"type": "object"}
         self.definitions[key] = definition
-        found = _fitting(slot)
+        components = _fitting(slot)
         branches, names = [], []
-        for entry, cls in found:
-            alone = sum(entry.name == other.name for other, _ in found) == 1
+        for entry, cls in components:
+            alone = sum(entry.name == other.name for other, _ in components) == 1
             called = [*([entry.name] if alone else []), f"{entry.package}:{entry.name}"]
             model = options_model(cls, slot.base)
             options = self.model(model, f"{key} {entry.package}:{entry.name}")
-            self.definitions[options]["description"] = _described(cls)
+            self.definitions[options]["description"] = _description(cls)
             # The name is the slot's to require.
             self.definitions[options]["required"].remove("name")
             names += called
@@ -144,11 +143,13 @@ class _Made:
         definition["description"] = f"A {what} by its name, with its options."
         definition["required"] = [] if slot.default_name else ["name"]
         if _ISOLATED in slot.base.model_fields:
-            definition |= self._isolated(key, slot.base, installed)
+            definition |= self._allow_isolated(key, slot.base, installed)
         else:
             definition |= installed
 
-    def _isolated(self, key: str, base: type[Named], installed: dict[str, Any]) -> dict[str, Any]:
+    def _allow_isolated(
+        self, key: str, base: type[Named], installed: dict[str, Any]
+    ) -> dict[str, Any]:
         """What is in another Python has the recipe's own keys, and others that only it knows."""
         open_name = self.model(base, f"{key} isolated")
         self.definitions[open_name]["additionalProperties"] = True
@@ -158,7 +159,7 @@ class _Made:
 
 def _fitting(slot: Slot) -> list[tuple[Entry, type[Any]]]:
     """The installed components that a slot takes."""
-    found = []
+    components = []
     for entry in registry.entries(kind_of(slot.interface)):
         try:
             cls = registry.load(entry.kind, f"{entry.package}:{entry.name}")
@@ -166,8 +167,8 @@ def _fitting(slot: Slot) -> list[tuple[Entry, type[Any]]]:
         except BrokenPluginError:
             continue
         if issubclass(cls, slot.interface):
-            found.append((entry, cls))
-    return found
+            components.append((entry, cls))
+    return components
 
 
 def _if_named(names: list[str], options: str) -> dict[str, Any]:
@@ -177,7 +178,7 @@ def _if_named(names: list[str], options: str) -> dict[str, Any]:
     }
 
 
-def _described(cls: type[Any]) -> str:
+def _description(cls: type[Any]) -> str:
     """What `zoo describe` says of it."""
     own = inspect.getdoc(cls.__init__) if "__init__" in vars(cls) else None
     return "\n\n".join(filter(None, (inspect.getdoc(cls), own)))
@@ -199,13 +200,13 @@ def _draft_7(part: Any, renamed: dict[str, str]) -> Any:
         return part
     if _SLOT in part:
         return _ref(part[_SLOT])
-    made = {key: _draft_7(value, renamed) for key, value in part.items()}
+    schema = {key: _draft_7(value, renamed) for key, value in part.items()}
     if "$ref" in part:
-        made |= _ref(renamed[part["$ref"].removeprefix(_REF)])
-    if "prefixItems" in made:
-        made["items"] = made.pop("prefixItems")
-        made["additionalItems"] = False
-    return made
+        schema |= _ref(renamed[part["$ref"].removeprefix(_REF)])
+    if "prefixItems" in schema:
+        schema["items"] = schema.pop("prefixItems")
+        schema["additionalItems"] = False
+    return schema
 
 
 def _without_requirements(part: Any) -> Any:
@@ -215,16 +216,16 @@ def _without_requirements(part: Any) -> Any:
         return [_without_requirements(item) for item in part if not _is_of_unnamed(item)]
     if not isinstance(part, dict):
         return part
-    made: dict[str, Any] = {}
+    schema: dict[str, Any] = {}
     for key, value in part.items():
         if key == "properties":
-            made[key] = {name: _without_requirements(inner) for name, inner in value.items()}
+            schema[key] = {name: _without_requirements(inner) for name, inner in value.items()}
         elif key == "$ref":
-            made |= _ref(_partial_name(_name_of(value)))
+            schema |= _ref(_partial_name(_name_of(value)))
         elif key != "required":
             # What chooses a branch goes on choosing it.
-            made[key] = value if key == "if" else _without_requirements(value)
-    return made
+            schema[key] = value if key == "if" else _without_requirements(value)
+    return schema
 
 
 def _is_of_unnamed(part: Any) -> bool:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,17 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from zoo.errors import closest
-from zoo.recipe.errors import Loc, Origins, RecipeError, shown
-from zoo.recipe.tree import Node, made, merge, plain, put
+from zoo.errors import closest, join_lines
+from zoo.recipe.errors import (
+    FileOrigin,
+    Loc,
+    OptionOrigin,
+    Origin,
+    Origins,
+    RecipeError,
+    shown,
+)
+from zoo.recipe.tree import Node, merge, plain, put, to_tree
 
 _MAX_DEPTH = 50
 
@@ -36,12 +45,12 @@ class Raw:
 class Override:
     """A part that an option of a command sets: what it is now, and what errors call it.
 
-    `-s` has the same as text; here `value` is plain data and `origin` is `--steps 0`, say.
+    `-s` has the same as text; here `value` is plain data, and `origin` may be `--steps 0`, say.
     """
 
     loc: tuple[str, ...]
     value: Any
-    origin: str
+    origin: Origin
 
 
 Overrides = Sequence[str | Override]
@@ -57,14 +66,15 @@ def read(path: str | Path, overrides: Overrides = ()) -> Raw:
     return _raw(_file(Path(path), ()), overrides, (), str(path))
 
 
-def overridden(data: Mapping[str, Any], overrides: Overrides, *, below: Loc) -> Raw:
+def read_data(data: Mapping[str, Any], overrides: Overrides, *, below: Loc) -> Raw:
     """Plain data with overrides (`b.c=d`, of what is at `below`) applied.
 
     Raises:
         RecipeError: an override cannot be read.
     """
     source = "the command line"
-    return _raw(made(data, lambda loc: source), overrides, below, source)
+    tree = to_tree(data, lambda loc: FileOrigin(source))
+    return _raw(tree, overrides, below, source)
 
 
 def stage_of(raw: Raw, index: int) -> Raw:
@@ -72,7 +82,7 @@ def stage_of(raw: Raw, index: int) -> Raw:
 
     Its places say which stage it is, since what is at fault may be written elsewhere.
     """
-    whole = made(raw.data, lambda loc: f"{raw.origins.at(loc)}: stages.{index}")
+    whole = to_tree(raw.data, lambda loc: raw.origins.at(loc).in_stage(index))
     stage = whole.value["stages"].value[index]
     base = {key: node for key, node in whole.value.items() if key != "stages"}
     own = {key: node for key, node in stage.value.items() if key != "name"}
@@ -80,13 +90,13 @@ def stage_of(raw: Raw, index: int) -> Raw:
     return _raw(merged, (), (), raw.origins.source)
 
 
-def changed(raw: Raw, overrides: Overrides) -> Raw:
+def apply_overrides(raw: Raw, overrides: Overrides) -> Raw:
     """What was read, with overrides (`a.b=c`) applied to it.
 
     Raises:
         RecipeError: an override cannot be read.
     """
-    return _raw(made(raw.data, raw.origins.at), overrides, (), raw.origins.source)
+    return _raw(to_tree(raw.data, raw.origins.at), overrides, (), raw.origins.source)
 
 
 def part(raw: Raw, loc: Loc) -> Raw:
@@ -100,7 +110,7 @@ def part(raw: Raw, loc: Loc) -> Raw:
     return Raw(data, Origins(raw.origins.source, places))
 
 
-def merged(base: Raw, fragments: Sequence[Raw]) -> Raw:
+def merge_fragments(base: Raw, fragments: Sequence[Raw]) -> Raw:
     """A recipe with fragments merged over it in order, as `extends` merges.
 
     A fragment's keys with dots (`objective.beta`) set one part each, as an override does.
@@ -108,9 +118,9 @@ def merged(base: Raw, fragments: Sequence[Raw]) -> Raw:
     Raises:
         RecipeError: a key with dots leads nowhere.
     """
-    node = made(base.data, base.origins.at)
+    node = to_tree(base.data, base.origins.at)
     for fragment in fragments:
-        over = made(fragment.data, fragment.origins.at)
+        over = to_tree(fragment.data, fragment.origins.at)
         whole = {key: child for key, child in over.value.items() if "." not in key}
         node = merge(node, Node(whole, node.origin), ())
         for key, child in over.value.items():
@@ -119,19 +129,19 @@ def merged(base: Raw, fragments: Sequence[Raw]) -> Raw:
     return _raw(node, (), (), base.origins.source)
 
 
-def from_yaml(text: str, origin: str) -> Any:
+def from_yaml(text: str, origin: Origin) -> Any:
     """Plain data from the YAML of an option; `origin` is what errors call it.
 
     Raises:
         RecipeError: it is not YAML.
     """
-    return plain(_parse(text, lambda line: origin, origin))
+    return plain(_parse(text, lambda line: origin))
 
 
 def _raw(node: Node, overrides: Overrides, below: Loc, source: str) -> Raw:
     for override in overrides:
         node = _override(node, override, below)
-    places: dict[Loc, str] = {}
+    places: dict[Loc, Origin] = {}
     return Raw(plain(node, (), places), Origins(source, places))
 
 
@@ -140,7 +150,7 @@ def _file(path: Path, trail: tuple[Path, ...]) -> Node:
     if path.resolve() in [before.resolve() for before in trail]:
         chain = " extends ".join(map(str, seen))
         raise RecipeError(f"{trail[-1]}: a recipe cannot extend itself: {chain}; remove one")
-    node = _parse(_text(path), lambda line: f"{path}:{line}", str(path))
+    node = _parse(_text(path), partial(FileOrigin, str(path)))
     if node.value is None:
         raise RecipeError(f"{path}: the file is empty; a recipe is a mapping (name, epochs, ...)")
     if not isinstance(node.value, dict):
@@ -177,12 +187,13 @@ def _text(path: Path) -> str:
 
 
 def _sibling(path: Path, besides: Path | None = None) -> str:
-    found = path.parent.glob("*.yaml") if path.parent.is_dir() else ()
-    names = sorted(str(other) for other in found if other != besides)
+    recipes = path.parent.glob("*.yaml") if path.parent.is_dir() else ()
+    names = sorted(str(other) for other in recipes if other != besides)
     return closest(str(path), names) or "; check the path"
 
 
-def _parse(text: str, place: Callable[[int], str], source: str) -> Node:
+def _parse(text: str, place: Callable[[int | None], Origin]) -> Node:
+    """The tree of a text; `place` is the origin of a line, or of the whole."""
     try:
         return _node(YAML(typ="rt").load(text), 1, place)
     except DuplicateKeyError as error:
@@ -190,20 +201,21 @@ def _parse(text: str, place: Callable[[int], str], source: str) -> Node:
         what = f"the key '{key[1]}' is" if key else "a key is"
         raise RecipeError(f"{place(_line(error))}: {what} written twice; keep one") from error
     except MarkedYAMLError as error:
-        said = " ".join(filter(None, (error.context, error.problem)))
+        problem = " ".join(" ".join(filter(None, (error.context, error.problem))).split())
         raise RecipeError(
-            f"{place(_line(error))}: this is not YAML: {' '.join(said.split())}; correct the syntax"
+            f"{place(_line(error))}: this is not YAML: {problem}; correct the syntax"
         ) from error
     except (YAMLError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise RecipeError(f"{source}: this is not YAML: {said}; correct the syntax") from error
+        raise RecipeError(
+            f"{place(None)}: this is not YAML: {join_lines(error)}; correct the syntax"
+        ) from error
 
 
 def _line(error: MarkedYAMLError) -> int:
     return error.problem_mark.line + 1 if error.problem_mark else 1
 
 
-def _node(value: object, line: int, place: Callable[[int], str], depth: int = 0) -> Node:
+def _node(value: object, line: int, place: Callable[[int | None], Origin], depth: int = 0) -> Node:
     if depth > _MAX_DEPTH:
         raise RecipeError(
             f"{place(line)}: nested more than {_MAX_DEPTH} deep; is an alias inside what it names?"
@@ -225,7 +237,7 @@ def _node(value: object, line: int, place: Callable[[int], str], depth: int = 0)
     return Node(_scalar(value, place(line)), place(line))
 
 
-def _scalar(value: object, origin: str) -> str | int | float | bool | None:
+def _scalar(value: object, origin: Origin) -> str | int | float | bool | None:
     """A plain Python scalar: ruamel's own types remember how a number was written."""
     if value is None or isinstance(value, bool):
         return value
@@ -244,9 +256,9 @@ def _scalar(value: object, origin: str) -> str | int | float | bool | None:
 
 def _override(root: Node, override: str | Override, below: Loc) -> Node:
     if isinstance(override, Override):
-        new = made(override.value, lambda loc: override.origin)
+        new = to_tree(override.value, lambda loc: override.origin)
         return put(root, [*map(str, below), *override.loc], new, ())
-    origin = f"-s {override}"
+    origin = OptionOrigin(f"-s {override}")
     path, _, value = override.partition("=")
     keys = path.strip().split(".")
     if not value.strip() or not all(keys):
@@ -254,5 +266,5 @@ def _override(root: Node, override: str | Override, below: Loc) -> Node:
             f"{origin}: an override has the form key=value or a.b=value (null for no value): "
             "-s optim.lr=1e-4"
         )
-    new = _parse(value, lambda line: origin, origin)
+    new = _parse(value, lambda line: origin)
     return put(root, [*map(str, below), *keys], new, ())

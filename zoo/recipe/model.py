@@ -1,323 +1,175 @@
-"""The sections of a recipe; docstrings and defaults are their documentation.
+"""A recipe, and the stages that its run goes through.
 
-Every section is frozen and strict. A component (policy, sampler, ...) is validated against its own
-constructor: see `options`.
+A stage is the recipe with the stage's own keys merged over it as `extends` merges, not over the
+stage before. Weights, optimizer, update count and the objective's state go on from one to the next;
+`schedule` and `warmup` of the learning rate are over the updates of all stages.
 """
 
-import json
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr
+from annotated_types import Ge, MinLen
+from pydantic import ConfigDict, Field, SkipValidation
 
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
-from zoo.recipe.component import Component, Named, Strict
-from zoo.recipe.constructor_schema import Slot, component_class
-from zoo.recipe.errors import Loc, Origins
-from zoo.recipe.stage import Stage, StageEntry
+from zoo.recipe.component import Component, Strict, components
+from zoo.recipe.constructor_schema import Slot
+from zoo.recipe.errors import (
+    Loc,
+    Origin,
+    Origins,
+    RecipeError,
+    RefusedOptionsError,
+    dotted,
+)
+from zoo.recipe.sections import (
+    Advantage,
+    CheckpointOptions,
+    Count,
+    Data,
+    EngineOptions,
+    EvalOptions,
+    FolderName,
+    Optim,
+    Rewards,
+    Scoring,
+    StopWhen,
+    Text,
+    Tracking,
+    default,
+)
 from zoo.recipe.tree import DEFAULT_NAMES
-from zoo.reward.base import Reward
-from zoo.sampler.base import Sampler, Solver
+from zoo.sampler.base import ImageSource, Sampler, StoredImages
 
-Count = Annotated[int, Ge(1)]
-Seconds = Annotated[float, Gt(0)]
-Text = Annotated[str, MinLen(1)]
+T = TypeVar("T")
 
+CHANGEABLE = (
+    "sampler", "rewards", "advantage", "objective", "data", "optim", "eval", "scoring"
+)  # fmt: skip
+"""The sections of a recipe that a stage may change."""
 
-def _folder_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ValueError(
-            f"{name!r} cannot name a run's folder; use up to 100 letters, digits, '.', '_' and "
-            "'-', the first a letter or digit"
-        )
-    return name
+CHANGEABLE_OPTIM = ("lr", "schedule", "updates_per_epoch", "max_grad_norm")
+"""What it may change of `optim`: the optimizer goes on, and `warmup` is of the run's start."""
 
 
-FolderName = Annotated[str, AfterValidator(_folder_name)]
+class StageEntry(Strict):
+    """So many epochs with changes to sampler, rewards, advantage, data, eval, scoring, optim.
 
-
-def _not_zero(weight: float) -> float:
-    if weight == 0:
-        raise ValueError(
-            "a reward of weight 0 trains nothing; remove it or move it to eval.rewards"
-        )
-    return weight
-
-
-def _written(data: dict[str, Any]) -> Any:
-    """A default as a recipe would write it, validated where it is used."""
-    return Field(default_factory=lambda: data, validate_default=True)
-
-
-class Isolation(Strict):
-    """A reward in another Python: `python` is its interpreter, as `zoo env create` prints it.
-
-    `start_timeout` is how many seconds it has to load its model.
+    Also to the objective's options, but not to another objective; of `optim` to lr, schedule,
+    updates_per_epoch and max_grad_norm. What a stage does not write is the recipe's own. The
+    stages' epochs sum to the recipe's.
     """
 
-    python: Text
-    start_timeout: Seconds = 300.0
+    # Changes are kept as written: what they mean depends on what they are merged over.
+    model_config = ConfigDict(extra="allow")
 
-
-class Weighted(Named):
-    """What a recipe says of a reward besides its options."""
-
-    weight: Annotated[float, AfterValidator(_not_zero)] = 1.0
-    label: Text | None = None
-    isolate: Isolation | None = None
-
-
-class _Placed(Strict):
-    """Where a reward is, whatever its options are."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    isolate: Isolation | None = None
-
-
-def reward_class(name: str, raw: Mapping[str, Any]) -> type[Any]:
-    """The class of a reward: installed here, or in the Python that the recipe says."""
-    isolate = _Placed.model_validate_json(json.dumps(raw)).isolate
-    if isolate is None:
-        return component_class("rewards", name)
-    from zoo.recipe.isolated import isolated_class
-
-    return isolated_class(isolate.python, name)
-
-
-class RewardEntry(Component[Reward]):
-    """A reward with its weight in the sum, and the name of its metrics."""
+    name: Annotated[str, MinLen(1)] | None = None
+    epochs: Annotated[int, Ge(1)]
 
     @property
-    def weight(self) -> float:
-        """Its factor in the weighted sum; negative to train against it."""
-        return cast(Weighted, self.settings).weight
+    def changes(self) -> dict[str, Any]:
+        """The sections that it writes."""
+        return self.model_extra or {}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of a run and the whole recipe for it; a run without stages is a single one.
+
+    `recipe` has no stages, and its `epochs` are those of the stage.
+    """
+
+    recipe: "Recipe"
+    run_epochs: int
+    """How many epochs the run is to have in all: it may end within a stage, or before it."""
+    run_updates: int
+    """Updates of all stages to their ends."""
+    start: int = 0
+    """How many epochs come before."""
+    index: int | None = None
+    """Counted from 0; none where the run has no stages."""
+    name: str | None = None
 
     @property
-    def label(self) -> str:
-        """What its metrics are called: by default its name."""
-        return cast(Weighted, self.settings).label or self.name.rpartition(":")[2]
+    def end(self) -> int:
+        """How many epochs are done after it, or where the run ends within it."""
+        return min(self.start + self.recipe.epochs, self.run_epochs)
 
     @property
-    def made_from(self) -> tuple[type[Reward], str]:
-        """The same for entries that build the same reward, whatever their weights and labels."""
-        options = {k: v for k, v in self.dump().items() if k not in ("weight", "label")}
-        return self.cls, json.dumps(options, sort_keys=True)
-
-    @property
-    def measures(self) -> tuple[object, ...]:
-        """The same for entries that score the same thing, however they are run."""
-        chosen = (self.options[key] for key in self.cls.chosen_by)
-        return (self.name.rpartition(":")[2], *chosen)
-
-    def build(self, given: Mapping[str, object]) -> Reward:
-        """Constructs it; one in another Python is started there."""
-        return super().build({**given, "isolation": cast(Weighted, self.settings).isolate})
+    def shown(self) -> str:
+        """Its index, and its name if it has one."""
+        return f"stage {self.index}" + (f" ({self.name})" if self.name else "")
 
 
-Rewards = tuple[Annotated[RewardEntry, Slot(Reward, base=Weighted, find=reward_class)], ...]
-
-
-class Advantage(Strict):
-    """How rewards become advantages: see `zoo.advantage`."""
-
-    std: Literal["global", "group"] = "global"
-    mix: Literal["sum", "gdpo"] = "sum"
-
-
-class Data(Strict):
-    """Prompts, and how many images of how many of them an epoch collects.
-
-    `train` and `eval` are sources of prompts: `builtin:NAME?num=1000` (`zoo prompts` lists them),
-    a .txt, .jsonl, .json, .csv, .tsv or .parquet file, `FOLDER?split=train`, or
-    `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub, or https://... of such a
-    file. For the sampler `dataset` those of `train` come with images, as many as `group_size`: see
-    `zoo.data.images`. `tiny` is read in their place by `--tiny`, where they need a network.
-    """
-
-    train: Text
-    eval: Text | None = None
-    tiny: Text | None = None
-    groups_per_epoch: Count
-    group_size: Count
-
-
-class Ema(Strict):
-    """An average of the live weights, for evaluation. `cap` is the most it keeps of itself."""
-
-    cap: Annotated[float, Gt(0), Lt(1)] = 0.9
-
-
-class Optim(Strict):
-    """AdamW. `warmup` counts updates."""
-
-    lr: Annotated[float, Gt(0)] = 3e-4
-    betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.999)
-    eps: Annotated[float, Gt(0)] = 1e-8
-    weight_decay: Annotated[float, Ge(0)] = 1e-4
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup: Annotated[int, Ge(0)] = 0
-    updates_per_epoch: Count = 1
-    max_grad_norm: Annotated[float, Gt(0)] = 1.0
-    ema: Ema | None = None
-
-
-class MicroBatch(Strict):
-    """Images that go through the network together."""
-
-    sample: Count = 16
-    train: Count = 8
-
-
-class Engine(Strict):
-    """Where it runs, and what several processes share.
-
-    `zero_stage` trains with DeepSpeed ZeRO: at 1 the optimizer's state is in pieces on the
-    processes, at 2 gradients too, at 3 parameters too; without a stage every process has all.
-    `offload` keeps the optimizer's state, or it and the parameters, in the host's memory.
-    `gradient_checkpointing` computes activations again for the backward pass: much less memory for
-    a forward more. `compile` has torch compile the network's repeated blocks.
-    `deepspeed` takes DeepSpeed's own options. `timeout` is how many seconds to wait for other
-    processes.
-    """
-
-    processes: Count | Literal["auto"] = 1
-    zero_stage: Annotated[int, Ge(0), Le(3)] | None = None
-    offload: Literal["none", "optimizer", "parameters"] = "none"
-    deepspeed: dict[str, Any] = Field(default_factory=dict)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Count | Literal["auto"] = "auto"
-    micro_batch: MicroBatch = MicroBatch()
-    gradient_checkpointing: bool = False
-    compile: bool = False
-    timeout: Seconds = 600.0
-
-
-class Evaluation(Strict):
-    """Measures held-out prompts; without rewards of its own, by the training rewards.
-
-    Rewards that are not trained on are held out: their sum, with their weights, says which
-    checkpoint is best.
-    """
-
-    every: Count = 10
-    steps: Count = 40
-    solver: Annotated[Component[Solver], Slot(Solver)] = _written({"name": "euler"})
-    guidance: Annotated[float, Ge(0)] = 1.0
-    images_per_prompt: Count = 4
-    rewards: Rewards = ()
-
-
-class Scoring(Strict):
-    """How long and how often a reward may try, and what share of a batch may stay unscored."""
-
-    timeout: Seconds = 300.0
-    retries: Annotated[int, Ge(0)] = 2
-    max_invalid: Annotated[float, Ge(0), Le(1)] = 0.5
-
-
-class Checkpoint(Strict):
-    """How often a run is saved, in epochs, and how many checkpoints are kept.
-
-    `best` also saves, and keeps, the one whose evaluation has the best held-out score so far.
-    """
-
-    every: Count = 10
-    keep: Count = 3
-    best: bool = True
-
-
-class Target(Strict):
-    """A score of the evaluation, by its reward's label, that is enough."""
-
-    label: Text
-    at_least: float
-
-
-class StopWhen(Strict):
-    """Ends a run before its epochs are done; the first condition that holds does.
-
-    `target` is reached, `drift` (the change of the velocity from the base model's, as a part of it)
-    is above the bound, the held-out score has been `falling` (below its best by more than the
-    standard error) for so many evaluations in a row; or the run has taken so many `seconds` of
-    collecting and learning, network `forwards` on images, or collected `images`.
-    """
-
-    target: Target | None = None
-    drift: Annotated[float, Gt(0)] | None = None
-    falling: Count | None = None
-    seconds: Seconds | None = None
-    forwards: Count | None = None
-    images: Count | None = None
-
-
-class Wandb(Strict):
-    """Weights & Biases; `auto` is online where there is a key and offline elsewhere."""
-
-    project: Text = "zoo"
-    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-
-
-class Tracking(Strict):
-    """Where metrics go besides the console and the run folder."""
-
-    wandb: Wandb | None = None
-
-
-class Recipe(Strict):
+class RecipeSections(Strict):
     """Everything about a run."""
+
+    model_config = ConfigDict(title="Recipe")
 
     name: FolderName
     seed: Annotated[int, Ge(0)] = 42
     epochs: Count
     policy: Annotated[Component[Policy], Slot(Policy)]
-    sampler: Annotated[Component[Sampler], Slot(Sampler, DEFAULT_NAMES[("sampler",)])] = _written(
-        {}
-    )
+    sampler: Annotated[
+        Component[Sampler | StoredImages], Slot(ImageSource, DEFAULT_NAMES[("sampler",)])
+    ] = default({})
     rewards: Annotated[Rewards, MinLen(1)]
     advantage: Advantage = Advantage()
     objective: Annotated[Component[Objective[Any]], Slot(Objective)]
     data: Data
     optim: Optim = Optim()
-    engine: Engine = Engine()
-    eval: Evaluation | None = None
+    engine: EngineOptions = EngineOptions()
+    eval: EvalOptions | None = None
     scoring: Scoring = Scoring()
-    checkpoint: Checkpoint = Checkpoint()
+    checkpoint: CheckpointOptions = CheckpointOptions()
     stop_when: StopWhen | None = None
     output_dir: Text = "runs"
     tracking: Tracking = Tracking()
     stages: Annotated[tuple[StageEntry, ...], MinLen(1)] | None = None
 
-    _origins: Origins = PrivateAttr(Origins())
-    _timeline: tuple[Stage, ...] = PrivateAttr(())
+    def resolved(self) -> dict[str, Any]:
+        """The recipe with every default filled in, as JSON can hold it; `recipe_from` reads it."""
+        return self.model_dump(mode="json", by_alias=True)
 
-    def model_post_init(self, context: Any, /) -> None:
-        """Takes the origins, which the validation's context is."""
-        if isinstance(context, Origins):
-            self._origins = context
 
-    def origin(self, loc: Loc) -> str:
-        """Where a part was written: `recipes/x.yaml:14`, or the override."""
-        return self._origins.at(loc)
+class Recipe(RecipeSections):
+    """A recipe as it was read: its sections, where each part was written, and its stages."""
+
+    origins: Annotated[SkipValidation[Origins], Field(exclude=True, repr=False)]
+    stage_recipes: Annotated[
+        SkipValidation[tuple[Stage, ...]], Field(exclude=True, repr=False)
+    ] = ()
+    """In order; none where the recipe names no stages."""
+
+    @classmethod
+    def of(
+        cls, sections: RecipeSections, origins: Origins, stages: tuple[Stage, ...] = ()
+    ) -> "Recipe":
+        """A recipe whose sections are validated."""
+        return cls.model_construct(**dict(sections), origins=origins, stage_recipes=stages)
+
+    def origin(self, loc: Loc) -> Origin:
+        """Where a part was written, or the nearest one around it."""
+        return self.origins.at(loc)
 
     @property
     def timeline(self) -> tuple[Stage, ...]:
         """The stages in order; where it names none, itself as the only one."""
         updates = self.epochs * self.optim.updates_per_epoch
-        return self._timeline or (Stage(self, self.epochs, updates),)
+        return self.stage_recipes or (Stage(self, self.epochs, updates),)
 
-    def in_stages(self, stages: tuple[Stage, ...]) -> "Recipe":
-        """The same recipe with its stages read."""
-        self._timeline = stages
-        return self
+    def build(self, component: Component[T], given: Mapping[str, object]) -> T:
+        """Constructs a component of this recipe: see `Component.build`.
 
-    def on_command_line(self, loc: Loc) -> bool:
-        """Whether an option of the command says this part itself, not only one around it."""
-        return self._origins.places.get(loc, "").startswith("-")
-
-    def resolved(self) -> dict[str, Any]:
-        """The recipe with every default filled in, as JSON can hold it; `recipe_from` reads it."""
-        return self.model_dump(mode="json", by_alias=True)
+        Raises:
+            RecipeError: a constructor refused its options; the line says where they are written.
+            BrokenPluginError: a constructor asks for something that `given` lacks.
+        """
+        try:
+            return component.build(given)
+        except RefusedOptionsError as error:
+            at = next((loc for loc, other in components(self) if other is component), ())
+            loc = (*at, *error.loc)
+            raise RecipeError(f"{self.origin(loc)}: {dotted(loc)}: {error}") from error.__cause__

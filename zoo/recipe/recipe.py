@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from zoo.recipe.checks import check
-from zoo.recipe.component import Strict, placed
+from zoo.recipe.component import Strict
 from zoo.recipe.constructor_schema import Slot
 from zoo.recipe.errors import Origins, RecipeError
-from zoo.recipe.explain import validated
-from zoo.recipe.load import Overrides, Raw, changed, overridden, read, stage_of
-from zoo.recipe.model import Recipe, RewardEntry, Weighted, reward_class
+from zoo.recipe.explain import validate
+from zoo.recipe.load import Overrides, Raw, apply_overrides, read, read_data, stage_of
+from zoo.recipe.model import Recipe, RecipeSections
+from zoo.recipe.sections import RewardEntry, Weighted, reward_class
 from zoo.recipe.stages import ends_early_by_wish, read_stages
 from zoo.recipe.tiny import put, smaller
 from zoo.reward.base import Reward
@@ -26,8 +27,8 @@ def single_reward(name: str, overrides: Sequence[str] = ()) -> RewardEntry:
     Raises:
         RecipeError: the name or an option is wrong; a line each.
     """
-    raw = overridden({"reward": {"name": name}}, overrides, below=("reward",))
-    return placed(validated(_Single, raw.data, raw.origins), raw.origins).reward
+    raw = read_data({"reward": {"name": name}}, overrides, below=("reward",))
+    return validate(_Single, raw.data, raw.origins).reward
 
 
 __all__ = ["Recipe", "RecipeError", "load_recipe", "load_stage", "recipe_from", "whole_recipe"]
@@ -73,7 +74,7 @@ def load_stage(
     timeline = _recipe(raw, may_end_early=True).timeline
     stage = next((stage for stage in timeline if done <= stage.end), timeline[-1])
     alone = raw if stage.index is None else stage_of(raw, stage.index)
-    recipe = _recipe(changed(alone, overrides), may_end_early=True)
+    recipe = _recipe(apply_overrides(alone, overrides), may_end_early=True)
     return _tiny(recipe, path) if tiny else recipe
 
 
@@ -90,7 +91,7 @@ def whole_recipe(raw: Raw, own: Overrides = (), *, tiny: bool = False) -> Recipe
         large = _recipe(raw, may_end_early=True)
         source = f"{raw.origins.source} --tiny"
         raw = Raw(put(large.resolved(), smaller(large)), Origins(source))
-    return _recipe(changed(raw, own), may_end_early=True)
+    return _recipe(apply_overrides(raw, own), may_end_early=True)
 
 
 def recipe_from(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -108,6 +109,8 @@ def _tiny(recipe: Recipe, path: str | Path) -> Recipe:
 
 
 def _recipe(raw: Raw, *, may_end_early: bool) -> Recipe:
-    recipe = placed(validated(Recipe, raw.data, raw.origins), raw.origins)
+    sections = validate(RecipeSections, raw.data, raw.origins)
+    recipe = Recipe.of(sections, raw.origins)
     check(recipe)
-    return recipe.in_stages(read_stages(recipe, raw, may_end_early=may_end_early))
+    stages = read_stages(recipe, raw, may_end_early=may_end_early)
+    return Recipe.of(sections, raw.origins, stages)

@@ -6,12 +6,11 @@ from typing import Any
 
 from zoo.errors import suggest
 from zoo.recipe.checks import check
-from zoo.recipe.component import placed
-from zoo.recipe.errors import Loc, Origins, RecipeError
-from zoo.recipe.explain import validated
+from zoo.recipe.errors import Loc, Origins, RecipeError, dotted
+from zoo.recipe.explain import validate
 from zoo.recipe.load import Raw, stage_of
-from zoo.recipe.model import Optim, Recipe
-from zoo.recipe.stage import CHANGEABLE, CHANGEABLE_OPTIM, Stage
+from zoo.recipe.model import CHANGEABLE, CHANGEABLE_OPTIM, Recipe, RecipeSections, Stage
+from zoo.recipe.sections import Optim
 
 _KEYS = ("name", "epochs", *CHANGEABLE)
 
@@ -27,26 +26,26 @@ def read_stages(recipe: Recipe, raw: Raw, *, may_end_early: bool) -> tuple[Stage
     entries = recipe.stages or ()
     mistakes = [*_wrong_keys(recipe), *_wrong_sum(recipe, may_end_early=may_end_early)]
     if mistakes:
-        raise RecipeError(*(f"{recipe.origin(loc)}: {said}" for loc, said in mistakes))
-    made: list[Recipe] = []
+        raise RecipeError(*(f"{recipe.origin(loc)}: {text}" for loc, text in mistakes))
+    recipes: list[Recipe] = []
     lines: list[str] = []
     for index in range(len(entries)):
         try:
-            made.append(_whole(recipe, stage_of(raw, index), index))
+            recipes.append(_recipe_of(recipe, stage_of(raw, index), index))
         except RecipeError as error:
             lines += error.lines
     if lines:
         raise RecipeError(*dict.fromkeys(lines))
-    updates = sum(each.epochs * each.optim.updates_per_epoch for each in made)
+    updates = sum(stage.epochs * stage.optim.updates_per_epoch for stage in recipes)
     starts = accumulate((entry.epochs for entry in entries), initial=0)
     return tuple(
-        Stage(each, recipe.epochs, updates, start, index, entries[index].name)
-        for index, (each, start) in enumerate(zip(made, starts, strict=False))
+        Stage(stage, recipe.epochs, updates, start, index, entries[index].name)
+        for index, (stage, start) in enumerate(zip(recipes, starts, strict=False))
     )
 
 
-def _whole(run: Recipe, raw: Raw, index: int) -> Recipe:
-    recipe = placed(validated(Recipe, raw.data, raw.origins), raw.origins)
+def _recipe_of(run: Recipe, raw: Raw, index: int) -> Recipe:
+    recipe = Recipe.of(validate(RecipeSections, raw.data, raw.origins), raw.origins)
     if recipe.objective.cls is not run.objective.cls:
         raise RecipeError(
             f"{recipe.origin(('objective', 'name'))}: a stage goes on with the run's objective "
@@ -60,23 +59,23 @@ def _whole(run: Recipe, raw: Raw, index: int) -> Recipe:
 def _wrong_keys(recipe: Recipe) -> Iterator[tuple[Loc, str]]:
     for index, entry in enumerate(recipe.stages or ()):
         loc = ("stages", index)
-        yield from _refused(loc, entry.changes, _KEYS, tuple(Recipe.model_fields))
+        yield from _refuse(loc, entry.changes, _KEYS, tuple(RecipeSections.model_fields))
         optim = entry.changes.get("optim")
         if isinstance(optim, Mapping):
             known = tuple(Optim.model_fields)
-            yield from _refused((*loc, "optim"), optim, CHANGEABLE_OPTIM, known)
+            yield from _refuse((*loc, "optim"), optim, CHANGEABLE_OPTIM, known)
 
 
-def _refused(
+def _refuse(
     loc: Loc, written: Mapping[str, Any], allowed: tuple[str, ...], known: tuple[str, ...]
 ) -> Iterator[tuple[Loc, str]]:
     for key in written:
-        name = ".".join(map(str, (*loc, key)))
+        name = dotted((*loc, key))
         if key in allowed:
             continue
         if key in known:
-            told = f"{name} is of the whole run, and a stage cannot change it"
-            yield (*loc, key), f"{told}; allowed: {', '.join(allowed)}"
+            reason = f"{name} is of the whole run, and a stage cannot change it"
+            yield (*loc, key), f"{reason}; allowed: {', '.join(allowed)}"
         else:
             yield (*loc, key), f"unknown key '{name}'{suggest(key, allowed, 'allowed')}"
 
@@ -97,4 +96,4 @@ def _wrong_sum(recipe: Recipe, *, may_end_early: bool) -> Iterator[tuple[Loc, st
 
 def ends_early_by_wish(origins: Origins) -> bool:
     """Whether it was the command line that said how many epochs there are."""
-    return origins.at(("epochs",)).startswith("-s ")
+    return origins.at(("epochs",)).on_command_line

@@ -16,8 +16,7 @@ from typing import Any
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, components
 from zoo.recipe.errors import Loc
-from zoo.recipe.model import Recipe
-from zoo.recipe.stage import Stage
+from zoo.recipe.model import Recipe, Stage
 from zoo.reward.base import Reward
 from zoo.storage.files import cache_folder, fingerprint
 
@@ -46,13 +45,13 @@ def smaller(recipe: Recipe) -> dict[Loc, Any]:
 
     Every stage has one epoch.
     """
-    found = _smaller(recipe)
+    changes = _smaller(recipe)
     if recipe.stages:
         stages = [_stage(recipe, stage) for stage in recipe.timeline]
-        found[("stages",)] = stages
-        if not recipe.origin(("epochs",)).startswith("-s "):
-            found[("epochs",)] = sum(stage["epochs"] for stage in stages)
-    return found
+        changes[("stages",)] = stages
+        if not recipe.origin(("epochs",)).on_command_line:
+            changes[("epochs",)] = sum(stage["epochs"] for stage in stages)
+    return changes
 
 
 def _stage(run: Recipe, stage: Stage) -> dict[str, Any]:
@@ -63,22 +62,22 @@ def _stage(run: Recipe, stage: Stage) -> dict[str, Any]:
     changes = {key: small[key] for key in written if key not in ("name", "epochs", "optim")}
     if "optim" in written:
         changes["optim"] = {key: small["optim"][key] for key in written["optim"]}
-    by_hand = stage.recipe.origin(("epochs",)).startswith("-s ")
+    by_hand = stage.recipe.origin(("epochs",)).on_command_line
     epochs = stage.recipe.epochs if by_hand else 1
     return {"name": stage.name, "epochs": epochs, **changes}
 
 
 def _smaller(recipe: Recipe) -> dict[Loc, Any]:
-    found = {("name",): f"{recipe.name}_tiny", **dict(_numbers(recipe)), **dict(_prompts(recipe))}
+    changes = {("name",): f"{recipe.name}_tiny", **dict(_numbers(recipe)), **dict(_prompts(recipe))}
     data = recipe.resolved()
     for loc, component in components(recipe):
         if issubclass(component.cls, (Policy, Reward)):
             options = _tiny_weights(component)
-            found |= {(*loc, key): value for key, value in options.items()}
+            changes |= {(*loc, key): value for key, value in options.items()}
             if options and _at(data, (*loc, "lora", "start")) is not None:
                 # It is of the model that is replaced.
-                found[(*loc, "lora", "start")] = None
-    return {loc: value for loc, value in found.items() if not recipe.on_command_line(loc)}
+                changes[(*loc, "lora", "start")] = None
+    return {loc: value for loc, value in changes.items() if not recipe.origins.on_command_line(loc)}
 
 
 def put(data: Mapping[str, Any], changes: Mapping[Loc, Any]) -> dict[str, Any]:
@@ -114,20 +113,20 @@ def _tiny_weights(component: Component[Any]) -> dict[str, Any]:
         # Every process of a run may come here at once: each writes whole, the first to rename wins.
         temporary = Path(tempfile.mkdtemp(dir=folder, prefix="."))
         try:
-            made = temporary / name
-            options = component.cls.write_tiny(made)
+            new = temporary / name
+            options = component.cls.write_tiny(new)
             if not options:
                 return {}
-            here = {key: _moved(value, temporary, folder) for key, value in options.items()}
-            (made / _OPTIONS).write_text(json.dumps(here))
+            here = {key: _move(value, temporary, folder) for key, value in options.items()}
+            (new / _OPTIONS).write_text(json.dumps(here))
             with suppress(OSError):
-                made.rename(folder / name)
+                new.rename(folder / name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return dict(json.loads((folder / name / _OPTIONS).read_text()))
 
 
-def _moved(value: Any, old: Path, new: Path) -> Any:
+def _move(value: Any, old: Path, new: Path) -> Any:
     """An option's value, with paths below `old` as they are below `new`."""
     if isinstance(value, str) and value.startswith(f"{old}{os.sep}"):
         return str(new / Path(value).relative_to(old))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.recipe.errors import Loc, RecipeError, dotted, shown
+from zoo.recipe.errors import Loc, Origin, RecipeError, dotted, shown
 
 DEFAULT_NAMES: Mapping[Loc, str] = {("sampler",): "flow"}
 """Components that a recipe may leave unnamed, and what they are then."""
@@ -18,17 +18,17 @@ class Node:
     """A scalar, a dict of nodes or a list of nodes, and where it was written."""
 
     value: Any
-    origin: str
+    origin: Origin
 
 
-def made(value: Any, place: Callable[[Loc], str], loc: Loc = ()) -> Node:
+def to_tree(value: Any, origin_at: Callable[[Loc], Origin], loc: Loc = ()) -> Node:
     """The tree of plain data, given where each part of it was written."""
     inner = value
     if isinstance(value, dict):
-        inner = {key: made(item, place, (*loc, key)) for key, item in value.items()}
+        inner = {key: to_tree(item, origin_at, (*loc, key)) for key, item in value.items()}
     elif isinstance(value, list):
-        inner = [made(item, place, (*loc, i)) for i, item in enumerate(value)]
-    return Node(inner, place(loc))
+        inner = [to_tree(item, origin_at, (*loc, i)) for i, item in enumerate(value)]
+    return Node(inner, origin_at(loc))
 
 
 def merge(base: Node, over: Node, loc: Loc) -> Node:
@@ -75,8 +75,8 @@ def put(node: Node, keys: Sequence[str], new: Node, loc: Loc) -> Node:
     )
 
 
-def plain(node: Node, loc: Loc = (), places: dict[Loc, str] | None = None) -> Any:
-    """The data of a tree; `places` takes the place of each part."""
+def plain(node: Node, loc: Loc = (), places: dict[Loc, Origin] | None = None) -> Any:
+    """The data of a tree; `places` takes the origin of each part."""
     if places is not None:
         places[loc] = node.origin
     if isinstance(node.value, dict):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from zoo.report.page import Figure
 from zoo.report.plots import Series, lines
+from zoo.storage.files import or_nan
 
 Lines = Sequence[Mapping[str, float | None]]
 
@@ -12,12 +13,7 @@ Lines = Sequence[Mapping[str, float | None]]
 def values(metrics: Lines, key: str) -> tuple[list[float], list[float]]:
     """The epochs at which `key` was recorded, and it there; NaN where it was not finite."""
     found = [line for line in metrics if key in line]
-    return [finite(line["epoch"]) for line in found], [finite(line[key]) for line in found]
-
-
-def finite(value: float | None) -> float:
-    """The number, NaN for none."""
-    return math.nan if value is None else float(value)
+    return [or_nan(line["epoch"]) for line in found], [or_nan(line[key]) for line in found]
 
 
 def series(metrics: Lines, key: str, name: str = "", style: int = 0, error: str = "") -> Series:

@@ -1,4 +1,4 @@
-"""Plots for reports: small figures that say what they show, as SVG text or PNG bytes.
+"""Plots for reports: small figures that say what they show, as SVG or PNG files.
 
 Colours are those of Okabe and Ito (2008, "Color Universal Design"), which the colour-blind tell
 apart; a series has a dash and a marker of its own besides. The same numbers give the same bytes.
@@ -6,7 +6,6 @@ apart; a series has a dash and a marker of its own besides. The same numbers giv
 
 import io
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +39,9 @@ _SETTINGS = {
     "lines.linewidth": 1.5,
     "lines.markersize": 3.5,
 }
+_NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+"""The date of drawing would make other bytes of the same numbers."""
+
 _ROW = 0.18
 """Inches that a legend's row is high."""
 
@@ -74,31 +76,31 @@ class Drawing:
 
     figure: Any
 
-    def svg(self, prefix: str) -> str:
-        """An `<svg>` element that fills its box; all its ids begin with `prefix`."""
-        import matplotlib
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height on a page, in pixels of CSS: 96 to the inch."""
+        width, height = self.figure.get_size_inches()
+        return round(96 * width), round(96 * height)
 
-        out = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        with matplotlib.rc_context(_SETTINGS):
-            self.figure.savefig(out, format="svg", metadata=nothing)
-        text = out.getvalue()
-        text = text[text.index("<svg") :]
-        text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-        text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-        text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-        text = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
-        return re.sub(r"\s*\n\s*", "\n", text)
+    def svg(self) -> bytes:
+        """A whole SVG file."""
+        return self._saved(format="svg", metadata=_NO_METADATA)
 
     def png(self) -> bytes:
         """The same at twice its size on the page, in 64 colours."""
-        import matplotlib
         from PIL import Image
 
-        drawn, out = io.BytesIO(), io.BytesIO()
+        out = io.BytesIO()
+        drawn = Image.open(io.BytesIO(self._saved(format="png", dpi=200)))
+        drawn.convert("RGB").quantize(64).save(out, "PNG", optimize=True)
+        return out.getvalue()
+
+    def _saved(self, **options: Any) -> bytes:
+        import matplotlib
+
+        out = io.BytesIO()
         with matplotlib.rc_context(_SETTINGS):
-            self.figure.savefig(drawn, format="png", dpi=200)
-        Image.open(drawn).convert("RGB").quantize(64).save(out, "PNG", optimize=True)
+            self.figure.savefig(out, **options)
         return out.getvalue()
 
 

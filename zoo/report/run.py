@@ -20,7 +20,7 @@ def write_run(folder: Path, out: Path | None = None) -> Path:
     The same folder gives the same bytes.
 
     Raises:
-        RecipeError: it is not a run's folder, or a file in it is damaged.
+        UserError: it is not a run's folder, or a file in it is damaged.
         OSError: the file cannot be written.
     """
     path = folder / REPORT if out is None else out

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from zoo.report.curves import figure, finite, series, slug, values
+from zoo.report.curves import figure, series, slug, values
 from zoo.report.page import Block, Figures, Note, Section, Table, duration, missing, number
 from zoo.run.record import RunRecord
+from zoo.storage.files import or_nan
 
 _PHASES = ("collect", "learn", "evaluate")
 
@@ -18,7 +19,7 @@ _ELSEWHERE_PREFIXES = ("eval/", "eval_error/", "monitor/", "seconds/", "probe/")
 def costs(run: RunRecord) -> Section:
     """Seconds and shares of each phase, the rate, communication and memory."""
     blocks: list[Block] = []
-    totals = {phase: sum(map(finite, _recorded(run, f"seconds/{phase}"))) for phase in _PHASES}
+    totals = {phase: sum(map(or_nan, _recorded(run, f"seconds/{phase}"))) for phase in _PHASES}
     whole = sum(totals.values())
     rows = []
     for phase, total in totals.items():

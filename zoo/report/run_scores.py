@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from zoo.report.curves import Lines, figure, finite, series, slug
+from zoo.report.curves import Lines, figure, series, slug
 from zoo.report.page import (
     WARNING,
     Block,
@@ -23,6 +23,7 @@ from zoo.report.page import (
     with_error,
 )
 from zoo.run.record import RunRecord
+from zoo.storage.files import or_nan
 
 _HELD_OUT, _TRAINED, _BESIDES = 0, 1, 2
 """Styles, the same throughout."""
@@ -187,7 +188,7 @@ def _changes(run: RunRecord) -> Iterator[tuple[str, ...]]:
         )
         valid = [line for line in found if line[key] is not None]
         if label in run.rewards and valid:
-            best = max(valid, key=lambda line: finite(line[key]))
+            best = max(valid, key=lambda line: or_nan(line[key]))
             yield (*row, number(best[key]), count(best["epoch"]))
         else:
             yield (*row, "", "")

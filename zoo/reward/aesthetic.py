@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from zoo.errors import join_lines
 from zoo.prompt import Prompt
 from zoo.reward.networks.clip import Clip, DType, choose_device, load_clip
 from zoo.reward.networks.clip_reward import ClipReward
@@ -87,7 +88,7 @@ def _head(weights: Mapping[str, Any], source: str, width: int) -> nn.Sequential:
             parts = {part: weights[f"{name}.{part}"].float() for part in ("weight", "bias")}
             layer.load_state_dict(parts, assign=True)
     except (KeyError, AttributeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = join_lines(error)[:200]
         raise ValueError(
             f"the weights {source!r} are not of the aesthetic predictor ({reason}); name the file "
             f"sac+logos+ava1-l14-linearMSE.pth, which has {', '.join(LAYERS)}"

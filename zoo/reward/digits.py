@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.data.digits import SIZE, WORDS, Labelled, halves, wanted
+from zoo.data.digits import SIZE, WORDS, Labelled, digits_of, halves
 from zoo.prompt import Prompt
 from zoo.reward.base import KnownAnswer, Reward, Scores
 
@@ -59,7 +59,7 @@ class Digit(Reward):
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
     ) -> Float[Tensor, " batch"]:
         """The probability of each image's digit."""
-        digit = torch.tensor(wanted(prompts), device=self._device)
+        digit = torch.tensor(digits_of(prompts), device=self._device)
         probability = self._classifier(grey(images.to(self._device))).softmax(dim=1)
         scores: Tensor = probability.gather(1, digit.unsqueeze(1)).squeeze(1)
         return scores
@@ -94,7 +94,7 @@ class DigitJudge(Reward):
         """1.0 or 0.0 for each image, with its distance to real digits."""
         pixels = grey(images).flatten(start_dim=1).float().cpu()
         named = self._judge.predict(pixels.numpy())
-        right = torch.from_numpy(np.equal(named, wanted(prompts)))
+        right = torch.from_numpy(np.equal(named, digits_of(prompts)))
         # The exact form: the usual one by matrix product loses digits where images are close.
         distance = torch.cdist(pixels, self._data, compute_mode="donot_use_mm_for_euclid_dist")
         nearest = distance.min(dim=1).values

@@ -13,11 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.errors import first_line
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward
 from zoo.reward.networks.blip import TINY, Network, Sizes, random_weights
 from zoo.reward.networks.pixels import centre, pil_bicubic, shorter_side, standard
-from zoo.reward.networks.published import first_line, tensors_of
+from zoo.reward.networks.published import tensors_of
+from zoo.storage.hub import Request
 
 FILE = "ImageReward.pt"
 """The file of weights in the published repository."""
@@ -122,8 +124,9 @@ def _tokenizer(source: str) -> Any:
         tokenizer = BertTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"the tokenizer {source!r} is no folder here and cannot be had from the hub: "
-            f"{first_line(error)}; name a folder or a repository with BERT's vocabulary"
+            f"the tokenizer {source!r} is no folder here and cannot be had from the Hub: "
+            f"{Request(source).refusal(error) or first_line(error)}; name a folder or a "
+            "repository with BERT's vocabulary"
         ) from error
     # transformers makes one of its five special tokens where it finds no files.
     if len(tokenizer) == len(tokenizer.all_special_ids):

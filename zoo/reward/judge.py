@@ -69,13 +69,21 @@ class Judge:
         """The weight of each label in the mix."""
         return {weighted.label: weighted.weight for weighted in self.rewards}
 
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether any of the rewards does."""
+        return any(judged.reward.reads_pixels for judged in self.rewards)
+
     def submit(
         self,
         images: Float[Tensor, "batch *frames 3 height width"],
         prompts: Sequence[Prompt],
         group: Int[Tensor, " batch"],
     ) -> None:
-        """Starts scoring a batch, which may be empty; returns at once."""
+        """Starts scoring a batch, which may be empty; returns at once.
+
+        Where no reward `reads_pixels` the images may have none: [batch, 3, 0, 0].
+        """
         if not prompts:
             return
         for thread in self._single:

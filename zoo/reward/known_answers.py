@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.errors import one_line
 from zoo.reward.base import Reward, Scores
 from zoo.reward.reward_thread import RewardError
 
@@ -58,9 +59,8 @@ def require_known_answers(reward: Reward, label: str, device: torch.device) -> N
             (answer for answer in score_known_answers(reward, device) if not answer.right), None
         )
     except Exception as error:
-        said = (str(error).splitlines() or ["no message"])[0]
         raise RewardError(
-            f"reward '{label}' cannot score its known answers: {type(error).__name__}: {said}"
+            f"reward '{label}' cannot score its known answers: {one_line(error)}"
         ) from error
     if wrong:
         raise RewardError(

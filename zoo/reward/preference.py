@@ -18,6 +18,8 @@ class Preference(Reward):
     at.
     """
 
+    reads_pixels = False
+
     def score(
         self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
     ) -> Float[Tensor, " batch"]:

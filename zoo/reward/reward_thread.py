@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.errors import UserError
+from zoo.errors import UserError, one_line
 from zoo.prompt import Prompt, PromptError
 from zoo.reward.base import Reward, Scores
 
@@ -114,10 +114,7 @@ class RewardThread:
             self.weighted.reward.rest()
         # Its scores are there: whatever goes wrong now must not cost them.
         except Exception as error:
-            return (
-                f"reward '{self.weighted.label}' could not rest: "
-                f"{type(error).__name__}: {_first_line(error)}"
-            )
+            return f"reward '{self.weighted.label}' could not rest: {one_line(error)}"
         return ""
 
     def end(self) -> None:
@@ -147,7 +144,7 @@ class RewardThread:
                     self._hung = True
                     break
             else:
-                reason = f"reward '{label}' raised {type(outcome).__name__}: {_first_line(outcome)}"
+                reason = f"reward '{label}' raised {one_line(outcome)}"
             if isinstance(outcome, PromptError):
                 # The prompt will say no more the next time.
                 break
@@ -224,7 +221,3 @@ class _Call:
                 self._outcome.append(call())
         except (Exception, SystemExit) as error:
             self._outcome.append(error)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else "no message"

@@ -22,7 +22,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from zoo.errors import UserError
+from zoo.errors import UserError, join_lines
 from zoo.storage.tensor_file import Sharded, TensorFile, write
 
 FORMAT = 1
@@ -140,7 +140,7 @@ def load(folder: Path) -> Checkpoint:
         saved = json.loads((folder / _STATE).read_text(encoding="utf-8"), object_hook=_float_back)
     except ValueError as error:
         raise CheckpointError(
-            f"{folder / _STATE} is damaged ({_one_line(error)}); use an earlier checkpoint"
+            f"{folder / _STATE} is damaged ({join_lines(error)}); use an earlier checkpoint"
         ) from error
     found = saved.get("format") if isinstance(saved, dict) else None
     if found != FORMAT:
@@ -155,7 +155,7 @@ def load(folder: Path) -> Checkpoint:
         tensors = TensorFile(folder / _TENSORS)
     except (SafetensorError, OSError, ValueError, struct.error) as error:
         raise CheckpointError(
-            f"{folder / _TENSORS} is damaged ({_one_line(error)}); use an earlier checkpoint"
+            f"{folder / _TENSORS} is damaged ({join_lines(error)}); use an earlier checkpoint"
         ) from error
     return Checkpoint(saved["epoch"], tensors, saved["state"])
 
@@ -243,7 +243,3 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

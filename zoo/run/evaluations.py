@@ -1,11 +1,11 @@
 """The files of a run's evaluations: every image's scores, and which prompts its picture shows."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.errors import join_lines
 from zoo.storage import files as json_file
 
 FOLDER = "evaluations"
@@ -84,14 +84,15 @@ def _read(run_dir: Path, path: Path) -> EvaluationRecord:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        said = " ".join(str(error).split())
-        raise ValueError(f"{path} is damaged ({said}); delete it to do without") from error
+        raise ValueError(
+            f"{path} is damaged ({join_lines(error)}); delete it to do without"
+        ) from error
     picture = picture_path(run_dir, found["epoch"])
     return EvaluationRecord(
         found["epoch"],
         found["images_per_prompt"],
         found["rewards"],
-        {name: tuple(map(_number, values)) for name, values in found["scores"].items()},
+        {name: tuple(map(json_file.or_nan, values)) for name, values in found["scores"].items()},
         tuple(found["shown_prompts"]),
         found["shown_rows"],
         picture if picture.is_file() else None,
@@ -100,7 +101,3 @@ def _read(run_dir: Path, path: Path) -> EvaluationRecord:
 
 def _short(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

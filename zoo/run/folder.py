@@ -15,6 +15,7 @@ import psutil
 import torch
 
 from zoo import __version__, registry
+from zoo.errors import UserError
 from zoo.recipe.component import components
 from zoo.recipe.load import Override, Overrides
 from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
@@ -89,7 +90,7 @@ def recipe_of(
     With `done`, that of the one stage that such a checkpoint is of.
 
     Raises:
-        RecipeError: the folder is no run's, or an override would make it another run.
+        UserError: the folder is no run's, or an override would make it another run.
     """
     path = _recipe_path(folder)
     for override in overrides:
@@ -98,7 +99,7 @@ def recipe_of(
         keys = [key.strip() for key in override.partition("=")[0].split(".")]
         if (keys[2:] if keys[0] == "stages" else keys)[:1] not in [[key] for key in changeable]:
             what = "a run that goes on" if changeable is GOING_ON else "images of a run"
-            raise RecipeError(
+            raise UserError(
                 f"-s {override}: {what} may change only {', '.join(changeable)}; "
                 "start a new run to change more"
             )
@@ -123,7 +124,7 @@ def resolved(folder: Path) -> dict[str, Any]:
     """The recipe in a run's folder as data: what it names need not be installed.
 
     Raises:
-        RecipeError: the folder is no run's.
+        UserError: the folder is no run's.
     """
     return dict(json.loads(_recipe_path(folder).read_text(encoding="utf-8")))
 
@@ -131,7 +132,7 @@ def resolved(folder: Path) -> dict[str, Any]:
 def _recipe_path(folder: Path) -> Path:
     path = folder / _RECIPE
     if not path.is_file():
-        raise RecipeError(f"{folder} is not a run folder: it has no {_RECIPE}")
+        raise UserError(f"{folder} is not a run folder: it has no {_RECIPE}")
     return path
 
 

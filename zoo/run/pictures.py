@@ -1,7 +1,6 @@
 """Pictures to look at: single images, a grid of samples, and one before beside one after."""
 
 import math
-import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,8 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from zoo.storage.files import replacing
 
 _SMALLEST_TILE = 64
 GAP = 4
@@ -143,19 +144,14 @@ def before_after(
 def save(image: Image.Image, path: Path) -> None:
     """Writes a PNG file, whole or not at all; folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         image.save(temporary, format="PNG")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def save_side_by_side(first: Path, second: Path, path: Path, *, titles: tuple[str, str]) -> None:
-    """Writes a picture of two files' pictures."""
+def side_by_side(first: Path, second: Path, *, titles: tuple[str, str]) -> Image.Image:
+    """One picture of two files' pictures."""
     with Image.open(first) as before, Image.open(second) as after:
-        image = before_after(before, after, titles=titles)
-    save(image, path)
+        return before_after(before, after, titles=titles)
 
 
 def _heading_size(width: int) -> int:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import suggest
-from zoo.recipe.errors import RecipeError
+from zoo.errors import UserError, join_lines, suggest
 from zoo.run import checkpoint, evaluations
 from zoo.run import folder as run_dir
 from zoo.run import tracker as tracking
 from zoo.run.checkpoint import CheckpointError
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.folder import End
+from zoo.storage.files import or_nan
 
 __all__ = ["End", "EvaluationRecord", "ProbeRecord", "RunRecord", "read_run"]
 
@@ -66,7 +66,7 @@ def read_run(folder: Path) -> RunRecord:
     """Everything but the checkpoints. What a kill has cut short is left out.
 
     Raises:
-        RecipeError: it is not a run's folder, or a file in it is damaged.
+        UserError: it is not a run's folder, or a file in it is damaged.
     """
     recipe = run_dir.resolved(folder)
     probes = _json(folder / run_dir.PROBES) or []
@@ -77,7 +77,7 @@ def read_run(folder: Path) -> RunRecord:
         _json(folder / run_dir.ENVIRONMENT) or {},
         tuple(tracking.read(folder)),
         _evaluations(folder),
-        tuple(ProbeRecord(**{**probe, "measured": _number(probe["measured"])}) for probe in probes),
+        tuple(ProbeRecord(**{**probe, "measured": or_nan(probe["measured"])}) for probe in probes),
         tuple(_warnings(log.read_text()) if log.is_file() else ()),
         run_dir.ended(folder),
     )
@@ -87,11 +87,7 @@ def _evaluations(folder: Path) -> tuple[EvaluationRecord, ...]:
     try:
         return tuple(evaluations.read(folder))
     except ValueError as error:
-        raise RecipeError(str(error)) from error
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+        raise UserError(str(error)) from error
 
 
 def _warnings(log: str) -> Iterator[str]:
@@ -107,8 +103,9 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        said = " ".join(str(error).split())
-        raise RecipeError(f"{path} is damaged ({said}); delete it to do without") from error
+        raise UserError(
+            f"{path} is damaged ({join_lines(error)}); delete it to do without"
+        ) from error
 
 
 HELD_OUT, TRAINED = "monitor/held_out", "monitor/trained"
@@ -142,11 +139,11 @@ def ranking(run_dir: Path, by: str | None = None) -> Ranking:
     """By the held-out score, where the run has one, else by what was trained; or by `eval/<by>`.
 
     Raises:
-        RecipeError: it is no run's folder, has no evaluations, or none that scores `by`.
+        UserError: it is no run's folder, has no evaluations, or none that scores `by`.
     """
     record = read_run(run_dir)
     if not record.evaluated:
-        raise RecipeError(
+        raise UserError(
             f"{run_dir} has no evaluations, which say what is best; use --epoch, or give the "
             "recipe eval: {}"
         )
@@ -159,7 +156,7 @@ def best_epoch(run_dir: Path, by: str | None = None) -> int:
     """The epoch of the best checkpoint.
 
     Raises:
-        RecipeError: as `ranking`.
+        UserError: as `ranking`.
         CheckpointError: no evaluated epoch has a checkpoint.
     """
     best = ranking(run_dir, by).best
@@ -174,10 +171,10 @@ def _metric(record: RunRecord, by: str | None) -> str:
         return HELD_OUT if HELD_OUT in known else TRAINED
     if f"eval/{by}" not in known:
         labels = sorted(key.removeprefix("eval/") for key in known if key.startswith("eval/"))
-        raise RecipeError(f"--by {by}: evaluations do not score it{suggest(by, labels, 'scored')}")
+        raise UserError(f"--by {by}: evaluations do not score it{suggest(by, labels, 'scored')}")
     return f"eval/{by}"
 
 
 def _evaluation(line: Mapping[str, float | None], metric: str, saved: set[int]) -> Evaluation:
     epoch, score = int(line["epoch"] or 0), line.get(metric)
-    return Evaluation(epoch, math.nan if score is None else score, line, epoch in saved)
+    return Evaluation(epoch, or_nan(score), line, epoch in saved)

@@ -17,6 +17,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from zoo import seeds
+from zoo.errors import MisfitError
 from zoo.flow import Time
 from zoo.sampler.base import (
     Field,
@@ -111,7 +112,7 @@ class SDEWindow(StochasticSolver):
         """The stochastic steps of the run and epoch of `draws`; none of a grid of one step.
 
         Raises:
-            ValueError: the grid has not enough steps.
+            MisfitError: the grid has not enough steps.
         """
         room = int(self.inside.has_density(grid, draws).sum())
         if room == 0:
@@ -119,11 +120,12 @@ class SDEWindow(StochasticSolver):
         end = room if self.end is None else self.end
         if end > room or self.first + self.size > end:
             reach = self.first + self.size if self.end is None else end
-            raise ValueError(
+            raise MisfitError(
+                ("sampler", "solver"),
                 f"the window of the solver reaches up to step {reach} (size {self.size}, start "
                 f"{self.first}, end {self.end}), but of {len(grid) - 1} sampling steps only the "
                 f"first {room} have a log-probability; write a smaller size, start or end in "
-                "sampler.solver, or more sampler.steps"
+                "sampler.solver, or more sampler.steps",
             )
         last = end - self.size
         first = self.first

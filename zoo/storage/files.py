@@ -1,4 +1,4 @@
-"""JSON files, whole or not at all; a place for what can be made again; the fingerprint of code."""
+"""Files that are written whole or not at all; what can be made again; the fingerprint of code."""
 
 import hashlib
 import inspect
@@ -6,25 +6,55 @@ import json
 import math
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to; it takes that one's place if all goes well, or goes.
+
+    Processes and threads that write the same file at once each write a whole one.
+    """
+    temporary = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces the file, in UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write(path: Path, data: object, *, indent: int | None = 2) -> None:
-    """Replaces the file. Numbers that are not finite become null."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    text = json.dumps(_finite(data), indent=indent, allow_nan=False)
-    temporary.write_text(f"{text}\n", encoding="utf-8")
-    os.replace(temporary, path)
+    """Replaces the file by JSON. Numbers that are not finite become null."""
+    write_text(path, f"{json.dumps(_finite(data), indent=indent, allow_nan=False)}\n")
+
+
+def or_null(value: float) -> float | None:
+    """The number, or None for NaN and infinity, which JSON has not."""
+    return value if math.isfinite(value) else None
+
+
+def or_nan(value: float | None) -> float:
+    """What `or_null` was given, though NaN for infinity."""
+    return math.nan if value is None else float(value)
 
 
 def _finite(value: object) -> object:
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return or_null(value)
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [_finite(item) for item in value]
     return value
 
 

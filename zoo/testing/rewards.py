@@ -103,6 +103,17 @@ class RewardTests(ABC):
         """`zoo check` reads it before anything is built."""
         assert isinstance(type(self.make()).groupwise, bool)
 
+    def test_one_that_reads_no_pixels_scores_without_them(self) -> None:
+        """A run on stored images then decodes none; `zoo check` reads it from the class."""
+        reward, images = self.make(), self.images(_NUM)
+        assert isinstance(type(reward).reads_pixels, bool)
+        if reward.reads_pixels:
+            pytest.skip("it reads pixels")
+        prompts, empty = self.group(reward, _NUM), images.new_zeros(_NUM, 3, 0, 0)
+        bare = scored(reward, empty, prompts)
+        for name, value in scored(reward, images, prompts).items():
+            torch.testing.assert_close(bare[name], value, rtol=0, atol=0, equal_nan=True)
+
     def test_a_group_of_any_size_is_scored(self) -> None:
         """A group of one has nothing to be compared with: NaN says so, an exception does not."""
         reward = self.make()

@@ -13,18 +13,18 @@ import torch
 from zoo.data import prompts as prompt_sources
 from zoo.objective.base import Objective
 from zoo.prompt import Prompt
-from zoo.recipe.model import Evaluation as EvaluationOptions
-from zoo.recipe.model import Recipe, RewardEntry
+from zoo.recipe.model import Recipe
+from zoo.recipe.sections import EvalOptions, RewardEntry
 from zoo.reward.base import Reward
 from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.known_answers import require_known_answers
 from zoo.rollout import Weights
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.flow_sampler import FlowSampler
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationComponents:
     """What an evaluation needs, and the weights that it is of."""
 
     sampler: Sampler
@@ -34,18 +34,18 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """Of a recipe without stages, or of one stage."""
 
-    sampler: Sampler
+    sampler: Sampler | StoredImages
     objective: Objective[Any]
     judge: Judge
     prompts: Sequence[Prompt]
-    evaluation: Evaluation | None
+    evaluation: EvaluationComponents | None
 
 
 class Shared:
-    """Makes the parts of recipes, and what they have in common once."""
+    """Makes the components of recipes, and what they have in common once."""
 
     def __init__(self, device: torch.device) -> None:
         """Rewards are made on this device."""
@@ -53,7 +53,7 @@ class Shared:
         self._rewards: dict[tuple[type[Reward], str], Reward] = {}
         self._prompts: dict[str, Sequence[Prompt]] = {}
 
-    def parts(self, recipe: Recipe) -> Parts:
+    def components(self, recipe: Recipe) -> Components:
         """Evaluation is by the training rewards and prompts where the recipe names no others.
 
         Raises:
@@ -61,48 +61,49 @@ class Shared:
             RewardError: a reward does not give its known answers.
             PromptError: prompts cannot be read.
         """
-        prompts = self._loaded(recipe.data.train)
+        prompts = self._load(recipe.data.train)
         sampler, objective = sampler_and_objective(recipe)
         judge, options = self.judge(recipe, recipe.rewards), recipe.eval
         if options is None:
-            return Parts(sampler, objective, judge, prompts, None)
-        evaluation = Evaluation(
-            evaluation_sampler(options),
+            return Components(sampler, objective, judge, prompts, None)
+        evaluation = EvaluationComponents(
+            evaluation_sampler(recipe, options),
             self.judge(recipe, options.rewards) if options.rewards else judge,
-            self._loaded(recipe.data.eval) if recipe.data.eval else prompts,
+            self._load(recipe.data.eval) if recipe.data.eval else prompts,
             evaluated_weights(recipe),
         )
-        return Parts(sampler, objective, judge, prompts, evaluation)
+        return Components(sampler, objective, judge, prompts, evaluation)
 
     def judge(self, recipe: Recipe, entries: Sequence[RewardEntry]) -> Judge:
         """Scores with these rewards as the recipe says."""
         weighted = [
-            WeightedReward(entry.label, self._reward(entry), entry.weight) for entry in entries
+            WeightedReward(entry.label, self._reward(recipe, entry), entry.weight)
+            for entry in entries
         ]
         return Judge(weighted, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
 
-    def _reward(self, entry: RewardEntry) -> Reward:
+    def _reward(self, recipe: Recipe, entry: RewardEntry) -> Reward:
         if entry.made_from not in self._rewards:
-            reward = entry.build({"device": self._device})
+            reward = recipe.build(entry, {"device": self._device})
             require_known_answers(reward, entry.label, self._device)
             self._rewards[entry.made_from] = reward
         return self._rewards[entry.made_from]
 
-    def _loaded(self, source: str) -> Sequence[Prompt]:
+    def _load(self, source: str) -> Sequence[Prompt]:
         if source not in self._prompts:
             self._prompts[source] = prompt_sources.load(source)
         return self._prompts[source]
 
 
-def sampler_and_objective(recipe: Recipe) -> tuple[Sampler, Objective[Any]]:
+def sampler_and_objective(recipe: Recipe) -> tuple[Sampler | StoredImages, Objective[Any]]:
     """Those of a recipe without stages, or of one stage."""
-    sampler: Sampler = recipe.sampler.build({})
-    return sampler, recipe.objective.build({"solver": sampler.solver})
+    sampler = recipe.build(recipe.sampler, {})
+    return sampler, recipe.build(recipe.objective, {"solver": sampler.solver})
 
 
-def evaluation_sampler(options: EvaluationOptions) -> FlowSampler:
-    """The sampler of evaluations."""
-    solver = options.solver.build({})
+def evaluation_sampler(recipe: Recipe, options: EvalOptions) -> FlowSampler:
+    """The sampler of evaluations, which are of the recipe."""
+    solver = recipe.build(options.solver, {})
     return FlowSampler(solver=solver, steps=options.steps, guidance=options.guidance)
 
 

@@ -49,10 +49,11 @@ def test_what_the_hub_does_not_give_is_said(hub, monkeypatch):
     served, _ = hub
     served.repos["ann/cats"] = {"model.bin": b"x", "a/adapter_model.bin": b"x"}
     served.refused["ann/gated"] = (403, "GatedRepo")
-    assert "neither a file or folder here nor a model on the Hub" in refusal("ann/none")
-    assert "'ann/lora' has no revision 'v9'" in refusal("ann/lora@v9")
+    assert "is no file or folder here and cannot be had: the Hub has no" in refusal("ann/none")
+    assert "it has no revision 'v9' on the Hub" in refusal("ann/lora@v9")
     assert "it has a/adapter_model.bin, model.bin; name" in refusal("ann/cats")
     assert "a pickle" in refusal("ann/cats/a")
     assert "is gated: accept its terms at http" in refusal("ann/gated")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "is not on this machine and the Hub cannot be reached" in refusal("ann/other")
+    assert "it is not in the Hub's cache" in (line := refusal("ann/other"))
+    assert "HF_HUB_OFFLINE is set; fetch it once" in line

@@ -6,12 +6,12 @@ beside others); then diffusers' one. Other adapters beside them, such as `old/`,
 """
 
 import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.errors import UserError, one_line
+from zoo.errors import UserError
+from zoo.storage.hub import Request, raising
 
 DIFFUSERS = "pytorch_lora_weights.safetensors"
 PEFT, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -67,7 +67,7 @@ def find(source: str) -> Files:
     on_the_hub = _ON_THE_HUB.fullmatch(source)
     if on_the_hub is None:
         raise LoraError(f"'{source}' is no file or folder here, and no OWNER/NAME on the Hub")
-    return _fetched(
+    return _fetch(
         source, on_the_hub["repo"], on_the_hub["inside"].strip("/"), on_the_hub["revision"]
     )
 
@@ -110,15 +110,19 @@ def _require_safe(name: str, source: str) -> None:
         )
 
 
-def _fetched(source: str, repo: str, inside: str, revision: str | None) -> Files:
+def _fetch(source: str, repo: str, inside: str, revision: str | None) -> Files:
     from huggingface_hub import get_cached_repo_tree, snapshot_download
 
-    def fetched(names: list[str], of: str | None) -> Path:
+    def fetch(names: list[str], of: str | None) -> Path:
         return Path(snapshot_download(repo, revision=of, allow_patterns=names))
 
-    with _said(source, repo, revision):
+    def refused(why: str) -> LoraError:
+        return LoraError(f"'{source}' is no file or folder here and cannot be had: {why}")
+
+    request = Request(repo, revision=revision)
+    with raising(request, refused):
         # With the card the list of all files comes, from the Hub or from the cache.
-        commit = fetched(["README.md"], revision).name
+        commit = fetch(["README.md"], revision).name
         names = {entry.path for entry in get_cached_repo_tree(repo, revision=commit)}
     if inside in names:
         name = inside
@@ -128,34 +132,6 @@ def _fetched(source: str, repo: str, inside: str, revision: str | None) -> Files
         name = below + _chosen([each for each in _CANDIDATES if each in here], here, source)
     _require_safe(name, source)
     beside = str(Path(name).with_name(PEFT_CONFIG))
-    with _said(source, repo, revision):
-        folder = fetched([name, *([beside] if beside in names else [])], commit)
+    with raising(request, refused):
+        folder = fetch([name, *([beside] if beside in names else [])], commit)
     return _file(folder, name, source)
-
-
-@contextmanager
-def _said(source: str, repo: str, revision: str | None) -> Iterator[None]:
-    """Says in one line why the Hub or its cache did not give what was asked for."""
-    from huggingface_hub import constants, errors
-
-    try:
-        yield
-    except errors.GatedRepoError:
-        raise LoraError(
-            f"'{source}' is gated: accept its terms at {constants.ENDPOINT}/{repo}, then run "
-            "`hf auth login`"
-        ) from None
-    except (errors.RepositoryNotFoundError, errors.HFValidationError):
-        raise LoraError(
-            f"'{source}' is neither a file or folder here nor a model on the Hub (a private one "
-            "needs `hf auth login`)"
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise LoraError(f"'{repo}' has no revision '{revision}' on the Hub") from None
-    except (errors.LocalEntryNotFoundError, errors.CachedRepoTreeNotFoundError):
-        raise LoraError(
-            f"'{source}' is not on this machine and the Hub cannot be reached; connect, or name a "
-            "folder"
-        ) from None
-    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
-        raise LoraError(f"'{source}' cannot be fetched: {one_line(error)}") from None

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.reward.networks.published import first_line
+from zoo.errors import first_line
+from zoo.storage.hub import Request
 
 DType = Literal["float32", "bfloat16", "float16"]
 
@@ -145,7 +146,7 @@ def load_clip(source: str) -> Any:
         kind = AutoConfig.from_pretrained(source).model_type
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
-            f"{_cannot_be_had('model', source, error)}; name a folder or a repository with a CLIP"
+            f"{_why_not_had('model', source, error)}; name a folder or a repository with a CLIP"
         ) from error
     if kind != "clip":
         raise ValueError(f"the model {source!r} is a {kind}, not a clip; name a CLIP")
@@ -179,7 +180,7 @@ def load_tokenizer(source: str) -> Any:
         tokenizer = CLIPTokenizer.from_pretrained(source)
     except Exception as error:
         raise ValueError(
-            f"{_cannot_be_had('tokenizer', source, error)}; name a folder or a repository with "
+            f"{_why_not_had('tokenizer', source, error)}; name a folder or a repository with "
             "CLIP's vocabulary"
         ) from error
     # transformers makes one of its special tokens where it finds no files.
@@ -191,23 +192,11 @@ def load_tokenizer(source: str) -> Any:
     return tokenizer
 
 
-def _cannot_be_had(what: str, source: str, error: Exception) -> str:
-    from huggingface_hub.errors import GatedRepoError
-
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, GatedRepoError):
-        cause = cause.__cause__ or cause.__context__
-    if cause is not None:
-        return (
-            f"the {what} {source!r} is gated: accept its terms at https://huggingface.co/{source}, "
-            "then run `hf auth login`"
-        )
+def _why_not_had(what: str, source: str, error: Exception) -> str:
     if Path(source).is_dir():
         return f"the {what} {source!r} is a folder without what it takes ({first_line(error)})"
-    return (
-        f"the {what} {source!r} is no folder here and cannot be had from the hub "
-        f"({first_line(error)})"
-    )
+    why = Request(source).refusal(error) or first_line(error)
+    return f"the {what} {source!r} is no folder here and cannot be had from the Hub: {why}"
 
 
 def _require_same_words(tokenizer: Any, config: Any) -> None:

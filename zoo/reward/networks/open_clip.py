@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.errors import join_lines
+
 _VISION_HEAD, _TEXT_HEAD = 80, 64
 
 _PLAIN = {
@@ -60,7 +62,7 @@ def clip_model(weights: Mapping[str, Any], source: str) -> Any:
             model = CLIPModel(config)
         model.load_state_dict(mapped, strict=True, assign=True)
     except (KeyError, RuntimeError, AttributeError, ValueError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = join_lines(error)[:200]
         raise ValueError(
             f"the weights {source!r} are not of a CLIP in open_clip's layout: {reason}; "
             "the published ones are weights: xswu/HPSv2"

@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 
+from zoo.errors import first_line
+from zoo.storage.hub import Request
+
 
 def tensors_of(weights: str, name: str) -> dict[str, Any]:
     """What a file holds, or the file `name` of a folder or a repository of the hub; on the CPU.
@@ -24,9 +27,9 @@ def tensors_of(weights: str, name: str) -> dict[str, Any]:
         file = path if path.is_file() else hf_hub_download(weights, name)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"the weights {weights!r} are no file here and cannot be had from the hub: "
-            f"{first_line(error)}; name a file {name}, or a repository that has it, or try the "
-            "recipe without: --tiny"
+            f"the weights {weights!r} are no file here and cannot be had from the Hub: "
+            f"{Request(weights).refusal(error) or first_line(error)}; name a file {name}, or a "
+            "repository that has it, or try the recipe without: --tiny"
         ) from error
     try:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
@@ -39,8 +42,3 @@ def tensors_of(weights: str, name: str) -> dict[str, Any]:
     if not isinstance(tensors, dict):
         raise ValueError(f"the weights {weights!r} hold a {type(tensors).__name__}, not tensors")
     return tensors
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

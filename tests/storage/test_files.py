@@ -1,0 +1,65 @@
+"""Files are written whole or not at all."""
+
+import json
+import math
+import threading
+
+import pytest
+
+from zoo.storage import files
+
+
+def test_a_file_is_replaced_and_nothing_else_stays(tmp_path):
+    path = tmp_path / "a.txt"
+    files.write_text(path, "first")
+    files.write_text(path, "zwölf")
+    assert path.read_text(encoding="utf-8") == "zwölf"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("whole")
+
+    def fail(part):
+        part.write_text("ha")
+        raise KeyError
+
+    with pytest.raises(KeyError), files.replacing(path) as temporary:
+        fail(temporary)
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(TypeError):
+        files.write(path, {"a": object()})
+    assert path.read_text() == "whole"
+
+
+def test_threads_that_write_one_file_each_write_a_whole_one(tmp_path):
+    path, both = tmp_path / "a.txt", threading.Barrier(2)
+
+    def write(text):
+        with files.replacing(path) as temporary:
+            temporary.write_text(text[:1])
+            both.wait(timeout=30)
+            with temporary.open("a") as file:
+                file.write(text[1:])
+
+    threads = [threading.Thread(target=write, args=(letter * 9,)) for letter in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_text() in ("a" * 9, "b" * 9)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_numbers_that_json_has_not_are_null_and_come_back_as_nan(tmp_path):
+    path = tmp_path / "a.json"
+    files.write(path, {"a": [1.5, math.nan], "b": (math.inf, {"c": -math.inf}), "d": "x"})
+    data = json.loads(path.read_text())
+    assert data == {"a": [1.5, None], "b": [None, {"c": None}], "d": "x"}
+    assert files.or_nan(1) == 1.0
+    assert math.isnan(files.or_nan(None))
+    assert (files.or_null(2.5), files.or_null(math.nan), files.or_null(math.inf)) == (
+        2.5, None, None,
+    )  # fmt: skip

@@ -1,0 +1,25 @@
+"""The words that error messages share."""
+
+from zoo.errors import closest, first_line, join_lines, one_line, suggest
+
+
+def test_an_error_is_said_in_one_line_with_or_without_its_type():
+    error = ValueError("  no such\n  file  \n")
+    assert first_line(error) == "no such"
+    assert one_line(error) == "ValueError: no such"
+    assert join_lines(error) == "no such file"
+
+
+def test_an_error_that_says_nothing_is_its_type():
+    for say in (first_line, one_line, join_lines):
+        assert say(KeyError()) == "KeyError"
+        assert say(OSError(" \n ")) == "OSError"
+
+
+def test_the_most_similar_name_is_suggested_and_all_are_listed():
+    assert closest("jpg", ["jpeg", "digit"]) == "; did you mean 'jpeg'?"
+    assert closest("x", ["jpeg"]) == ""
+    assert suggest("jpg", ["jpeg", "digit"], "allowed") == (
+        "; did you mean 'jpeg'? allowed: jpeg, digit"
+    )
+    assert suggest("x", [], "installed") == "; installed: none"

@@ -1,0 +1,263 @@
+"""The sections of a recipe; docstrings and defaults are their documentation.
+
+Every section is frozen and strict. A component (policy, sampler, ...) is validated against its own
+constructor: see `constructor_schema`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import AfterValidator, ConfigDict, Field
+
+from zoo.recipe.component import Component, Named, Strict
+from zoo.recipe.constructor_schema import Slot, component_class
+from zoo.recipe.errors import Loc
+from zoo.reward.base import Reward
+from zoo.sampler.base import Solver
+
+Count = Annotated[int, Ge(1)]
+Seconds = Annotated[float, Gt(0)]
+Text = Annotated[str, MinLen(1)]
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(
+            f"{name!r} cannot name a run's folder; use up to 100 letters, digits, '.', '_' and "
+            "'-', the first a letter or digit"
+        )
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+
+
+def _not_zero(weight: float) -> float:
+    if weight == 0:
+        raise ValueError(
+            "a reward of weight 0 trains nothing; remove it or move it to eval.rewards"
+        )
+    return weight
+
+
+def default(data: dict[str, Any]) -> Any:
+    """A default as a recipe would write it, validated where it is used."""
+    return Field(default_factory=lambda: data, validate_default=True)
+
+
+class Isolation(Strict):
+    """A reward in another Python: `python` is its interpreter, as `zoo env create` prints it.
+
+    `start_timeout` is how many seconds it has to load its model.
+    """
+
+    python: Text
+    start_timeout: Seconds = 300.0
+
+
+class Weighted(Named):
+    """What a recipe says of a reward besides its options."""
+
+    weight: Annotated[float, AfterValidator(_not_zero)] = 1.0
+    label: Text | None = None
+    isolate: Isolation | None = None
+
+
+class _Placed(Strict):
+    """Where a reward is, whatever its options are."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    isolate: Isolation | None = None
+
+
+def reward_class(name: str, raw: Mapping[str, Any]) -> type[Any]:
+    """The class of a reward: installed here, or in the Python that the recipe says."""
+    isolate = _Placed.model_validate_json(json.dumps(raw)).isolate
+    if isolate is None:
+        return component_class("rewards", name)
+    from zoo.recipe.isolated import isolated_class
+
+    return isolated_class(isolate.python, name)
+
+
+class RewardEntry(Component[Reward]):
+    """A reward with its weight in the sum, and the name of its metrics."""
+
+    @property
+    def weight(self) -> float:
+        """Its factor in the weighted sum; negative to train against it."""
+        return cast(Weighted, self.settings).weight
+
+    @property
+    def label(self) -> str:
+        """What its metrics are called: by default its name."""
+        return cast(Weighted, self.settings).label or self.name.rpartition(":")[2]
+
+    @property
+    def made_from(self) -> tuple[type[Reward], str]:
+        """The same for entries that build the same reward, whatever their weights and labels."""
+        options = {k: v for k, v in self.dump().items() if k not in ("weight", "label")}
+        return self.cls, json.dumps(options, sort_keys=True)
+
+    @property
+    def measures(self) -> tuple[object, ...]:
+        """The same for entries that score the same thing, however they are run."""
+        chosen = (self.options[key] for key in self.cls.chosen_by)
+        return (self.name.rpartition(":")[2], *chosen)
+
+    def build(self, given: Mapping[str, object], loc: Loc = ()) -> Reward:
+        """Constructs it; one in another Python is started there."""
+        return super().build({**given, "isolation": cast(Weighted, self.settings).isolate}, loc)
+
+
+Rewards = tuple[Annotated[RewardEntry, Slot(Reward, base=Weighted, find=reward_class)], ...]
+
+
+class Advantage(Strict):
+    """How rewards become advantages: see `zoo.advantage`."""
+
+    std: Literal["global", "group"] = "global"
+    mix: Literal["sum", "gdpo"] = "sum"
+
+
+class Data(Strict):
+    """Prompts, and how many images of how many of them an epoch collects.
+
+    `train` and `eval` are sources of prompts: `builtin:NAME?num=1000` (`zoo prompts` lists them),
+    a .txt, .jsonl, .json, .csv, .tsv or .parquet file, `FOLDER?split=train`, or
+    `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub, or https://... of such a
+    file. For the sampler `dataset` those of `train` come with images, as many as `group_size`: see
+    `zoo.data.images`. `tiny` is read in their place by `--tiny`, where they need a network.
+    """
+
+    train: Text
+    eval: Text | None = None
+    tiny: Text | None = None
+    groups_per_epoch: Count
+    group_size: Count
+
+
+class Ema(Strict):
+    """An average of the live weights, for evaluation. `cap` is the most it keeps of itself."""
+
+    cap: Annotated[float, Gt(0), Lt(1)] = 0.9
+
+
+class Optim(Strict):
+    """AdamW. `warmup` counts updates."""
+
+    lr: Annotated[float, Gt(0)] = 3e-4
+    betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.999)
+    eps: Annotated[float, Gt(0)] = 1e-8
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: Annotated[int, Ge(0)] = 0
+    updates_per_epoch: Count = 1
+    max_grad_norm: Annotated[float, Gt(0)] = 1.0
+    ema: Ema | None = None
+
+
+class MicroBatchSizes(Strict):
+    """Images that go through the network together."""
+
+    sample: Count = 16
+    train: Count = 8
+
+
+class EngineOptions(Strict):
+    """Where it runs, and what several processes share.
+
+    `zero_stage` trains with DeepSpeed ZeRO: at 1 the optimizer's state is in pieces on the
+    processes, at 2 gradients too, at 3 parameters too; without a stage every process has all.
+    `offload` keeps the optimizer's state, or it and the parameters, in the host's memory.
+    `gradient_checkpointing` computes activations again for the backward pass: much less memory for
+    a forward more. `compile` has torch compile the network's repeated blocks.
+    `deepspeed` takes DeepSpeed's own options. `timeout` is how many seconds to wait for other
+    processes.
+    """
+
+    processes: Count | Literal["auto"] = 1
+    zero_stage: Annotated[int, Ge(0), Le(3)] | None = None
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    deepspeed: dict[str, Any] = Field(default_factory=dict)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count | Literal["auto"] = "auto"
+    micro_batch: MicroBatchSizes = MicroBatchSizes()
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    timeout: Seconds = 600.0
+
+
+class EvalOptions(Strict):
+    """Measures held-out prompts; without rewards of its own, by the training rewards.
+
+    Rewards that are not trained on are held out: their sum, with their weights, says which
+    checkpoint is best.
+    """
+
+    every: Count = 10
+    steps: Count = 40
+    solver: Annotated[Component[Solver], Slot(Solver)] = default({"name": "euler"})
+    guidance: Annotated[float, Ge(0)] = 1.0
+    images_per_prompt: Count = 4
+    rewards: Rewards = ()
+
+
+class Scoring(Strict):
+    """How long and how often a reward may try, and what share of a batch may stay unscored."""
+
+    timeout: Seconds = 300.0
+    retries: Annotated[int, Ge(0)] = 2
+    max_invalid: Annotated[float, Ge(0), Le(1)] = 0.5
+
+
+class CheckpointOptions(Strict):
+    """How often a run is saved, in epochs, and how many checkpoints are kept.
+
+    `best` also saves, and keeps, the one whose evaluation has the best held-out score so far.
+    """
+
+    every: Count = 10
+    keep: Count = 3
+    best: bool = True
+
+
+class ScoreTarget(Strict):
+    """A score of the evaluation, by its reward's label, that is enough."""
+
+    label: Text
+    at_least: float
+
+
+class StopWhen(Strict):
+    """Ends a run before its epochs are done; the first condition that holds does.
+
+    `target` is reached, `drift` (the change of the velocity from the base model's, as a part of it)
+    is above the bound, the held-out score has been `falling` (below its best by more than the
+    standard error) for so many evaluations in a row; or the run has taken so many `seconds` of
+    collecting and learning, network `forwards` on images, or collected `images`.
+    """
+
+    target: ScoreTarget | None = None
+    drift: Annotated[float, Gt(0)] | None = None
+    falling: Count | None = None
+    seconds: Seconds | None = None
+    forwards: Count | None = None
+    images: Count | None = None
+
+
+class Wandb(Strict):
+    """Weights & Biases; `auto` is online where there is a key and offline elsewhere."""
+
+    project: Text = "zoo"
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+
+
+class Tracking(Strict):
+    """Where metrics go besides the console and the run folder."""
+
+    wandb: Wandb | None = None
