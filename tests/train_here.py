@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.runs import metrics
 from zoo.engine.interrupt import Interrupt
 from zoo.recipe.recipe import Recipe, load_recipe
-from zoo.run.tracker import Silent, Tracker
+from zoo.run.tracker import Tracker
 from zoo.training.build import StageRun, build
 from zoo.training.epoch import advantages, collect_epoch, learn_epoch
 from zoo.training.loop import train
@@ -23,16 +23,15 @@ def recipe(path: Path, **changes: object) -> Recipe:
 def train_here(recipe: Recipe, out: Path) -> list[dict]:
     """Trains it to its end, with all files under `out`; returns the lines of its metrics."""
     out.mkdir(parents=True, exist_ok=True)
-
     run = build(recipe)
-    with Tracker(out, name=recipe.name, epochs=recipe.epochs, first_epoch=0, config={}) as tracker:
+    with open_tracker(out, recipe) as tracker:
         train(run, Progress(), tracker)
     return metrics(out)
 
 
 def epoch_here(run: StageRun, epoch: int = 0) -> None:
     """Collects and learns once, and records nothing."""
-    interrupt = Interrupt(run.model.engine, print)
-    collected = collect_epoch(run, epoch, Silent(), interrupt)
+    tracker, interrupt = Tracker(Path()), Interrupt(run.model.engine, print)
+    collected = collect_epoch(run, epoch, tracker, interrupt)
     progress = Progress(epoch, step=epoch)
-    learn_epoch(run, collected, advantages(run, collected), progress, Silent())
+    learn_epoch(run, collected, advantages(run, collected), progress, tracker)

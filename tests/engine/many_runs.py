@@ -24,7 +24,7 @@ def run_one(run: dict) -> int:
     from zoo.recipe.recipe import load_recipe
     from zoo.run import checkpoint
     from zoo.run import folder as run_dir
-    from zoo.run.tracker import Silent, Tracker
+    from zoo.run.tracker import Tracker, open_tracker
     from zoo.training import state as run_state
     from zoo.training.build import build
     from zoo.training.loop import train
@@ -38,12 +38,9 @@ def run_one(run: dict) -> int:
         progress, _ = run_state.restore(built, checkpoint.latest(Path(run["resume"])))
 
     rank = built.model.engine.rank
-    if rank:
-        tracker: Tracker = Silent()
-    else:
+    if not rank:
         out.mkdir(parents=True, exist_ok=True)
         run_dir.goes_on(out, recipe)
-        tracker = Tracker(out, name=recipe.name, epochs=recipe.epochs, first_epoch=0, config={})
-    with tracker:
+    with Tracker(out) if rank else open_tracker(out, recipe) as tracker:
         train(built, progress, tracker)
     return rank

@@ -1,5 +1,8 @@
 """The ZeRO engine at every stage, on one process and on two."""
 
+import io
+import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +70,14 @@ def test_a_raw_option_that_deepspeed_does_not_know_is_named() -> None:
     wrong = ZeroOptions(3, "none", {"zero_optimization": {"reduce_buket_size": 7}})
     with pytest.raises(ValueError, match=r"DeepSpeed refuses 'zero_optimization.reduce_buket_size"):
         require_valid(wrong, CPU)
+
+
+def test_deepspeed_may_log_where_stderr_was_closed_since(monkeypatch) -> None:
+    with io.StringIO() as closed, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", closed)
+        require_valid(ZeroOptions(3), CPU)
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    require_valid(ZeroOptions(3), CPU)
+    logging.getLogger("DeepSpeed").error("no ink")
+    assert "no ink" in stderr.getvalue()

@@ -40,8 +40,14 @@ def test_products_and_attention_are_counted(device):
     assert flops.get_total_flops() == 2 * batch * heads * tokens * width * 5
 
 
-@pytest.mark.parametrize("algorithm", list(RECIPES))
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("algorithm", "checkpointing"),
+    [
+        *((name, False) for name in RECIPES),
+        ("nft", True),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in ("flow_grpo", "dpo")),
+    ],
+)
 def test_the_estimate_is_what_an_epoch_does(algorithm, checkpointing):
     changes = {**SHORT, "engine__gradient_checkpointing": checkpointing}
     made = recipe(RECIPES[algorithm], **changes)

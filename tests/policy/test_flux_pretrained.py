@@ -160,7 +160,11 @@ def test_options_out_of_range_are_refused_with_the_place(option, said):
     assert said in ended.stderr
 
 
-@pytest.mark.parametrize("algorithm", ["nft", "flow_grpo", "dpo"])
+@pytest.mark.parametrize(
+    "algorithm",
+    # The fast suite trains it with NFT by a recipe (tests/recipes).
+    [pytest.param("nft", marks=pytest.mark.slow), "flow_grpo", "dpo"],
+)
 def test_every_algorithm_trains_it(dev, algorithm, tmp_path):
     # As published: a base in bfloat16.
     changed = {**dev, "dtype": "bfloat16"}

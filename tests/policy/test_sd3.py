@@ -170,6 +170,8 @@ def test_what_cannot_be_loaded_is_said_in_a_line(options, tmp_path):
     assert "dtype bfloat16 cannot hold" in refusal(lora=None, dtype="bfloat16")
 
 
+# The fast suite trains each of them on it by a recipe (tests/recipes).
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["nft", "flow_grpo", "dpo"])
 def test_every_algorithm_trains_it(options, algorithm, tmp_path):
     # As published: a base in bfloat16.

@@ -191,24 +191,14 @@ def _tracker(
     recipe: Recipe, folder: Path, rank: int, progress: "Progress", wandb_id: str | None
 ) -> "Tracker":
     """What this process records to: the run's folder, or nothing."""
-    from zoo.run.tracker import Silent, Tracker, truncate
+    from zoo.run.tracker import Tracker, open_tracker, truncate
 
     if rank > 0:
-        return Silent()
+        return Tracker(folder)
     leave_run_folder(folder)
     # A run that goes on from before its first epoch records that line again.
     truncate(folder, progress.epoch or -1)
-    wandb = recipe.tracking.wandb
-    return Tracker(
-        folder,
-        name=recipe.name,
-        epochs=recipe.epochs,
-        first_epoch=progress.epoch,
-        config=recipe.resolved(),
-        wandb_project=wandb.project if wandb else None,
-        wandb_mode=wandb.mode if wandb else "auto",
-        wandb_id=wandb_id,
-    )
+    return open_tracker(folder, recipe, progress.epoch, wandb_id)
 
 
 def _more(recipe: Recipe) -> str:

@@ -39,7 +39,7 @@ def measure_untrained(run: StageRun, tracker: Tracker, interrupt: Interrupt) -> 
     tracker.warn(*collected.verdict.failures)
 
     # What must hold before the first update, whatever the recipe.
-    probes = (*_probe(run, collected), *probe_images(collected))
+    probes = (*_probe(run, collected), *probe_images(run.collector, collected))
     tracker.warn(*run.model.engine.gather_lines(_failures(probes)))
     tracker.note(PROBES, [{**asdict(one), "holds": one.holds} for one in probes])
     progress = Progress()
