@@ -110,8 +110,6 @@ def list_installed(kind: str | None, *, verbose: bool) -> None:
 
 def _list_imports(console: Console, entries: Sequence[registry.Entry]) -> None:
     """The same with each one's import, then what is broken and why."""
-    from zoo.cli.listing import imports
-
     table = _table("kind", "name", "package", "version", "import", "")
     broken = []
     for done in imports(entries):

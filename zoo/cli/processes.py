@@ -11,7 +11,7 @@ import typer
 
 from zoo.cli.library_output import LibraryOutput
 from zoo.engine.fault import Failure
-from zoo.engine.launch import launch, rank, started_by_launcher
+from zoo.engine.launch import join, launch, leave, rank, started_by_launcher
 from zoo.recipe.recipe import Recipe
 
 
@@ -21,7 +21,6 @@ def join_processes(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, Libr
 
     `sharded` is for DeepSpeed, which needs a process group of one process too, and is noisy.
     """
-    from zoo.engine import launch as processes
     from zoo.engine import watchdog
 
     _share_cores(recipe)
@@ -34,10 +33,10 @@ def join_processes(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, Libr
         try:
             with watchdog.waiting():
                 # Longer, so that it is the watchdog who speaks: it knows the cause.
-                size = processes.join(seconds + 120, alone=sharded)
+                size = join(seconds + 120, alone=sharded)
             yield size, output
         finally:
-            processes.leave()
+            leave()
             watchdog.stop()
 
 
