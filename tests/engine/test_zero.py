@@ -72,8 +72,8 @@ def test_a_raw_option_that_deepspeed_does_not_know_is_named() -> None:
         require_valid(wrong, CPU)
 
 
-def test_deepspeed_may_log_where_stderr_was_closed_since(monkeypatch) -> None:
-    with io.StringIO() as closed, monkeypatch.context() as patched:
+def test_deepspeed_may_log_where_stderr_was_closed_since(monkeypatch, tmp_path) -> None:
+    with (tmp_path / "stderr").open("w") as closed, monkeypatch.context() as patched:
         patched.setattr(sys, "stderr", closed)
         require_valid(ZeroOptions(3), CPU)
     stderr = io.StringIO()
