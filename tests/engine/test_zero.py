@@ -43,7 +43,7 @@ CPU = torch.device("cpu")
 def test_in_processes(processes: int, checks: tuple, tmp_path: Path) -> None:
     # Starting processes takes longer than what they check.
     names = [check.__name__ for check in checks]
-    in_processes("tests.engine.zero_checks:all_of", processes, tmp_path, names)
+    in_processes("tests.engine.zero_checks:all_of", processes, tmp_path, names, deepspeed=True)
 
 
 def test_raw_options_are_merged_over_ours() -> None:
