@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Those that share zoo's environment; zoo-image-reward cannot (zoo env create plugins/zoo-image-reward).
 PLUGINS := $(patsubst %,--editable plugins/%,zoo-example zoo-geneval zoo-ocr zoo-torchdiffeq zoo-unified-reward)
 
-.PHONY: demo test test-slow check format lint type layers bench install clean
+.PHONY: demo test test-slow check format lint type layers docs bench install clean
 
 demo: .venv/installed
 	$(BIN)/zoo train recipes/nft_digits.yaml
@@ -15,7 +15,7 @@ test: .venv/installed-dev
 test-slow: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow" || test $$? -eq 5
 
-check: lint type layers
+check: lint type layers docs
 
 format: .venv/installed-dev
 	$(BIN)/ruff format .
@@ -30,6 +30,10 @@ type: .venv/installed-dev
 
 layers: .venv/installed-dev
 	$(BIN)/lint-imports
+
+# The site, in site/; a link that leads nowhere fails. What has not changed comes from .cache.
+docs: .venv/installed-dev
+	$(BIN)/zensical build --strict
 
 bench: .venv/installed
 	$(BIN)/zoo compare benchmarks/digits.yaml
@@ -47,4 +51,4 @@ install: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build dist site *.egg-info .cache .mypy_cache .ruff_cache .pytest_cache

@@ -4,18 +4,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from zoo.engine.interrupt import Interrupt
 from zoo.plan.flops import counter, reachable
 from zoo.reward.base import Scores
 from zoo.rollout import Weights
-from zoo.training.build import Run
-from zoo.training.epoch import advantages, collected, learned
+from zoo.run.tracker import Tracker
+from zoo.training.build import StageRun
+from zoo.training.epoch import advantages, collect_epoch, learn_epoch
 from zoo.training.metrics import peak_memory_gb
+from zoo.training.state import Progress
 
 
 @dataclass(frozen=True)
@@ -38,16 +42,16 @@ Call = Callable[[], None]
 class Recorder:
     """While it records, keeps what is called with what, to be called again."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: StageRun) -> None:
         self.calls: list[Call] = []
         self._run = run
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Inside, every forward of the network, decode and reward is kept."""
-        weights, policy = self._run.policy.weights, self._run.policy
+        weights, policy = self._run.model.policy.weights, self._run.model.policy
         forward, decode = weights._forward, policy.decode
-        scores = [judged.reward.score for judged in self._run.judge.rewards]
+        scores = [judged.reward.score for judged in self._run.collector.judge.rewards]
 
         def network(*args: Any, **kwargs: Any) -> Any:
             self.calls.append(self._forward(forward, args, kwargs, weights._active))
@@ -59,18 +63,18 @@ class Recorder:
 
         weights._forward = network
         policy.decode = decoded  # type: ignore[method-assign]
-        for judged, score in zip(self._run.judge.rewards, scores, strict=True):
+        for judged, score in zip(self._run.collector.judge.rewards, scores, strict=True):
             judged.reward.score = self._scored(score)  # type: ignore[method-assign]
         try:
             yield
         finally:
             weights._forward = forward
             del policy.decode
-            for judged in self._run.judge.rewards:
+            for judged in self._run.collector.judge.rewards:
                 del judged.reward.score
 
     def _forward(self, forward: Any, args: Any, kwargs: Any, active: Weights) -> Call:
-        weights, graded = self._run.policy.weights, torch.is_grad_enabled()
+        weights, graded = self._run.model.policy.weights, torch.is_grad_enabled()
 
         def call() -> None:
             with torch.set_grad_enabled(graded), weights.using(active):
@@ -123,12 +127,12 @@ class Clock:
             torch.cuda.synchronize(self._device)
 
 
-def cost(run: Run, repeats: int) -> Cost:
+def cost(run: StageRun, repeats: int) -> Cost:
     """Medians over so many epochs and so many replays, by turns; first one of each to warm up."""
-    clock = Clock(run.engine.device)
-    before = run.policy.weights.num_rows
+    clock = Clock(run.model.engine.device)
+    before = run.model.policy.weights.num_rows
     epoch(run, 0)
-    rows = run.policy.weights.num_rows - before
+    rows = run.model.policy.weights.num_rows - before
     recorder = Recorder(run)
     with recorder.recording():
         epoch(run, 1)
@@ -142,7 +146,7 @@ def cost(run: Run, repeats: int) -> Cost:
         seconds.append(whole)
         ratios.append(whole / alone)
     shares = _shares(run, clock)
-    dtype = max(run.policy.weights.network.parameters(), key=torch.Tensor.numel).dtype
+    dtype = max(run.model.policy.weights.network.parameters(), key=torch.Tensor.numel).dtype
     usual = median(seconds)
     images = run.recipe.data.groups_per_epoch * run.recipe.data.group_size
     return Cost(
@@ -151,24 +155,26 @@ def cost(run: Run, repeats: int) -> Cost:
         overhead=median(ratios) - 1,
         flops=flops.get_total_flops(),
         flops_per_second=flops.get_total_flops() / usual,
-        reachable=reachable(run.engine.device, dtype),
+        reachable=reachable(run.model.engine.device, dtype),
         peak_gb=peak_memory_gb(),
         shares=shares,
     )
 
 
-def epoch(run: Run, number: int) -> None:
+def epoch(run: StageRun, number: int) -> None:
     """As `zoo.training.loop` runs one."""
-    made = collected(run, number, lambda: None)
-    done = learned(run, made, advantages(run, made), number, number)
-    run.objective.after_epoch(run.policy.weights, done.step)
+    tracker, interrupt = Tracker(Path()), Interrupt(run.model.engine, print)
+    collected = collect_epoch(run, number, tracker, interrupt)
+    progress = Progress(number, step=number)
+    learned = learn_epoch(run, collected, advantages(run, collected), progress, tracker)
+    run.objective.after_epoch(run.model.policy.weights, learned.step)
 
 
 def replay(recorder: Recorder) -> None:
     """The calls of an epoch, one after the other; rewards, too, which an epoch overlaps."""
     for call in recorder.calls:
         call()
-    for p in recorder._run.policy.weights.parameters().values():
+    for p in recorder._run.model.policy.weights.parameters().values():
         p.grad = None
 
 
@@ -180,19 +186,19 @@ def _seconds(clock: Clock, work: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
-def _shares(run: Run, clock: Clock) -> dict[str, float]:
-    weights, policy, engine = run.policy.weights, run.policy, run.engine
+def _shares(run: StageRun, clock: Clock) -> dict[str, float]:
+    weights, policy, engine = run.model.policy.weights, run.model.policy, run.model.engine
     forward, decode, encode = weights._forward, policy.decode, policy.encode
     weights._forward = clock.timed("network", forward)
     policy.decode = clock.timed("decode", decode)  # type: ignore[method-assign]
     policy.encode = clock.timed("encode", encode)  # type: ignore[method-assign]
     engine.backward = clock.timed("backward", engine.backward)  # type: ignore[method-assign]
     engine.update = clock.timed("optimizer", engine.update)  # type: ignore[method-assign]
-    run.judge.finish = clock.timed("rewards left", run.judge.finish)  # type: ignore[method-assign]
+    run.collector.judge.finish = clock.timed("rewards left", run.collector.judge.finish)  # type: ignore[method-assign]
     try:
         whole = _seconds(clock, lambda: epoch(run, 1000))
     finally:
         weights._forward = forward
-        del policy.decode, policy.encode, engine.backward, engine.update, run.judge.finish
+        del policy.decode, policy.encode, engine.backward, engine.update, run.collector.judge.finish
     shares = {phase: spent / whole for phase, spent in clock.seconds.items()}
     return {**shares, "rest": 1 - sum(shares.values())}

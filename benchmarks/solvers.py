@@ -36,7 +36,7 @@ TOLERANCES = (0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6)
 BUDGETS = (5, 10, 20, 40, 80)
 REFERENCE_STEPS = 1000
 MOST_EVALS = 200
-RESULTS = Path(__file__).parent / "results" / "solvers.png"
+RESULTS = Path(__file__).parents[1] / "docs" / "pictures" / "solvers.png"
 
 CENTRES, SPREAD = (-0.9, 0.6), 0.3
 """Of the two Gaussians, half of the data each."""

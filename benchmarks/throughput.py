@@ -75,7 +75,7 @@ def measured(recipe: Recipe, name: str, repeats: int) -> None:
         torch.cuda.reset_peak_memory_stats()
         parts = estimate(footprint(recipe, 1), Layout(None), 1, cuda=True).parts
         expected = f"{parts.total / 1e9:.2f}"
-    found = cost(build(recipe), repeats)
+    found = cost(build(recipe).stages[0], repeats)
     of_product = found.flops_per_second / found.reachable
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     sheet = next((peak for key, peak in DATA_SHEET.items() if key in card), None)

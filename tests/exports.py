@@ -30,9 +30,9 @@ def own_output(run_folder, which, epoch):
     """What the run's own policy says with these weights."""
     run = build(run_dir.recipe_of(run_folder), plain_engine)
     folder = run_folder / "checkpoints" / f"{epoch:06}"
-    run_state.load_weights(run, checkpoint.load(folder).tensors, folder)
-    with run.policy.weights.using(Weights(which)):
-        return output(run.policy.weights)
+    run_state.load_weights(run.model, checkpoint.load(folder).tensors, folder)
+    with run.model.policy.weights.using(Weights(which)):
+        return output(run.model.policy.weights)
 
 
 def bare(run_folder):

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from tests.runs import metrics
+from zoo.engine.interrupt import Interrupt
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.run.tracker import Tracker
-from zoo.training.build import build
+from zoo.training.build import StageRun, build
+from zoo.training.epoch import advantages, collect_epoch, learn_epoch
 from zoo.training.loop import train
 from zoo.training.state import Progress
 
@@ -21,9 +23,15 @@ def recipe(path: Path, **changes: object) -> Recipe:
 def train_here(recipe: Recipe, out: Path) -> list[dict]:
     """Trains it to its end, with all files under `out`; returns the lines of its metrics."""
     out.mkdir(parents=True, exist_ok=True)
-
-    def open_tracker() -> Tracker:
-        return Tracker(out, name=recipe.name, epochs=recipe.epochs, first_epoch=0, config={})
-
-    train(build(recipe), Progress(), open_tracker)
+    run = build(recipe)
+    with open_tracker(out, recipe) as tracker:
+        train(run, Progress(), tracker)
     return metrics(out)
+
+
+def epoch_here(run: StageRun, epoch: int = 0) -> None:
+    """Collects and learns once, and records nothing."""
+    tracker, interrupt = Tracker(Path()), Interrupt(run.model.engine, print)
+    collected = collect_epoch(run, epoch, tracker, interrupt)
+    progress = Progress(epoch, step=epoch)
+    learn_epoch(run, collected, advantages(run, collected), progress, tracker)

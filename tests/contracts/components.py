@@ -20,7 +20,6 @@ def brightness(images, prompts):
 
 
 ELSEWHERE = {
-    ("diffusion-rl-zoo", "dataset"): "tests/sampler/test_dataset.py",
     ("diffusion-rl-zoo", "preference"): "tests/reward/test_preference.py",
     ("diffusion-rl-zoo", "remote"): "tests/reward/test_remote.py",
     ("diffusion-rl-zoo", "sde_window"): "tests/sampler/test_window.py",
@@ -33,8 +32,7 @@ ELSEWHERE = {
 }
 """What cannot be built or asked in general, by package and name, and who inherits the checks.
 
-It asks a server, is made of other components, or needs prompts that say more than these here or
-come with images.
+It asks a server, is made of other components, or needs prompts that say more than these here.
 """
 
 

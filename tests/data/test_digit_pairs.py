@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from tests.pictures import pixels
 from zoo.data import digits
 from zoo.data.digits import WORDS, halves
-from zoo.data.images import pixels
 
 
 def test_each_digit_of_the_half_is_preferred_once_over_another_digit():

@@ -25,7 +25,7 @@ def run_one(run: dict) -> int:
     from zoo.recipe.recipe import load_recipe
     from zoo.run import checkpoint
     from zoo.run import folder as run_dir
-    from zoo.run.tracker import Silent, Tracker
+    from zoo.run.tracker import Tracker, open_tracker
     from zoo.training import state as run_state
     from zoo.training.build import build
     from zoo.training.loop import train
@@ -38,12 +38,10 @@ def run_one(run: dict) -> int:
     if run.get("resume"):
         progress, _ = run_state.restore(built, checkpoint.latest(Path(run["resume"])))
 
-    def open_tracker() -> Tracker:
-        if built.engine.rank:
-            return Silent()
+    rank = built.model.engine.rank
+    if not rank:
         out.mkdir(parents=True, exist_ok=True)
         run_dir.goes_on(out, recipe)
-        return Tracker(out, name=recipe.name, epochs=recipe.epochs, first_epoch=0, config={})
-
-    train(built, progress, open_tracker)
-    return built.engine.rank
+    with Tracker(out) if rank else open_tracker(out, recipe) as tracker:
+        train(built, progress, tracker)
+    return rank

@@ -8,14 +8,14 @@ import torch
 from tests.runs import OWN, RECIPES, SHORT
 from zoo.recipe.recipe import load_recipe
 from zoo.rollout import Weights
-from zoo.training.build import Run, build
+from zoo.training.build import Model, build
 
 # At DeepSpeed's own threshold tensors this small would never be in pieces.
 PIECES = "{zero_optimization: {stage3_param_persistence_threshold: 0}}"
 LAYOUTS = [(stage, lora) for stage in (0, 1, 2, 3) for lora in ("{rank: 8, alpha: 16}", "null")]
 
 
-def built(stage: int, lora: str, **changes: Any) -> Run:
+def built(stage: int, lora: str, **changes: Any) -> Model:
     options = {
         **SHORT, **OWN["nft"], "engine.zero_stage": stage, "engine.deepspeed": PIECES,
         "policy.lora": lora, "eval": "null", **changes,
@@ -23,11 +23,11 @@ def built(stage: int, lora: str, **changes: Any) -> Run:
     return load(options)
 
 
-def load(options: dict[str, Any]) -> Run:
-    return build(load_recipe(RECIPES["nft"], [f"{k}={v}" for k, v in options.items()]))
+def load(options: dict[str, Any]) -> Model:
+    return build(load_recipe(RECIPES["nft"], [f"{k}={v}" for k, v in options.items()])).model
 
 
-def velocity_loss(run: Run) -> torch.Tensor:
+def velocity_loss(run: Model) -> torch.Tensor:
     """The squared velocity of some rows, other ones in every process."""
     from zoo.prompt import Prompt
 
@@ -36,7 +36,7 @@ def velocity_loss(run: Run) -> torch.Tensor:
     return run.policy.velocity(x, torch.tensor([0.2, 0.5, 0.8]), cond).square().mean()
 
 
-def values(run: Run, which: Weights = Weights.LIVE) -> dict[str, torch.Tensor]:
+def values(run: Model, which: Weights = Weights.LIVE) -> dict[str, torch.Tensor]:
     return {name: t.whole().clone() for name, t in run.policy.weights.tensors(which).items()}
 
 
@@ -88,7 +88,7 @@ def the_bound_on_the_norm_can_change() -> None:
         bound_changes(built(stage, "{rank: 8, alpha: 16}"))
 
 
-def bound_changes(run: Run) -> None:
+def bound_changes(run: Model) -> None:
     """What AdamW averages is the gradient as it is bounded: a tenth of it after one update."""
     run.engine.clip(0.02)
     run.engine.backward(velocity_loss(run) * 1000)

@@ -21,14 +21,14 @@ from zoo.objective.nft import NFT
 from zoo.policy.digits import Digits
 from zoo.policy.weights import Lora
 from zoo.reward.base import Reward
-from zoo.reward.judge import Judge, Judged
+from zoo.reward.judge import Judge, WeightedReward
 from zoo.rollout import Rollout, Weights, join, take
 from zoo.sampler.flow_sampler import FlowSampler
 from zoo.sampler.ode import Euler
 from zoo.sampler.sde import FlowSDE
 from zoo.seeds import Draws
-from zoo.training.collect import collect
-from zoo.training.learn import Learned, LearningRate, learn
+from zoo.training.collect import Collector, Groups, collect, shard_groups
+from zoo.training.learn import Learned, Learner, LearningRate, cut, learn
 
 CPU = torch.device("cpu")
 GROUPS, GROUP_SIZE, STEPS = 3, 4, 4
@@ -77,11 +77,11 @@ class Setting:
         return torch.cat([g.flatten() for g in grads])
 
     def learn(self, rows: Any, *, lr: float = 1e-3, updates: int = 1, micro: int = 24) -> Learned:
-        return learn(
-            self.engine, self.policy, self.objective, rows,
-            draws=self.draws(rows), num_updates=updates, micro_batch=micro,
-            rate=LearningRate(lr), step=0, ema_cap=None,
-        )  # fmt: skip
+        learner = Learner(
+            self.engine, self.policy, self.objective, updates, micro, LearningRate(lr)
+        )
+        parts = cut(self.engine, rows, updates, seed=0, epoch=0)
+        return learn(learner, rows, parts, self.draws(rows), 0)
 
     def perturb(self, which: Weights, scale: float = 0.02) -> None:
         generator = torch.Generator().manual_seed(1)
@@ -92,16 +92,14 @@ class Setting:
 
 def collected(policy: Digits, engine: PlainEngine, objective: Objective[Any], micro: int) -> Any:
     solver = SOLVER if objective.needs_path else Euler()
-    return collect(
-        engine, policy, FlowSampler(solver=solver, steps=STEPS),
-        Judge([Judged("brightness", Brightness())], timeout=30.0, retries=0),
-        prompts("train")[:GROUPS],
-        group_size=GROUP_SIZE,
-        acts_with=objective.acts_with,
+    judge = Judge([WeightedReward("brightness", Brightness())], timeout=30.0, retries=0)
+    collector = Collector(engine, policy, FlowSampler(solver=solver, steps=STEPS), judge, micro)
+    groups = Groups(
+        prompts("train")[:GROUPS], GROUP_SIZE, objective.acts_with, 0, "collect",
         keep_path=objective.needs_path,
-        draws=lambda key: Draws(0, "collect", 0, key),
-        micro_batch=micro,
     )  # fmt: skip
+    share = shard_groups(collector, groups)
+    return collect(share, share.generate())
 
 
 @cache

@@ -5,13 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from tests.runs import RECIPES
-from tests.train_here import recipe
+from tests.train_here import epoch_here, recipe
 from zoo.cli.check_cost import _duration, _flops
 from zoo.plan.flops import counter, reachable
 from zoo.plan.footprint import footprint
 from zoo.plan.live_bytes import LiveBytes
 from zoo.training.build import build
-from zoo.training.epoch import advantages, collected, learned
 
 SHORT = {
     "sampler__steps": 3,
@@ -55,8 +54,7 @@ def test_the_estimate_is_what_an_epoch_does(algorithm, checkpointing):
     estimate = footprint(made, 1).flops
     run = build(made)
     with counter() as flops:
-        done = collected(run, 0, lambda: None)
-        learned(run, done, advantages(run, done), 0, 0)
+        epoch_here(run.stages[0])
     # Not estimated: the digits' own encoder of prompts.
     assert flops.get_total_flops() == pytest.approx(estimate, rel=0.01)
 

@@ -28,7 +28,9 @@ def test_checkpointed_gradients_are_the_same(algorithm, lora, tmp_path):
     changes = {**SHORT, "policy__lora": lora}
     plain = train_here(recipe(RECIPES[algorithm], **changes), tmp_path / "plain")
     made = recipe(RECIPES[algorithm], **changes, engine__gradient_checkpointing=True)
-    assert all(network.is_gradient_checkpointing for network in build(made).policy.weights.networks)
+    assert all(
+        network.is_gradient_checkpointing for network in build(made).model.policy.weights.networks
+    )
     assert without_clocks(train_here(made, tmp_path / "checkpointed")) == without_clocks(plain)
 
 

@@ -51,8 +51,8 @@ def own_images(run):
     """Of the live weights, and how far they are from those that it started from."""
     made = build(run_dir.recipe_of(run), plain_engine)
     folder = run / "checkpoints" / "000002"
-    run_state.load_weights(made, checkpoint.load(folder).tensors, folder)
-    policy, sampler = made.policy, FlowSampler(solver=Euler(), steps=STEPS)
+    run_state.load_weights(made.model, checkpoint.load(folder).tensors, folder)
+    policy, sampler = made.model.policy, FlowSampler(solver=Euler(), steps=STEPS)
     images = {}
     for which in (Weights.LIVE, Weights.REFERENCE):
         with policy.weights.using(which):

@@ -10,6 +10,7 @@ from tests.runs import ROOT, metrics
 from tests.train_here import train_here
 from zoo.plan.geometry import plan
 from zoo.recipe.recipe import load_recipe, recipe_from
+from zoo.sampler.base import StoredImages
 
 PATHS = sorted((ROOT / "recipes").rglob("*.yaml"))
 EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -42,7 +43,7 @@ def planned_on(made, processes):
     assert planned.images == made.data.groups_per_epoch * made.data.group_size
     # None: the solver makes as many as its data needs.
     assert planned.collect_forwards == alone.collect_forwards
-    assert (planned.collect_forwards == 0) == made.sampler.cls.needs_images
+    assert (planned.collect_forwards == 0) == issubclass(made.sampler.cls, StoredImages)
     for same in ("rows", "train_forwards", "gradient_forwards"):
         assert getattr(planned, same) == getattr(alone, same) != 0
     for batches, wanted in ((planned.sampling, planned.images), (planned.training, planned.rows)):

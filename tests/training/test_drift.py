@@ -9,8 +9,8 @@ from zoo.flow import noised
 from zoo.rollout import Weights, take
 from zoo.seeds import Draws
 from zoo.training.build import build
-from zoo.training.collect import collect
-from zoo.training.drift import base_of, drift
+from zoo.training.collect import Groups, collect, shard_groups
+from zoo.training.drift import base_of, measure_drift
 
 SHORT = {"sampler__steps": 2, "data__group_size": 3, "engine__micro_batch__sample": 4}
 FULL = {"policy__lora": "null"}
@@ -18,37 +18,31 @@ FULL = {"policy__lora": "null"}
 
 def made(**changes):
     run = build(recipe(RECIPES["nft"], **SHORT, **changes))
-    found = collect(
-        run.engine, run.policy, run.sampler, run.judge, run.prompts[:3],
-        group_size=3, acts_with=Weights.LIVE, keep_path=False,
-        draws=lambda key: Draws(0, "collect", 0, key), micro_batch=4,
-    )  # fmt: skip
-    return run, found.rollout
+    (stage,) = run.stages
+    share = shard_groups(stage.collector, Groups(stage.prompts[:3], 3, Weights.LIVE, 7, "collect"))
+    return run.model, share, collect(share, share.generate()).rollout
 
 
-def moved(run, by):
+def moved(model, by):
     with torch.no_grad():
-        for i, parameter in enumerate(run.policy.weights.parameters().values()):
+        for i, parameter in enumerate(model.policy.weights.parameters().values()):
             noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i))
             parameter.add_(by * noise)
 
 
-def found_drift(run, rollout, **changes):
-    base = base_of(run.policy.weights, run.copies)
-    options = {"weights": Weights.LIVE, "num_images": 9, "micro_batch": 4, "seed": 7, **changes}
-    return drift(run.engine, run.policy, rollout, base, **options)
+def found_drift(model, share, rollout):
+    return measure_drift(share, rollout, base_of(model.policy.weights, model.copies))
 
 
 @pytest.mark.parametrize("changes", [{}, FULL], ids=["lora", "full"])
 def test_a_model_that_has_not_moved_has_not_drifted(changes):
-    run, rollout = made(**changes)
-    assert found_drift(run, rollout) == 0
+    assert found_drift(*made(**changes)) == 0
 
 
 @pytest.mark.parametrize("changes", [{}, FULL], ids=["lora", "full"])
 def test_drift_is_the_relative_change_of_the_velocity(changes):
-    run, rollout = made(**changes)
-    policy = run.policy
+    model, share, rollout = made(**changes)
+    policy = model.policy
     chosen = torch.tensor([0, 2, 4, 6])  # evenly spaced among nine images
     x = noised(
         rollout.path.clean[chosen],
@@ -58,35 +52,35 @@ def test_drift_is_the_relative_change_of_the_velocity(changes):
     cond = take(rollout.cond, chosen)
     with torch.no_grad():
         before = policy.velocity(x, t, cond).double()
-        moved(run, 0.02)
+        moved(model, 0.02)
         after = policy.velocity(x, t, cond).double()
     expected = float((after - before).norm() / before.norm())
     assert expected > 0.01
-    assert found_drift(run, rollout) == pytest.approx(expected, rel=1e-5)
+    assert found_drift(model, share, rollout) == pytest.approx(expected, rel=1e-5)
 
 
 def test_live_is_active_again_afterwards():
-    run, rollout = made()
-    moved(run, 0.02)
+    model, share, rollout = made()
+    moved(model, 0.02)
     x, t = rollout.path.clean[:2], torch.tensor([0.5, 0.5])
     cond = take(rollout.cond, torch.arange(2))
     with torch.no_grad():
-        before = run.policy.velocity(x, t, cond)
-        found_drift(run, rollout)
-        torch.testing.assert_close(run.policy.velocity(x, t, cond), before, rtol=0, atol=0)
+        before = model.policy.velocity(x, t, cond)
+        found_drift(model, share, rollout)
+        torch.testing.assert_close(model.policy.velocity(x, t, cond), before, rtol=0, atol=0)
 
 
 def test_a_base_that_nobody_keeps_cannot_be_compared_with():
-    run, _ = made(**FULL, objective__kl_weight=0)
-    assert base_of(run.policy.weights, run.copies) is None
+    model, *_ = made(**FULL, objective__kl_weight=0)
+    assert base_of(model.policy.weights, model.copies) is None
     moves_it = frozenset({Weights.REFERENCE})
-    run, _ = made(**FULL)
-    assert base_of(run.policy.weights, moves_it) is None
-    with pytest.raises(ValueError, match="no frozen base"), run.policy.weights.bare():
+    model, *_ = made(**FULL)
+    assert base_of(model.policy.weights, moves_it) is None
+    with pytest.raises(ValueError, match="no frozen base"), model.policy.weights.bare():
         pass
 
 
 def test_a_lora_run_whose_reference_moves_drifts_from_the_base_itself():
-    run = build(recipe(RECIPES["dpo"], **SHORT))
-    assert Weights.REFERENCE in run.copies
-    assert base_of(run.policy.weights, run.copies) == run.policy.weights.bare
+    model = build(recipe(RECIPES["dpo"], **SHORT)).model
+    assert Weights.REFERENCE in model.copies
+    assert base_of(model.policy.weights, model.copies) == model.policy.weights.bare

@@ -1,15 +1,17 @@
 """A run's own evaluation: the names of its metrics, and what tags add to them."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.runs import RECIPES
 from tests.train_here import recipe
+from zoo.run.tracker import Tracker
 from zoo.training.build import build
 from zoo.training.evaluate import evaluate
-from zoo.training.monitor import monitored
+from zoo.training.monitor import evaluate_run
 
 WORDS = ("zero", "one", "two", "three", "four")
 SHORT = {
@@ -35,8 +37,8 @@ def sources(tmp_path):
 def test_tags_add_names_and_change_no_number(sources):
     found = {}
     for name, source in sources.items():
-        run = build(recipe(RECIPES["nft"], **SHORT, data__eval=source))
-        found[name] = monitored(run).evaluated
+        run = build(recipe(RECIPES["nft"], **SHORT, data__eval=source)).stages[0]
+        found[name] = evaluate_run(run, Tracker(Path())).result
     plain, tagged = found["plain"].metrics, found["tagged"].metrics
     assert plain.keys() == {
         "eval/digit", "eval/judge", "eval/judge/distance_to_data",
@@ -55,21 +57,21 @@ def test_tags_add_names_and_change_no_number(sources):
 
 
 def test_every_image_is_seen_once_under_its_key_and_as_it_is_shown(sources):
-    run = build(recipe(RECIPES["nft"], **SHORT, data__eval=sources["plain"]))
+    changes = {**SHORT, "engine__micro_batch__sample": 4, "data__eval": sources["plain"]}
+    share = build(recipe(RECIPES["nft"], **changes)).stages[0].evaluator.shard()
     seen = {}
 
-    def see(images, keys):
-        seen.update(zip(keys.tolist(), images, strict=True))
+    def look(batches):
+        for batch in batches:
+            seen.update(zip(batch.key.tolist(), batch.images, strict=True))
+            yield batch
 
-    made = evaluate(
-        run.engine, run.policy, run.evaluation.sampler, run.evaluation.judge,
-        run.evaluation.prompts,
-        images_per_prompt=3, weights=run.evaluation.weights, seed=1, micro_batch=4, see=see,
-    )  # fmt: skip
+    made = evaluate(share, look(share.generate()))
     assert sorted(seen) == list(range(15))
     # A column a prompt: image 2 of prompt 3 stands in row 2.
     torch.testing.assert_close(made.shown[2 * 5 + 3], seen[3 * 3 + 2], rtol=0, atol=0.51 / 255)
 
 
 def test_a_recipe_without_an_evaluation_has_none():
-    assert monitored(build(recipe(RECIPES["nft"], **SHORT, eval="null"))) is None
+    run = build(recipe(RECIPES["nft"], **SHORT, eval="null")).stages[0]
+    assert evaluate_run(run, Tracker(Path())) is None

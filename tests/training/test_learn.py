@@ -15,7 +15,7 @@ from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Rows, Weights
 from zoo.seeds import Draws
-from zoo.training.learn import Learned, LearningRate, cut, learn
+from zoo.training.learn import Learned, Learner, LearningRate, cut, learn
 
 NAN = float("nan")
 UNITS, PER_UNIT = 13, 3
@@ -197,11 +197,11 @@ def learned(
     ones = [1.0] * len(target)
     rows = change(Wanted(key, key, torch.tensor(weight or ones), torch.tensor(target)))
     engine = PlainEngine(policy.weights, AdamWOptions(weight_decay=0.0), device=torch.device("cpu"))
-    given = {"num_updates": 1, "micro_batch": 2, "step": 3, "ema_cap": None} | options
-    done = learn(
-        engine, policy, objective, rows,
-        draws=Draws(0, "loss", 0, key), rate=LearningRate(0.1), **given,
-    )  # fmt: skip
+    given = {"num_updates": 1, "micro_batch": 2, "ema_cap": None} | options
+    step = given.pop("step", 3)
+    learner = Learner(engine, policy, objective, rate=LearningRate(0.1), **given)
+    parts = cut(engine, rows, learner.num_updates, seed=0, epoch=0)
+    done = learn(learner, rows, parts, Draws(0, "loss", 0, key), step)
     return policy, objective, done
 
 

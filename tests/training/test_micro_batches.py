@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from zoo.training.micro_batches import dealt, largest_share, micro_batches, num_micro_batches
+from zoo.training.micro_batches import largest_shard, micro_batches, num_micro_batches, shard
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("num", [0, 1, 5, 6, 21])
-def test_every_group_is_dealt_once_and_group_g_to_process_g_mod_size(num, size) -> None:
-    hands = [dealt(num, rank=rank, size=size).tolist() for rank in range(size)]
+def test_every_group_is_shard_once_and_group_g_to_process_g_mod_size(num, size) -> None:
+    hands = [shard(num, rank=rank, size=size).tolist() for rank in range(size)]
     assert sorted(g for hand in hands for g in hand) == list(range(num))
     assert all(g % size == rank for rank, hand in enumerate(hands) for g in hand)
-    assert max(len(hand) for hand in hands) == largest_share(num, size=size)
+    assert max(len(hand) for hand in hands) == largest_shard(num, size=size)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 8, 100])

@@ -33,39 +33,39 @@ def test_the_same_reward_is_built_and_asked_once(monkeypatch):
         {epochs: 1, rewards: [{name: digit, weight: 2, label: again}, {name: diversity}]},
         {epochs: 1, rewards: [{name: diversity}], eval: {rewards: [{name: digit}]}},
     ]"""
-    first = staged(stages, 3)
+    first, second, third = staged(stages, 3).stages
     assert asked == ["digit", "diversity"]
-    second, third = first.later
-    digit = first.judge.rewards[0].reward
+    digit = first.collector.judge.rewards[0].reward
     assert isinstance(digit, Digit)
-    assert [each.reward is digit for each in second.judge.rewards] == [True, False]
-    assert second.judge.weights == {"again": 2.0, "diversity": 1.0}
-    assert third.evaluation.judge.rewards[0].reward is digit
+    assert [each.reward is digit for each in second.collector.judge.rewards] == [True, False]
+    assert second.collector.judge.weights == {"again": 2.0, "diversity": 1.0}
+    assert third.evaluator.collector.judge.rewards[0].reward is digit
     assert first.prompts is second.prompts
 
 
 def test_rewards_with_other_options_are_other_rewards():
     rewards = "[{name: jpeg_compressibility, quality: 50}, {name: jpeg_compressibility, label: b}]"
-    run = staged(f"[{{epochs: 1, rewards: {rewards}}}]", 1)
-    assert run.judge.rewards[0].reward is not run.judge.rewards[1].reward
+    judge = staged(f"[{{epochs: 1, rewards: {rewards}}}]", 1).stages[0].collector.judge
+    assert judge.rewards[0].reward is not judge.rewards[1].reward
 
 
 def test_stages_share_the_model_and_the_optimizer():
-    first = staged("[{epochs: 1}, {epochs: 2}]", 3)
-    (second,) = first.later
-    assert (first.policy, first.engine) == (second.policy, second.engine)
+    run = staged("[{epochs: 1}, {epochs: 2}]", 3)
+    first, second = run.stages
+    assert first.model is second.model is run.model
+    for part in (first.collector, second.collector, first.learner, second.learner):
+        assert (part.policy, part.engine) == (run.model.policy, run.model.engine)
     assert first.objective is not second.objective
-    found = [first.at(epoch).stage.index for epoch in range(4)]
-    assert found == [0, 1, 1, 1]
+    indices = [run.stage_at(epoch).stage.index for epoch in range(4)]
+    assert indices == [0, 1, 1, 1]
 
 
 def test_the_sets_that_any_stage_moves_are_there_from_the_start():
     stages = "[{epochs: 1, objective: {ref_update: 0}}, {epochs: 1}]"
-    first = staged(stages, 2, "dpo", objective__pairs_per_group=1)
-    assert first.objective.moves == frozenset()
-    for run in (first, *first.later):
-        assert run.copies == {Weights.REFERENCE}
-    assert first.policy.weights.parameters(Weights.REFERENCE)
+    run = staged(stages, 2, "dpo", objective__pairs_per_group=1)
+    assert run.stages[0].objective.moves == frozenset()
+    assert run.model.copies == {Weights.REFERENCE}
+    assert run.model.policy.weights.parameters(Weights.REFERENCE)
     ema = recipe(RECIPES["nft"], stages=stages.replace("ref_update: 0", ""), epochs=2,
                  optim__ema="{}")  # fmt: skip
     assert copies(ema) == {Weights.OLD, Weights.EMA}
@@ -92,11 +92,11 @@ def test_the_objectives_state_goes_on_into_the_next_stage(tmp_path, monkeypatch)
     progress, _ = run_state.restore(run, tmp_path / "checkpoints" / "000001")
     assert progress.epoch == 1
     assert taken[1:] == [(1e-4, 0.5)]
-    assert run.at(progress.epoch).stage.index == 1
+    assert run.stage_at(progress.epoch).stage.index == 1
 
 
 def test_the_bound_on_the_gradient_is_the_stages(tmp_path):
-    bound_changes(build(recipe(RECIPES["nft"], **SMALL)))
+    bound_changes(build(recipe(RECIPES["nft"], **SMALL)).model)
 
 
 def test_as_many_processes_start_as_the_smallest_stage_has_groups(monkeypatch):

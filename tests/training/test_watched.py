@@ -2,11 +2,11 @@
 
 import math
 
-from zoo.training.state import Watched
+from zoo.training.state import BestSoFar
 
 
 def after(*scores, error=0.01):
-    watched = Watched()
+    watched = BestSoFar()
     for epoch, score in enumerate(scores):
         watched = watched.after(epoch, score, error)
     return watched
@@ -28,5 +28,5 @@ def test_without_an_error_every_fall_counts():
 
 
 def test_a_score_that_is_nan_tells_nothing():
-    assert after(math.nan) == Watched()
+    assert after(math.nan) == BestSoFar()
     assert after(0.5, 0.4, math.nan) == after(0.5, 0.4)

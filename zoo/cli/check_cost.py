@@ -19,6 +19,7 @@ from zoo.plan.memory import (
     recommend,
 )
 from zoo.recipe.recipe import Recipe
+from zoo.sampler.base import StoredImages
 from zoo.training.components import copies
 
 _PARTS = ("weights", "copies", "gradients", "optimizer", "activations", "buffers", "runtime")
@@ -68,6 +69,9 @@ def _footprints(recipe: Recipe, processes: int) -> list[Footprint]:
     for stage in recipe.timeline:
         whole = stage.recipe.resolved()
         counts = [whole["optim"]["updates_per_epoch"]]
+        if issubclass(stage.recipe.sampler.cls, StoredImages):
+            # How often an image comes again, and whether it is decoded.
+            counts += [whole["epochs"], whole["rewards"]]
         keys.append(repr(counts + [whole[key] for key in ("sampler", "objective", "data")]))
         if keys[-1] not in found:
             found[keys[-1]] = footprint(stage.recipe, processes, moved)

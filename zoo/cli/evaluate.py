@@ -1,10 +1,9 @@
 """`zoo eval`: images of any prompts, scored, and what they come to."""
 
 import math
-import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from zoo.cli import output as image_folder
 from zoo.cli.output import ImageFolder
 from zoo.cli.processes import joined, launched
 from zoo.cli.source import Chosen, Source, choose, loaded
 from zoo.engine.interrupt import Interrupt, Interrupted
-from zoo.engine.launch import started_by_launcher
+from zoo.engine.launch import rank, started_by_launcher
 from zoo.errors import UserError
 from zoo.plan.preflight import evaluation_prompts
 from zoo.prompt import Prompt
@@ -29,10 +27,12 @@ from zoo.run import folder as run_dir
 from zoo.run.console import counted
 from zoo.run.pictures import Writer
 from zoo.storage.files import or_null
-from zoo.training.build import ImageMaker, evaluation_judge
+from zoo.training.build import Model, evaluation_judge
+from zoo.training.collect import Collector, Groups, shard_groups
 from zoo.training.components import evaluation_sampler
-from zoo.training.evaluate import Evaluated
+from zoo.training.evaluate import EVALUATION, EvaluationResult
 from zoo.training.evaluate import evaluate as evaluate_images
+from zoo.training.generate import Batch
 from zoo.training.standard_errors import Estimate, Summary
 
 
@@ -119,7 +119,7 @@ def evaluate(source: Source, asked: Asked) -> None:
     """
     chosen = choose(source)
     prompts = evaluation_prompts(chosen.recipe)[: asked.limit]
-    first = not int(os.environ.get("RANK", "0"))
+    first = not rank()
     if asked.out is not None and first:
         image_folder.require_free(asked.out, overwrite=asked.overwrite)
     processes = _num_processes(asked.processes, len(prompts))
@@ -141,8 +141,8 @@ def evaluate(source: Source, asked: Asked) -> None:
 def _worked(job: _Job, size: int) -> int:
     """One process of the evaluation; the signal that ended it early, or 0."""
     judge = evaluation_judge(job.chosen.recipe)
-    maker = loaded(job.chosen)
-    first = maker.engine.rank == 0
+    model = loaded(job.chosen)
+    first = model.engine.rank == 0
     if first:
         typer.echo(f"{job.chosen.weights.value} weights of {job.chosen.origin}")
     out = job.asked.out
@@ -152,52 +152,53 @@ def _worked(job: _Job, size: int) -> int:
             folder = ImageFolder(out, job.images_per_prompt, writer)
             if first:
                 image_folder.clear(out)
-            maker.engine.gather(torch.zeros(1))  # none may write before
+            model.engine.barrier()  # none may write before
         try:
-            evaluated = _made(job, maker, judge, folder)
+            evaluated = _made(job, model, judge, folder)
         except Interrupted as stop:
             if first and folder is not None:
                 typer.echo(f"the images so far are in {folder.path / image_folder.IMAGES}")
             return stop.number
         if folder is not None:
             folder.finish()
-    maker.engine.gather(torch.zeros(1))  # all are written
+    model.engine.barrier()  # all are written
     if first:
         show(evaluated.summaries, evaluated.failures, evaluated.num_broken)
         _write(job, evaluated, folder, size)
     # No process leaves before the first has written.
-    maker.engine.gather(torch.zeros(1))
+    model.engine.barrier()
     _require_scores(evaluated, [judged.label for judged in judge.rewards])
     return 0
 
 
-def _made(job: _Job, maker: ImageMaker, judge: Judge, folder: ImageFolder | None) -> Evaluated:
+def _made(job: _Job, model: Model, judge: Judge, folder: ImageFolder | None) -> EvaluationResult:
     """All images, made and scored, and put in the folder if there is one."""
-    chosen, engine, done = job.chosen, maker.engine, 0
+    chosen, engine = job.chosen, model.engine
+    share = shard_groups(
+        Collector(
+            engine, model.policy, evaluation_sampler(chosen.recipe, chosen.evaluation), judge,
+            chosen.recipe.engine.micro_batch.sample,
+        ),
+        Groups(job.prompts, job.images_per_prompt, chosen.weights, job.seed, EVALUATION),
+    )  # fmt: skip
     total = len(job.prompts) * job.images_per_prompt
     stopping = "stopping after these images; again to leave at once"
     with counted("images", total) as count, Interrupt(engine, typer.echo, stopping) as interrupt:
 
-        def see(images: Tensor, keys: Tensor) -> None:
-            nonlocal done
-            if folder is not None:
-                folder.put(images, keys)
-            done += len(keys) * engine.size
-            count(done)
+        def keep(batches: Iterable[Batch]) -> Iterator[Batch]:
+            """The same batches, put in the folder and counted."""
+            done = 0
+            for batch in batches:
+                if folder is not None:
+                    folder.put(batch.images, batch.key)
+                done += len(batch.key) * engine.size
+                count(done)
+                yield batch
 
-        return evaluate_images(
-            engine, maker.policy, evaluation_sampler(chosen.recipe, chosen.evaluation), judge,
-            job.prompts,
-            images_per_prompt=job.images_per_prompt,
-            weights=chosen.weights,
-            seed=job.seed,
-            micro_batch=chosen.recipe.engine.micro_batch.sample,
-            see=see,
-            between=interrupt.leave_if_asked,
-        )  # fmt: skip
+        return evaluate_images(share, interrupt.leave_between(keep(share.generate())))
 
 
-def _write(job: _Job, evaluated: Evaluated, folder: ImageFolder | None, size: int) -> None:
+def _write(job: _Job, evaluated: EvaluationResult, folder: ImageFolder | None, size: int) -> None:
     out = job.asked.out
     if folder is not None:
         results = _results(job, evaluated, size)
@@ -208,7 +209,7 @@ def _write(job: _Job, evaluated: Evaluated, folder: ImageFolder | None, size: in
         typer.echo(f"wrote {out}")
 
 
-def _results(job: _Job, evaluated: Evaluated, size: int) -> dict[str, Any]:
+def _results(job: _Job, evaluated: EvaluationResult, size: int) -> dict[str, Any]:
     """Everything that the numbers depend on, and the numbers."""
     chosen, recipe = job.chosen, job.chosen.recipe.resolved()
     return {
@@ -246,7 +247,7 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
     return found | {key: or_null(found[key]) for key in ("mean", "standard_error")}
 
 
-def _require_scores(evaluated: Evaluated, labels: Sequence[str]) -> None:
+def _require_scores(evaluated: EvaluationResult, labels: Sequence[str]) -> None:
     for label in labels:
         found = evaluated.summaries[label].overall
         if found.num_invalid == found.num_images:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from zoo.recipe.recipe import Recipe, load_recipe, single_reward
 from zoo.recipe.sections import RewardEntry
-from zoo.reward.known_answers import Asked, asked
+from zoo.reward.known_answers import KnownAnswerScore, score_known_answers
 from zoo.training.build import device_of
 
 
@@ -28,7 +28,7 @@ def probe(what: str, overrides: list[str]) -> None:
     for entry, recipe in entries:
         given = {"device": device}
         reward = recipe.build(entry, given) if recipe else entry.build(given)
-        answers = asked(reward, device)
+        answers = score_known_answers(reward, device)
         wrong |= any(not answer.right for answer in answers)
         table.add_row(entry.label, str(len(answers)), _said(answers))
     Console(highlight=False).print(table)
@@ -52,7 +52,7 @@ def _chosen(
     return list(entries.values()), device_of(recipe)
 
 
-def _said(answers: Sequence[Asked]) -> str:
+def _said(answers: Sequence[KnownAnswerScore]) -> str:
     wrong = [answer.line for answer in answers if not answer.right]
     if wrong:
         return f"wrong: {wrong[0]}"

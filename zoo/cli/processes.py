@@ -11,7 +11,7 @@ import typer
 
 from zoo.cli.library_output import Noise
 from zoo.engine.fault import Failure
-from zoo.engine.launch import launch, started_by_launcher
+from zoo.engine.launch import launch, rank, started_by_launcher
 from zoo.recipe.recipe import Recipe
 
 
@@ -30,8 +30,7 @@ def joined(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, Noise | None
     seconds = recipe.engine.timeout + scoring
     if started_by_launcher():
         watchdog.start(seconds)
-    rank = int(os.environ.get("RANK", "0"))
-    with Noise(rank) if started_by_launcher() or sharded else nullcontext() as noise:
+    with Noise(rank()) if started_by_launcher() or sharded else nullcontext() as noise:
         try:
             with watchdog.waiting():
                 # Longer, so that it is the watchdog who speaks: it knows the cause.

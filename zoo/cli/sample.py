@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 import typer
-from jaxtyping import Int
 from torch import Tensor
 
 from zoo.cli import output as image_folder
@@ -20,7 +19,7 @@ from zoo.run import pictures
 from zoo.run.console import counted
 from zoo.seeds import Draws
 from zoo.training.components import evaluation_sampler
-from zoo.training.generate import Wanted, generate
+from zoo.training.generate import encode, generate
 
 _SHOWN_PROMPTS = 10
 
@@ -65,11 +64,13 @@ def sample(source: Source, asked: Asked) -> None:
 
 def _made(chosen: Chosen, asked: Asked, prompts: Sequence[Prompt]) -> int:
     """Makes and writes them; how many are broken."""
-    maker, total = loaded(chosen), len(prompts) * asked.num
-    wanted = Wanted(
-        prompts,
-        prompt=torch.arange(len(prompts)).repeat_interleave(asked.num),
-        key=torch.arange(asked.num).repeat(len(prompts)),
+    model, sampler = loaded(chosen), evaluation_sampler(chosen.recipe, chosen.evaluation)
+    total = len(prompts) * asked.num
+    key = torch.arange(asked.num).repeat(len(prompts))
+    wanted = encode(
+        model.policy, sampler, prompts,
+        torch.arange(len(prompts)).repeat_interleave(asked.num),
+        Draws(asked.seed, "sample", 0, key, model.engine.device),
         largest=total,
     )  # fmt: skip
     single = image_folder.is_picture(asked.out)
@@ -82,32 +83,26 @@ def _made(chosen: Chosen, asked: Asked, prompts: Sequence[Prompt]) -> int:
     with (
         pictures.Writer() as writer,
         counted("images", total) as count,
-        Interrupt(maker.engine, typer.echo, stopping) as interrupt,
+        Interrupt(model.engine, typer.echo, stopping) as interrupt,
     ):
         folder = None
         if not single:
             image_folder.clear(asked.out)
             folder = ImageFolder(asked.out, asked.num, writer)
-
-        def receive(batch: Tensor, rows: Int[Tensor, " rows"]) -> None:
-            nonlocal done
-            if folder is not None:
-                folder.put(batch, rows)
-            first = rows < shown
-            images.append(pictures.stills(batch[first.to(batch.device)]))
-            places.append(rows[first])
-            done += len(rows)
-            count(done)
-
-        generate(
-            maker.policy, evaluation_sampler(chosen.recipe, chosen.evaluation), wanted,
-            lambda key: Draws(asked.seed, "sample", 0, key, maker.engine.device),
+        batches = generate(
+            model.policy, sampler, wanted,
             weights=chosen.weights,
             micro_batch=chosen.recipe.engine.micro_batch.sample,
             keep_path=False,
-            receive=receive,
-            between=interrupt.leave_if_asked,
         )  # fmt: skip
+        for batch in interrupt.leave_between(batches):
+            if folder is not None:
+                folder.put(batch.images, batch.rows)
+            first = batch.rows < shown
+            images.append(pictures.stills(batch.images[first.to(batch.images.device)]))
+            places.append(batch.rows[first])
+            done += len(batch.rows)
+            count(done)
         picture = pictures.grid(_sheet(shown, torch.cat(images), torch.cat(places)), asked.num)
         if folder is None:
             image_folder.save_picture(picture, asked.out)

@@ -16,7 +16,7 @@ from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run import folder as run_dir
 from zoo.training import state as run_state
-from zoo.training.build import ImageMaker, image_maker
+from zoo.training.build import Model, image_model
 from zoo.training.components import copies, evaluated_weights
 
 
@@ -135,17 +135,17 @@ def choose(source: Source) -> Chosen:
     return Chosen(recipe, recipe.eval, folder, which, str(folder or source.path))
 
 
-def loaded(chosen: Chosen) -> ImageMaker:
+def loaded(chosen: Chosen) -> Model:
     """The model, with the checkpoint's weights where there is one.
 
     Raises:
         CheckpointError: it is damaged, or of another model or recipe.
     """
     saved = checkpoint.load(chosen.folder) if chosen.folder is not None else None
-    maker = image_maker(chosen.recipe, chosen.weights, trained=saved is not None)
+    model = image_model(chosen.recipe, chosen.weights, trained=saved is not None)
     if saved is not None and chosen.folder is not None:
-        run_state.load_weights(maker, saved.tensors, chosen.folder)
-    return maker
+        run_state.load_weights(model, saved.tensors, chosen.folder)
+    return model
 
 
 def _recipe(source: Source, overrides: Overrides, done: int) -> Recipe:

@@ -1,6 +1,5 @@
 """`zoo train`: starts the processes, builds the run, trains, and says where it ended."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,13 +9,14 @@ import typer
 
 from zoo.cli.library_output import Noise
 from zoo.cli.processes import joined, launched, leave_run_folder
-from zoo.engine.launch import started_by_launcher
+from zoo.engine.launch import rank, started_by_launcher
 from zoo.errors import UserError
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.storage.files import or_nan
 
 if TYPE_CHECKING:
+    from zoo.engine.base import Engine
     from zoo.run.tracker import Tracker
     from zoo.training.loop import Trained
     from zoo.training.state import Progress
@@ -85,7 +85,7 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
     end = stop.at_checkpoint(recipe, progress, _numbers(records.get(progress.epoch, {})))
     if end is None:
         return False
-    if int(os.environ.get("RANK", "0")):
+    if rank():
         return True
     if run_dir.ended(folder) is None:
         # A kill came between the last checkpoint and this.
@@ -124,10 +124,9 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
 
 def _work(recipe: Recipe, resume: Path | None) -> None:
     """One process of the run: the only one, or one of those that a launcher started."""
-    rank = int(os.environ.get("RANK", "0"))
     with joined(recipe, sharded=recipe.engine.zero_stage is not None) as (size, noise):
         trained = _trained(recipe, resume, size, noise)
-    if rank == 0:
+    if rank() == 0:
         _say_the_end(trained)
     if trained.signal:
         raise typer.Exit(128 + trained.signal)
@@ -135,39 +134,45 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
 
 def _trained(recipe: Recipe, resume: Path | None, size: int, noise: Noise | None) -> "Trained":
     """Builds the run and trains."""
-    import torch
-
     from zoo.plan.preflight import geometries
     from zoo.run import checkpoint
-    from zoo.run import folder as run_dir
-    from zoo.run.tracker import Tracker
     from zoo.training import state as run_state
     from zoo.training.build import build
     from zoo.training.loop import train as run_loop
 
+    # The model and the rewards, and where a run goes on its checkpoint.
     _require_number(recipe, size)
     geometries(recipe, size)
     start = checkpoint.latest(resume) if resume is not None else None
-    if not int(os.environ.get("RANK", "0")):
+    if not rank():
         typer.echo(f"{recipe.name}: loading rewards and model")
     run = build(recipe, resumed=start is not None)
     progress, wandb_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
 
-    def open_tracker() -> Tracker:
-        mine = []
-        if run.engine.rank == 0:
-            mine = [str(run_dir.create(recipe) if resume is None else resume)]
-        folder = Path(run.engine.gather_lines(mine)[0])
-        if noise is not None:
-            noise.into(folder)
-        if resume is not None and run.engine.rank == 0:
-            run_dir.goes_on(folder, recipe)
-        return _tracker(recipe, folder, run.engine.rank, progress, wandb_id)
+    # The folder, which the first process makes, and what is recorded there and shown.
+    engine = run.model.engine
+    folder = _run_folder(recipe, resume, engine)
+    if noise is not None:
+        noise.into(folder)
+    with _tracker(recipe, folder, engine.rank, progress, wandb_id) as tracker:
+        trained = run_loop(run, progress, tracker)
 
-    trained = run_loop(run, progress, open_tracker)
     # No process leaves before the first has saved: the launcher ends all when one has left.
-    run.engine.gather(torch.zeros(1))
+    engine.barrier()
     return trained
+
+
+def _run_folder(recipe: Recipe, resume: Path | None, engine: "Engine") -> Path:
+    """The run's, new or gone on with; the same on every process."""
+    from zoo.run import folder as run_dir
+
+    own = []
+    if engine.rank == 0:
+        own = [str(run_dir.create(recipe) if resume is None else resume)]
+    folder = Path(engine.gather_lines(own)[0])
+    if resume is not None and engine.rank == 0:
+        run_dir.goes_on(folder, recipe)
+    return folder
 
 
 def _require_number(recipe: Recipe, started: int) -> None:
@@ -184,24 +189,14 @@ def _tracker(
     recipe: Recipe, folder: Path, rank: int, progress: "Progress", wandb_id: str | None
 ) -> "Tracker":
     """What this process records to: the run's folder, or nothing."""
-    from zoo.run.tracker import Silent, Tracker, truncate
+    from zoo.run.tracker import Tracker, open_tracker, truncate
 
     if rank > 0:
-        return Silent()
+        return Tracker(folder)
     leave_run_folder(folder)
     # A run that goes on from before its first epoch records that line again.
     truncate(folder, progress.epoch or -1)
-    wandb = recipe.tracking.wandb
-    return Tracker(
-        folder,
-        name=recipe.name,
-        epochs=recipe.epochs,
-        first_epoch=progress.epoch,
-        config=recipe.resolved(),
-        wandb_project=wandb.project if wandb else None,
-        wandb_mode=wandb.mode if wandb else "auto",
-        wandb_id=wandb_id,
-    )
+    return open_tracker(folder, recipe, progress.epoch, wandb_id)
 
 
 def _more(recipe: Recipe) -> str:
@@ -215,9 +210,13 @@ def _more(recipe: Recipe) -> str:
 
 
 def _say_the_end(trained: "Trained") -> None:
+    from zoo.run import checkpoint
     from zoo.run.folder import EPOCHS
 
     folder, progress = trained.run_dir, trained.progress
+    if trained.signal and checkpoint.latest(folder) is None:
+        typer.echo(f"stopped before the first epoch: nothing is saved in {folder}")
+        return
     if trained.signal:
         typer.echo(f"saved after epoch {progress.epoch}; go on with: zoo train --resume {folder}")
         return

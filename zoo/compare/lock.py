@@ -16,7 +16,7 @@ LOCK = ".lock"
 
 
 @contextmanager
-def held(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
+def hold(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
     """Holds the folder's lock; yields the descriptor that a run's process is to inherit.
 
     Where the comparison that took it was killed, this waits for its last run to leave.

@@ -82,6 +82,10 @@ class Engine(ABC):
             dist.all_gather(parts, padded)
         return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
 
+    def barrier(self) -> None:
+        """Waits until every process is here."""
+        self.gather(torch.zeros(1))
+
     def gather_lines(self, local: Iterable[str]) -> tuple[str, ...]:
         """The lines of text of every process, in rank order, each once."""
         text = "\n".join(" ".join(line.split("\n")) for line in local)

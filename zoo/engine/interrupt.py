@@ -1,12 +1,15 @@
 """Stopping politely: a signal sets a flag that all processes agree on; a second leaves at once."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, TracebackType
+from typing import TypeVar
 
 import torch
 
 from zoo.engine.base import Engine
+
+T = TypeVar("T")
 
 
 class Interrupted(Exception):
@@ -33,6 +36,8 @@ class Interrupt:
         self._what = what
         self._say = say
         self._number = 0
+        self.left_by = 0
+        """The signal that ended the `with` block, or 0."""
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupt":
@@ -48,6 +53,8 @@ class Interrupt:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        if isinstance(error, Interrupted):
+            self.left_by = error.number
 
     def asked(self) -> int:
         """The signal that any process got, or 0; all processes must call it, and get the same."""
@@ -58,6 +65,16 @@ class Interrupt:
         number = self.asked()
         if number:
             raise Interrupted(number)
+
+    def leave_between(self, steps: Iterable[T]) -> Iterator[T]:
+        """The same steps, as many on every process; leaves after one, if any was asked to stop.
+
+        Raises:
+            Interrupted: on every process.
+        """
+        for step in steps:
+            yield step
+            self.leave_if_asked()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._number:

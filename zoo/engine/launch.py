@@ -62,6 +62,11 @@ def started_by_launcher() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def rank() -> int:
+    """This process's number among those that a launcher started; 0 where it is alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def report(message: str, *, trace: str = "", waited: bool = False) -> bool:
     """Leaves a worker's last words for the launcher, if one started this process; else False.
 

@@ -253,8 +253,8 @@ class NFT(Objective[NFTRows]):
                 at, old, x, clean, rows.t, torch.full_like(rows.optimality, good),
                 beta=self.beta, clip=self.adv_clip, weighting=self.weighting,
             )  # fmt: skip
-            (found,) = torch.autograd.grad(loss.sum(), at)
-            size: Tensor = torch.linalg.vector_norm(found.flatten(1), dim=1)
+            (gradient,) = torch.autograd.grad(loss.sum(), at)
+            size: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
             return size
 
         # torch's maximum, unlike Python's, is NaN where any is.

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.data.images import BLANK
 from zoo.errors import MisfitError
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
@@ -22,10 +21,15 @@ from zoo.prompt import Prompt
 from zoo.recipe.errors import Loc
 from zoo.recipe.model import Recipe
 from zoo.rollout import Cond, Path, Rollout, Rows, Weights, take
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import ImageSource, StoredImages
 from zoo.seeds import Draws
 from zoo.training.learn import most_rows, updates
-from zoo.training.micro_batches import dealt, even_batch, largest_share, num_micro_batches
+from zoo.training.micro_batches import (
+    balanced_batch_size,
+    largest_shard,
+    num_micro_batches,
+    shard,
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class PlanError(ValueError):
 class OneImage:
     """The path of one image with what it is of, and what made it: all others are like it."""
 
-    sampler: Sampler
+    sampler: ImageSource
     objective: Objective[Any]
     policy: Policy
     path: Path
@@ -151,11 +155,13 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     forwards, gradient = _row_forwards(policy, one.objective, ranks[0])
 
     # The process that has most says how many micro-batches all of them run.
-    share = largest_share(data.groups_per_epoch, size=processes) * data.group_size
+    share = largest_shard(data.groups_per_epoch, size=processes) * data.group_size
     update = updates(unit, optim.updates_per_epoch, seed=recipe.seed, epoch=0)
     largest = [most_rows(rank[update == u]) for u in range(optim.updates_per_epoch)]
-    sample = even_batch(share, micro_batch.sample)
-    train = even_batch(max(largest), max(1, micro_batch.train // one.objective.images_per_row))
+    sample = balanced_batch_size(share, micro_batch.sample)
+    train = balanced_batch_size(
+        max(largest), max(1, micro_batch.train // one.objective.images_per_row)
+    )
     images = data.groups_per_epoch * data.group_size
     return Plan(
         processes, data.groups_per_epoch, data.group_size,
@@ -179,7 +185,7 @@ def _require_groups(recipe: Recipe, processes: int) -> None:
         )
 
 
-def _require_grid(recipe: Recipe, sampler: Sampler, objective: Objective[Any]) -> None:
+def _require_grid(recipe: Recipe, sampler: ImageSource, objective: Objective[Any]) -> None:
     if objective.needs_grid and sampler.grid(StandIn()) is None:
         raise PlanError(
             ("sampler",),
@@ -216,8 +222,11 @@ def _sample_one(recipe: Recipe, policy: StandIn) -> OneImage:
         objective.moves, seed=recipe.seed, reference=Weights.REFERENCE in objective.uses
     )
     draws = Draws(0, "plan", 0, torch.zeros(1, dtype=torch.long))
-    prompts = [Prompt("", images=(BLANK,) if sampler.needs_images else ())]
+    prompts = [Prompt("")]
     cond = policy.encode(prompts, guidance=sampler.guidance)
+    if isinstance(sampler, StoredImages):
+        path = Path(torch.zeros(1, *policy.latent_shape), 0)
+        return OneImage(sampler, objective, policy, path, cond)
     with _located(recipe, ("sampler",)), torch.no_grad():
         path = sampler.sample(policy, prompts, cond, draws, keep_path=objective.needs_path)
     return OneImage(sampler, objective, policy, path, cond)
@@ -241,7 +250,7 @@ def _located(recipe: Recipe, default: Loc) -> Iterator[None]:
 
 def epoch_rows(recipe: Recipe, one: OneImage, rank: int, processes: int) -> Rows:
     """The rows of one process, had all its images the path and prompt of the one."""
-    groups = dealt(recipe.data.groups_per_epoch, rank=rank, size=processes)
+    groups = shard(recipe.data.groups_per_epoch, rank=rank, size=processes)
     group_size = recipe.data.group_size
     group = groups.repeat_interleave(group_size)
     key = group * group_size + torch.arange(group_size).repeat(len(groups))

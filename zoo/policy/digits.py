@@ -17,21 +17,12 @@ from torch import Tensor, nn
 
 from zoo.data.digits import CAPTIONS, SIZE, WORDS
 from zoo.policy.base import Policy
-from zoo.policy.pretrained import Dtype, base_dtype, placed
+from zoo.policy.lora import ATTENTION
+from zoo.policy.pretrained import Dtype, base_dtype, place
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt, PromptError
 from zoo.rollout import Cond, Lookup, rows_of
 
-_TARGETS = (
-    "attn.to_q",
-    "attn.to_k",
-    "attn.to_v",
-    "attn.to_out.0",
-    "attn.add_q_proj",
-    "attn.add_k_proj",
-    "attn.add_v_proj",
-    "attn.to_add_out",  # The last block has none: its text stream ends there.
-)
 _CAPTION_WORDS = sorted(
     {word for caption in CAPTIONS for word in caption.replace("{}", "").split()}
 )
@@ -142,8 +133,8 @@ class Digits(Policy):
             modules = {"network": network, "text_encoder": self._text_encoder}
             _load(nn.ModuleDict(modules), checkpoint)
         self._text_encoder.to(device).requires_grad_(False)
-        placed(network, device, self._dtype)
-        self.weights = WeightSets(network, lora, default_targets=_TARGETS, copies_on=copies_on)
+        place(network, device, self._dtype)
+        self.weights = WeightSets(network, lora, default_targets=ATTENTION, copies_on=copies_on)
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """Tables of embeddings, a row a prompt; with guidance also the null caption's one row."""

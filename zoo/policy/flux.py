@@ -13,27 +13,14 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge, Le, MultipleOf
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from zoo.policy.latent import Encode, LatentPolicy, TextEncoders, Vae, shapes_alone
-from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, placed
-from zoo.policy.weights import CopiesOn, Lora, WeightSets
+from zoo.policy.latent import Family, LatentOptions, LatentPolicy
+from zoo.policy.lora import ATTENTION
+from zoo.policy.pretrained import Dtype, Pretrained
+from zoo.policy.weights import CopiesOn, Lora
 
-# As in the published Flow-GRPO (scripts/train_flux.py); blocks of one stream have the first three.
-_TARGETS = (
-    "attn.to_q",
-    "attn.to_k",
-    "attn.to_v",
-    "attn.to_out.0",
-    "attn.add_q_proj",
-    "attn.add_k_proj",
-    "attn.add_v_proj",
-    "attn.to_add_out",
-    "ff.net.0.proj",
-    "ff.net.2",
-    "ff_context.net.0.proj",
-    "ff_context.net.2",
-)
+_FEED_FORWARDS = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2")
 _PATCH = 2
 """Rows and columns of latents that are one token of the network."""
 
@@ -46,6 +33,15 @@ class Flux(LatentPolicy):
     distilled to follow at no cost, and the sampler's and evaluation's `guidance`, which is
     classifier-free with the empty prompt, takes twice the forwards and is rarely used with FLUX.
     """
+
+    family = Family(
+        policy="flux",
+        pipeline="FluxPipeline",
+        transformer="FluxTransformer2DModel",
+        # As in the published Flow-GRPO (scripts/train_flux.py); blocks of one stream have the
+        # first three.
+        targets=(*ATTENTION, *_FEED_FORWARDS),
+    )
 
     def __init__(
         self,
@@ -72,26 +68,12 @@ class Flux(LatentPolicy):
         reference and EMA weights of training all are in the host's memory, and on the device while
         they are used.
         """
-        import diffusers
-
-        self._device, self._dtype = device, base_dtype(dtype, lora)
-        files = Pretrained(pretrained, revision)
-        files.require("FluxPipeline", policy="flux")
-        network, vae, self._scheduler = files.flow_parts(
-            diffusers.FluxTransformer2DModel, device, self._dtype
-        )
-        _require_guidance(pretrained, network.config.guidance_embeds, guidance_embedding)
         self._guidance_embedding = guidance_embedding
-        self._vae = Vae(vae.to(device), resolution=resolution, portion=decode_batch)
-        self.latent_shape = self._vae.latent_shape
+        options = LatentOptions(
+            resolution, dtype, lora, max_text_tokens, cached_prompts, decode_batch, copies_on
+        )
+        self._load(Pretrained(pretrained, revision), device, options)
         self._ids = _position_ids(self.latent_shape[1] // _PATCH).to(device)
-        if device.type == "meta":
-            self._text = shapes_alone(network.config, max_text_tokens, self._dtype)
-        else:
-            found = _text_encoders(files, device, self._dtype, max_text_tokens)
-            self._text = TextEncoders(*found, device, kept=cached_prompts)
-        placed(network, device, self._dtype)
-        self.weights = WeightSets(network, lora, default_targets=_TARGETS, copies_on=copies_on)
 
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """Even steps from 1 with the scheduler's shift, which for dev grows with the tokens, to 0.
@@ -124,7 +106,7 @@ class Flux(LatentPolicy):
     def _forward(self, x: Tensor, t: Tensor, words: Tensor, pooled: Tensor) -> Tensor:
         embedded = self._guidance_embedding
         out: tuple[Tensor, ...] = self.weights(
-            hidden_states=_packed(x).to(self._dtype),
+            hidden_states=_pack(x).to(self._dtype),
             encoder_hidden_states=words.to(self._dtype),
             pooled_projections=pooled.to(self._dtype),
             timestep=t,
@@ -133,16 +115,38 @@ class Flux(LatentPolicy):
             txt_ids=self._ids.new_zeros(words.shape[1], self._ids.shape[1]),
             return_dict=False,
         )
-        return _unpacked(out[0].float(), x.shape)
+        return _unpack(out[0].float(), x.shape)
+
+    def _require(self, model: str, config: Any) -> None:
+        guidance = self._guidance_embedding
+        if config.guidance_embeds and guidance is None:
+            raise ValueError(
+                f"the model '{model}' was distilled with a guidance embedding, and "
+                "guidance_embedding is null; write guidance_embedding: 3.5"
+            )
+        if guidance is not None and not config.guidance_embeds:
+            raise ValueError(
+                f"the model '{model}' has no guidance embedding, and guidance_embedding is "
+                f"{guidance:g}; write guidance_embedding: null"
+            )
+
+    @staticmethod
+    def _embed(
+        pipeline: Any, texts: list[str], *, device: torch.device, num_tokens: int
+    ) -> tuple[Tensor, Tensor]:
+        words, pooled, _ = pipeline.encode_prompt(
+            texts, device=device, max_sequence_length=num_tokens
+        )
+        return words, pooled
 
 
-def _packed(x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens patch"]:
+def _pack(x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens patch"]:
     """A token for each 2 x 2 of the latents, channel by channel, row by row."""
     patches = x.unfold(2, _PATCH, _PATCH).unfold(3, _PATCH, _PATCH)
     return patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
 
 
-def _unpacked(
+def _unpack(
     tokens: Float[Tensor, "batch tokens patch"], shape: torch.Size
 ) -> Float[Tensor, "batch channels height width"]:
     batch, channels, height, width = shape
@@ -154,35 +158,3 @@ def _position_ids(side: int) -> Float[Tensor, "tokens 3"]:
     """0, the row and the column of every token of a square; those of text are all 0."""
     row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     return torch.stack([torch.zeros_like(row), row, column], dim=-1).flatten(0, 1).float()
-
-
-def _require_guidance(model: str, embeds: bool, guidance: float | None) -> None:
-    if embeds and guidance is None:
-        raise ValueError(
-            f"the model '{model}' was distilled with a guidance embedding, and guidance_embedding "
-            "is null; write guidance_embedding: 3.5"
-        )
-    if guidance is not None and not embeds:
-        raise ValueError(
-            f"the model '{model}' has no guidance embedding, and guidance_embedding is "
-            f"{guidance:g}; write guidance_embedding: null"
-        )
-
-
-def _text_encoders(
-    files: Pretrained, device: torch.device, dtype: torch.dtype, max_tokens: int
-) -> tuple[list[nn.Module], Encode]:
-    """CLIP and T5, and how diffusers' own pipeline encodes with them."""
-    import diffusers
-
-    pipeline = files.pipeline(
-        diffusers.FluxPipeline, dtype, {"vae": None, "transformer": None, "scheduler": None}
-    )
-
-    def encode(texts: list[str]) -> tuple[Tensor, Tensor]:
-        words, pooled, _ = pipeline.encode_prompt(
-            texts, device=device, max_sequence_length=max_tokens
-        )
-        return words, pooled
-
-    return [pipeline.text_encoder, pipeline.text_encoder_2], encode

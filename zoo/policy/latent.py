@@ -3,14 +3,17 @@
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from zoo.policy.base import Policy
+from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, place
+from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt
 from zoo.rollout import Cond, Lookup, rows_of
 
@@ -19,6 +22,9 @@ Pooled = Float[Tensor, "texts pooled_width"]
 Tables = Callable[[Sequence[str]], tuple[Words, Pooled]]
 """The embeddings of texts on a policy's device, a row each: of the words, and of the whole."""
 Encode = Callable[[list[str]], tuple[Words, Pooled]]
+
+_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+"""As pipelines name them."""
 
 _TOGETHER = 16
 """Texts that go through the encoders together."""
@@ -43,30 +49,30 @@ class TextEncoders:
 
     def __call__(self, texts: Sequence[str]) -> tuple[Words, Pooled]:
         """Encodes the texts that are not kept, which must be distinct."""
-        found = {text: self._kept[text] for text in texts if text in self._kept}
-        for text in found:
+        embeddings = {text: self._kept[text] for text in texts if text in self._kept}
+        for text in embeddings:
             self._kept.move_to_end(text)
-        missing = [text for text in texts if text not in found]
+        missing = [text for text in texts if text not in embeddings]
         if missing:
-            made = dict(zip(missing, self._embed(missing), strict=True))
-            found |= made
-            self._kept |= made
+            fresh = dict(zip(missing, self._embed(missing), strict=True))
+            embeddings |= fresh
+            self._kept |= fresh
             while len(self._kept) > self._num_kept:
                 self._kept.popitem(last=False)
-        words, pooled = (torch.stack([found[text][i] for text in texts]) for i in (0, 1))
+        words, pooled = (torch.stack([embeddings[text][i] for text in texts]) for i in (0, 1))
         return words.to(self._device), pooled.to(self._device)
 
     @torch.no_grad()
     def _embed(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         for encoder in self._encoders:
             encoder.to(self._device)
-        found: list[tuple[Tensor, Tensor]] = []
+        embeddings: list[tuple[Tensor, Tensor]] = []
         for start in range(0, len(texts), _TOGETHER):
             words, pooled = self._encode(list(texts[start : start + _TOGETHER]))
-            found += zip(words.cpu(), pooled.cpu(), strict=True)
+            embeddings += zip(words.cpu(), pooled.cpu(), strict=True)
         for encoder in self._encoders:
             encoder.to("cpu")
-        return found
+        return embeddings
 
 
 def shapes_alone(config: Any, tokens: int, dtype: torch.dtype) -> Tables:
@@ -161,7 +167,7 @@ def text_cond(
     return Cond(tensors, guidance)
 
 
-def guided(
+def guide(
     forward: Forward,
     x: Float[Tensor, "batch *latent"],
     t: Float[Tensor, " batch"],
@@ -185,15 +191,112 @@ def guided(
     return unguided + cond.guidance * (velocity - unguided)
 
 
+@dataclass(frozen=True)
+class Family:
+    """A family by the names that diffusers has for it."""
+
+    policy: str
+    pipeline: str
+    transformer: str
+    targets: tuple[str, ...]
+    """The ends of the names of its layers with LoRA by default."""
+    clip_tokens: int = 0
+    """Embeddings of words by CLIP, before those by T5."""
+
+
+@dataclass(frozen=True)
+class LatentOptions:
+    """The options that latent families have in common, each documented by the family."""
+
+    resolution: int
+    dtype: Dtype
+    lora: Lora | None
+    max_text_tokens: int
+    cached_prompts: int
+    decode_batch: int
+    copies_on: CopiesOn
+
+
 class LatentPolicy(Policy):
     """A network on an autoencoder's latents, told of prompts by embeddings of words and whole.
 
-    A family sets `_device`, `_text` and `_vae`, and has its network's forward and its time grid.
+    A family names its `family`, calls `_load` with its options, and has its text encoders' call,
+    its network's forward and its time grid.
     """
 
-    _device: torch.device
-    _text: Tables
-    _vae: Vae
+    family: ClassVar[Family]
+
+    def _load(
+        self,
+        files: Pretrained,
+        device: torch.device,
+        options: LatentOptions,
+        without: Sequence[str] = (),
+    ) -> None:
+        """Loads the network, the autoencoder, the scheduler and the encoders `without` these parts.
+
+        On the meta device shapes alone, and no encoder.
+
+        Raises:
+            ValueError: the model is of another family, does not fit the options or cannot be had.
+        """
+        import diffusers
+
+        self._device, self._dtype = device, base_dtype(options.dtype, options.lora)
+        files.require(self.family.pipeline, policy=self.family.policy)
+        network, vae, self._scheduler = files.flow_parts(
+            getattr(diffusers, self.family.transformer), device, self._dtype
+        )
+        self._vae = Vae(vae.to(device), resolution=options.resolution, portion=options.decode_batch)
+        self.latent_shape = self._vae.latent_shape
+        self._require(files.source, network.config)
+        self._text = self._tables(files, network, options, without)
+        place(network, device, self._dtype)
+        self.weights = WeightSets(
+            network,
+            options.lora,
+            default_targets=self.family.targets,
+            copies_on=options.copies_on,
+        )
+
+    def _tables(
+        self, files: Pretrained, network: Any, options: LatentOptions, without: Sequence[str]
+    ) -> Tables:
+        """The pipeline's own encoders, called as its family calls them."""
+        import diffusers
+
+        num_tokens = options.max_text_tokens
+        if self._device.type == "meta":
+            return shapes_alone(network.config, self.family.clip_tokens + num_tokens, self._dtype)
+        pipeline = files.pipeline(
+            getattr(diffusers, self.family.pipeline),
+            self._dtype,
+            dict.fromkeys(("vae", "transformer", "scheduler", *without)),
+        )
+        # It may ask the network for the width of what stands in for an encoder.
+        pipeline.transformer = network
+        encoders = [getattr(pipeline, part, None) for part in _ENCODERS]
+        return TextEncoders(
+            [encoder for encoder in encoders if encoder is not None],
+            partial(self._embed, pipeline, device=self._device, num_tokens=num_tokens),
+            self._device,
+            kept=options.cached_prompts,
+        )
+
+    @abstractmethod
+    def _require(self, model: str, config: Any) -> None:
+        """Refuses a model, by its transformer's configuration, that these options do not fit.
+
+        Raises:
+            ValueError: they do not.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def _embed(
+        pipeline: Any, texts: list[str], *, device: torch.device, num_tokens: int
+    ) -> tuple[Words, Pooled]:
+        """The embeddings of texts' words and of the whole texts, by diffusers' own pipeline."""
 
     @abstractmethod
     def _forward(self, x: Tensor, t: Tensor, words: Tensor, pooled: Tensor) -> Tensor:
@@ -207,7 +310,7 @@ class LatentPolicy(Policy):
         self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
     ) -> Float[Tensor, "batch *latent"]:
         """dx/dt; with guidance two rows of the network for each, the null one without gradient."""
-        return guided(self._forward, x, t, cond)
+        return guide(self._forward, x, t, cond)
 
     def decode(
         self, latents: Float[Tensor, "batch *latent"]

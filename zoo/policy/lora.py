@@ -12,6 +12,21 @@ from torch import nn
 
 from zoo import seeds
 
+ATTENTION = (
+    "attn.to_q",
+    "attn.to_k",
+    "attn.to_v",
+    "attn.to_out.0",
+    "attn.add_q_proj",
+    "attn.add_k_proj",
+    "attn.add_v_proj",
+    "attn.to_add_out",
+)
+"""The eight projections of diffusers' transformers of two streams, images' and texts'.
+
+The last block of SD3's has no `to_add_out`: its text stream ends there.
+"""
+
 Init = Literal["gaussian", "kaiming"]
 
 
@@ -23,8 +38,9 @@ class Lora:
     deviation 1 / rank, as published, or kaiming's uniform one, which is PEFT's own default.
 
     `start` is a LoRA to go on from instead: a folder of PEFT's or diffusers' or a `.safetensors`
-    file, here or on the Hub (`OWNER/NAME[/FOLDER][@REVISION]`). It must be of the same rank and
-    layers; alpha may differ. A reference that does not move stays the model without any LoRA.
+    file (FLUX's also in the layout of kohya, ComfyUI or XLabs), here or on the Hub
+    (`OWNER/NAME[/FOLDER][@REVISION]`). It must be of the same rank and layers; alpha may differ. A
+    reference that does not move stays the model without any LoRA.
     """
 
     rank: Annotated[int, Ge(1)] = 32

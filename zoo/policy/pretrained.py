@@ -31,7 +31,7 @@ def base_dtype(dtype: Dtype, lora: Lora | None) -> torch.dtype:
     return named
 
 
-def placed(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+def place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Moves a network of diffusers to the device, in that type, without dropout."""
     # Diffusers' own `to` warns of modules to keep in float32, of which there are none.
     nn.Module.to(network, device, dtype).eval()
@@ -92,11 +92,11 @@ class Pretrained:
         Raises:
             ValueError: it is no pipeline of the class `name`, or cannot be had.
         """
-        found = self.index().get("_class_name")
-        if found != name:
+        pipeline = self.index().get("_class_name")
+        if pipeline != name:
             raise ValueError(
-                f"the model '{self.source}' is a {found}, and the policy '{policy}' runs a {name}; "
-                "name one of these, or another policy (zoo list policies)"
+                f"the model '{self.source}' is a {pipeline}, and the policy '{policy}' runs a "
+                f"{name}; name one of these, or another policy (zoo list policies)"
             )
 
     def flow_parts(

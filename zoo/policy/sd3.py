@@ -12,23 +12,14 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge, Le, MultipleOf
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from zoo.policy.latent import Encode, LatentPolicy, TextEncoders, Vae, shapes_alone
-from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, placed
-from zoo.policy.weights import CopiesOn, Lora, WeightSets
+from zoo.policy.latent import Family, LatentOptions, LatentPolicy
+from zoo.policy.lora import ATTENTION
+from zoo.policy.pretrained import Dtype, Pretrained
+from zoo.policy.weights import CopiesOn, Lora
 
-_TARGETS = (
-    "attn.to_q",
-    "attn.to_k",
-    "attn.to_v",
-    "attn.to_out.0",
-    "attn.add_q_proj",
-    "attn.add_k_proj",
-    "attn.add_v_proj",
-    "attn.to_add_out",
-)
-_CLIP_TOKENS = 77
+_T5 = ("text_encoder_3", "tokenizer_3")
 
 
 class SD3(LatentPolicy):
@@ -37,6 +28,14 @@ class SD3(LatentPolicy):
     `pretrained` is a folder in diffusers' layout or a hub id. The text encoders are on the device
     only while they encode.
     """
+
+    family = Family(
+        policy="sd3",
+        pipeline="StableDiffusion3Pipeline",
+        transformer="SD3Transformer2DModel",
+        targets=ATTENTION,
+        clip_tokens=77,
+    )
 
     def __init__(
         self,
@@ -61,24 +60,11 @@ class SD3(LatentPolicy):
         are decoded together. With `copies_on` cpu the old, reference and EMA weights of training
         all are in the host's memory, and on the device while they are used.
         """
-        import diffusers
-
-        self._device, self._dtype = device, base_dtype(dtype, lora)
-        files = Pretrained(pretrained, revision)
-        files.require("StableDiffusion3Pipeline", policy="sd3")
-        network, vae, self._scheduler = files.flow_parts(
-            diffusers.SD3Transformer2DModel, device, self._dtype
+        self._resolution = resolution
+        options = LatentOptions(
+            resolution, dtype, lora, max_text_tokens, cached_prompts, decode_batch, copies_on
         )
-        self._vae = Vae(vae.to(device), resolution=resolution, portion=decode_batch)
-        self.latent_shape = self._vae.latent_shape
-        _require_positions(network.config, self._vae.factor, resolution)
-        if device.type == "meta":
-            self._text = shapes_alone(network.config, _CLIP_TOKENS + max_text_tokens, self._dtype)
-        else:
-            found = _text_encoders(files, network, device, self._dtype, t5, max_text_tokens)
-            self._text = TextEncoders(*found, device, kept=cached_prompts)
-        placed(network, device, self._dtype)
-        self.weights = WeightSets(network, lora, default_targets=_TARGETS, copies_on=copies_on)
+        self._load(Pretrained(pretrained, revision), device, options, without=() if t5 else _T5)
 
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The scheduler's own sigmas, its shift applied, then 0."""
@@ -109,44 +95,24 @@ class SD3(LatentPolicy):
         )
         return out[0].float()
 
+    def _require(self, model: str, config: Any) -> None:
+        largest = config.pos_embed_max_size * config.patch_size * self._vae.factor
+        if self._resolution > largest:
+            raise ValueError(
+                f"the model has positions for {largest} pixels a side and resolution is "
+                f"{self._resolution}; write {largest} or less"
+            )
 
-def _require_positions(config: Any, factor: int, resolution: int) -> None:
-    largest = config.pos_embed_max_size * config.patch_size * factor
-    if resolution > largest:
-        raise ValueError(
-            f"the model has positions for {largest} pixels a side and resolution is {resolution}; "
-            f"write {largest} or less"
-        )
-
-
-def _text_encoders(
-    files: Pretrained,
-    network: nn.Module,
-    device: torch.device,
-    dtype: torch.dtype,
-    t5: bool,
-    max_tokens: int,
-) -> tuple[list[nn.Module], Encode]:
-    """Two CLIP encoders and T5, and how diffusers' own pipeline encodes with them."""
-    import diffusers
-
-    without: dict[str, None] = {"vae": None, "transformer": None, "scheduler": None}
-    if not t5:
-        without |= {"text_encoder_3": None, "tokenizer_3": None}
-    pipeline = files.pipeline(diffusers.StableDiffusion3Pipeline, dtype, without)
-    # It asks the network for the width of what stands in for T5.
-    pipeline.transformer = network
-
-    def encode(texts: list[str]) -> tuple[Tensor, Tensor]:
+    @staticmethod
+    def _embed(
+        pipeline: Any, texts: list[str], *, device: torch.device, num_tokens: int
+    ) -> tuple[Tensor, Tensor]:
         words, _, pooled, _ = pipeline.encode_prompt(
             texts,
             texts,
             texts,
             device=device,
             do_classifier_free_guidance=False,
-            max_sequence_length=max_tokens,
+            max_sequence_length=num_tokens,
         )
         return words, pooled
-
-    every = pipeline.text_encoder, pipeline.text_encoder_2, pipeline.text_encoder_3
-    return [encoder for encoder in every if encoder is not None], encode

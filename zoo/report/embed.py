@@ -1,10 +1,11 @@
-"""Pictures for pages: cut into tiles, scaled down, and as the text that a page holds them in."""
+"""Pictures for pages: cut into tiles and put together, scaled down, and as a page holds them."""
 
 import base64
 import io
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
+from zoo.report.page import Tiles
 from zoo.report.plots import Drawing
 from zoo.run.pictures import GAP
 from zoo.run.record import EvaluationRecord
@@ -12,6 +13,7 @@ from zoo.run.record import EvaluationRecord
 WIDEST = 1200
 """Pixels that a picture on a page has at most."""
 
+_GAP, _FONT = 4, 14
 _QUALITY = 88
 _PIXELATED = 128
 """Tiles smaller than this show their pixels: they were made by repeating them."""
@@ -84,3 +86,32 @@ def _encoded(image: Image.Image, form: str) -> bytes:
     else:
         plain.save(out, form, quality=_QUALITY)
     return out.getvalue()
+
+
+def sheet(tiles: Tiles) -> Image.Image:
+    """The tiles in one picture: rows under their headings, columns numbered."""
+    font = ImageFont.load_default(_FONT)
+    most = max(64, WIDEST // max(1, len(tiles.columns)) - _GAP)
+    rows = [[image and shrunk(image, most) for image in images] for _, images in tiles.rows]
+    width = max((image.width for row in rows for image in row if image), default=64)
+    line = _FONT + _FONT // 2
+    height = sum(_height(row) + line for row in rows)
+    across = max(
+        [len(tiles.columns) * (width + _GAP), *(font.getlength(name) + 8 for name, _ in tiles.rows)]
+    )
+    picture = Image.new("RGB", (int(across) + 1, line + height), "white")
+    draw = ImageDraw.Draw(picture)
+    for column in range(len(tiles.columns)):
+        draw.text((column * (width + _GAP), 2), str(column + 1), fill="#555555", font=font)
+    top = line
+    for (name, _), row in zip(tiles.rows, rows, strict=True):
+        draw.text((0, top), name, fill="#111111", font=font)
+        for column, image in enumerate(row):
+            if image:
+                picture.paste(image, (column * (width + _GAP), top + line - _GAP))
+        top += line + _height(row)
+    return picture
+
+
+def _height(row: list[Image.Image | None]) -> int:
+    return max((image.height for image in row if image), default=0)

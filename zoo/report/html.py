@@ -1,14 +1,15 @@
 """A page as one HTML file: no script, nothing from the network, pictures inside."""
 
+from importlib.resources import files
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 from PIL import Image
 
 from zoo.report.embed import WIDEST, data_uri, pixelated, shrunk, svg_uri
 from zoo.report.page import Figure, Page, Tiles
 from zoo.report.plots import Drawing
+from zoo.report.templates import FOLDER, environment
 from zoo.storage.files import write_text
 
 _BESIDE = 640
@@ -17,21 +18,11 @@ _BESIDE = 640
 
 def html(page: Page) -> str:
     """The whole file. What is in the page is escaped; the same page gives the same text."""
-    loader = jinja2.PackageLoader("zoo", "assets/report")
-    environment = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style, _, _ = loader.get_source(environment, "style.css")
-    return environment.get_template("page.html").render(
-        page=page,
-        style=Markup(style),
-        kind=lambda block: type(block).__name__,
-        figure=_figure,
-        tile=_tile,
+    style = files("zoo").joinpath(FOLDER, "style.css").read_text("utf-8")
+    return (
+        environment(autoescape=True)
+        .get_template("page.html")
+        .render(page=page, style=Markup(style), figure=_figure, tile=_tile)
     )
 
 

@@ -3,39 +3,30 @@
 import html
 import itertools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from zoo.report.embed import WIDEST, shrunk
-from zoo.report.page import (
-    MISSING,
-    WARNING,
-    Block,
-    Figure,
-    Figures,
-    Listing,
-    Note,
-    Page,
-    Table,
-    Tiles,
-)
+from zoo.report.embed import WIDEST, sheet, shrunk
+from zoo.report.page import Figure, Page
 from zoo.report.plots import Drawing
+from zoo.report.templates import environment
 from zoo.run.pictures import save
 from zoo.storage.files import write_text
 
-_GAP, _FONT = 4, 14
 _PLOTS, _PICTURES = "plots", "pictures"
 
 
 def write(page: Page, path: Path) -> None:
     """The page as a file; its `plots/*.png` and `pictures/*.png` beside it are written anew."""
-    for name in (_PLOTS, _PICTURES):
-        (path.parent / name).mkdir(exist_ok=True)
-        for old in (path.parent / name).glob("*.png"):
-            old.unlink()
-    write_text(path, "\n\n".join(_page(page, path.parent)) + "\n")
+    files = _Files(path.parent)
+    template = environment(autoescape=False, plain=escaped, code=code, fence=fence)
+    text = template.get_template("page.md").render(
+        page=page,
+        save_figure=files.save_figure,
+        save_tiles=lambda tiles: files.save_picture(tiles.name, sheet(tiles)),
+    )
+    write_text(path, text)
 
 
 def escaped(text: str) -> str:
@@ -46,101 +37,48 @@ def escaped(text: str) -> str:
 
 def code(text: str) -> str:
     """A span of code, whatever is in it."""
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    fence, pad = "`" * (longest + 1), " " if longest else ""
-    return f"{fence}{pad}{text}{pad}{fence}"
+    ticks = _longest_ticks(text)
+    mark, pad = "`" * (ticks + 1), " " if ticks else ""
+    return f"{mark}{pad}{text}{pad}{mark}"
 
 
-def _page(page: Page, folder: Path) -> Iterator[str]:
-    yield f"# {escaped(page.title)}"
-    yield escaped(page.about)
-    for section in page.sections:
-        yield f"## {escaped(section.title)}"
-        yield f"made by: {code(page.source)}"
-        for block in section.blocks:
-            yield from _block(block, folder)
+def fence(text: str) -> str:
+    """The line above and below a block of code, whatever is in it."""
+    return "`" * max(3, _longest_ticks(text) + 1)
 
 
-def _block(block: Block, folder: Path) -> Iterator[str]:
-    match block:
-        case Note(text, kind):
-            said = {WARNING: "> **Warning:** ", MISSING: "> *Missing:* "}.get(kind, "")
-            yield said + escaped(text)
-        case Table():
-            yield "\n".join(_table(block))
-            if block.caption:
-                yield escaped(block.caption)
-        case Figures(figures):
-            for figure in figures:
-                yield f"![{escaped(figure.alt)}]({_saved(figure, folder)})"
-                yield escaped(figure.caption)
-        case Tiles():
-            path = _free(folder / _PICTURES, block.name)
-            save(sheet(block), path)
-            yield f"![{escaped(block.caption)}]({_PICTURES}/{path.name})"
-            columns = "; ".join(f"{i}: {each}" for i, each in enumerate(block.columns, 1))
-            yield escaped(f"{block.caption} Columns: {columns}.")
-        case Listing(title, text):
-            longest = max(map(len, re.findall("`+", text)), default=0)
-            fence = "`" * max(3, longest + 1)
-            yield f"<details><summary>{html.escape(title)}</summary>"
-            yield f"{fence}\n{text.rstrip()}\n{fence}"
-            yield "</details>"
+def _longest_ticks(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
 
 
-def _table(table: Table) -> Iterator[str]:
-    width = max(map(len, table.rows), default=len(table.head))
-    head = table.head or ("",) * width
-    yield f"| {' | '.join(map(escaped, head))} |"
-    rule = "---:" if table.numbers else "---"
-    yield f"| {' | '.join(['---', *[rule] * (len(head) - 1)])} |"
-    for row in table.rows:
-        yield f"| {' | '.join(map(escaped, row))} |"
+class _Files:
+    """What a page links to, in folders beside it that are emptied first."""
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for name in (_PLOTS, _PICTURES):
+            (folder / name).mkdir(exist_ok=True)
+            for old in (folder / name).glob("*.png"):
+                old.unlink()
 
-def _saved(figure: Figure, folder: Path) -> str:
-    if isinstance(figure.content, Drawing):
-        path = _free(folder / _PLOTS, figure.name)
+    def save_figure(self, figure: Figure) -> str:
+        """Writes a plot or a picture; the path to link to."""
+        if not isinstance(figure.content, Drawing):
+            return self.save_picture(figure.name, shrunk(figure.content, WIDEST))
+        path = self._free(_PLOTS, figure.name)
         path.write_bytes(figure.content.png())
         return f"{_PLOTS}/{path.name}"
-    path = _free(folder / _PICTURES, figure.name)
-    save(shrunk(figure.content, WIDEST), path)
-    return f"{_PICTURES}/{path.name}"
 
+    def save_picture(self, name: str, picture: Image.Image) -> str:
+        """Writes it; the path to link to."""
+        path = self._free(_PICTURES, name)
+        save(picture, path)
+        return f"{_PICTURES}/{path.name}"
 
-def _free(folder: Path, name: str) -> Path:
-    """A path that is not taken: two names may come out alike."""
-    for i in itertools.count(1):
-        path = folder / (f"{name}.png" if i == 1 else f"{name}_{i}.png")
-        if not path.exists():
-            break
-    return path
-
-
-def sheet(tiles: Tiles) -> Image.Image:
-    """The tiles in one picture: rows under their headings, columns numbered."""
-    font = ImageFont.load_default(_FONT)
-    most = max(64, WIDEST // max(1, len(tiles.columns)) - _GAP)
-    rows = [[image and shrunk(image, most) for image in images] for _, images in tiles.rows]
-    width = max((image.width for row in rows for image in row if image), default=64)
-    line = _FONT + _FONT // 2
-    height = sum(_height(row) + line for row in rows)
-    across = max(
-        [len(tiles.columns) * (width + _GAP), *(font.getlength(name) + 8 for name, _ in tiles.rows)]
-    )
-    picture = Image.new("RGB", (int(across) + 1, line + height), "white")
-    draw = ImageDraw.Draw(picture)
-    for column in range(len(tiles.columns)):
-        draw.text((column * (width + _GAP), 2), str(column + 1), fill="#555555", font=font)
-    top = line
-    for (name, _), row in zip(tiles.rows, rows, strict=True):
-        draw.text((0, top), name, fill="#111111", font=font)
-        for column, image in enumerate(row):
-            if image:
-                picture.paste(image, (column * (width + _GAP), top + line - _GAP))
-        top += line + _height(row)
-    return picture
-
-
-def _height(row: list[Image.Image | None]) -> int:
-    return max((image.height for image in row if image), default=0)
+    def _free(self, folder: str, name: str) -> Path:
+        """A path that is not taken: two names may come out alike."""
+        for i in itertools.count(1):
+            path = self._folder / folder / (f"{name}.png" if i == 1 else f"{name}_{i}.png")
+            if not path.exists():
+                break
+        return path

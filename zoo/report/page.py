@@ -43,6 +43,11 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     numbers: bool = True
 
+    @property
+    def num_columns(self) -> int:
+        """Of the widest row."""
+        return max(map(len, self.rows), default=len(self.head))
+
 
 @dataclass(frozen=True)
 class Figure:

@@ -1,53 +1,87 @@
 """What is measured before any update: an epoch's images, the probes, the first evaluation."""
 
-from dataclasses import dataclass
+from dataclasses import asdict
 
+from jaxtyping import Int
+from torch import Tensor
+
+from zoo.engine.interrupt import Interrupt
 from zoo.objective.base import Probe
+from zoo.run.folder import PROBES
+from zoo.run.tracker import Tracker
 from zoo.seeds import Draws
-from zoo.training import metrics as records
-from zoo.training import stop
-from zoo.training.build import Run
-from zoo.training.epoch import advantages, collected
-from zoo.training.monitor import Monitored, monitored
-from zoo.training.probes import Pixels, probe
+from zoo.training import metrics, stop
+from zoo.training.build import StageRun
+from zoo.training.collect import Collected
+from zoo.training.epoch import advantages, collect_epoch
+from zoo.training.monitor import evaluate_run, record_evaluation
+from zoo.training.probes import probe, probe_images
 from zoo.training.state import Progress
 
-
-@dataclass(frozen=True)
-class Before:
-    """The metrics' first line, the evaluation if there is one, and what is not as it must be."""
-
-    record: dict[str, float]
-    probes: tuple[Probe, ...]
-    monitored: Monitored | None
-    warnings: tuple[str, ...]
+_EPOCH = -1
+"""Of its draws: no epoch of training has the same images."""
 
 
-def before_any_update(run: Run) -> Before:
-    """Collects, scores and probes an epoch that is not trained on, and evaluates.
+def measure_untrained(run: StageRun, tracker: Tracker, interrupt: Interrupt) -> Progress:
+    """Collects, scores and probes an epoch that is not trained on, and evaluates; records it all.
+
+    Returns the progress of a run that has done nothing, with that evaluation as its best.
 
     Raises:
+        Interrupted: the run was asked to stop.
+        RewardError: too few images could be scored, or a reward breaks its contract.
         RecipeError: the run is to stop at a score that its evaluation does not have.
     """
-    pixels = Pixels()
-    made = collected(run, -1, lambda: None, pixels.see)
-    mine = advantages(run, made)[made.rollout.key]
-    probes = probe(
-        run.objective, run.policy, made.rollout, mine,
-        lambda purpose, key: Draws(run.recipe.seed, purpose, -1, key, run.engine.device),
-        micro_batch=run.recipe.engine.micro_batch.train,
-    )  # fmt: skip
-    broken = Probe("broken images", made.num_broken, 0.0, 0.0)
-    probes = (*probes, pixels.probe(), broken)
-    record = records.counters(Progress(), run.stage) | records.rewards(made, run.judge.weights)
-    failed = [
-        f"probe failed: {p.name} is {p.measured:.6g}, "
-        f"expected {p.expected:.6g} within {p.tolerance:.1g}"
-        for p in probes
-        if not p.holds
+    tracker.say(f"measuring the untrained model: {_plan(run)}")
+
+    # What the rewards say of the model as it is, and what its images are like.
+    collected = collect_epoch(run, _EPOCH, tracker, interrupt)
+    tracker.warn(*collected.verdict.failures)
+
+    # What must hold before the first update, whatever the recipe.
+    probes = (*_probe(run, collected), *probe_images(run.collector, collected))
+    tracker.warn(*run.model.engine.gather_lines(_failures(probes)))
+    tracker.note(PROBES, [{**asdict(one), "holds": one.holds} for one in probes])
+    progress = Progress()
+    record = {
+        **metrics.counters(progress, run.stage),
+        **metrics.rewards(collected, run.collector.judge.weights),
+        **metrics.probed(probes),
+    }
+    del collected  # else its path would be held while the evaluation makes images
+
+    # Where evaluations begin. A target that they do not score is a mistake to be told of now.
+    evaluation = evaluate_run(run, tracker, interrupt)
+    if evaluation is not None:
+        stop.require_target(run.recipe, evaluation.record)
+        progress = record_evaluation(evaluation, tracker, progress)
+        record |= evaluation.record
+    tracker.record(record)
+    return progress
+
+
+def _plan(run: StageRun) -> str:
+    """What will be made, for whoever waits for it."""
+    data, evaluator = run.recipe.data, run.evaluator
+    groups = f"{data.groups_per_epoch} groups of {data.group_size} images"
+    if evaluator is None:
+        return groups
+    asked = evaluator.groups
+    return f"{groups}, and an evaluation of {len(asked.prompts) * asked.size:,} images"
+
+
+def _probe(run: StageRun, collected: Collected) -> tuple[Probe, ...]:
+    def draws(purpose: str, key: Int[Tensor, " rows"]) -> Draws:
+        return Draws(run.recipe.seed, purpose, _EPOCH, key, run.model.engine.device)
+
+    advantage = advantages(run, collected)[collected.rollout.key]
+    return probe(run.learner, collected.rollout, advantage, draws)
+
+
+def _failures(probes: tuple[Probe, ...]) -> list[str]:
+    return [
+        f"probe failed: {probe.name} is {probe.measured:.6g}, "
+        f"expected {probe.expected:.6g} within {probe.tolerance:.1g}"
+        for probe in probes
+        if not probe.holds
     ]
-    warnings = (*made.verdict.failures, *run.engine.gather_lines(failed))
-    evaluated = monitored(run)
-    if evaluated is not None:
-        stop.require_target(run.recipe, evaluated.record)
-    return Before(record | records.probed(probes), probes, evaluated, warnings)

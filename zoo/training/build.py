@@ -24,45 +24,73 @@ from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe, Stage
 from zoo.reward.judge import Judge
 from zoo.rollout import Weights
-from zoo.sampler.base import Sampler
-from zoo.training.components import Evaluation, Shared, copies, keeps_reference
+from zoo.sampler.base import Sampler, StoredImages
+from zoo.training.collect import Collector, Groups
+from zoo.training.components import (
+    Components,
+    EvaluationComponents,
+    Shared,
+    copies,
+    keeps_reference,
+)
 from zoo.training.drift import base_of
+from zoo.training.evaluate import EVALUATION, Evaluator
+from zoo.training.learn import Learner, LearningRate
+from zoo.training.stored import EncodedImages, ImageCache
+
+
+@dataclass(frozen=True)
+class Model:
+    """A policy, the engine that runs it, and its sets of weights besides live: the copies.
+
+    Of a run the copies are the sets that move in any stage, and that a checkpoint keeps.
+    """
+
+    engine: Engine
+    policy: Policy
+    copies: frozenset[Weights]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """Everything that the recipe of one stage names, built; without stages, of the whole run.
+
+    Stages share the model, and the rewards and prompts that they have in common.
+    """
+
+    model: Model
+    stage: Stage
+    prompts: Sequence[Prompt]
+    collector: Collector
+    learner: Learner
+    evaluator: Evaluator | None
+
+    @property
+    def recipe(self) -> Recipe:
+        """That of the stage."""
+        return self.stage.recipe
+
+    @property
+    def objective(self) -> Objective[Any]:
+        """What it learns by."""
+        return self.learner.objective
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that a recipe names, built; with stages, that the recipe of one of them does.
+    """A model and what is done with it, stage by stage; a run without stages has a single one."""
 
-    Stages share the engine, the policy, and the rewards that they have in common.
-    """
+    model: Model
+    stages: tuple[StageRun, ...]
 
-    recipe: Recipe
-    engine: Engine
-    policy: Policy
-    sampler: Sampler
-    judge: Judge
-    objective: Objective[Any]
-    prompts: Sequence[Prompt]
-    evaluation: Evaluation | None
-    copies: frozenset[Weights]
-    """The sets besides live that move in any stage, and that a checkpoint keeps."""
-    stage: Stage
-    later: tuple["Run", ...] = ()
-    """Of the stages that follow, in order."""
+    @property
+    def epochs(self) -> int:
+        """How many it is to have in all."""
+        return self.stages[0].stage.run_epochs
 
-    def at(self, epoch: int) -> "Run":
-        """Of the stage that goes on once so many epochs are done; the last one after its end."""
-        runs = (self, *self.later)
-        return next((run for run in runs if epoch < run.stage.end), runs[-1])
-
-
-@dataclass(frozen=True)
-class ImageMaker:
-    """A policy with its live weights and the copies asked for: enough to make images."""
-
-    engine: Engine
-    policy: Policy
-    copies: frozenset[Weights]
+    def stage_at(self, epoch: int) -> StageRun:
+        """The stage that goes on once so many epochs are done; the last one after its end."""
+        return next((run for run in self.stages if epoch < run.stage.end), self.stages[-1])
 
 
 def device_of(recipe: Recipe) -> torch.device:
@@ -115,12 +143,19 @@ def _adamw(recipe: Recipe) -> AdamWOptions:
 def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = False) -> Run:
     """Builds all of it, on this process's device; joins no process group.
 
-    With stages it is the run of the first, and `at` leads to the others. A `resumed` run gets its
-    weights from a checkpoint: the LoRA to start from is not looked for.
+    A `resumed` run gets its weights from a checkpoint: the LoRA to start from is not looked for.
+
+    Raises:
+        RecipeError: a component refuses its options, or the network what is asked of it.
+        RewardError: a reward does not give its known answers.
     """
-    device = _used(device_of(recipe))
+    device = _use(device_of(recipe))
+
+    # Prompts, rewards, samplers and objectives of all stages come first: they fail in seconds.
     shared = Shared(device)
-    parts = [shared.parts(stage.recipe) for stage in recipe.timeline]
+    components = [shared.components(stage.recipe) for stage in recipe.timeline]
+
+    # The model, with room for each set of weights that any stage writes.
     policy = recipe.build(recipe.policy, {"device": device})
     moved = copies(recipe)
     policy.weights.allocate(moved, seed=recipe.seed, reference=keeps_reference(recipe))
@@ -128,39 +163,75 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     if not resumed:
         _start(recipe, policy.weights, moved)
     _tune(recipe, policy)
-    made = make_engine(recipe, policy.weights, device)
-    later: tuple[Run, ...] = ()
-    for stage, part in zip(reversed(recipe.timeline), reversed(parts), strict=True):
-        run = Run(
-            stage.recipe, made, policy, part.sampler, part.judge, part.objective, part.prompts,
-            part.evaluation, moved, stage, later,
-        )  # fmt: skip
-        later = (run, *later)
-    return later[0]
+
+    # The engine last: it takes the weights as they are to be trained.
+    model = Model(make_engine(recipe, policy.weights, device), policy, moved)
+    stages, cache = zip(recipe.timeline, components, strict=True), _image_cache(components)
+    return Run(model, tuple(_stage_run(model, stage, parts, cache) for stage, parts in stages))
 
 
-def image_maker(recipe: Recipe, which: Weights, *, trained: bool = False) -> ImageMaker:
+def _image_cache(components: Sequence[Components]) -> ImageCache:
+    """One for all stages: an image that one has encoded another need not."""
+    samplers = [parts.sampler for parts in components]
+    return ImageCache(max([s.cache_gb for s in samplers if isinstance(s, StoredImages)], default=0))
+
+
+def _stage_run(model: Model, stage: Stage, parts: Components, cache: ImageCache) -> StageRun:
+    """What a stage does with the model."""
+    recipe, engine, policy = stage.recipe, model.engine, model.policy
+    optim, micro_batch = recipe.optim, recipe.engine.micro_batch
+    learner = Learner(
+        engine, policy, parts.objective, optim.updates_per_epoch, micro_batch.train,
+        LearningRate(optim.lr, optim.schedule, optim.warmup, stage.run_updates),
+        ema_cap=optim.ema.cap if optim.ema else None,
+    )  # fmt: skip
+    sampler: Sampler | EncodedImages
+    if isinstance(parts.sampler, StoredImages):
+        sampler = EncodedImages(parts.sampler, policy, engine.device, cache)
+    else:
+        sampler = parts.sampler
+    return StageRun(
+        model, stage, parts.prompts,
+        Collector(engine, policy, sampler, parts.judge, micro_batch.sample),
+        learner, _evaluator(model, recipe, parts.evaluation),
+    )  # fmt: skip
+
+
+def _evaluator(
+    model: Model, recipe: Recipe, parts: EvaluationComponents | None
+) -> Evaluator | None:
+    if parts is None or recipe.eval is None:
+        return None
+    batch, size = recipe.engine.micro_batch.sample, recipe.eval.images_per_prompt
+    return Evaluator(
+        Collector(model.engine, model.policy, parts.sampler, parts.judge, batch),
+        Groups(parts.prompts, size, parts.weights, recipe.seed, EVALUATION),
+        base_of(model.policy.weights, model.copies),
+    )
+
+
+def image_model(recipe: Recipe, which: Weights, *, trained: bool = False) -> Model:
     """The model on this process's device, with room for one set of weights; builds nothing else.
 
     Weights of a `trained` run come from a checkpoint.
     """
-    device = _used(device_of(recipe))
+    device = _use(device_of(recipe))
     policy = recipe.build(recipe.policy, {"device": device})
     wanted = frozenset({which}) & copies(recipe)
     policy.weights.allocate(wanted, seed=recipe.seed, reference=which is Weights.REFERENCE)
     if not trained:
         _start(recipe, policy.weights, wanted)
     _tune(recipe, policy)
-    return ImageMaker(plain_engine(recipe, policy.weights, device), policy, wanted)
+    return Model(plain_engine(recipe, policy.weights, device), policy, wanted)
 
 
 def evaluation_judge(recipe: Recipe) -> Judge:
     """The rewards that images are evaluated with, on this process's device, and no others."""
     own = recipe.eval.rewards if recipe.eval else ()
-    return Shared(_used(device_of(recipe))).judge(recipe, own or recipe.rewards)
+    return Shared(_use(device_of(recipe))).judge(recipe, own or recipe.rewards)
 
 
-def _used(device: torch.device) -> torch.device:
+def _use(device: torch.device) -> torch.device:
     if device.type == "cuda":
         # Code that names no device must find this process's own.
         torch.cuda.set_device(device)

@@ -1,7 +1,7 @@
-"""Collecting an epoch: every group's images, sampled and scored while sampling goes on."""
+"""Collecting: every group's images, sampled or read, and scored while that goes on."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -12,12 +12,72 @@ from zoo.engine.base import Engine
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt
 from zoo.reward.judge import Judge, RewardError, Verdict
-from zoo.rollout import Rollout, Weights
+from zoo.rollout import Rollout, Weights, join
 from zoo.sampler.base import Sampler
 from zoo.seeds import Draws
-from zoo.training.generate import Wanted, generate
+from zoo.training.generate import Batch, Wanted, encode, generate
 from zoo.training.image_stats import ImageStats
-from zoo.training.micro_batches import dealt, largest_share
+from zoo.training.micro_batches import largest_shard, shard
+from zoo.training.stored import EncodedImages, own_prompt, read_stored
+
+
+@dataclass(frozen=True)
+class Collector:
+    """What makes images, or reads stored ones, and scores them: at most `micro_batch` at a time."""
+
+    engine: Engine
+    policy: Policy
+    sampler: Sampler | EncodedImages
+    judge: Judge
+    micro_batch: int
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The images to collect over all processes: `size` of each prompt, with these weights.
+
+    Image i of group g has the key g * size + i, which with seed, purpose and epoch seeds its noise.
+    """
+
+    prompts: Sequence[Prompt]
+    size: int
+    weights: Weights
+    seed: int
+    purpose: str
+    epoch: int = 0
+    keep_path: bool = False
+
+    @property
+    def of_image(self) -> Int[Tensor, " images"]:
+        """The group of each image, in the order of their keys."""
+        return torch.arange(len(self.prompts)).repeat_interleave(self.size)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one process collects of the groups: group g is made by process g mod size."""
+
+    collector: Collector
+    groups: Groups
+    wanted: Wanted
+
+    @property
+    def num_batches(self) -> int:
+        """How many micro-batches it has; as many on every process."""
+        return self.wanted.num_batches(self.collector.micro_batch)
+
+    def generate(self) -> Iterator[Batch]:
+        """Makes the images, or reads them where they come with the prompts."""
+        collector, groups, sampler = self.collector, self.groups, self.collector.sampler
+        if isinstance(sampler, EncodedImages):
+            return read_stored(
+                sampler, self.wanted,
+                micro_batch=collector.micro_batch, reads_pixels=collector.judge.reads_pixels,
+            )  # fmt: skip
+        return generate(
+            collector.policy, sampler, self.wanted,
+            weights=groups.weights, micro_batch=collector.micro_batch, keep_path=groups.keep_path,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,7 +86,8 @@ class Collected:
 
     `num_evals` counts network forwards on images over all processes, `num_broken` images that
     came out non-finite (their scores are NaN). `stats` says what the others are like: see
-    `ImageStats`.
+    `ImageStats`; `out_of_range` is how far any pixel of this process's is outside [0, 1], and None
+    where they have none: stored images that no reward looks at.
     """
 
     rollout: Rollout
@@ -35,70 +96,76 @@ class Collected:
     num_evals: int
     num_broken: int
     stats: dict[str, float]
+    out_of_range: float | None
 
 
-def collect(
-    engine: Engine,
-    policy: Policy,
-    sampler: Sampler,
-    judge: Judge,
-    prompts: Sequence[Prompt],
-    *,
-    group_size: int,
-    acts_with: Weights,
-    keep_path: bool,
-    draws: Callable[[Int[Tensor, " rows"]], Draws],
-    micro_batch: int,
-    between: Callable[[], None] = lambda: None,
-    see: Callable[[Tensor, Int[Tensor, " rows"]], None] = lambda images, key: None,
-) -> Collected:
-    """One group of images for each prompt; group g is made by process g mod size.
-
-    `draws` are by image; `between` is called after each micro-batch, `see` with each one's images
-    and keys.
-    """
-    mine = dealt(len(prompts), rank=engine.rank, size=engine.size)
-    local_group = torch.arange(len(mine)).repeat_interleave(group_size)
-    group = mine[local_group]
-    member = torch.arange(group_size).repeat(len(mine))
-    key = group * group_size + member
-    wanted = Wanted(
-        prompts=[prompts[g] for g in mine.tolist()] or prompts[:1],
-        prompt=local_group,
-        key=key,
-        largest=largest_share(len(prompts), size=engine.size) * group_size,
-        member=member if sampler.needs_images else None,
+def shard_groups(collector: Collector, groups: Groups) -> Shard:
+    """This process's share of the groups, its prompts encoded; it may be without an image."""
+    engine, prompts = collector.engine, groups.prompts
+    mine = shard(len(prompts), rank=engine.rank, size=engine.size)
+    local_group = torch.arange(len(mine)).repeat_interleave(groups.size)
+    member = torch.arange(groups.size).repeat(len(mine))
+    key = mine[local_group] * groups.size + member
+    wanted = encode(
+        collector.policy,
+        collector.sampler,
+        [prompts[group] for group in mine.tolist()] or prompts[:1],
+        local_group,
+        Draws(groups.seed, groups.purpose, groups.epoch, key, engine.device),
+        largest=largest_shard(len(prompts), size=engine.size) * groups.size,
     )
+    if isinstance(collector.sampler, EncodedImages):
+        own = zip(wanted.prompts, member.tolist() or [0], strict=True)
+        wanted = replace(wanted, prompts=[own_prompt(prompt, i) for prompt, i in own])
+    return Shard(collector, groups, wanted)
 
-    received: list[Tensor] = []
-    stats = ImageStats(group_size)
 
-    def receive(images: Tensor, rows: Int[Tensor, " rows"]) -> None:
-        received.append(rows)
-        judge.submit(images, wanted.asked(rows), group[rows])
-        stats.see(images, key[rows])
-        see(images, key[rows])
+def collect(share: Shard, batches: Iterable[Batch]) -> Collected:
+    """Scores the images of `share.generate()`, while they are made.
 
-    made = generate(
-        policy, sampler, wanted, draws,
-        weights=acts_with, micro_batch=micro_batch, keep_path=keep_path,
-        receive=receive, between=between,
+    `batches` are these, or a generator around them that does something between one and the next.
+
+    Raises:
+        RewardError: a reward breaks its contract on any process; all processes raise it.
+    """
+    engine, judge, groups, wanted = (
+        share.collector.engine, share.collector.judge, share.groups, share.wanted
     )  # fmt: skip
-    rows = torch.cat(received)
-    verdict = _gathered(engine, _agreed(engine, judge), rows, key)
-    between()
-    num_broken = engine.gather(torch.tensor([len(key) - len(rows)]))
+    key = wanted.key
+    group = key // groups.size
+    stats, out_of_range = ImageStats(groups.size), []
+    paths, rows, num_evals = [], [], 0
+    for batch in batches:
+        # Rewards score in threads of their own, while the next micro-batch is sampled.
+        judge.submit(batch.images, wanted.prompts_of(batch.rows), group[batch.rows])
+        # Pixels are looked at now: what is kept of an image is its path.
+        stats.see(batch.looks, batch.key)
+        out_of_range += [furthest_outside(batch.images)] if batch.images.numel() else []
+        paths.append(batch.path)
+        rows.append(batch.rows)
+        num_evals += batch.num_evals
+
+    # The rewards may still be at work. Every process gets every process's scores.
+    verdict = _gather_verdict(engine, _agree(engine, judge), torch.cat(rows), key)
+    num_broken = engine.gather(torch.tensor([len(key) - sum(map(len, rows))]))
+    grid = share.collector.sampler.grid(share.collector.policy)
     return Collected(
-        rollout=Rollout(key, group, made.path, made.cond, sampler.grid(policy)),
+        rollout=Rollout(key, group, join(paths), wanted.cond, grid),
         verdict=verdict,
-        group=torch.arange(len(prompts)).repeat_interleave(group_size),
-        num_evals=int(engine.gather(torch.tensor([made.num_evals])).sum()),
+        group=groups.of_image,
+        num_evals=int(engine.gather(torch.tensor([num_evals])).sum()),
         num_broken=int(num_broken.sum()),
         stats=stats.measured(engine.gather),
+        out_of_range=max(out_of_range, default=None),
     )
 
 
-def _agreed(engine: Engine, judge: Judge) -> Verdict:
+def furthest_outside(images: Float[Tensor, "batch ..."]) -> float:
+    """How far any pixel is outside [0, 1]; less than 0 where none is."""
+    return float((images - 0.5).abs().max()) - 0.5
+
+
+def _agree(engine: Engine, judge: Judge) -> Verdict:
     """This process's verdict; where a reward breaks its contract on any process, all of them stop.
 
     Raises:
@@ -115,7 +182,7 @@ def _agreed(engine: Engine, judge: Judge) -> Verdict:
     return verdict
 
 
-def _gathered(
+def _gather_verdict(
     engine: Engine, verdict: Verdict, rows: Int[Tensor, " scored"], key: Int[Tensor, " rows"]
 ) -> Verdict:
     """All processes' scores in the order of the images' keys; NaN for an image that was not scored.

@@ -16,15 +16,15 @@ from zoo.prompt import Prompt
 from zoo.recipe.model import Recipe
 from zoo.recipe.sections import EvalOptions, RewardEntry
 from zoo.reward.base import Reward
-from zoo.reward.judge import Judge, Judged
+from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.known_answers import require_known_answers
 from zoo.rollout import Weights
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.flow_sampler import FlowSampler
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationComponents:
     """What an evaluation needs, and the weights that it is of."""
 
     sampler: Sampler
@@ -34,18 +34,18 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """Of a recipe without stages, or of one stage."""
 
-    sampler: Sampler
+    sampler: Sampler | StoredImages
     objective: Objective[Any]
     judge: Judge
     prompts: Sequence[Prompt]
-    evaluation: Evaluation | None
+    evaluation: EvaluationComponents | None
 
 
 class Shared:
-    """Makes the parts of recipes, and what they have in common once."""
+    """Makes the components of recipes, and what they have in common once."""
 
     def __init__(self, device: torch.device) -> None:
         """Rewards are made on this device."""
@@ -53,7 +53,7 @@ class Shared:
         self._rewards: dict[tuple[type[Reward], str], Reward] = {}
         self._prompts: dict[str, Sequence[Prompt]] = {}
 
-    def parts(self, recipe: Recipe) -> Parts:
+    def components(self, recipe: Recipe) -> Components:
         """Evaluation is by the training rewards and prompts where the recipe names no others.
 
         Raises:
@@ -61,25 +61,26 @@ class Shared:
             RewardError: a reward does not give its known answers.
             PromptError: prompts cannot be read.
         """
-        prompts = self._loaded(recipe.data.train)
+        prompts = self._load(recipe.data.train)
         sampler, objective = sampler_and_objective(recipe)
         judge, options = self.judge(recipe, recipe.rewards), recipe.eval
         if options is None:
-            return Parts(sampler, objective, judge, prompts, None)
-        evaluation = Evaluation(
+            return Components(sampler, objective, judge, prompts, None)
+        evaluation = EvaluationComponents(
             evaluation_sampler(recipe, options),
             self.judge(recipe, options.rewards) if options.rewards else judge,
-            self._loaded(recipe.data.eval) if recipe.data.eval else prompts,
+            self._load(recipe.data.eval) if recipe.data.eval else prompts,
             evaluated_weights(recipe),
         )
-        return Parts(sampler, objective, judge, prompts, evaluation)
+        return Components(sampler, objective, judge, prompts, evaluation)
 
     def judge(self, recipe: Recipe, entries: Sequence[RewardEntry]) -> Judge:
         """Scores with these rewards as the recipe says."""
-        judged = [
-            Judged(entry.label, self._reward(recipe, entry), entry.weight) for entry in entries
+        weighted = [
+            WeightedReward(entry.label, self._reward(recipe, entry), entry.weight)
+            for entry in entries
         ]
-        return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
+        return Judge(weighted, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
 
     def _reward(self, recipe: Recipe, entry: RewardEntry) -> Reward:
         if entry.made_from not in self._rewards:
@@ -88,13 +89,13 @@ class Shared:
             self._rewards[entry.made_from] = reward
         return self._rewards[entry.made_from]
 
-    def _loaded(self, source: str) -> Sequence[Prompt]:
+    def _load(self, source: str) -> Sequence[Prompt]:
         if source not in self._prompts:
             self._prompts[source] = prompt_sources.load(source)
         return self._prompts[source]
 
 
-def sampler_and_objective(recipe: Recipe) -> tuple[Sampler, Objective[Any]]:
+def sampler_and_objective(recipe: Recipe) -> tuple[Sampler | StoredImages, Objective[Any]]:
     """Those of a recipe without stages, or of one stage."""
     sampler = recipe.build(recipe.sampler, {})
     return sampler, recipe.build(recipe.objective, {"solver": sampler.solver})

@@ -7,12 +7,11 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from zoo.engine.base import Engine
 from zoo.flow import noised
-from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Rollout, Weights, take
 from zoo.seeds import Draws
+from zoo.training.collect import Shard
 
 Base = Callable[[], AbstractContextManager[None]]
 """Inside, forwards are the pre-trained model's."""
@@ -30,24 +29,16 @@ def base_of(weights: WeightSets, moved: frozenset[Weights]) -> Base | None:
     return lambda: weights.using(Weights.REFERENCE)
 
 
-def drift(
-    engine: Engine,
-    policy: Policy,
-    rollout: Rollout,
-    base: Base,
-    *,
-    weights: Weights,
-    num_images: int,
-    micro_batch: int,
-    seed: int,
-) -> float:
+def measure_drift(share: Shard, rollout: Rollout, base: Base) -> float:
     """|v - v_base| / |v_base|, root-mean-square over all values, on one micro-batch of images.
 
-    Of the `num_images` that all processes have made, evenly spaced ones are noised to evenly spaced
-    times, the same ones however many processes there are. 0 is no change; 1 is as large as the
-    velocity itself.
+    `rollout` has the images that were made of `share`. Of those of all processes evenly spaced ones
+    are noised to evenly spaced times, the same ones however many processes there are. 0 is no
+    change; 1 is as large as the velocity itself.
     """
-    wanted = min(micro_batch, num_images)
+    engine, policy, groups = share.collector.engine, share.collector.policy, share.groups
+    num_images = len(groups.prompts) * groups.size
+    wanted = min(share.collector.micro_batch, num_images)
     chosen = torch.arange(wanted) * num_images // wanted
     row = {key: i for i, key in enumerate(rollout.key.tolist())}
     place = [row.get(key, -1) for key in chosen.tolist()]
@@ -59,10 +50,10 @@ def drift(
     index = torch.tensor([max(i, 0) for i in place])
     at = clean[index.to(clean.device)]
     t = ((torch.arange(wanted) + 0.5) / wanted).to(clean.device)
-    noise = Draws(seed, "drift", 0, chosen, clean.device).normal(tuple(at.shape[1:]))
+    noise = Draws(groups.seed, "drift", 0, chosen, clean.device).normal(tuple(at.shape[1:]))
     x, cond = noised(at, noise, t), take(rollout.cond, index)
     with torch.no_grad():
-        with policy.weights.using(weights):
+        with policy.weights.using(groups.weights):
             velocity = policy.velocity(x, t, cond)
         with base():
             before = policy.velocity(x, t, cond)

@@ -1,75 +1,79 @@
-"""An epoch's parts, as a run's recipe has them: collecting, advantages, learning."""
+"""An epoch's three parts as a stage's recipe has them: collecting, advantages, learning."""
 
-from collections.abc import Callable
-
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from zoo.advantage import group_advantage, mix
 from zoo.data.prompts import drawn
+from zoo.engine.interrupt import Interrupt
 from zoo.reward.judge import require_enough_valid
+from zoo.run.tracker import Tracker
 from zoo.seeds import Draws
-from zoo.training.build import Run
-from zoo.training.collect import Collected, collect
-from zoo.training.learn import Learned, LearningRate, learn
+from zoo.training.build import StageRun
+from zoo.training.collect import Collected, Groups, collect, shard_groups
+from zoo.training.learn import Learned, cut, learn, num_batches
+from zoo.training.state import Progress
+
+_EMPTY = (
+    "some updates were passed over: no image in them carries a signal "
+    "(all rewards of a group equal, or invalid); see empty_updates in metrics.jsonl"
+)
 
 
-def collected(
-    run: Run,
-    epoch: int,
-    between: Callable[[], None],
-    see: Callable[[Tensor, Int[Tensor, " rows"]], None] = lambda images, key: None,
-) -> Collected:
-    """An epoch's images; `between` and `see` as in `collect`.
+def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interrupt) -> Collected:
+    """An epoch's images and their scores.
 
     Raises:
-        RewardError: too few of them could be scored, or a reward breaks its contract.
+        Interrupted: the run was asked to stop; it is heeded between micro-batches.
+        RewardError: too few images could be scored, or a reward breaks its contract.
     """
-    recipe = run.recipe
-    made = collect(
-        run.engine, run.policy, run.sampler, run.judge,
-        drawn(run.prompts, recipe.data.groups_per_epoch, seed=recipe.seed, epoch=epoch),
-        group_size=recipe.data.group_size,
-        acts_with=run.objective.acts_with,
-        keep_path=run.objective.needs_path,
-        draws=lambda key: Draws(recipe.seed, "collect", epoch, key, run.engine.device),
-        micro_batch=recipe.engine.micro_batch.sample,
-        between=between,
-        see=see,
-    )  # fmt: skip
-    verdict = made.verdict
-    require_enough_valid(verdict.scores, verdict.failures, max_invalid=recipe.scoring.max_invalid)
-    return made
+    # A group is a prompt and so many images of it, from noise that is named by seed and epoch.
+    data, objective, seed = run.recipe.data, run.objective, run.recipe.seed
+    prompts = drawn(run.prompts, data.groups_per_epoch, seed=seed, epoch=epoch)
+    groups = Groups(
+        prompts, data.group_size, objective.acts_with, seed, "collect", epoch, objective.needs_path
+    )
+
+    # Every process makes and scores its share of the groups.
+    share = shard_groups(run.collector, groups)
+    bar = tracker.bar("collecting", share.num_batches)
+    collected = collect(share, interrupt.leave_between(bar.over(share.generate())))
+    interrupt.leave_if_asked()
+
+    # An invalid score is left out of its group; too many of them are a broken reward.
+    verdict, most = collected.verdict, run.recipe.scoring.max_invalid
+    require_enough_valid(verdict.scores, verdict.failures, max_invalid=most)
+    return collected
 
 
-def advantages(run: Run, collected: Collected) -> Float[Tensor, " images"]:
-    """Of all processes' images: there are no distributed statistics."""
-    options = run.recipe.advantage
-    mixed = mix(collected.verdict.scores, run.judge.weights, collected.group, how=options.mix)
+def advantages(run: StageRun, collected: Collected) -> Float[Tensor, " images"]:
+    """How much better each image is than its group: of all processes' images, on every process."""
+    options, weights = run.recipe.advantage, run.collector.judge.weights
+    mixed = mix(collected.verdict.scores, weights, collected.group, how=options.mix)
     return group_advantage(mixed, collected.group, std=options.std)
 
 
-def learned(
-    run: Run, collected: Collected, advantage: Float[Tensor, " images"], epoch: int, step: int
+def learn_epoch(
+    run: StageRun,
+    collected: Collected,
+    advantage: Float[Tensor, " images"],
+    progress: Progress,
+    tracker: Tracker,
 ) -> Learned:
-    """The epoch's updates, `step` of which were made before."""
-    recipe, rollout = run.recipe, collected.rollout
-    seed, device = recipe.seed, run.engine.device
-    run.engine.clip(recipe.optim.max_grad_norm)  # which the stage before may have had otherwise
-    rows = run.objective.rows(
-        rollout, advantage[rollout.key], Draws(seed, "rows", epoch, rollout.key)
-    )
-    return learn(
-        run.engine, run.policy, run.objective, rows,
-        draws=Draws(seed, "loss", epoch, rows.key, device),
-        num_updates=recipe.optim.updates_per_epoch,
-        micro_batch=recipe.engine.micro_batch.train,
-        rate=_rate(run),
-        step=step,
-        ema_cap=recipe.optim.ema.cap if recipe.optim.ema else None,
-    )  # fmt: skip
+    """The updates of the epoch that follows `progress`."""
+    seed, epoch, engine = run.recipe.seed, progress.epoch, run.model.engine
+    engine.clip(run.recipe.optim.max_grad_norm)  # which the stage before may have had otherwise
 
+    # What the objective trains on: images at some times, pairs of them, or steps of their paths.
+    rollout = collected.rollout
+    draws = Draws(seed, "rows", epoch, rollout.key)
+    rows = run.objective.rows(rollout, advantage[rollout.key], draws)
 
-def _rate(run: Run) -> LearningRate:
-    optim = run.recipe.optim
-    return LearningRate(optim.lr, optim.schedule, optim.warmup, run.stage.run_updates)
+    # The rows of all processes, shuffled and cut into the epoch's updates.
+    parts = cut(engine, rows, run.learner.num_updates, seed=seed, epoch=epoch)
+    draws = Draws(seed, "loss", epoch, rows.key, engine.device)
+    bar = tracker.bar("learning", num_batches(run.learner, parts))
+    learned = learn(run.learner, rows, parts, draws, progress.step, bar)
+    if learned.num_empty:
+        tracker.warn(_EMPTY)
+    return learned

@@ -1,33 +1,40 @@
 """Evaluation: prompts, the same noise every time, every reward, what images are like; a picture."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor
 
-from zoo.engine.base import Engine
-from zoo.policy.base import Policy
-from zoo.prompt import Prompt
-from zoo.reward.judge import Judge
-from zoo.rollout import Weights
 from zoo.run import pictures
-from zoo.sampler.base import Sampler
-from zoo.seeds import Draws
-from zoo.training.collect import collect
-from zoo.training.drift import Base, drift
+from zoo.training.collect import Collector, Groups, Shard, collect, shard_groups
+from zoo.training.drift import Base, measure_drift
+from zoo.training.generate import Batch
 from zoo.training.standard_errors import Summary, metrics, summaries
 
 _SHOWN_PROMPTS, _SHOWN_IMAGES = 10, 4
 
-See = Callable[[Tensor, Int[Tensor, " rows"]], None]
-"""Gets the images of a micro-batch and their keys."""
+EVALUATION = "evaluate"
+"""The purpose of its draws: the noise is the same every time, and another than training's."""
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluator:
+    """What an evaluation needs: who makes and scores which images, and what drift is from."""
+
+    collector: Collector
+    groups: Groups
+    base: Base | None = None
+
+    def shard(self) -> Shard:
+        """This process's share of the images."""
+        return shard_groups(self.collector, self.groups)
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
     """Every image's scores and extras in the order of keys, what they come to, and a picture.
 
     The key of image i of prompt p is p * images_per_prompt + i. `shown` has a column a prompt.
@@ -52,70 +59,54 @@ class Evaluated:
         return pictures.grid(self.shown, self.columns)
 
 
-@dataclass
-class _Shown:
-    """The first images of the first prompts, as bytes; all go on to `see`."""
+def evaluate(share: Shard, batches: Iterable[Batch], base: Base | None = None) -> EvaluationResult:
+    """Scores the images of `share.generate()`; `batches` are these, or a generator around them.
 
-    images_per_prompt: int
-    see: See
-    images: list[Tensor] = field(default_factory=list)
-    keys: list[Tensor] = field(default_factory=list)
+    The drift is from `base`, where there is one.
 
-    def receive(self, images: Tensor, key: Int[Tensor, " rows"]) -> None:
-        wanted = (key // self.images_per_prompt < _SHOWN_PROMPTS) & (
-            key % self.images_per_prompt < _SHOWN_IMAGES
-        )
-        self.images.append(pictures.stills(images[wanted.to(images.device)]))
-        self.keys.append(key[wanted])
-        self.see(images, key)
-
-
-def evaluate(
-    engine: Engine,
-    policy: Policy,
-    sampler: Sampler,
-    judge: Judge,
-    prompts: Sequence[Prompt],
-    *,
-    images_per_prompt: int,
-    weights: Weights,
-    seed: int,
-    micro_batch: int,
-    base: Base | None = None,
-    see: See = lambda images, key: None,
-    between: Callable[[], None] = lambda: None,
-) -> Evaluated:
-    """Makes `images_per_prompt` images of each prompt with these weights and scores them.
-
-    `see` gets all images that this process makes, `between` is called after each micro-batch. The
-    drift is from `base`, where there is one.
+    Raises:
+        RewardError: a reward breaks its contract on any process.
     """
-    shown = _Shown(images_per_prompt, see)
-    collected = collect(
-        engine, policy, sampler, judge, prompts,
-        group_size=images_per_prompt, acts_with=weights, keep_path=False,
-        draws=lambda key: Draws(seed, "evaluate", 0, key, engine.device),
-        micro_batch=micro_batch, see=shown.receive, between=between,
-    )  # fmt: skip
-    verdict = collected.verdict
-    scores = {**verdict.scores, **verdict.extras}
+    sheet = _Sheet(share)
+    collected = collect(share, sheet.watch(batches))
+    scores = {**collected.verdict.scores, **collected.verdict.extras}
     monitor = dict(collected.stats)
     if base is not None:
-        monitor["drift"] = drift(
-            engine, policy, collected.rollout, base, weights=weights,
-            num_images=len(collected.group), micro_batch=micro_batch, seed=seed,
-        )  # fmt: skip
-    images, key = engine.gather(torch.cat(shown.images)), engine.gather(torch.cat(shown.keys))
-    columns, rows = min(len(prompts), _SHOWN_PROMPTS), min(images_per_prompt, _SHOWN_IMAGES)
-    # A row of the picture is the i-th image of every prompt; a broken image stays grey.
-    sheet = torch.full((rows * columns, *images.shape[1:]), 0.5)
-    sheet[key % images_per_prompt * columns + key // images_per_prompt] = images.float() / 255
-    return Evaluated(
+        monitor["drift"] = measure_drift(share, collected.rollout, base)
+    return EvaluationResult(
         scores,
-        summaries(scores, prompts, collected.group),
+        summaries(scores, share.groups.prompts, collected.group),
         monitor,
-        sheet,
-        columns,
-        verdict.failures,
+        sheet.tiles(),
+        sheet.columns,
+        collected.verdict.failures,
         collected.num_broken,
     )
+
+
+class _Sheet:
+    """The first images of the first prompts, as bytes: row i has the i-th image of each."""
+
+    def __init__(self, share: Shard) -> None:
+        self._engine, self._size = share.collector.engine, share.groups.size
+        self.columns = min(len(share.groups.prompts), _SHOWN_PROMPTS)
+        self._rows = min(self._size, _SHOWN_IMAGES)
+        self._images: list[Tensor] = []
+        self._keys: list[Tensor] = []
+
+    def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches; keeps what is shown."""
+        for batch in batches:
+            prompt, member = batch.key // self._size, batch.key % self._size
+            shown = (prompt < self.columns) & (member < self._rows)
+            self._images.append(pictures.stills(batch.images[shown.to(batch.images.device)]))
+            self._keys.append(batch.key[shown])
+            yield batch
+
+    def tiles(self) -> Float[Tensor, "tiles 3 height width"]:
+        """Of all processes; a broken image stays grey."""
+        gather = self._engine.gather
+        images, key = gather(torch.cat(self._images)), gather(torch.cat(self._keys))
+        tiles = torch.full((self._rows * self.columns, *images.shape[1:]), 0.5)
+        tiles[key % self._size * self.columns + key // self._size] = images.float() / 255
+        return tiles

@@ -1,6 +1,10 @@
-"""Images from prompts, in micro-batches of one shape: for collecting, evaluating and sampling."""
+"""Images from prompts, in micro-batches of one shape: for collecting, evaluating and sampling.
 
-from collections.abc import Callable, Sequence
+`generate` is an iterator: whoever needs the images loops over it, and what only looks on (a bar, an
+interrupt) is a generator around it.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,104 +13,130 @@ from torch import Tensor
 
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt
-from zoo.rollout import Cond, Path, Weights, join, take
-from zoo.sampler.base import Sampler
+from zoo.rollout import Cond, Path, Weights, take
+from zoo.sampler.base import ImageSource, Sampler
 from zoo.seeds import Draws
-from zoo.training.micro_batches import even_batch, micro_batches, num_micro_batches
+from zoo.training.image_stats import Looks, look
+from zoo.training.micro_batches import balanced_batch_size, micro_batches, num_micro_batches
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The images that one process makes, of at least one prompt: each an index of one, and a key.
+    """The images that one process makes: of each its prompt, that encoded, and its draws.
 
     `largest` is the number of images of the process that makes most, which settles how many
-    micro-batches all processes run. `member` says for each which of its prompt's own images it is,
-    where they are stored and not made.
+    micro-batches all processes run. Where `num` is 0 there is one row still, which is run in vain.
     """
 
     prompts: Sequence[Prompt]
-    prompt: Int[Tensor, " images"]
-    key: Int[Tensor, " images"]
+    cond: Cond
+    draws: Draws
+    num: int
     largest: int
-    member: Int[Tensor, " images"] | None = None
 
-    def or_one(self) -> "Wanted":
-        """The same, or where no image is wanted the first of the first prompt."""
-        if len(self.key):
-            return self
-        none = torch.zeros(1, dtype=torch.long)
-        return replace(self, prompt=none, key=none, member=None if self.member is None else none)
+    @property
+    def key(self) -> Int[Tensor, " images"]:
+        """The images' keys, which name them over all processes."""
+        return self.draws.keys[: self.num]
 
-    def asked(self, rows: Int[Tensor, " rows"]) -> list[Prompt]:
-        """The prompt of each of some images."""
-        prompts = [self.prompts[i] for i in self.prompt[rows].tolist()]
-        if self.member is None:
-            return prompts
-        members = self.member[rows].tolist()
-        return [prompt.member(i) for prompt, i in zip(prompts, members, strict=True)]
+    def prompts_of(self, rows: Int[Tensor, " rows"]) -> list[Prompt]:
+        """The prompts of some images."""
+        return [self.prompts[row] for row in rows.tolist()]
+
+    def num_batches(self, micro_batch: int) -> int:
+        """How many micro-batches of at most so many images every process runs."""
+        return num_micro_batches(self.largest, balanced_batch_size(self.largest, micro_batch))
 
 
 @dataclass(frozen=True)
-class Generated:
-    """Clean latents (and paths, if kept), the prompts encoded, and the forwards it took.
+class Batch:
+    """A micro-batch: its path, and the images in [0, 1] that came out finite.
 
-    The latents of an image with a NaN or an infinity in its latents or pixels are zeroed; such an
-    image was not received.
+    `rows` are these images' places in `Wanted`, and `key` their keys. The latents of an image with
+    a NaN or an infinity in its latents or pixels are zeroed. `looks` are what the images are like,
+    also where they are stored and have no pixels here. `num_evals` counts the network's forwards on
+    images, without those on fillers.
     """
 
     path: Path
-    cond: Cond
+    images: Float[Tensor, "finite *frames 3 height width"]
+    looks: Looks
+    rows: Int[Tensor, " finite"]
+    key: Int[Tensor, " finite"]
     num_evals: int
+
+
+def encode(
+    policy: Policy,
+    source: ImageSource,
+    prompts: Sequence[Prompt],
+    prompt: Int[Tensor, " images"],
+    draws: Draws,
+    largest: int,
+) -> Wanted:
+    """Images of at least one prompt, each with the index of its own, ready to be generated.
+
+    Each prompt is encoded once. Without an image the one row is of the first prompt and key 0.
+    """
+    num = len(prompt)
+    if not num:
+        prompt = torch.zeros(1, dtype=torch.long)
+        draws = replace(draws, keys=prompt)
+    with torch.no_grad():
+        cond = take(policy.encode(prompts, guidance=source.guidance), prompt)
+    return Wanted([prompts[i] for i in prompt.tolist()], cond, draws, num, largest)
 
 
 def generate(
     policy: Policy,
     sampler: Sampler,
     wanted: Wanted,
-    draws: Callable[[Int[Tensor, " rows"]], Draws],
     *,
     weights: Weights,
     micro_batch: int,
     keep_path: bool,
-    receive: Callable[[Float[Tensor, "batch *frames 3 height width"], Int[Tensor, " batch"]], None],
-    between: Callable[[], None] = lambda: None,
-) -> Generated:
-    """Samples and decodes; `receive(images, rows)` gets the finite images of each micro-batch.
-
-    `between` is called after each. A process that wants no image does the same forwards, on its
-    first prompt. `draws` are by key.
-    """
-    some = wanted.or_one()
-    keyed = draws(some.key)
-    with torch.no_grad():
-        cond = take(policy.encode(wanted.prompts, guidance=sampler.guidance), some.prompt)
-    batch = even_batch(wanted.largest, micro_batch)
-    count = num_micro_batches(wanted.largest, batch)
-    paths, num_evals = [], 0
-    for micro in micro_batches(torch.arange(len(wanted.key)), batch, count):
+) -> Iterator[Batch]:
+    """Samples and decodes, at most `micro_batch` images at a time, with these weights."""
+    size = balanced_batch_size(wanted.largest, micro_batch)
+    count = num_micro_batches(wanted.largest, size)
+    for micro in micro_batches(torch.arange(wanted.num), size, count):
+        # From noise to clean latents to pixels; the last rows may be fillers.
         before = policy.weights.num_rows
         with torch.no_grad(), policy.weights.using(weights):
             path = sampler.sample(
                 policy,
-                some.asked(micro.index),
-                take(cond, micro.index),
-                keyed.take(micro.index),
+                wanted.prompts_of(micro.index),
+                take(wanted.cond, micro.index),
+                wanted.draws.take(micro.index),
                 keep_path=keep_path,
             )
             images = policy.decode(path.clean)
-        num_evals += (policy.weights.num_rows - before) * micro.num_real // batch
-        if micro.num_real < batch:
+        num_evals = (policy.weights.num_rows - before) * micro.num_real // size
+        if micro.num_real < size:
             path, images = take(path, torch.arange(micro.num_real)), images[: micro.num_real]
-        whole = path.clean.flatten(1).isfinite().all(1) & images.flatten(1).isfinite().all(1)
-        if not bool(whole.all()):
-            path, images = _zeroed(path, ~whole), images[whole]
-        receive(images, micro.index[: micro.num_real][whole.cpu()])
-        paths.append(path)
-        between()
-    return Generated(join(paths), cond, num_evals)
+
+        rows = micro.index[: micro.num_real]
+        yield drop_broken(Batch(path, images, look(images), rows, wanted.key[rows], num_evals))
 
 
-def _zeroed(path: Path, broken: Bool[Tensor, " batch"]) -> Path:
+def drop_broken(batch: Batch) -> Batch:
+    """The batch with its finite images alone: a broken one is not scored, its row made harmless."""
+    path, images = batch.path, batch.images
+    finite = path.clean.flatten(1).isfinite().all(1) & images.flatten(1).isfinite().all(1)
+    if bool(finite.all()):
+        return batch
+    kept = finite.cpu().nonzero()[:, 0]
+    return replace(
+        batch,
+        path=_zero(path, ~finite),
+        images=images[finite],
+        looks=take(batch.looks, kept),
+        rows=batch.rows[kept],
+        key=batch.key[kept],
+    )
+
+
+def _zero(path: Path, broken: Bool[Tensor, " batch"]) -> Path:
     """The path with its broken rows 0, so that a row of weight 0 cannot spread a NaN."""
 
     def fill(value: Tensor) -> Tensor:

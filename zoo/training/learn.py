@@ -8,7 +8,7 @@ those of one process with all rows.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -19,10 +19,14 @@ from zoo.engine.base import Engine
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.rollout import Rows, Weights, take
+from zoo.run.console import NO_BAR, Bar
 from zoo.seeds import Draws
-from zoo.training.micro_batches import MicroBatch, even_batch, micro_batches, num_micro_batches
-
-R = TypeVar("R", bound=Rows)
+from zoo.training.micro_batches import (
+    MicroBatch,
+    balanced_batch_size,
+    micro_batches,
+    num_micro_batches,
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,23 @@ class LearningRate:
             self.schedule
         ]
         return self.peak * factor
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What trains a policy by an objective, and by how much an epoch.
+
+    `micro_batch` is in images. `ema_cap` is the most that the moving average keeps of itself at an
+    update; without it there is none.
+    """
+
+    engine: Engine
+    policy: Policy
+    objective: Objective[Any]
+    num_updates: int
+    micro_batch: int
+    rate: LearningRate
+    ema_cap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,61 +124,64 @@ def most_rows(rank: Int[Tensor, " rows"]) -> int:
     return int(torch.bincount(rank).max()) if len(rank) else 0
 
 
-def learn(
-    engine: Engine,
-    policy: Policy,
-    objective: Objective[R],
-    rows: R,
-    *,
-    draws: Draws,
-    num_updates: int,
-    micro_batch: int,
-    rate: LearningRate,
-    step: int,
-    ema_cap: float | None,
-) -> Learned:
-    """Makes `num_updates` updates on all rows; `step` counts those done before.
+def batch_size(learner: Learner, cut: Cut) -> int:
+    """The rows of each micro-batch, the same for all updates and processes."""
+    at_most = max(1, learner.micro_batch // learner.objective.images_per_row)
+    return balanced_batch_size(max(cut.largest), at_most)
 
-    `draws` are by row, `micro_batch` is in images. An update whose gradient is not finite changes
-    nothing and is counted as dropped, and one whose rows all weigh 0 is passed over.
+
+def num_batches(learner: Learner, cut: Cut) -> int:
+    """The micro-batches of all updates that are not empty."""
+    size = batch_size(learner, cut)
+    sizes = zip(cut.largest, cut.weight, strict=True)
+    return sum(num_micro_batches(largest, size) for largest, weight in sizes if weight)
+
+
+def learn(
+    learner: Learner, rows: Rows, cut: Cut, draws: Draws, step: int, bar: Bar = NO_BAR
+) -> Learned:
+    """Makes the updates of a cut of the rows; `step` counts those done before.
+
+    `draws` are by row, and `bar` counts micro-batches. An update whose gradient is not finite
+    changes nothing and is counted as dropped, and one whose rows all weigh 0 is passed over.
     """
-    plan = cut(engine, rows, num_updates, seed=draws.seed, epoch=draws.epoch)
-    batch = even_batch(max(plan.largest), max(1, micro_batch // objective.images_per_row))
-    kept = _Averages(engine)
+    policy, size = learner.policy, batch_size(learner, cut)
+    averages = _Averages(learner.engine)
     num_evals, num_dropped, num_empty, norms = 0, 0, 0, []
-    for mine, weight, largest in zip(plan.rows, plan.weight, plan.largest, strict=True):
+    for mine, weight, largest in zip(cut.rows, cut.weight, cut.largest, strict=True):
+        # No image of the update carries a signal: all processes see it by the weight and go on.
         if weight == 0:
             num_empty += 1
             continue
-        micros = micro_batches(mine, batch, num_micro_batches(largest, batch))
-        metrics, evals = _backward(engine, policy, objective, rows, draws, micros, weight)
+
+        # The gradient, a micro-batch at a time.
+        micros = micro_batches(mine, size, num_micro_batches(largest, size))
+        metrics, evals = _backward(learner, rows, draws, bar.over(micros), weight)
         num_evals += evals
-        norm = engine.update(rate.at(step))
-        if norm < float("inf"):
-            step += 1
-            norms.append(norm)
-            kept.merge(metrics, weight)
-            objective.after_update(policy.weights, step)
-            if ema_cap is not None:
-                policy.weights.blend(Weights.EMA, min((1 + step) / (10 + step), ema_cap))
-        else:
+
+        # The optimizer's step, which is taken where the gradient of all processes is finite.
+        norm = learner.engine.update(learner.rate.at(step))
+        if not norm < float("inf"):
             num_dropped += 1
-    averages = kept.averages()
+            continue
+        step += 1
+        norms.append(norm)
+        averages.merge(metrics, weight)
+
+        # The other sets of weights follow: the objective's, and the moving average.
+        learner.objective.after_update(policy.weights, step)
+        if learner.ema_cap is not None:
+            policy.weights.blend(Weights.EMA, min((1 + step) / (10 + step), learner.ema_cap))
+    found = averages.averages()
     if norms:
-        averages["grad_norm"] = sum(norms) / len(norms)
-        averages["lr"] = rate.at(step - 1)
-    num_evals = int(engine.gather(torch.tensor([num_evals])).sum())
-    return Learned(step, averages, num_evals, num_dropped, num_empty)
+        found["grad_norm"] = sum(norms) / len(norms)
+        found["lr"] = learner.rate.at(step - 1)
+    num_evals = int(learner.engine.gather(torch.tensor([num_evals])).sum())
+    return Learned(step, found, num_evals, num_dropped, num_empty)
 
 
 def _backward(
-    engine: Engine,
-    policy: Policy,
-    objective: Objective[R],
-    rows: R,
-    draws: Draws,
-    micros: Iterable[MicroBatch],
-    weight: float,
+    learner: Learner, rows: Rows, draws: Draws, micros: Iterable[MicroBatch], weight: float
 ) -> tuple["_Averages", int]:
     """Adds an update's gradients, `weight` being that of all processes' rows in it.
 
@@ -165,6 +189,7 @@ def _backward(
     """
     # Rows of weight 0 may hold anything, and a gradient of NaN times 0 is NaN: one that counts
     # is run in their place.
+    engine, policy = learner.engine, learner.policy
     row_weight = rows.weight.cpu()
     stand_in = row_weight.argmax()
     metrics, num_evals = _Averages(engine), 0
@@ -174,7 +199,7 @@ def _backward(
         counts[micro.num_real :] = 0
         index = torch.where(counts > 0, micro.index, stand_in)
         counts = counts.to(engine.device)
-        loss = objective.loss(policy, take(rows, index), draws.take(index))
+        loss = learner.objective.loss(policy, take(rows, index), draws.take(index))
         engine.backward((counts * loss.per_row).sum() * (engine.size / weight))
         num_evals += (policy.weights.num_rows - before) * micro.num_real // len(micro.index)
         metrics.add({"loss": loss.per_row.detach(), **loss.metrics}, counts)

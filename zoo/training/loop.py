@@ -1,24 +1,24 @@
-"""The loop: collect, measure advantages, learn, record; evaluate and save when due.
+"""The loop: collect, measure advantages, learn, evaluate, record, save; in the order they happen.
 
 A recipe's stages change what the loop is given, not what it does. It ends with the epochs, or when
 a condition of `stop_when` holds.
 """
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.recipe.model import Stage
-from zoo.run import folder as run_dir
-from zoo.run.folder import End
+from zoo.reward.judge import RewardError
+from zoo.run.folder import END, End
 from zoo.run.tracker import Tracker
-from zoo.training.baseline import Before, before_any_update
-from zoo.training.build import Run
-from zoo.training.epoch import collected
-from zoo.training.epoch_end import Done, Started, all_have_it, learn_from
-from zoo.training.monitor import recorded
+from zoo.training import metrics, stop
+from zoo.training.baseline import measure_untrained
+from zoo.training.build import Run, StageRun
+from zoo.training.epoch import advantages, collect_epoch, learn_epoch
+from zoo.training.monitor import evaluate_run, record_evaluation
 from zoo.training.state import Progress, save
 
 MAX_IDLE_EPOCHS = 3
@@ -39,94 +39,126 @@ class Trained:
     end: End | None = None
 
 
-def train(run: Run, progress: Progress, open_tracker: Callable[[], Tracker]) -> Trained:
-    """Runs the epochs that remain of the recipe, stage by stage; `run` is that of the first.
-
-    The last epoch of a stage is evaluated by that stage, and saved. The tracker, and with it the
-    run's folder, is opened once a first collection has been scored.
+def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
+    """Runs the epochs that remain of the recipe, stage by stage.
 
     Raises:
         RewardError: a reward fails too often or breaks its contract.
-        RunError: the updates have no finite gradients.
+        RecipeError: the run is to stop at a score that its evaluation does not have.
+        RunError: nothing is learned.
     """
-    epochs, run = run.stage.run_epochs, run.at(progress.epoch)
-    before = before_any_update(run) if progress.epoch == 0 else None
-    with open_tracker() as tracker, Interrupt(run.engine, tracker.say) as interrupt:
-        _say_which(run.stage, tracker)
-        if before is not None:
-            progress = _recorded_before(before, progress, tracker)
-        idle, end = 0, None
-        while progress.epoch < epochs and end is None:
-            run = _stage_of(run, progress.epoch, tracker)
-            started = Started(time.perf_counter(), run.engine.communication.seconds())
-            try:
-                made = collected(run, progress.epoch, interrupt.leave_if_asked)
-            except Exception as error:
-                return _left(run, error, progress, tracker)
-            done = learn_from(run, made, progress, started, tracker)
-            del made  # else its path would be held while the next one is made
-            idle = 0 if done.progress.step > progress.step else idle + 1
-            progress, end = done.progress, done.end
-            number = interrupt.asked()
-            if number or end or idle == MAX_IDLE_EPOCHS or done.to_be_saved(run):
-                save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
-            _require_progress(done, idle)
-            if number and end is None:
-                return Trained(progress, tracker.run_dir, number)
+    idle, end, current = 0, None, run.stage_at(progress.epoch)
+    with suppress(Interrupted), Interrupt(run.model.engine, tracker.say) as interrupt:
+        _say_which(current.stage, tracker)
+        # Before any update: the scores to improve on, and probes of what must hold by now.
+        if progress.epoch == 0:
+            progress = measure_untrained(current, tracker, interrupt)
+
+        while progress.epoch < run.epochs and end is None:
+            current = _enter_stage(run, current, progress, tracker)
+            watch = metrics.Stopwatch(run.model.engine)
+
+            # Collect: groups of images, each of one prompt, which rewards score as they are made.
+            with _save_on_error(current, tracker, progress):
+                collected = collect_epoch(current, progress.epoch, tracker, interrupt)
+            tracker.warn(*collected.verdict.failures)
+
+            # Advantages: how much better is each image than the others of its group?
+            advantage = advantages(current, collected)
+            watch.lap()
+
+            # Learn: a few updates that make what was better likelier, and what was worse rarer.
+            learned = learn_epoch(current, collected, advantage, progress, tracker)
+            current.objective.after_epoch(run.model.policy.weights, learned.step)
+            timed = watch.read()
+
+            # Count what was done: from here on the epoch is part of the run.
+            idle = 0 if learned.step > progress.step else idle + 1
+            progress = metrics.advance(progress, collected, learned, timed)
+            record = metrics.epoch(current, progress, collected, learned, timed)
+            del collected, advantage  # else paths would be held while the next ones are made
+            end = stop.at_budget(current.recipe.stop_when, progress, run.epochs)
+
+            # Evaluate, where it is due: always the same prompts, from the same noise.
+            if _evaluation_due(current, progress) or end:
+                with _save_on_error(current, tracker, progress, record):
+                    evaluation = evaluate_run(current, tracker)
+                if evaluation is not None:
+                    progress = record_evaluation(evaluation, tracker, progress)
+                    record |= evaluation.record
+                    end = end or stop.at_evaluation(current.recipe.stop_when, progress, record)
+
+            # Record: a line of metrics.jsonl, and whatever else the tracker has.
+            tracker.record(record)
+
+            # Save, where it is due or the last chance; then see whether the run goes on.
+            signal, lost = interrupt.asked(), idle == MAX_IDLE_EPOCHS
+            if signal or end or lost or _checkpoint_due(current, progress):
+                save(current, tracker, progress)
+            if lost:
+                raise RunError(_why_nothing_was_learned(record))
+            if signal and end is None:
+                raise Interrupted(signal)
         if end is not None:
-            tracker.note(run_dir.END, asdict(end))
-    return Trained(progress, tracker.run_dir, end=end)
+            tracker.note(END, asdict(end))
+    return Trained(progress, tracker.run_dir, interrupt.left_by, end)
 
 
-def _left(run: Run, error: Exception, progress: Progress, tracker: Tracker) -> Trained:
-    """Saves what came before the epoch in which collecting stopped; nothing of it is kept.
+@contextmanager
+def _save_on_error(
+    run: StageRun, tracker: Tracker, progress: Progress, record: metrics.Record | None = None
+) -> Iterator[None]:
+    """Saves what was done before what fails inside, or is interrupted there; first its `record`.
 
-    Raises:
-        Exception: the error, where it is not that the run was asked to stop.
+    That takes all processes, so only for an error that all of them have.
     """
-    if all_have_it(run, error):
-        save(run, tracker.run_dir, progress, wandb_id=tracker.wandb_id)
-    if isinstance(error, Interrupted):
-        return Trained(progress, tracker.run_dir, error.number)
-    raise error
+    try:
+        yield
+    except Exception as error:
+        if run.model.engine.size == 1 or isinstance(error, (Interrupted, RewardError)):
+            if record is not None:
+                tracker.record(record)
+            save(run, tracker, progress)
+        raise
 
 
-def _recorded_before(before: Before, progress: Progress, tracker: Tracker) -> Progress:
-    tracker.warn(*before.warnings)
-    tracker.note(run_dir.PROBES, [{**asdict(each), "holds": each.holds} for each in before.probes])
-    record = before.record
-    if before.monitored is not None:
-        watched = recorded(before.monitored, tracker, 0, progress.watched)
-        progress, record = replace(progress, watched=watched), record | before.monitored.record
-    tracker.record(record)
-    return progress
-
-
-def _stage_of(run: Run, epoch: int, tracker: Tracker) -> Run:
-    """The same, or at its stage's end the next, whose objective goes on from where this one was."""
-    following = run.at(epoch)
-    if following is not run:
-        following.objective.load(run.objective.state())
+def _enter_stage(run: Run, current: StageRun, progress: Progress, tracker: Tracker) -> StageRun:
+    """The same, or at its end the next, whose objective goes on from where this one's was."""
+    following = run.stage_at(progress.epoch)
+    if following is not current:
+        following.objective.load(current.objective.state())
         _say_which(following.stage, tracker)
     return following
 
 
 def _say_which(stage: Stage, tracker: Tracker) -> None:
     if stage.index is not None:
-        rewards = ", ".join(f"{each.label} x {each.weight:g}" for each in stage.recipe.rewards)
+        rewards = ", ".join(
+            f"{reward.label} x {reward.weight:g}" for reward in stage.recipe.rewards
+        )
         tracker.say(f"{stage.shown}: epochs {stage.start + 1} to {stage.end}, on {rewards}")
 
 
-def _require_progress(done: Done, idle: int) -> None:
-    if done.failure:
-        raise done.failure
-    if idle == MAX_IDLE_EPOCHS:
-        raise RunError(_lost(idle, done.record))
+def _evaluation_due(run: StageRun, progress: Progress) -> bool:
+    options = run.recipe.eval
+    return options is not None and _due(progress.epoch, options.every, run.stage)
 
 
-def _lost(idle: int, record: dict[str, float]) -> str:
+def _checkpoint_due(run: StageRun, progress: Progress) -> bool:
+    """Whether its time has come, or the epoch's evaluation is the best so far."""
+    options = run.recipe.checkpoint
+    is_best = options.best and progress.watched.best_epoch == progress.epoch
+    return is_best or _due(progress.epoch, options.every, run.stage)
+
+
+def _due(epoch: int, every: int, stage: Stage) -> bool:
+    """Whether something that is done every so many epochs, and at a stage's end, is now."""
+    return epoch == stage.end or epoch % every == 0
+
+
+def _why_nothing_was_learned(record: metrics.Record) -> str:
     why = "no gradient was finite" if record["dropped_updates"] else "no image carried a signal"
     return (
-        f"nothing was learned in the last {idle} epochs: {why}; "
+        f"nothing was learned in the last {MAX_IDLE_EPOCHS} epochs: {why}; "
         "look at the rewards and the loss in metrics.jsonl, or lower optim.lr"
     )

@@ -2,18 +2,23 @@
 
 import resource
 import sys
+import time
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.engine.base import Engine
 from zoo.objective.base import Probe
 from zoo.recipe.model import Stage
-from zoo.training.build import Run
+from zoo.training.build import StageRun
 from zoo.training.collect import Collected
 from zoo.training.learn import Learned
 from zoo.training.state import Progress
+
+Record = dict[str, float]
+"""One line of metrics.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,28 @@ class Timed:
         return self.collect + self.learn
 
 
-def moved_on(progress: Progress, collected: Collected, learned: Learned, timed: Timed) -> Progress:
+class Stopwatch:
+    """The time of an epoch's two halves, the same on every process."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Starts."""
+        self._engine, self._waited = engine, engine.communication.seconds()
+        self._start = self._lap = time.perf_counter()
+
+    def lap(self) -> None:
+        """Collecting ends and learning begins."""
+        self._lap = time.perf_counter()
+
+    def read(self) -> Timed:
+        """The seconds of the process that took longest; waiting of the average one."""
+        waited = self._engine.communication.seconds() - self._waited
+        own = (self._lap - self._start, time.perf_counter() - self._lap, waited)
+        seconds = self._engine.gather(torch.tensor([own], dtype=torch.float64))
+        collect, learn, _ = seconds.amax(0).tolist()
+        return Timed(collect, learn, float(seconds[:, 2].mean()))
+
+
+def advance(progress: Progress, collected: Collected, learned: Learned, timed: Timed) -> Progress:
     """The counters after one more epoch."""
     return replace(
         progress,
@@ -48,7 +74,7 @@ def moved_on(progress: Progress, collected: Collected, learned: Learned, timed: 
     )
 
 
-def counters(progress: Progress, stage: Stage) -> dict[str, float]:
+def counters(progress: Progress, stage: Stage) -> Record:
     """Where the run is, its stage if it has any, and the most memory this process has held."""
     return {
         "epoch": progress.epoch,
@@ -63,7 +89,7 @@ def counters(progress: Progress, stage: Stage) -> dict[str, float]:
     }
 
 
-def rewards(collected: Collected, weights: dict[str, float]) -> dict[str, float]:
+def rewards(collected: Collected, weights: dict[str, float]) -> Record:
     """Means over valid images: `reward` of the weighted sum, `reward/<label>` of each as it is.
 
     The weighted sum also where GDPO mixes, whose own mean is 0 by construction. Besides,
@@ -86,29 +112,25 @@ def rewards(collected: Collected, weights: dict[str, float]) -> dict[str, float]
 
 
 def epoch(
-    progress: Progress,
-    collected: Collected,
-    learned: Learned,
-    timed: Timed,
-    run: Run,
-) -> dict[str, float]:
-    """All numbers of an epoch of this run that is done; `progress` counts it."""
+    run: StageRun, progress: Progress, collected: Collected, learned: Learned, timed: Timed
+) -> Record:
+    """All numbers of an epoch of this stage that is done; `progress` counts it."""
     rate = len(collected.group) / timed.total
     return {
         **counters(progress, run.stage),
-        **rewards(collected, run.judge.weights),
+        **rewards(collected, run.collector.judge.weights),
         **learned.metrics,
         "dropped_updates": learned.num_dropped,
         "empty_updates": learned.num_empty,
         "images_per_second": rate,
-        "images_per_second_each": rate / run.engine.size,
+        "images_per_second_each": rate / run.model.engine.size,
         "communication_share": timed.waiting / timed.total,
         "seconds/collect": timed.collect,
         "seconds/learn": timed.learn,
     }
 
 
-def probed(probes: tuple[Probe, ...]) -> dict[str, float]:
+def probed(probes: tuple[Probe, ...]) -> Record:
     """`probe/<name>`: what was measured."""
     return {f"probe/{probe.name.replace(' ', '_')}": probe.measured for probe in probes}
 

@@ -1,4 +1,4 @@
-"""Dealing out work: groups to processes, rows to micro-batches, as many forwards for each.
+"""Who does what: groups to processes, rows to micro-batches, as many forwards for each process.
 
 Group g lives on process g mod size. Micro-batches have one fixed shape: a short one is filled up
 with a repeated row, which its receiver drops or weighs 0, so no forward ever depends on the data.
@@ -20,17 +20,17 @@ class MicroBatch:
     num_real: int
 
 
-def dealt(num: int, *, rank: int, size: int) -> Int[Tensor, " dealt"]:
+def shard(num: int, *, rank: int, size: int) -> Int[Tensor, " own"]:
     """The indices below `num` that are this process's."""
     return torch.arange(num)[rank::size]
 
 
-def largest_share(num: int, *, size: int) -> int:
-    """The most that any process is dealt of `num`."""
+def largest_shard(num: int, *, size: int) -> int:
+    """The most that any process has of `num`."""
     return -(-num // size)
 
 
-def even_batch(rows: int, at_most: int) -> int:
+def balanced_batch_size(rows: int, at_most: int) -> int:
     """The batch size of least filling up, with as few micro-batches as `at_most` allows."""
     return -(-rows // -(-rows // at_most))
 

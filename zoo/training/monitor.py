@@ -7,34 +7,34 @@ says so, with the pictures to look at (the over-optimisation of Gao et al. 2022,
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.engine.interrupt import Interrupt
 from zoo.recipe.sections import RewardEntry
 from zoo.run import evaluations
 from zoo.run.console import short
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.tracker import Tracker
-from zoo.training.build import Run
-from zoo.training.drift import base_of
-from zoo.training.evaluate import Evaluated, evaluate
-from zoo.training.reward_hacking import Change, parted
+from zoo.training.build import StageRun
+from zoo.training.evaluate import EvaluationResult, evaluate
+from zoo.training.reward_hacking import Change, detect
 from zoo.training.standard_errors import Estimate, clusters, estimate
-from zoo.training.state import Watched
+from zoo.training.state import Progress
 
 
 @dataclass(frozen=True)
-class Monitored:
+class RunEvaluation:
     """An evaluation of a run and all numbers to be recorded of it.
 
-    `score` is that of the held-out rewards, with their weights in `eval.rewards`; where there are
-    none, of those that are trained on.
+    `rewards` says of each label whether it is trained on. `score` is that of the held-out rewards,
+    with their weights in `eval.rewards`; where there are none, of those that are trained on.
     """
 
-    evaluated: Evaluated
+    result: EvaluationResult
     record: dict[str, float]
     rewards: dict[str, bool]
     shown_prompts: tuple[str, ...]
@@ -43,74 +43,84 @@ class Monitored:
 
     def file(self, epoch: int) -> EvaluationRecord:
         """What is kept of it."""
-        scores = {name: tuple(each.tolist()) for name, each in self.evaluated.scores.items()}
-        columns = self.evaluated.columns
+        scores = {name: tuple(values.tolist()) for name, values in self.result.scores.items()}
         return EvaluationRecord(
             epoch, self.images_per_prompt, self.rewards, scores, self.shown_prompts,
-            len(self.evaluated.shown) // columns,
+            len(self.result.shown) // self.result.columns,
         )  # fmt: skip
 
 
-def monitored(run: Run) -> Monitored | None:
-    """A run's evaluation with its weights as they are; none where it has no `eval`."""
-    options, evaluation = run.recipe.eval, run.evaluation
-    if options is None or evaluation is None:
+def evaluate_run(
+    stage: StageRun, tracker: Tracker, interrupt: Interrupt | None = None
+) -> RunEvaluation | None:
+    """A run's evaluation with its weights as they are; none where it has no `eval`.
+
+    An `interrupt` is heeded between micro-batches; without it not before the end.
+
+    Raises:
+        Interrupted: the run was asked to stop.
+    """
+    options, evaluator = stage.recipe.eval, stage.evaluator
+    if options is None or evaluator is None:
         return None
     started = time.perf_counter()
-    made = evaluate(
-        run.engine, run.policy, evaluation.sampler, evaluation.judge, evaluation.prompts,
-        images_per_prompt=options.images_per_prompt,
-        weights=evaluation.weights,
-        seed=run.recipe.seed,
-        micro_batch=run.recipe.engine.micro_batch.sample,
-        base=base_of(run.policy.weights, run.copies),
-    )  # fmt: skip
+    share = evaluator.shard()
+    batches = tracker.bar("evaluating", share.num_batches).over(share.generate())
+    if interrupt is not None:
+        batches = interrupt.leave_between(batches)
+    result = evaluate(share, batches, evaluator.base)
     seconds = time.perf_counter() - started
-    entries = options.rewards or run.recipe.rewards
-    weight_of = {entry.measures: entry.weight for entry in run.recipe.rewards}
+
+    # Which rewards are trained on, and which are there to see whether these are cheated.
+    entries = options.rewards or stage.recipe.rewards
+    weight_of = {entry.measures: entry.weight for entry in stage.recipe.rewards}
     trained = {e.label: weight_of[e.measures] for e in entries if e.measures in weight_of}
     held_out = {e.label: e.weight for e in entries if e.label not in trained}
-    cluster = clusters(evaluation.prompts).repeat_interleave(options.images_per_prompt)
+    prompts = evaluator.groups.prompts
+    cluster = clusters(prompts).repeat_interleave(options.images_per_prompt)
     sums = {
-        name: estimate(_sum(made, weights), cluster)
+        name: estimate(_sum(result, weights), cluster)
         for name, weights in (("held_out", held_out), ("trained", trained))
         if weights
     }
     record = {
-        **made.metrics,
-        **_errors(made, entries),
-        **{f"monitor/{name}": each.mean for name, each in sums.items()},
-        **{f"monitor/{name}": value for name, value in made.monitor.items()},
+        **result.metrics,
+        **_errors(result, entries),
+        **{f"monitor/{name}": total.mean for name, total in sums.items()},
+        **{f"monitor/{name}": value for name, value in result.monitor.items()},
         "seconds/evaluate": seconds,
     }
-    return Monitored(
-        made, record, {entry.label: entry.label in trained for entry in entries},
-        tuple(prompt.text for prompt in evaluation.prompts[: made.columns]),
+    return RunEvaluation(
+        result, record, {entry.label: entry.label in trained for entry in entries},
+        tuple(prompt.text for prompt in prompts[: result.columns]),
         options.images_per_prompt, next(iter(sums.values())),
     )  # fmt: skip
 
 
-def recorded(of: Monitored, tracker: Tracker, epoch: int, watched: Watched) -> Watched:
+def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Progress) -> Progress:
     """Keeps an evaluation's pictures and scores, and warns where rewards have parted.
 
-    `watched` is of those before; returned with this one.
+    Returns the progress, which knows the best evaluation, with this one.
     """
-    tracker.warn(*of.evaluated.failures)
-    if len(of.evaluated.shown):
-        tracker.picture(of.evaluated.picture(), epoch)
-    now = of.file(epoch)
+    best = progress.watched
+    tracker.warn(*evaluation.result.failures)
+    if len(evaluation.result.shown):
+        tracker.picture(evaluation.result.picture(), progress.epoch)
+    now = evaluation.file(progress.epoch)
     tracker.evaluation(now)
-    if watched.best_epoch is not None:
-        _warn_of_parting(tracker, watched.best_epoch, now)
-    return watched.after(epoch, of.score.mean, of.score.standard_error)
+    if best.best_epoch is not None:
+        _warn_of_hacking(tracker, best.best_epoch, now)
+    score = evaluation.score
+    best = best.after(progress.epoch, score.mean, score.standard_error)
+    return replace(progress, watched=best)
 
 
-def _warn_of_parting(tracker: Tracker, best_epoch: int, now: EvaluationRecord) -> None:
+def _warn_of_hacking(tracker: Tracker, best_epoch: int, now: EvaluationRecord) -> None:
     best = evaluations.read_epoch(tracker.run_dir, best_epoch)
-    found = parted(best, now) if best is not None else None
-    if best is None or found is None:
+    changes = detect(best, now) if best is not None else None
+    if best is None or changes is None:
         return
-    rose, fell = found
+    rose, fell = changes
     picture = tracker.picture_of_two(
         f"parted_{now.epoch:06}.png",
         (best.epoch, f"epoch {best.epoch}: {_at(rose, fell, after=False)}"),
@@ -126,16 +136,16 @@ def _warn_of_parting(tracker: Tracker, best_epoch: int, now: EvaluationRecord) -
 
 
 def _at(rose: Change, fell: Change, *, after: bool) -> str:
-    shown = [(each.label, each.after if after else each.before) for each in (rose, fell)]
+    shown = [(change.label, change.after if after else change.before) for change in (rose, fell)]
     return ", ".join(f"{label} {short(value)}" for label, value in shown)
 
 
-def _sum(made: Evaluated, weights: dict[str, float]) -> Float[Tensor, " images"]:
-    return torch.stack([weight * made.scores[label] for label, weight in weights.items()]).sum(0)
+def _sum(result: EvaluationResult, weights: dict[str, float]) -> Float[Tensor, " images"]:
+    return torch.stack([weight * result.scores[label] for label, weight in weights.items()]).sum(0)
 
 
-def _errors(made: Evaluated, entries: tuple[RewardEntry, ...]) -> dict[str, float]:
+def _errors(result: EvaluationResult, entries: tuple[RewardEntry, ...]) -> dict[str, float]:
     return {
-        f"eval_error/{entry.label}": made.summaries[entry.label].overall.standard_error
+        f"eval_error/{entry.label}": result.summaries[entry.label].overall.standard_error
         for entry in entries
     }

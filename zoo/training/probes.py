@@ -5,47 +5,44 @@ do not switch, a sampler and a trainer that disagree about time, rewards that fa
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zoo.objective.base import Objective, Probe
-from zoo.policy.base import Policy
-from zoo.rollout import Rollout, Rows, take
+from zoo.objective.base import Probe
+from zoo.rollout import Rollout, take
 from zoo.seeds import Draws
-
-
-@dataclass
-class Pixels:
-    """Watches decoded images for values that are no pixels."""
-
-    worst: float = 0.0
-    seen: int = field(default=0)
-
-    def see(self, images: Float[Tensor, "batch ..."], key: Int[Tensor, " batch"]) -> None:
-        """Takes note of a batch."""
-        if len(images):
-            self.worst = max(self.worst, float((images - 0.5).abs().max()) - 0.5)
-            self.seen += len(images)
-
-    def probe(self) -> Probe:
-        """How far any pixel is outside [0, 1]."""
-        return Probe("pixels outside [0, 1]", max(0.0, self.worst), 0.0, 1e-3)
+from zoo.training.collect import Collected, Collector, furthest_outside
+from zoo.training.learn import Learner
 
 
 def probe(
-    objective: Objective[Rows],
-    policy: Policy,
+    learner: Learner,
     rollout: Rollout,
     advantage: Float[Tensor, " rows"],
     draws: Callable[[str, Int[Tensor, " rows"]], Draws],
-    *,
-    micro_batch: int,
 ) -> tuple[Probe, ...]:
     """The objective's probes on one micro-batch of its rows; `draws` are by purpose and key."""
+    objective = learner.objective
     rows = objective.rows(rollout, advantage, draws("rows", rollout.key))
     # Those that count first: the rows of a broken image hold no truth.
     order = (rows.weight == 0).long().argsort(stable=True)
-    some = take(rows, order[: max(1, micro_batch // objective.images_per_row)])
-    return tuple(objective.probes(policy, some, draws("loss", some.key)))
+    some = take(rows, order[: max(1, learner.micro_batch // objective.images_per_row)])
+    return tuple(objective.probes(learner.policy, some, draws("loss", some.key)))
+
+
+def probe_images(collector: Collector, collected: Collected) -> tuple[Probe, ...]:
+    """That pixels are within [0, 1], on this process, and that no image is broken, on any.
+
+    Of stored images, which have no pixels where no reward reads them, a micro-batch is decoded.
+    """
+    outside = collected.out_of_range
+    if outside is None:
+        some = collected.rollout.path.clean[: collector.micro_batch]
+        with torch.no_grad():
+            outside = furthest_outside(collector.policy.decode(some))
+    return (
+        Probe("pixels outside [0, 1]", max(0.0, outside), 0.0, 1e-3),
+        Probe("broken images", collected.num_broken, 0.0, 0.0),
+    )

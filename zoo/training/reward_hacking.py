@@ -26,27 +26,31 @@ class Change:
     errors: float
 
 
-def parted(before: EvaluationRecord, after: EvaluationRecord) -> tuple[Change, Change] | None:
+def detect(before: EvaluationRecord, after: EvaluationRecord) -> tuple[Change, Change] | None:
     """The trained reward that rose and the held-out one that fell most surely, if both did."""
     changes = list(_changes(before, after))
-    rose = [each for each in changes if after.rewards[each.label] and each.errors > _ERRORS]
-    fell = [each for each in changes if not after.rewards[each.label] and each.errors < -_ERRORS]
-    if not rose or not fell:
+    trained = [change for change in changes if after.rewards[change.label]]
+    held_out = [change for change in changes if not after.rewards[change.label]]
+    rose = max(trained, key=lambda change: change.errors, default=None)
+    fell = min(held_out, key=lambda change: change.errors, default=None)
+    if rose is None or fell is None or rose.errors <= _ERRORS or fell.errors >= -_ERRORS:
         return None
-    return max(rose, key=lambda each: each.errors), min(fell, key=lambda each: each.errors)
+    return rose, fell
 
 
 def _changes(before: EvaluationRecord, after: EvaluationRecord) -> Iterator[Change]:
     for label in after.rewards:
         if label not in before.scores:
             continue
-        first, second = (torch.tensor(each.scores[label], dtype=torch.float64)
-                         for each in (before, after))  # fmt: skip
+        first, second = (
+            torch.tensor(evaluation.scores[label], dtype=torch.float64)
+            for evaluation in (before, after)
+        )
         if len(first) != len(second):
             continue  # `eval` was changed in between: there are no pairs
         prompt = torch.arange(len(first)) // after.images_per_prompt
-        found = estimate(second - first, prompt)
+        change = estimate(second - first, prompt)
         valid = ~(second - first).isnan()
-        if found.standard_error > 0:
+        if change.standard_error > 0:
             means = float(first[valid].mean()), float(second[valid].mean())
-            yield Change(label, *means, found.mean / found.standard_error)
+            yield Change(label, *means, change.mean / change.standard_error)

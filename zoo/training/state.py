@@ -11,13 +11,14 @@ from torch import Tensor
 from zoo import __version__, registry
 from zoo.rollout import Weights
 from zoo.run import checkpoint
+from zoo.run.tracker import Tracker
 from zoo.storage import tensor_file
 from zoo.storage.tensor_file import TensorFile
-from zoo.training.build import ImageMaker, Run
+from zoo.training.build import Model, Run, StageRun
 
 
 @dataclass(frozen=True)
-class Watched:
+class BestSoFar:
     """The best evaluation's epoch, score and standard error, and how many since are below it.
 
     `num_falling` counts evaluations in a row, up to the last one, that were below the best by more
@@ -29,15 +30,15 @@ class Watched:
     best_error: float = math.nan
     num_falling: int = 0
 
-    def after(self, epoch: int, score: float, error: float) -> "Watched":
+    def after(self, epoch: int, score: float, error: float) -> "BestSoFar":
         """With one more evaluation; a score that is NaN tells nothing."""
         if math.isnan(score):
             return self
         if self.best_epoch is None or score > self.best:
-            return Watched(epoch, score, error)
+            return BestSoFar(epoch, score, error)
         fell = score < self.best - (0.0 if math.isnan(self.best_error) else self.best_error)
         falling = self.num_falling + 1 if fell else 0
-        return Watched(self.best_epoch, self.best, self.best_error, falling)
+        return BestSoFar(self.best_epoch, self.best, self.best_error, falling)
 
 
 @dataclass(frozen=True)
@@ -51,28 +52,29 @@ class Progress:
     seconds: float = 0.0
     num_invalid: int = 0
     num_dropped: int = 0
-    watched: Watched = field(default_factory=Watched)
+    watched: BestSoFar = field(default_factory=BestSoFar)
 
 
-def save(run: Run, run_dir: Path, progress: Progress, *, wandb_id: str | None) -> None:
+def save(run: StageRun, tracker: Tracker, progress: Progress) -> None:
     """Writes a checkpoint; called by every process, written by the first."""
-    tensors = {f"{_OPTIMIZER}{name}": value for name, value in run.engine.state().items()}
-    for which in {Weights.LIVE, *run.copies}:
-        for name, value in run.policy.weights.tensors(which).items():
+    engine = run.model.engine
+    tensors = {f"{_OPTIMIZER}{name}": value for name, value in engine.state().items()}
+    for which in {Weights.LIVE, *run.model.copies}:
+        for name, value in run.model.policy.weights.tensors(which).items():
             tensors[_name(which, name)] = value
-    if run.engine.rank > 0:
+    if engine.rank > 0:
         tensor_file.take_part(tensors)
         return
     state: dict[str, Any] = {
         "progress": asdict(progress),
         "objective": run.objective.state(),
-        "wandb_id": wandb_id,
+        "wandb_id": tracker.wandb_id,
         "zoo": __version__,
         "packages": registry.packages(),
     }
     options = run.recipe.checkpoint
     best = progress.watched.best_epoch if options.best else None
-    checkpoint.save(run_dir, progress.epoch, tensors, state, keep=options.keep, best=best)
+    checkpoint.save(tracker.run_dir, progress.epoch, tensors, state, keep=options.keep, best=best)
 
 
 def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
@@ -82,11 +84,12 @@ def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
         CheckpointError: it is damaged, or of another model or recipe.
     """
     saved = checkpoint.load(folder)
-    load_weights(run, saved.tensors, folder)
+    load_weights(run.model, saved.tensors, folder)
     names = [name for name in saved.tensors if name.startswith(_OPTIMIZER)]
-    run.engine.load(_Part(saved.tensors, {name.removeprefix(_OPTIMIZER): name for name in names}))
+    moments = _Part(saved.tensors, {name.removeprefix(_OPTIMIZER): name for name in names})
+    run.model.engine.load(moments)
     progress = _progress(saved)
-    run.at(progress.epoch).objective.load(saved.state["objective"])
+    run.stage_at(progress.epoch).objective.load(saved.state["objective"])
     return progress, saved.state["wandb_id"]
 
 
@@ -101,27 +104,27 @@ def progress_of(folder: Path) -> Progress:
 
 def _progress(saved: checkpoint.Checkpoint) -> Progress:
     counted = saved.state["progress"]
-    return Progress(**{**counted, "watched": Watched(**counted.get("watched", {}))})
+    return Progress(**{**counted, "watched": BestSoFar(**counted.get("watched", {}))})
 
 
-def load_weights(run: Run | ImageMaker, tensors: TensorFile, folder: Path) -> None:
+def load_weights(model: Model, tensors: TensorFile, folder: Path) -> None:
     """Copies the sets of weights out of a checkpoint's tensors; before the optimizer's state.
 
     Raises:
         CheckpointError: a set is of another model or recipe.
     """
-    for which in sorted({Weights.LIVE, *run.copies}, key=lambda which: which.value):
+    for which in sorted({Weights.LIVE, *model.copies}, key=lambda which: which.value):
         names = {}
-        for name, wanted in run.policy.weights.tensors(which).items():
+        for name, wanted in model.policy.weights.tensors(which).items():
             names[name] = _name(which, name)
-            found = tensors.shape(names[name]) if names[name] in tensors else None
-            if found != wanted.shape:
-                said = "missing" if found is None else f"of shape {list(found)}"
+            shape = tensors.shape(names[name]) if names[name] in tensors else None
+            if shape != wanted.shape:
+                saved = "missing" if shape is None else f"of shape {list(shape)}"
                 raise checkpoint.CheckpointError(
-                    f"{folder}: {which.value} weights '{name}' are {said}, this recipe's are "
+                    f"{folder}: {which.value} weights '{name}' are {saved}, this recipe's are "
                     f"{list(wanted.shape)}; resume with the recipe that the run was started with"
                 )
-        run.policy.weights.assign(which, _Part(tensors, names))
+        model.policy.weights.assign(which, _Part(tensors, names))
 
 
 _OPTIMIZER = "optimizer/"

@@ -17,9 +17,9 @@ def at_checkpoint(recipe: Recipe, progress: Progress, record: Mapping[str, float
 
     `record` is of the checkpoint's epoch; what an evaluation would tell is in it, or not.
     """
-    end = spent(recipe.stop_when, progress) or all_done(recipe.epochs, progress)
+    end = at_budget(recipe.stop_when, progress, recipe.epochs)
     if end is None and any(key.startswith("eval/") for key in record):
-        end = found(recipe.stop_when, progress, record)
+        end = at_evaluation(recipe.stop_when, progress, record)
     return end
 
 
@@ -39,15 +39,9 @@ def require_target(recipe: Recipe, record: Mapping[str, float]) -> None:
     )
 
 
-def all_done(epochs: int, progress: Progress) -> End | None:
-    """Where a run has done its epochs."""
-    return End(epochs, EPOCHS, f"all {epochs} epochs") if progress.epoch >= epochs else None
-
-
-def spent(when: StopWhen | None, progress: Progress) -> End | None:
-    """The budget that is used up, if one is."""
-    if when is None:
-        return None
+def at_budget(when: StopWhen | None, progress: Progress, epochs: int) -> End | None:
+    """The budget that is used up, if one is; or all epochs are done."""
+    when = when or StopWhen()
     for key, limit, used in (
         ("seconds", when.seconds, progress.seconds),
         ("forwards", when.forwards, progress.num_evals),
@@ -55,10 +49,12 @@ def spent(when: StopWhen | None, progress: Progress) -> End | None:
     ):
         if limit is not None and used >= limit:
             return End(progress.epoch, key, f"{short(used)} {key}, of {short(limit)} to spend")
-    return None
+    return End(epochs, EPOCHS, f"all {epochs} epochs") if progress.epoch >= epochs else None
 
 
-def found(when: StopWhen | None, progress: Progress, record: Mapping[str, float]) -> End | None:
+def at_evaluation(
+    when: StopWhen | None, progress: Progress, record: Mapping[str, float]
+) -> End | None:
     """What an epoch's evaluation, which is in its record, has come to that ends the run."""
     if when is None:
         return None
@@ -71,12 +67,12 @@ def found(when: StopWhen | None, progress: Progress, record: Mapping[str, float]
     if when.drift is not None:
         drift = record.get("monitor/drift", math.nan)
         if drift > when.drift:
-            said = f"the drift from the base model is {short(drift)}, above {short(when.drift)}"
-            return End(epoch, "drift", said)
+            text = f"the drift from the base model is {short(drift)}, above {short(when.drift)}"
+            return End(epoch, "drift", text)
     if when.falling is not None and watched.num_falling >= when.falling:
-        said = (
+        text = (
             f"the held-out score has been below its best, {short(watched.best)} after epoch "
             f"{watched.best_epoch}, in {watched.num_falling} evaluations"
         )
-        return End(epoch, "falling", said)
+        return End(epoch, "falling", text)
     return None

@@ -80,7 +80,7 @@ def test_the_question_has_the_prompt_as_it_is(made, server):
 
 
 def test_the_usual_question_asks_for_what_the_parser_reads():
-    question = Template.parse(QUESTION).filled("a cat")
+    question = Template.parse(QUESTION).fill("a cat")
     assert "Final Score:" in question
     assert "from 1 (worst) to 5 (best)" in question
     assert question.endswith("Caption: [a cat]")

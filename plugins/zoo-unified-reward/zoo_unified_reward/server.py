@@ -91,17 +91,17 @@ def key_from(variable: str | None) -> str | None:
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ValueError(
-            f"api_key_env names the environment variable {_shown(variable)}, which is not set or "
+            f"api_key_env names the environment variable {_show(variable)}, which is not set or "
             "is empty; export it before the run, or leave api_key_env out if the server needs none"
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError(
-            f"the environment variable {_shown(variable)} holds no API key: it has characters that "
+            f"the environment variable {_show(variable)} holds no API key: it has characters that "
             "a key cannot have; export the key alone"
         )
     return key
 
 
-def _shown(variable: str) -> str:
+def _show(variable: str) -> str:
     """A variable's name; not shown if it is no name, since it may be the key itself."""
     return repr(variable) if variable.isidentifier() and len(variable) <= 40 else "(not a name)"

@@ -39,7 +39,8 @@ A, B = torch.zeros(8, 64), torch.zeros(64, 8)
 @pytest.mark.parametrize(
     ("tensors", "said"),
     [
-        ({"lora_unet_x.lora_down.weight": A}, "kohya's format ('lora_unet_x.lora_down.weight')"),
+        ({"lora_unet_x.lora_down.weight": A, "lora_unet_x.lora_up.weight": B},
+         "'lora_unet_x.lora_up.weight', which diffusers does not read"),
         ({"transformer.x.lora_magnitude_vector": A}, "is DoRA"),
         ({"transformer.x.lora_A.weight": A, "text_encoder.x.lora_A.weight": A}, "'text_encoder.x"),
         ({"transformer.x.lora_A.weight": A}, "'x' has A of rank 8, not A and B of one rank"),

@@ -3,7 +3,8 @@
 A layer's scale is alpha / rank, or alpha / sqrt(rank) with rank-stabilised LoRA (Kalajdzievski
 2023, arXiv 2312.03732). PEFT's configuration says alpha; in diffusers' file the header or a tensor
 `<layer>.alpha` does, or else alpha is the rank. Where `alpha_pattern` gives layers alphas of their
-own, each has its own scale. What else would change the result is refused, never left out.
+own, each has its own scale. What else would change the result is refused, never left out. Names of
+other programs are read as diffusers reads them (`convert.py`).
 """
 
 import json
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from zoo.errors import one_line
+from zoo.policy.lora_files.convert import Converted, convert, is_foreign
 from zoo.policy.lora_files.names import module_of, ranks
 from zoo.policy.lora_files.source import PEFT_CONFIG, Files, LoraError, find
 from zoo.storage.tensor_file import TensorFile
@@ -47,7 +49,7 @@ class LoraFile:
     """By layer: what B A is multiplied with."""
     listed: tuple[str, ...]
     """PEFT's `target_modules`, where they are a list."""
-    _file: TensorFile
+    _file: TensorFile | Converted
     _names: Mapping[str, str]
 
     @property
@@ -79,7 +81,7 @@ class LoraFile:
 
 
 def read(source: str) -> LoraFile:
-    """Reads the header of a LoRA's file, and PEFT's configuration.
+    """Reads the header of a LoRA's file, and PEFT's configuration; all of a file to convert.
 
     Raises:
         LoraError: there is none, or it is of a kind that cannot be taken over exactly.
@@ -89,60 +91,67 @@ def read(source: str) -> LoraFile:
         file = TensorFile(files.weights)
     except (OSError, SafetensorError) as error:
         raise LoraError(f"'{source}' cannot be read: {one_line(error)}") from error
+    if files.config is None and is_foreign(file):
+        return _read_converted(convert(file, source), source)
     config = _config(files, file, source)
     alphas = {name for name in file if name.endswith(".alpha")}
-    names = _unprefixed([name for name in file if name not in alphas], files, source)
+    names = _strip_prefix([name for name in file if name not in alphas], files, source)
     try:
-        found = ranks({name: file.shape(stored) for name, stored in names.items()})
+        by_layer = ranks({name: file.shape(stored) for name, stored in names.items()})
     except ValueError as error:
         raise LoraError(f"'{source}': {error}") from error
-    rank = _rank(found, source)
+    rank = _rank(by_layer, source)
     if integer := next((stored for stored in names.values() if not file.is_float(stored)), None):
         raise LoraError(f"'{source}': '{integer}' is quantised; save it in float32 or bfloat16")
     if config is not None:
         if alphas:
             raise LoraError(f"'{source}' says alpha twice, in its header and in '{min(alphas)}'")
         _require_plain(config, source)
-        scales = {layer: _scale(config, layer, rank, source) for layer in found}
+        scales = {layer: _scale(config, layer, rank, source) for layer in by_layer}
     else:
-        said = {name.removeprefix(_DIFFUSERS_PREFIX): name for name in alphas}
-        if stray := said.keys() - {f"{layer}.alpha" for layer in found}:
+        alpha_names = {name.removeprefix(_DIFFUSERS_PREFIX): name for name in alphas}
+        if stray := alpha_names.keys() - {f"{layer}.alpha" for layer in by_layer}:
             raise LoraError(f"'{source}' has '{min(stray)}' and no LoRA of that layer")
         scales = {
-            layer: float(file[said[f"{layer}.alpha"]]) / rank if f"{layer}.alpha" in said else 1.0
-            for layer in found
+            layer: float(file[alpha_names[f"{layer}.alpha"]]) / rank
+            if f"{layer}.alpha" in alpha_names
+            else 1.0
+            for layer in by_layer
         }
     targets = (config or {}).get("target_modules")
     listed = tuple(sorted(targets)) if isinstance(targets, list) else ()
     return LoraFile(source, rank, scales, listed, file, names)
 
 
+def _read_converted(tensors: Converted, source: str) -> LoraFile:
+    """What diffusers made of another program's file, whose scales it multiplied in."""
+    shapes = {name: tensors.shape(name) for name in tensors}
+    rank = _rank(ranks(shapes), source)
+    scales = {module_of(name): 1.0 for name in tensors}
+    return LoraFile(source, rank, scales, (), tensors, {name: name for name in tensors})
+
+
 def _config(files: Files, file: TensorFile, source: str) -> dict[str, Any] | None:
     """PEFT's configuration, in a file of its own or in the header's metadata."""
     try:
         if files.config is not None:
-            found = json.loads(files.config.read_text(encoding="utf-8"))
+            config = json.loads(files.config.read_text(encoding="utf-8"))
         elif _METADATA in file.metadata:
-            found = {
+            config = {
                 key.removeprefix(_DIFFUSERS_PREFIX): value
                 for key, value in json.loads(file.metadata[_METADATA]).items()
             }
         else:
             return None
-        return dict(found)
+        return dict(config)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         name = PEFT_CONFIG if files.config else _METADATA
         raise LoraError(f"'{source}': its {name} cannot be read: {one_line(error)}") from error
 
 
-def _unprefixed(stored: list[str], files: Files, source: str) -> dict[str, str]:
+def _strip_prefix(stored: list[str], files: Files, source: str) -> dict[str, str]:
     """The names in the file, by those in the network."""
     for name in stored:
-        if name.startswith(("lora_unet", "lora_te", "lora_transformer")):
-            raise LoraError(
-                f"'{source}' is in kohya's format ('{name}'); load it with diffusers and save it "
-                "with save_lora_weights first"
-            )
         if "magnitude" in name:
             raise LoraError(f"'{source}' is DoRA ('{name}'), which is not LoRA and not supported")
     if files.config is not None:
@@ -158,13 +167,13 @@ def _unprefixed(stored: list[str], files: Files, source: str) -> dict[str, str]:
     return {name.removeprefix(prefix): name for name in stored}
 
 
-def _rank(found: Mapping[str, Mapping[str, int]], source: str) -> int:
+def _rank(by_layer: Mapping[str, Mapping[str, int]], source: str) -> int:
     """The one rank of all layers."""
-    for layer, its in found.items():
+    for layer, its in by_layer.items():
         if its.keys() != {"A", "B"} or its["A"] != its["B"]:
-            said = " and ".join(f"{part} of rank {its[part]}" for part in sorted(its))
-            raise LoraError(f"'{source}': '{layer}' has {said}, not A and B of one rank")
-    every = sorted({its["A"] for its in found.values()})
+            ranks_given = " and ".join(f"{part} of rank {its[part]}" for part in sorted(its))
+            raise LoraError(f"'{source}': '{layer}' has {ranks_given}, not A and B of one rank")
+    every = sorted({its["A"] for its in by_layer.values()})
     if len(every) > 1:
         raise LoraError(
             f"'{source}' has layers of the ranks {', '.join(map(str, every))}, and a run's LoRA "

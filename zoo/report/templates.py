@@ -1,0 +1,24 @@
+"""The jinja templates that pages are written by: `assets/report/page.html` and `page.md`."""
+
+from collections.abc import Callable
+
+import jinja2
+
+FOLDER = "assets/report"
+
+
+def environment(*, autoescape: bool, **filters: Callable[[str], str]) -> jinja2.Environment:
+    """Templates with these filters, which ask `kind(block)` for the class of a block.
+
+    Tags take no line of their own; a name that nothing has is an error.
+    """
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("zoo", FOLDER),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= filters
+    made.globals["kind"] = lambda block: type(block).__name__
+    return made
