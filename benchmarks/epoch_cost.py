@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,7 +15,7 @@ from zoo.engine.interrupt import Interrupt
 from zoo.plan.flops import counter, reachable
 from zoo.reward.base import Scores
 from zoo.rollout import Weights
-from zoo.run.tracker import Silent
+from zoo.run.tracker import Tracker
 from zoo.training.build import StageRun
 from zoo.training.epoch import advantages, collect_epoch, learn_epoch
 from zoo.training.metrics import peak_memory_gb
@@ -162,9 +163,10 @@ def cost(run: StageRun, repeats: int) -> Cost:
 
 def epoch(run: StageRun, number: int) -> None:
     """As `zoo.training.loop` runs one."""
-    interrupt, progress = Interrupt(run.model.engine, print), Progress(number, step=number)
-    collected = collect_epoch(run, number, Silent(), interrupt)
-    learned = learn_epoch(run, collected, advantages(run, collected), progress, Silent())
+    tracker, interrupt = Tracker(Path()), Interrupt(run.model.engine, print)
+    collected = collect_epoch(run, number, tracker, interrupt)
+    progress = Progress(number, step=number)
+    learned = learn_epoch(run, collected, advantages(run, collected), progress, tracker)
     run.objective.after_epoch(run.model.policy.weights, learned.step)
 
 

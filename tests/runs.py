@@ -8,6 +8,8 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
+from tests import forked
+
 ROOT = Path(__file__).parent.parent
 RECIPES = {name: ROOT / "recipes" / f"{name}_digits.yaml" for name in ("nft", "flow_grpo", "dpo")}
 
@@ -44,11 +46,20 @@ def overrides(algorithm: str, out: Path, **changes: object) -> list[str]:
     return [part for key, value in options.items() for part in ("-s", f"{key}={value}")]
 
 
-def zoo(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command to its end."""
+def zoo(
+    *arguments: object, anew: bool = False, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command to its end in a process of its own.
+
+    It is forked from one that has imported the libraries, unless `anew`, or where a variable of
+    the environment is another that they may read when they are imported.
+    """
+    variables = clean_environment(**environment)
+    if not anew:
+        return forked.run(["zoo", *map(str, arguments)], variables, timeout=300)
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, env=clean_environment(**environment),
-        cwd=ROOT, timeout=300, check=False,
+        command(*arguments), capture_output=True, text=True, env=variables, cwd=ROOT, timeout=300,
+        check=False,
     )  # fmt: skip
 
 

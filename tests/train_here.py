@@ -5,11 +5,21 @@ from pathlib import Path
 from tests.runs import metrics
 from zoo.engine.interrupt import Interrupt
 from zoo.recipe.recipe import Recipe, load_recipe
-from zoo.run.tracker import Silent, Tracker
+from zoo.run.tracker import Tracker
 from zoo.training.build import StageRun, build
 from zoo.training.epoch import advantages, collect_epoch, learn_epoch
 from zoo.training.loop import train
 from zoo.training.state import Progress
+
+ONE_UPDATE = {
+    "sampler__steps": 3,
+    "data__groups_per_epoch": 2,
+    "data__group_size": 8,
+    "optim__updates_per_epoch": 1,
+    "engine__micro_batch": "{sample: 8, train: 8}",
+    "eval": "null",
+}
+"""Changes that make an epoch short."""
 
 
 def recipe(path: Path, **changes: object) -> Recipe:
@@ -23,16 +33,15 @@ def recipe(path: Path, **changes: object) -> Recipe:
 def train_here(recipe: Recipe, out: Path) -> list[dict]:
     """Trains it to its end, with all files under `out`; returns the lines of its metrics."""
     out.mkdir(parents=True, exist_ok=True)
-
     run = build(recipe)
-    with Tracker(out, name=recipe.name, epochs=recipe.epochs, first_epoch=0, config={}) as tracker:
+    with open_tracker(out, recipe) as tracker:
         train(run, Progress(), tracker)
     return metrics(out)
 
 
 def epoch_here(run: StageRun, epoch: int = 0) -> None:
     """Collects and learns once, and records nothing."""
-    interrupt = Interrupt(run.model.engine, print)
-    collected = collect_epoch(run, epoch, Silent(), interrupt)
+    tracker, interrupt = Tracker(Path()), Interrupt(run.model.engine, print)
+    collected = collect_epoch(run, epoch, tracker, interrupt)
     progress = Progress(epoch, step=epoch)
-    learn_epoch(run, collected, advantages(run, collected), progress, Silent())
+    learn_epoch(run, collected, advantages(run, collected), progress, tracker)

@@ -1,7 +1,7 @@
 """What an image is asked to show."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class ImageBytes:
 
 
 StoredImage = ImageFile | ImageCell | ImageBytes
-"""Where an image is; what is in it is read when a sampler asks."""
+"""Where an image is; what is in it is read when a run on stored images comes to it."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +64,3 @@ class Prompt:
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
     images: tuple[StoredImage, ...] = ()
-
-    def member(self, i: int) -> "Prompt":
-        """The prompt as its image `i` has it: with that image alone, and the preference of that.
-
-        A prompt without images is the same for all.
-
-        Raises:
-            PromptError: it has fewer images.
-        """
-        if not self.images:
-            return self
-        if i >= len(self.images):
-            raise PromptError(
-                f"the prompt {self.text!r} comes with {len(self.images)} images and was asked for "
-                f"number {i + 1}; write data.group_size: {len(self.images)}"
-            )
-        preference = self.metadata.get("preference")
-        metadata = self.metadata
-        if isinstance(preference, list | tuple) and len(preference) == len(self.images):
-            metadata = {**metadata, "preference": preference[i]}
-        return replace(self, metadata=metadata, images=(self.images[i],))

@@ -95,7 +95,9 @@ def test_a_comparison_killed_and_restarted_has_the_same_numbers(whole, start, tm
         assert lines == expected[name], name
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_stopped_comparison_reports_what_there_is_and_goes_on(number, start, tmp_path):
     suite = write(tmp_path, budget="{epochs: 400}", seeds="[0]")
     out = tmp_path / "out"
@@ -113,6 +115,8 @@ def test_a_stopped_comparison_reports_what_there_is_and_goes_on(number, start, t
     assert "saved after epoch" in (out / "logs" / "nft_0.log").read_text()
 
 
+# It is passed on as the first is, which the fast suite sends.
+@pytest.mark.slow
 def test_a_second_signal_leaves_at_once(start, tmp_path):
     # The reward hangs after the epoch that is evaluated first: the first signal has to wait.
     called = tmp_path / "called"
@@ -141,6 +145,8 @@ def test_a_second_signal_leaves_at_once(start, tmp_path):
     assert said.splitlines()[-1] == "stopped; go on with the same command"
 
 
+# The lock itself is in tests/compare/test_lock.py.
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused(start, tmp_path, zoo_here):
     suite = write(tmp_path, budget="{epochs: 400}", seeds="[0]")
     out = tmp_path / "out"

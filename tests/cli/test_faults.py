@@ -93,7 +93,7 @@ def broken(changed, tmp_path):
     """Runs it to its end, which must come so many seconds after the fault, and leave no process."""
 
     def run(fault, within, stage="null"):
-        ended = zoo("train", NFT, *changed(fault, stage=stage))
+        ended = zoo("train", NFT, *changed(fault, stage=stage), anew=True)
         took = time.time() - float((tmp_path / "marker").read_text())
         assert took < within, ended.stderr
         assert "Traceback" not in ended.stdout
@@ -187,7 +187,7 @@ def test_a_run_that_is_restarted_ends_as_if_nothing_had_been(
     processes, changed, zoo_here, tmp_path
 ):
     arguments = changed(SIGNAL.format("SIGKILL"), processes=processes, rank=processes - 1)
-    ended = zoo("train", NFT, *arguments, "--max-restarts", 2)
+    ended = zoo("train", NFT, *arguments, "--max-restarts", 2, anew=True)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == (
         f"process {processes - 1} failed: killed by SIGKILL (out of memory? see dmesg); "

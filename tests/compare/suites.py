@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from tests.runs import RECIPES
-from zoo.compare.planned_runs import budget_of, entrants
-from zoo.compare.process import Runner
-from zoo.compare.runner import Held
+from zoo.compare.planned_runs import budget_of, plan_runs
+from zoo.compare.process import ProcessRunner
+from zoo.compare.runner import SuiteRunner
 from zoo.compare.suite import load_suite
 from zoo.plan.geometry import plan
 from zoo.recipe.recipe import load_recipe
@@ -39,15 +39,15 @@ def one_process(recipe):
 def planned(path, out, overrides=(), *, tiny=False):
     """What the suite asks for."""
     written = load_suite(path, overrides)
-    return written, entrants(written, out, one_process, tiny=tiny)
+    return written, plan_runs(written, out, one_process, tiny=tiny)
 
 
-def held(path, out, say, overrides=()):
+def suite_runner(path, out, say, overrides=()):
     written, every = planned(path, out, overrides)
-    return Held(written, every, budget_of(written, tiny=False), out, say)
+    return SuiteRunner(written, every, budget_of(written, tiny=False), out, say)
 
 
-class Recorder(Runner):
+class Recorder(ProcessRunner):
     """Makes the folder of a run that ended, at once; or what `outcomes` has for its name."""
 
     def __init__(self, outcomes=None):

@@ -36,7 +36,7 @@ def test_another_comparison_is_refused_and_named(holder, tmp_path):
     said = []
     with (
         pytest.raises(UserError, match=f"is in use: process {holder.pid} is a zoo compare"),
-        lock.held(tmp_path, said.append),
+        lock.hold(tmp_path, said.append),
     ):
         pass
     assert said == []
@@ -52,7 +52,7 @@ def test_the_run_of_a_killed_comparison_is_waited_for(holder, tmp_path):
         said.append(text)
         holder.stdin.close()
 
-    with lock.held(tmp_path, leave):
+    with lock.hold(tmp_path, leave):
         assert (tmp_path / lock.LOCK).read_text() == f"{os.getpid()}\n"
     (line,) = said
     assert line.startswith("the last run of a comparison that was killed still writes in")
@@ -61,11 +61,11 @@ def test_the_run_of_a_killed_comparison_is_waited_for(holder, tmp_path):
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"), lock.held(tmp_path / "file", print):
+    with pytest.raises(UserError, match="cannot be written"), lock.hold(tmp_path / "file", print):
         pass
 
 
 def test_the_lock_is_let_go(tmp_path):
     for _ in range(2):
-        with lock.held(tmp_path / "new", print) as descriptor:
+        with lock.hold(tmp_path / "new", print) as descriptor:
             assert os.get_inheritable(descriptor) is False

@@ -6,7 +6,7 @@ import pytest
 from tests.report.checked_html import Checked
 from tests.report.run_folder import metrics, run_folder, write_metrics
 from zoo.compare.page import write_comparison
-from zoo.compare.results import Contender, Contest, Failed, Target
+from zoo.compare.results import Comparison, Contender, FailedRun, Target
 from zoo.run.record import read_run
 
 SEEDS = (0, 1, 2)
@@ -28,18 +28,18 @@ def runs(folders, name, seeds=SEEDS):
 TARGETS = (Target("judge", 0.5),)
 
 
-def contest(*contenders, targets=TARGETS, about="Which <b>one</b>?"):
+def comparison(*contenders, targets=TARGETS, about="Which <b>one</b>?"):
     budget = {"forwards": 12000}
-    return Contest("foxes", about, budget, SEEDS, contenders, targets, "zoo compare foxes.yaml")
+    return Comparison("foxes", about, budget, SEEDS, contenders, targets, "zoo compare foxes.yaml")
 
 
 @pytest.fixture(scope="module")
 def both(folders):
-    failed = Failed(3, "RewardError: <script>", "logs/slow_3.log")
+    failed = FailedRun(3, "RewardError: <script>", "logs/slow_3.log")
     slow = Contender(
         "slow <i>one</i>", {"objective": {"beta": 1}}, runs(folders, "slow"), (failed,)
     )
-    return contest(Contender("fast", {}, runs(folders, "fast")), slow)
+    return comparison(Contender("fast", {}, runs(folders, "fast")), slow)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_target_that_no_seed_or_only_some_reach_is_said_so(folders, tmp_path):
     )
     # The slow runs end at 0.451, 0.461 and 0.471 of the held-out reward.
     write_comparison(
-        contest(fast, slow, targets=(Target("judge", 0.465), Target("judge", 0.9))), tmp_path
+        comparison(fast, slow, targets=(Target("judge", 0.465), Target("judge", 0.9))), tmp_path
     )
     text = page(tmp_path).text
     assert "not within the budget (1 of 3 seeds)" in text
@@ -124,15 +124,15 @@ def test_the_same_runs_give_the_same_files(both, written, tmp_path):
 
 
 def test_a_contender_whose_runs_all_failed_stays_in(folders, tmp_path):
-    gone = Contender("gone", {}, {}, tuple(Failed(seed, "killed", "log") for seed in SEEDS))
-    write_comparison(contest(gone, Contender("fast", {}, runs(folders, "fast"))), tmp_path)
+    gone = Contender("gone", {}, {}, tuple(FailedRun(seed, "killed", "log") for seed in SEEDS))
+    write_comparison(comparison(gone, Contender("fast", {}, runs(folders, "fast"))), tmp_path)
     text = page(tmp_path).text
     for part in ("gone 0 0 3", "no run", "gone has no pictures", "gone 0 n/a n/a"):
         assert part in text, part
 
 
 def test_a_contest_without_any_run_has_a_page(tmp_path):
-    write_comparison(contest(Contender("a", {}, {}), targets=()), tmp_path)
+    write_comparison(comparison(Contender("a", {}, {}), targets=()), tmp_path)
     text = page(tmp_path).text
     for part in (
         "No run has an evaluation.",
@@ -143,7 +143,7 @@ def test_a_contest_without_any_run_has_a_page(tmp_path):
 
 
 def test_one_seed_claims_no_band(folders, tmp_path):
-    write_comparison(contest(Contender("fast", {}, runs(folders, "fast", (1,)))), tmp_path)
+    write_comparison(comparison(Contender("fast", {}, runs(folders, "fast", (1,)))), tmp_path)
     text = page(tmp_path).text
     assert "One seed each: there are no bands" in text
     assert "(1 seed)" in text
@@ -153,7 +153,7 @@ def test_one_seed_claims_no_band(folders, tmp_path):
 def test_contenders_without_a_common_seed_are_not_said_to_share_noise(folders, tmp_path):
     pair = (Contender("fast", {}, runs(folders, "fast", (0,))),
             Contender("slow", {}, runs(folders, "slow", (2,))))  # fmt: skip
-    write_comparison(contest(*pair), tmp_path)
+    write_comparison(comparison(*pair), tmp_path)
     text = page(tmp_path).text
     assert "the same noise" not in text
     assert "slow (seed 2)" in text
@@ -166,7 +166,7 @@ def test_what_differs_between_recipes_and_machines_is_shown(folders, tmp_path):
     (copy / "environment.json").write_text('{"zoo": "0.2.0"}')
     pair = (Contender("fast", {}, runs(folders, "fast", (0,))),
             Contender("slow", {}, runs(tmp_path, "slow", (0,))))  # fmt: skip
-    write_comparison(contest(*pair), tmp_path / "out")
+    write_comparison(comparison(*pair), tmp_path / "out")
     text = page(tmp_path / "out").text
     assert "all else is the same. what differs fast slow objective.beta 0.1 1.0" in text
     assert "were not all made alike: they differ in" in text
@@ -178,7 +178,7 @@ def test_scores_that_are_not_finite_are_left_out_and_counted(folders, tmp_path):
     write_metrics(copy, [line | {"eval/judge": None} if "eval/judge" in line else line
                          for line in metrics(copy)])  # fmt: skip
     found = runs(folders, "fast", (1, 2)) | runs(tmp_path, "fast", (0,))
-    write_comparison(contest(Contender("fast", {}, found)), tmp_path / "out")
+    write_comparison(comparison(Contender("fast", {}, found)), tmp_path / "out")
     text = page(tmp_path / "out").text
     assert "0.780 [0.775, 0.785] (2 of 3 seeds)" in text
     assert "never] (2 of 3 seeds)" in text

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from zoo.compare.results import (
+    Comparison,
     Contender,
-    Contest,
-    Failed,
+    FailedRun,
     Target,
     as_json,
     cost,
@@ -37,9 +37,9 @@ def run(*points, label="judge"):
     return RunRecord(Path("x"), {}, {"zoo": "1"}, tuple(lines), (evaluation,), (), ("hm",), None)
 
 
-def contest(**contenders):
+def comparison(**contenders):
     made = tuple(Contender(name, {}, dict(enumerate(runs))) for name, runs in contenders.items())
-    return Contest("c", "", {"forwards": 1000}, (0, 1, 2), made, (TARGET,), "zoo compare c.yaml")
+    return Comparison("c", "", {"forwards": 1000}, (0, 1, 2), made, (TARGET,), "zoo compare c.yaml")
 
 
 # Straight lines: 0.8 at 100, 90, 120 forwards, and at 250, 200, 260.
@@ -48,7 +48,7 @@ SLOW = [run((0, 0.0), (at / 2, 0.4), (at, 0.8), (1000, 0.9)) for at in (250, 200
 
 
 def test_a_target_costs_what_the_curves_say_on_every_axis():
-    fast, slow = contest(fast=FAST, slow=SLOW).contenders
+    fast, slow = comparison(fast=FAST, slow=SLOW).contenders
     assert cost(fast, TARGET, "forwards").value == pytest.approx(100)
     assert cost(slow, TARGET, "forwards").value == pytest.approx(250)
     found = cost_ratio(slow, fast, TARGET, "forwards")
@@ -61,7 +61,7 @@ def test_a_target_costs_what_the_curves_say_on_every_axis():
 
 def test_a_seed_that_never_gets_there_is_counted_and_not_averaged():
     never = run((0, 0.0), (1000, 0.7))
-    (some,) = contest(some=[*SLOW[:2], never]).contenders
+    (some,) = comparison(some=[*SLOW[:2], never]).contenders
     found = cost(some, TARGET, "forwards")
     assert (found.value, found.num, found.num_finite) == (pytest.approx(250), 3, 2)
     assert found.high == math.inf
@@ -69,22 +69,22 @@ def test_a_seed_that_never_gets_there_is_counted_and_not_averaged():
 
 def test_scores_that_are_not_finite_are_left_out():
     broken = run((0, 0.0), (100, None), (200, 1.6))
-    (one,) = contest(one=[broken]).contenders
+    (one,) = comparison(one=[broken]).contenders
     assert cost(one, TARGET, "forwards").value == pytest.approx(100)
     assert final(one, "eval/judge").value == 1.6
 
 
 def test_a_band_is_the_mean_and_the_range_of_seeds():
-    (one,) = contest(one=[run((0, 0.0), (10, 1.0)), run((0, 0.2), (10, 2.0))]).contenders
+    (one,) = comparison(one=[run((0, 0.0), (10, 1.0)), run((0, 0.2), (10, 2.0))]).contenders
     band = over_seeds(one, "eval/judge", "forwards")
     assert (band.x, band.mean) == ((0.0, 10.0), (0.1, 1.5))
     assert (band.low, band.high) == ((0.0, 1.0), (0.2, 2.0))
 
 
 def test_all_numbers_are_json_and_the_same_for_the_same_runs(tmp_path):
-    made = contest(fast=FAST, slow=SLOW, none=[])
+    made = comparison(fast=FAST, slow=SLOW, none=[])
     json_file.write(tmp_path / "a.json", as_json(made))
-    json_file.write(tmp_path / "b.json", as_json(contest(fast=FAST, slow=SLOW, none=[])))
+    json_file.write(tmp_path / "b.json", as_json(comparison(fast=FAST, slow=SLOW, none=[])))
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     found = json.loads((tmp_path / "a.json").read_text())["contenders"]
     (target,) = found["slow"]["targets"]
@@ -97,13 +97,13 @@ def test_all_numbers_are_json_and_the_same_for_the_same_runs(tmp_path):
 
 
 def test_a_contender_without_runs_stays_with_its_failures():
-    failed = Failed(0, "no memory", "logs/x")
+    failed = FailedRun(0, "no memory", "logs/x")
     none = Contender("none", {}, {}, (failed,))
-    made = Contest("c", "", {}, (0,), (Contender("a", {}, {0: FAST[0]}), none), (TARGET,), "x")
+    made = Comparison("c", "", {}, (0,), (Contender("a", {}, {0: FAST[0]}), none), (TARGET,), "x")
     found = as_json(made)["contenders"]["none"]
     assert found["failed"] == [{"seed": 0, "why": "no memory", "log": "logs/x"}]
     assert math.isnan(found["targets"][0]["forwards"]["ratio_to_first"]["value"])
 
 
 def test_held_out_labels_come_first():
-    assert contest(one=FAST).labels == ["judge", "digit"]
+    assert comparison(one=FAST).labels == ["judge", "digit"]

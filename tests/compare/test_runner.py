@@ -6,21 +6,30 @@ import signal
 
 import pytest
 
-from tests.compare.suites import BOTH, SMALL, Recorder, ended, fails, held, interrupted, write
+from tests.compare.suites import (
+    BOTH,
+    SMALL,
+    Recorder,
+    ended,
+    fails,
+    interrupted,
+    suite_runner,
+    write,
+)
 from zoo.compare.process import last_error
 from zoo.run import folder as run_dir
 
 
 @pytest.fixture
 def start(tmp_path):
-    """Runs a suite with a recorder; gives what was held and said."""
+    """Runs a suite with a recorder; gives the runner and what it said."""
     path = write(tmp_path)
 
     def run(recorder, *overrides, suite=path):
         said = []
-        made = held(suite, tmp_path / "out", said.append, overrides)
-        made.hold(recorder)
-        return made, said
+        runner = suite_runner(suite, tmp_path / "out", said.append, overrides)
+        runner.run_all(recorder)
+        return runner, said
 
     return run
 
@@ -31,17 +40,17 @@ def names(recorder):
 
 def test_runs_go_seed_by_seed(start):
     recorder = Recorder()
-    made, said = start(recorder)
+    runner, said = start(recorder)
     assert names(recorder) == ["nft_0", "flow_grpo_0", "nft_1", "flow_grpo_1"]
     assert said[0] == "1/4 nft, seed 0: starts"
     assert said[1].startswith("1/4 nft, seed 0: 2 epochs, 1.0 s")
     assert said[2].startswith("about ")
     assert said[-1].startswith("4/4 flow_grpo, seed 1: 2 epochs")
-    contest = made.contest("zoo compare suite.yaml")
-    assert [each.name for each in contest.contenders] == ["nft", "flow_grpo"]
-    assert [sorted(each.runs) for each in contest.contenders] == [[0, 1], [0, 1]]
-    assert contest.budget == {"epochs": 2}
-    assert contest.command == "zoo compare suite.yaml"
+    comparison = runner.comparison("zoo compare suite.yaml")
+    assert [each.name for each in comparison.contenders] == ["nft", "flow_grpo"]
+    assert [sorted(each.runs) for each in comparison.contenders] == [[0, 1], [0, 1]]
+    assert comparison.budget == {"epochs": 2}
+    assert comparison.command == "zoo compare suite.yaml"
 
 
 def test_what_is_run_and_the_suite_are_written_where_it_is_run(start, tmp_path):
@@ -59,10 +68,10 @@ def test_what_is_run_and_the_suite_are_written_where_it_is_run(start, tmp_path):
 def test_a_second_start_runs_nothing(start):
     start(Recorder())
     recorder = Recorder()
-    made, said = start(recorder)
+    runner, said = start(recorder)
     assert recorder.started == []
     assert said[0].startswith("1/4 nft, seed 0: reused, 2 epochs")
-    assert all(len(each.runs) == 2 for each in made.contest("").contenders)
+    assert all(len(each.runs) == 2 for each in runner.comparison("").contenders)
 
 
 def test_another_seed_or_contender_runs_only_that(start):
@@ -110,11 +119,11 @@ def test_runs_of_another_machine_are_made_again_where_the_budget_is_time(tmp_pat
     for budget, expected in (("{epochs: 2}", []), ("{seconds: 5}", ["nft_0"])):
         (tmp_path / budget).mkdir()
         suite = write(tmp_path / budget, budget=budget, seeds="[0]")
-        held(suite, tmp_path / budget / "out", lambda text: None).hold(Recorder())
+        suite_runner(suite, tmp_path / budget / "out", lambda text: None).run_all(Recorder())
         (path,) = (tmp_path / budget).glob(f"out/runs/nft_0/*/{run_dir.ENVIRONMENT}")
         path.write_text(json.dumps({**json.loads(path.read_text()), "processor": "another"}))
         recorder = Recorder()
-        held(suite, tmp_path / budget / "out", lambda text: None).hold(recorder)
+        suite_runner(suite, tmp_path / budget / "out", lambda text: None).run_all(recorder)
         assert names(recorder) == expected
 
 
@@ -123,22 +132,22 @@ def test_a_folder_that_is_moved_is_still_reused(start, tmp_path):
     shutil.copytree(tmp_path / "out", tmp_path / "elsewhere")
     recorder = Recorder()
     said = []
-    held(tmp_path / "suite.yaml", tmp_path / "elsewhere", said.append).hold(recorder)
+    suite_runner(tmp_path / "suite.yaml", tmp_path / "elsewhere", said.append).run_all(recorder)
     assert recorder.started == []
 
 
 def test_an_interrupted_run_ends_the_suite_and_is_resumed(start):
     recorder = Recorder({"flow_grpo_0": interrupted})
-    made, said = start(recorder)
+    runner, said = start(recorder)
     assert names(recorder) == ["nft_0", "flow_grpo_0"]
     assert said[-1] == "2/4 flow_grpo, seed 0: interrupted"
-    nft, flow_grpo = made.contest("").contenders
+    nft, flow_grpo = runner.comparison("").contenders
     assert (sorted(nft.runs), nft.failed) == ([0], ())
     assert flow_grpo.runs == {}
     assert [each.why for each in flow_grpo.failed] == [
         "interrupted after epoch 1; the same command goes on with it"
     ]
-    assert not made.failed
+    assert not runner.failed
     again = Recorder()
     _, said = start(again)
     assert again.started == [("flow_grpo_0", True), ("nft_1", False), ("flow_grpo_1", False)]
@@ -150,8 +159,8 @@ def test_a_run_without_a_checkpoint_is_begun_anew(start, tmp_path):
         run_dir.create(recipe)
         return -signal.SIGKILL
 
-    made, _ = start(Recorder({"nft_0": killed}))
-    assert made.failed["nft_0"].why == "killed by SIGKILL; was the machine out of memory?"
+    runner, _ = start(Recorder({"nft_0": killed}))
+    assert runner.failed["nft_0"].why == "killed by SIGKILL; was the machine out of memory?"
     recorder = Recorder()
     start(recorder)
     assert recorder.started == [("nft_0", False)]
@@ -162,8 +171,8 @@ def test_a_run_with_all_its_epochs_and_no_end_goes_on_to_it(start, tmp_path):
         (run_dir.create(recipe) / "checkpoints" / f"{recipe.epochs:06}").mkdir(parents=True)
         return 0
 
-    made, _ = start(Recorder({"nft_0": unnoted}))
-    assert made.failed["nft_0"].why.startswith("it left no run that was asked for")
+    runner, _ = start(Recorder({"nft_0": unnoted}))
+    assert runner.failed["nft_0"].why.startswith("it left no run that was asked for")
     recorder = Recorder()
     start(recorder)
     assert recorder.started == [("nft_0", True)]
@@ -171,9 +180,9 @@ def test_a_run_with_all_its_epochs_and_no_end_goes_on_to_it(start, tmp_path):
 
 def test_a_contender_that_fails_does_not_lose_the_others_and_is_tried_again(start):
     recorder = Recorder({"nft_0": fails, "nft_1": fails})
-    made, _ = start(recorder)
+    runner, _ = start(recorder)
     assert names(recorder) == ["nft_0", "flow_grpo_0", "nft_1", "flow_grpo_1"]
-    nft, flow_grpo = made.contest("").contenders
+    nft, flow_grpo = runner.comparison("").contenders
     assert nft.runs == {}
     assert [(each.seed, each.why, each.log) for each in nft.failed] == [
         (0, "exit code 1: the reward is out", "logs/nft_0.log"),
@@ -181,9 +190,9 @@ def test_a_contender_that_fails_does_not_lose_the_others_and_is_tried_again(star
     ]
     assert sorted(flow_grpo.runs) == [0, 1]
     again = Recorder()
-    made, _ = start(again)
+    runner, _ = start(again)
     assert names(again) == ["nft_0", "nft_1"]
-    assert made.contest("").contenders[0].failed == ()
+    assert runner.comparison("").contenders[0].failed == ()
 
 
 def test_a_failure_is_that_of_the_last_attempt(tmp_path):
@@ -209,15 +218,15 @@ def test_a_damaged_folder_is_left_alone_and_said(start, tmp_path):
 
 
 def test_the_first_run_that_ended_is_the_one_that_counts(start, tmp_path):
-    made, _ = start(Recorder())
-    first = made.contest("").contenders[0].runs[0].folder
-    ended(None, made.entrants[0].recipe, None)
-    made, _ = start(Recorder())
-    assert made.contest("").contenders[0].runs[0].folder == first
+    runner, _ = start(Recorder())
+    first = runner.comparison("").contenders[0].runs[0].folder
+    ended(None, runner.planned[0].recipe, None)
+    runner, _ = start(Recorder())
+    assert runner.comparison("").contenders[0].runs[0].folder == first
 
 
 def test_a_name_with_dots_is_a_folder(tmp_path):
     path = write(tmp_path, seeds="[0]", rest=SMALL + BOTH + "  eta_0.9: {}\n")
     recorder = Recorder()
-    held(path, tmp_path / "out", lambda text: None).hold(recorder)
+    suite_runner(path, tmp_path / "out", lambda text: None).run_all(recorder)
     assert names(recorder)[-1] == "eta_0.9_0"

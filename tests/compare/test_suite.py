@@ -143,6 +143,13 @@ def test_a_recipe_that_is_missing_is_said_where_it_is_written(suite, tmp_path):
     )
 
 
+def test_a_mistake_in_an_override_with_colons_names_the_whole_override(suite):
+    override = "contenders={a: {}, b: {extends: bse.yaml}}"
+    found = suite("contenders:\n  a: {}\n", override)
+    line = refusal(found.recipe, "b")
+    assert line.startswith(f"-s {override}: contender 'b': extends is bse.yaml, which is no file")
+
+
 @pytest.mark.parametrize("name", ["digits", "ablations", "solvers"])
 def test_every_suite_that_ships_can_be_read(name):
     found = load_suite(ROOT / "benchmarks" / f"{name}.yaml")

@@ -20,7 +20,6 @@ def brightness(images, prompts):
 
 
 ELSEWHERE = {
-    ("diffusion-rl-zoo", "dataset"): "tests/sampler/test_dataset.py",
     ("diffusion-rl-zoo", "preference"): "tests/reward/test_preference.py",
     ("diffusion-rl-zoo", "remote"): "tests/reward/test_remote.py",
     ("diffusion-rl-zoo", "sde_window"): "tests/sampler/test_window.py",
@@ -33,8 +32,7 @@ ELSEWHERE = {
 }
 """What cannot be built or asked in general, by package and name, and who inherits the checks.
 
-It asks a server, is made of other components, or needs prompts that say more than these here or
-come with images.
+It asks a server, is made of other components, or needs prompts that say more than these here.
 """
 
 
@@ -72,3 +70,18 @@ def parameters(kind: str) -> list[Any]:
         for entry in entries(kind)
         if (entry.package, entry.name) not in ELSEWHERE
     ]
+
+
+def every(components: list[Any]) -> Any:
+    """The fixture of a test class that asks each in turn, of its `entry` and `folder`."""
+
+    @pytest.fixture(autouse=True, params=components)
+    def one(self: Any, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+        self.entry, self.folder = request.param, tmp_path
+
+    return one
+
+
+def built(self: Any) -> Any:
+    """The `make` of such a class, where nothing but the component is needed."""
+    return build(self.entry, self.folder)

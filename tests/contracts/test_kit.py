@@ -112,6 +112,10 @@ class WrongAnswer(Light):
         return [KnownAnswer(torch.ones(1, 3, 4, 4), some_prompts(1), torch.zeros(1), 0.5)]
 
 
+class ReadsPixelsAfterAll(Light):
+    reads_pixels = False
+
+
 class ByThread(Light):
     def score(self, images, prompts):
         return super().score(images, prompts) + float(torch.is_grad_enabled())
@@ -130,6 +134,7 @@ class ByThread(Light):
         (ByPlace, "test_scores_follow_their_images", ()),
         (Relative, "test_a_score_does_not_depend_on_the_batch_unless_it_is_groupwise", ()),
         (NeedsTwo, "test_a_group_of_any_size_is_scored", ()),
+        (ReadsPixelsAfterAll, "test_one_that_reads_no_pixels_scores_without_them", ()),
         (ByThread, "test_scores_are_the_same_from_another_thread", ()),
         (WrongAnswer, "test_known_answers_are_what_the_reward_gives", ()),
     ],

@@ -8,8 +8,8 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from tests.pictures import encoded, flat
-from zoo.data.images import pixels, require
+from tests.pictures import encoded, flat, pixels
+from zoo.data.images import require
 from zoo.data.prompts import load
 from zoo.prompt import ImageCell, ImageFile, Prompt, PromptError
 
@@ -54,7 +54,6 @@ def test_listed_images_have_a_preference_each(name, turned, folder):
     (prompt,) = load(written(folder, name, row))
     assert (prompt.text, files(prompt)) == ("a cat", ["red", "blue"])
     assert prompt.metadata == {"tag": "x", "preference": [0.25, 1]}
-    assert prompt.member(1).metadata["preference"] == 1
 
 
 def test_images_without_a_preference_are_images(folder):

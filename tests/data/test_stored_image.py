@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
-from tests.pictures import encoded, flat, noise
-from zoo.data.images import BLANK, pixels, require_image
+from tests.pictures import encoded, flat, noise, pixels
+from zoo.data.images import ImageReader, require_image
 from zoo.prompt import ImageBytes, ImageCell, ImageFile, PromptError
 
 
@@ -73,10 +73,6 @@ def test_a_photo_is_turned_as_its_camera_was_held():
     assert float(found[:, :7].max()) < 0.1 < 0.9 < float(found[:, 9:].min())
 
 
-def test_the_blank_image_is_one():
-    assert pixels(BLANK, 4, 4).std() == 0
-
-
 @pytest.mark.parametrize("bytes_of", ["bytes", "struct"])
 def test_a_cell_of_a_table_is_read_from_its_row_group(bytes_of, tmp_path):
     colours = [(10 * i, 0, 0) for i in range(7)]
@@ -89,6 +85,50 @@ def test_a_cell_of_a_table_is_read_from_its_row_group(bytes_of, tmp_path):
     for row in (0, 2, 3, 6):
         found = pixels(ImageCell(path, "jpg_0", row), 8, 8)
         assert float(found[0, 0, 0]) == pytest.approx(row * 10 / 255)
+
+
+@pytest.fixture
+def group_reads(monkeypatch):
+    """Which groups of rows of a parquet file are read, and which of their columns."""
+    reads, read = [], parquet.ParquetFile.read_row_group
+
+    def counted(file, group, columns):
+        reads.append((group, columns))
+        return read(file, group, columns=columns)
+
+    monkeypatch.setattr(parquet.ParquetFile, "read_row_group", counted)
+    return reads
+
+
+def test_a_group_of_rows_is_read_once_for_all_its_images(group_reads, tmp_path):
+    path = tmp_path / "pairs.parquet"
+    columns = {
+        name: [encoded(flat((10 * row + i, 0, 0))) for row in range(6)]
+        for i, name in enumerate(("jpg_0", "jpg_1"))
+    }
+    parquet.write_table(pyarrow.table(columns), path, row_group_size=2)
+    cells = [ImageCell(path, f"jpg_{i}", row) for row in (5, 0, 4, 1) for i in (0, 1)]
+    reader = ImageReader(cells)
+    assert group_reads == []
+    for cell in cells:
+        level = float(reader.pixels(cell, 8, 8)[0, 0, 0])
+        assert level == pytest.approx((10 * cell.row + int(cell.column[-1])) / 255)
+    assert group_reads == [(2, ["jpg_0", "jpg_1"]), (0, ["jpg_0", "jpg_1"])]
+
+
+def test_only_columns_that_are_asked_for_are_read(group_reads, tmp_path):
+    path = tmp_path / "pairs.parquet"
+    values = [encoded(flat("white"))] * 2
+    parquet.write_table(pyarrow.table({"jpg_0": values, "jpg_1": values}), path)
+    pixels(ImageCell(path, "jpg_1", 0), 8, 8)
+    assert group_reads == [(0, ["jpg_1"])]
+
+
+def test_a_row_that_its_file_does_not_have_is_said(tmp_path):
+    path = tmp_path / "pairs.parquet"
+    parquet.write_table(pyarrow.table({"jpg_0": [encoded(flat("white"))]}), path)
+    with pytest.raises(PromptError, match=r"row 2, column 'jpg_0' cannot be read: "):
+        pixels(ImageCell(path, "jpg_0", 1), 8, 8)
 
 
 def test_a_cell_without_an_image_is_said(tmp_path):

@@ -1,51 +1,66 @@
 """A function of the tests in several processes of one group, as a run has them.
 
-python -m tests.engine.in_processes MODULE:FUNCTION ARGUMENT.json
+python -m tests.engine.in_processes PROCESSES MODULE:FUNCTION ARGUMENT.json
 """
 
 import json
 import os
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tests.runs import ROOT, clean_environment
-
-_START = (
-    "import sys; from zoo.engine.launch import launch; "
-    "failure = launch(['-m', 'tests.engine.in_processes', *sys.argv[2:]], int(sys.argv[1])); "
-    "print(failure or ''); sys.exit(failure is not None)"
-)
+from tests import forked
+from tests.runs import clean_environment
 
 
 def in_processes(
-    function: str, processes: int, folder: Path, argument: Any = None, **environment: str
+    function: str,
+    processes: int,
+    folder: Path,
+    argument: Any = None,
+    *,
+    deepspeed: bool = False,
+    **environment: str,
 ) -> None:
-    """Calls `module:function(argument)` in so many processes; fails where any of them does."""
+    """Calls `module:function(argument)` in so many processes; fails where any of them does.
+
+    With `deepspeed` they have imported it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     given = folder / f"argument_{processes}.json"
     given.write_text(json.dumps(argument))
-    done = subprocess.run(
-        [sys.executable, "-c", _START, str(processes), function, str(given)],
-        capture_output=True, text=True, env=clean_environment(**environment), cwd=ROOT,
-        timeout=1800, check=False,
-    )  # fmt: skip
+    arguments = ["tests.engine.in_processes", str(processes), function, str(given)]
+    done = forked.run(
+        arguments, clean_environment(**environment), timeout=1800, deepspeed=deepspeed
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
-def _main() -> None:
+def _main() -> int:
+    """Starts the processes, or is one of them."""
+    from zoo.engine.launch import launch, started_by_launcher
+
+    processes, function, given = sys.argv[1:]
+    if started_by_launcher():
+        _call(function, json.loads(Path(given).read_text()))
+        return 0
+    failure = launch(["-m", "tests.engine.in_processes", *sys.argv[1:]], int(processes))
+    sys.stdout.write(f"{failure}\n")
+    return int(failure is not None)
+
+
+def _call(function: str, argument: Any) -> None:
     import torch
 
     from zoo.engine import launch as processes
     from zoo.engine.launch import report
 
     torch.set_num_threads(1)
-    module, _, name = sys.argv[1].partition(":")
+    module, _, name = function.partition(":")
     processes.join(600, alone=True)
     try:
-        getattr(import_module(module), name)(json.loads(Path(sys.argv[2]).read_text()))
+        getattr(import_module(module), name)(argument)
         torch.distributed.barrier()
     except BaseException:
         import traceback
@@ -56,6 +71,6 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    code = _main()
     sys.stdout.flush()
-    os._exit(0)  # As the command leaves: torch's threads sometimes abort the shutdown.
+    os._exit(code)  # As the command leaves: torch's threads sometimes abort the shutdown.

@@ -6,12 +6,13 @@ from pathlib import Path
 from tests.engine.in_processes import in_processes
 
 
-def run_all(runs: Sequence[dict], processes: int, folder: Path) -> None:
+def run_all(runs: Sequence[dict], processes: int, folder: Path, *, deepspeed: bool = False) -> None:
     """Each of {"recipe", "overrides", "out", "resume"} writes checkpoints and metrics under `out`.
 
     It goes on from the newest checkpoint of the folder `resume`, if given.
     """
-    in_processes("tests.engine.many_runs:run_here", processes, folder, list(runs))
+    function = "tests.engine.many_runs:run_here"
+    in_processes(function, processes, folder, list(runs), deepspeed=deepspeed)
 
 
 def run_here(runs: Sequence[dict]) -> None:
@@ -24,7 +25,7 @@ def run_one(run: dict) -> int:
     from zoo.recipe.recipe import load_recipe
     from zoo.run import checkpoint
     from zoo.run import folder as run_dir
-    from zoo.run.tracker import Silent, Tracker
+    from zoo.run.tracker import Tracker, open_tracker
     from zoo.training import state as run_state
     from zoo.training.build import build
     from zoo.training.loop import train
@@ -38,12 +39,9 @@ def run_one(run: dict) -> int:
         progress, _ = run_state.restore(built, checkpoint.latest(Path(run["resume"])))
 
     rank = built.model.engine.rank
-    if rank:
-        tracker: Tracker = Silent()
-    else:
+    if not rank:
         out.mkdir(parents=True, exist_ok=True)
         run_dir.goes_on(out, recipe)
-        tracker = Tracker(out, name=recipe.name, epochs=recipe.epochs, first_epoch=0, config={})
-    with tracker:
+    with Tracker(out) if rank else open_tracker(out, recipe) as tracker:
         train(built, progress, tracker)
     return rank

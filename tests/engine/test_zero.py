@@ -1,5 +1,8 @@
 """The ZeRO engine at every stage, on one process and on two."""
 
+import io
+import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,7 +43,7 @@ CPU = torch.device("cpu")
 def test_in_processes(processes: int, checks: tuple, tmp_path: Path) -> None:
     # Starting processes takes longer than what they check.
     names = [check.__name__ for check in checks]
-    in_processes("tests.engine.zero_checks:all_of", processes, tmp_path, names)
+    in_processes("tests.engine.zero_checks:all_of", processes, tmp_path, names, deepspeed=True)
 
 
 def test_raw_options_are_merged_over_ours() -> None:
@@ -67,3 +70,14 @@ def test_a_raw_option_that_deepspeed_does_not_know_is_named() -> None:
     wrong = ZeroOptions(3, "none", {"zero_optimization": {"reduce_buket_size": 7}})
     with pytest.raises(ValueError, match=r"DeepSpeed refuses 'zero_optimization.reduce_buket_size"):
         require_valid(wrong, CPU)
+
+
+def test_deepspeed_may_log_where_stderr_was_closed_since(monkeypatch, tmp_path) -> None:
+    with (tmp_path / "stderr").open("w") as closed, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", closed)
+        require_valid(ZeroOptions(3), CPU)
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    require_valid(ZeroOptions(3), CPU)
+    logging.getLogger("DeepSpeed").error("no ink")
+    assert "no ink" in stderr.getvalue()

@@ -21,7 +21,7 @@ from zoo.objective.nft import NFT
 from zoo.policy.digits import Digits
 from zoo.policy.weights import Lora
 from zoo.reward.base import Reward
-from zoo.reward.judge import Judge, Judged
+from zoo.reward.judge import Judge, WeightedReward
 from zoo.rollout import Rollout, Weights, join, take
 from zoo.sampler.flow_sampler import FlowSampler
 from zoo.sampler.ode import Euler
@@ -92,7 +92,7 @@ class Setting:
 
 def collected(policy: Digits, engine: PlainEngine, objective: Objective[Any], micro: int) -> Any:
     solver = SOLVER if objective.needs_path else Euler()
-    judge = Judge([Judged("brightness", Brightness())], timeout=30.0, retries=0)
+    judge = Judge([WeightedReward("brightness", Brightness())], timeout=30.0, retries=0)
     collector = Collector(engine, policy, FlowSampler(solver=solver, steps=STEPS), judge, micro)
     groups = Groups(
         prompts("train")[:GROUPS], GROUP_SIZE, objective.acts_with, 0, "collect",

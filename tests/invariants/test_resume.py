@@ -27,8 +27,10 @@ IN_STAGES = {"stages": f"[{{epochs: 2}}, {{epochs: 2, {VARIED}}}, {{epochs: 2}}]
 
 @pytest.mark.parametrize(
     ("algorithm", "changes"),
-    [*((name, {}) for name in sorted(RECIPES)), ("nft", IN_STAGES)],
-    ids=[*sorted(RECIPES), "nft_in_stages"],
+    [
+        *(pytest.param(name, {}, id=name, marks=pytest.mark.slow) for name in sorted(RECIPES)),
+        pytest.param("nft", IN_STAGES, id="nft_in_stages"),
+    ],
 )
 def test_a_run_killed_at_several_instants_ends_as_one_that_was_not(algorithm, changes, tmp_path):
     recipe = RECIPES[algorithm]

@@ -163,7 +163,7 @@ def test_the_fastest_layout_that_leaves_room_is_recommended():
 @pytest.mark.parametrize(
     ("processes", "overrides"),
     [
-        (1, [LORA, "epochs=1"]),
+        pytest.param(1, [LORA, "epochs=1"], marks=pytest.mark.slow),
         pytest.param(1, ["engine.zero_stage=2"], marks=pytest.mark.slow),
         *(
             pytest.param(2, [f"engine.zero_stage={stage}"], marks=pytest.mark.slow)

@@ -20,13 +20,13 @@ def on_host(*copies: Weights) -> WeightSets:
 def moves(monkeypatch: pytest.MonkeyPatch) -> list[Weights]:
     """The sets that were moved to the device, in order."""
     seen: list[Weights] = []
-    lend = networks.Networks._lend
+    lend = networks.Networks._copy_to_device
 
     def counted(self: networks.Networks, which: Weights) -> None:
         seen.append(which)
         lend(self, which)
 
-    monkeypatch.setattr(networks.Networks, "_lend", counted)
+    monkeypatch.setattr(networks.Networks, "_copy_to_device", counted)
     return seen
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.policy.latent import TextEncoders, guided, text_cond
+from zoo.policy.latent import TextEncoders, guide, text_cond
 from zoo.prompt import Prompt
 
 CPU = torch.device("cpu")
@@ -90,7 +90,7 @@ def test_guidance_goes_past_the_prompted_velocity_away_from_the_null_one(grad):
         return scale * (x * t[:, None, None, None] + pooled[:, :, None, None])
 
     with torch.set_grad_enabled(grad):
-        velocity = guided(forward, x, t, cond)
+        velocity = guide(forward, x, t, cond)
     # null t, prompted t + length: t + 3 length.
     assert velocity[:, 0, 0, 0].tolist() == [3.25, 6.5]
     assert rows == ([2, 2] if grad else [4])

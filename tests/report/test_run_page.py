@@ -18,6 +18,12 @@ def whole(tmp_path_factory):
     return run_folder(tmp_path_factory.mktemp("runs") / "first run")
 
 
+@pytest.fixture(scope="module")
+def page(whole):
+    """Written once: drawing takes seconds."""
+    return read(whole)
+
+
 @pytest.fixture
 def folder(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "run")
@@ -27,8 +33,7 @@ def read(folder) -> Checked:
     return Checked(write_run(folder).read_text(encoding="utf-8"))
 
 
-def test_a_page_says_what_was_run_and_what_came_of_it(whole):
-    text = read(whole).text
+def test_a_page_says_what_was_run_and_what_came_of_it(page):
     for part in (
         "objective nft (beta 0.1)", "solver dpm2, 10 steps", "trained on fox", "held out judge",
         "epochs 6 of 6", "12,000 forwards", "ended all 6 epochs",
@@ -37,33 +42,29 @@ def test_a_page_says_what_was_run_and_what_came_of_it(whole):
         "collect 6.00 s 60.0 % 1.00 s 6", "evaluate 1.00 s 10.0 % 0.250 s 4",
         "broken images 0 0 ± 0 yes", "code of zoo abc123",
     ):  # fmt: skip
-        assert part in text, part
-    assert "Missing:" not in text
-    assert "n/a" not in text
+        assert part in page.text, part
+    assert "Missing:" not in page.text
+    assert "n/a" not in page.text
 
 
-def test_every_section_has_the_command_that_makes_it(whole):
-    page = read(whole)
+def test_every_section_has_the_command_that_makes_it(page, whole):
     assert page.text.count(f"made by: zoo report '{whole}'") == page.tags.count("section") > 6
 
 
-def test_every_figure_and_picture_is_told_in_words(whole):
-    page = read(whole)
+def test_every_figure_and_picture_is_told_in_words(page):
     assert all(page.alts)
     assert len(page.alts) == page.tags.count("img")
     assert "fox by epoch: from 0 to 0.865" in page.alts
 
 
-def test_what_a_user_wrote_is_shown_as_text(whole):
-    page = read(whole)
+def test_what_a_user_wrote_is_shown_as_text(page):
     assert "script" not in page.tags + page.drawn
     assert "b" not in page.tags
     assert "<script>alert(1)</script>" in page.text
     assert "a <b>red</b> fox & $x$" in page.text
 
 
-def test_a_page_needs_nothing_but_itself(whole):
-    page = read(whole)
+def test_a_page_needs_nothing_but_itself(page):
     assert page.drawn.count("svg") > 8
     assert all(link.startswith(("#", "data:image/")) for link in page.links)
 
@@ -160,8 +161,8 @@ def test_numbers_that_are_not_finite_are_counted_not_drawn(folder):
     assert "fox trained on 0.000 ± 0.020 n/a 0 0" in text
 
 
-def test_images_that_could_not_be_scored_are_counted(whole):
-    assert "fox of single images, the same bins; 3 images could not be scored." in read(whole).text
+def test_images_that_could_not_be_scored_are_counted(page):
+    assert "fox of single images, the same bins; 3 images could not be scored." in page.text
 
 
 @pytest.mark.parametrize("damage", ["deleted", "cut off", "another size"])

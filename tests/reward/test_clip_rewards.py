@@ -14,7 +14,7 @@ from zoo.prompt import Prompt
 from zoo.reward.aesthetic import LAYERS, Aesthetic
 from zoo.reward.clipscore import ClipScore
 from zoo.reward.hpsv2 import HPSv2
-from zoo.reward.judge import Judge, Judged
+from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.networks.pixels import clip_pixels, float_pixels, padded_pixels
 from zoo.reward.pickscore import PickScore
 
@@ -228,7 +228,7 @@ def test_an_offloaded_model_leaves_after_scoring_and_comes_back(name, options, m
     monkeypatch.setattr(
         reward._clip._model, "to", lambda device: (moves.append(str(device)), original("cpu"))
     )
-    judge = Judge([Judged(name, reward, 1.0)], timeout=60, retries=0)
+    judge = Judge([WeightedReward(name, reward, 1.0)], timeout=60, retries=0)
     for _ in range(2):
         judge.submit(images(2), PROMPTS[:2], torch.zeros(2).long())
         judge.submit(images(2), PROMPTS[:2], torch.zeros(2).long())
@@ -258,7 +258,7 @@ def test_rest_is_called_where_scoring_failed_too():
             self.rested += 1
 
     reward = Broken()
-    judge = Judge([Judged("broken", reward, 1.0)], timeout=60, retries=0)
+    judge = Judge([WeightedReward("broken", reward, 1.0)], timeout=60, retries=0)
     judge.submit(images(2), PROMPTS[:2], torch.zeros(2).long())
     with pytest.raises(Exception, match="broken"):
         judge.finish()

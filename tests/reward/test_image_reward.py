@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, linear, unfold
 
 from zoo.prompt import Prompt
-from zoo.reward.image_reward import FILE, ImageReward, normalised
+from zoo.reward.image_reward import FILE, ImageReward, normalise
 from zoo.testing.inputs import some_images
 
 CPU = torch.device("cpu")
@@ -53,7 +53,7 @@ def pil_bicubic(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
     return np.moveaxis(np.clip(np.floor(resized + 0.5), 0, 255), 0, axis)
 
 
-def normalise(pixels: np.ndarray, size: int) -> np.ndarray:
+def by_numpy(pixels: np.ndarray, size: int) -> np.ndarray:
     """The square in the middle of 8-bit pixels, by CLIP's mean and deviation."""
     top, left = (round((side - size) / 2) for side in pixels.shape[:2])
     square = pixels[top : top + size, left : left + size].astype(np.float64) / 255
@@ -71,9 +71,9 @@ def test_pixels_are_those_of_pil_to_the_bit(kind, shape):
     size = 24
     tall, wide = (int(size * side / min(shape)) for side in shape)
     by_pil = np.asarray(Image.fromarray(pixels).resize((wide, tall), Image.Resampling.BICUBIC))
-    found = normalised(image[None], size)[0].permute(1, 2, 0)
+    found = normalise(image[None], size)[0].permute(1, 2, 0)
     assert found.dtype == torch.float32
-    np.testing.assert_allclose(found, normalise(by_pil, size), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(found, by_numpy(by_pil, size), rtol=0, atol=2e-6)
     in_float64 = pil_bicubic(pil_bicubic(pixels.astype(np.float64), wide, 1), tall, 0)
     # Without PIL's fixed point a value half-way between two levels may go the other way.
     assert np.abs(by_pil - in_float64).max() <= 1
@@ -146,7 +146,7 @@ def test_scores_are_blips_in_float64(options, reward):
         max_length=35,
         return_tensors="pt",
     )
-    pixels = normalised(images, 32).double()
+    pixels = normalise(images, 32).double()
     wanted = blip(weights, tokens["input_ids"], tokens["attention_mask"], pixels)
     found = reward.score(images, PROMPTS)
     assert found.dtype == torch.float32

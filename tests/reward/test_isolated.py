@@ -14,8 +14,8 @@ from tests.foreign import make_environment
 from zoo.prompt import Prompt
 from zoo.recipe.sections import Isolation
 from zoo.reward.jpeg import JpegCompressibility
-from zoo.reward.judge import Judge, Judged
-from zoo.reward.known_answers import asked, require_known_answers
+from zoo.reward.judge import Judge, WeightedReward
+from zoo.reward.known_answers import require_known_answers, score_known_answers
 from zoo.reward.outside.isolated import IsolatedReward
 from zoo.reward.outside.messages import pixels
 from zoo.reward.outside.process import Worker, WorkerError, description
@@ -42,8 +42,8 @@ def faulty(python, tmp_path):
     return reward(python, "faulty", orders=str(orders)), orders
 
 
-def judged(made, retries=2, timeout=30.0):
-    judge = Judge([Judged("it", made)], timeout=timeout, retries=retries)
+def verdict_of(made, retries=2, timeout=30.0):
+    judge = Judge([WeightedReward("it", made)], timeout=timeout, retries=retries)
     judge.submit(TWO, PROMPTS, torch.tensor([0, 0]))
     try:
         return judge.finish()
@@ -84,7 +84,7 @@ def test_a_killed_worker_is_started_again_and_the_images_are_scored(faulty):
     made, orders = faulty
     first = made._worker.pid
     orders.write_text("once die")
-    verdict = judged(made)
+    verdict = verdict_of(made)
     assert verdict.scores["it"].tolist() == [0.0, 1.0]
     assert verdict.retried == {"it": 1}
     assert made._worker.pid != first
@@ -93,7 +93,7 @@ def test_a_killed_worker_is_started_again_and_the_images_are_scored(faulty):
 def test_a_worker_that_keeps_dying_is_one_clear_line(faulty):
     made, orders = faulty
     orders.write_text("die")
-    verdict = judged(made, retries=1)
+    verdict = verdict_of(made, retries=1)
     assert bool(verdict.scores["it"].isnan().all())
     [line] = verdict.failures
     assert "was killed (SIGKILL: perhaps by the kernel, for want of memory)" in line
@@ -118,7 +118,7 @@ def test_a_worker_killed_from_outside_while_idle_is_started_again(faulty):
 def test_a_worker_that_hangs_is_ended_and_tried_again(faulty):
     made, orders = faulty
     orders.write_text("once hang")
-    verdict = judged(made, timeout=3.0)
+    verdict = verdict_of(made, timeout=3.0)
     assert verdict.scores["it"].tolist() == [0.0, 1.0]
     assert verdict.retried == {"it": 1}
 
@@ -126,10 +126,10 @@ def test_a_worker_that_hangs_is_ended_and_tried_again(faulty):
 def test_a_worker_that_always_hangs_is_one_clear_line(faulty):
     made, orders = faulty
     orders.write_text("hang")
-    verdict = judged(made, retries=1, timeout=1.0)
+    verdict = verdict_of(made, retries=1, timeout=1.0)
     assert verdict.failures == ("reward 'it' took over 1 s (2 tries); its images are invalid",)
     orders.write_text("")
-    assert judged(made).scores["it"].tolist() == [0.0, 1.0]
+    assert verdict_of(made).scores["it"].tolist() == [0.0, 1.0]
 
 
 def test_what_a_reward_raises_comes_back_in_a_line_and_the_worker_lives_on(faulty):
@@ -146,10 +146,10 @@ def test_what_a_reward_raises_comes_back_in_a_line_and_the_worker_lives_on(fault
 def test_nan_is_invalid_and_a_wrong_shape_stops_the_run(faulty):
     made, orders = faulty
     orders.write_text("nan")
-    assert bool(judged(made).scores["it"].isnan().all())
+    assert bool(verdict_of(made).scores["it"].isnan().all())
     orders.write_text("shape")
     with pytest.raises(RewardError, match=r"returned shape \[2, 2\] for 2 images"):
-        judged(made)
+        verdict_of(made)
 
 
 def test_what_is_no_number_is_an_error_of_the_reward(faulty):
@@ -223,7 +223,7 @@ def test_another_protocol_is_refused(tmp_path):
 
 
 def test_known_answers_come_from_the_worker(python):
-    [answer] = asked(reward(python, "brightness", scale=3.0), CPU)
+    [answer] = score_known_answers(reward(python, "brightness", scale=3.0), CPU)
     assert answer.right
     require_known_answers(reward(python, "brightness"), "it", CPU)
     with pytest.raises(RewardError, match=r"it scored 0 where 0\.5 is known \(tolerance 0\.01\)"):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zoo.prompt import Prompt, PromptError
 from zoo.reward.base import Reward, Scores
-from zoo.reward.judge import Judge, Judged, RewardError, Verdict, require_enough_valid
+from zoo.reward.judge import Judge, RewardError, Verdict, WeightedReward, require_enough_valid
 
 NAN, INF = float("nan"), float("inf")
 
@@ -38,8 +38,8 @@ def images(*numbers: float) -> Tensor:
 
 def judge(*rewards: Scored, timeout: float = 10.0, retries: int = 1) -> Judge:
     labels = "abcdef"
-    judged = [Judged(labels[i], reward, i + 1.0) for i, reward in enumerate(rewards)]
-    return Judge(judged, timeout=timeout, retries=retries)
+    weighted = [WeightedReward(labels[i], reward, i + 1.0) for i, reward in enumerate(rewards)]
+    return Judge(weighted, timeout=timeout, retries=retries)
 
 
 def submit(to: Judge, numbers: Sequence[float], groups: Sequence[int] | None = None) -> None:

@@ -23,7 +23,7 @@ from zoo.reward import remote
 from zoo.reward.base import KnownAnswer, Reward, Scores
 from zoo.reward.diversity import Diversity
 from zoo.reward.jpeg import JpegCompressibility
-from zoo.reward.known_answers import asked
+from zoo.reward.known_answers import score_known_answers
 from zoo.reward.remote import Remote, RemoteError
 from zoo.testing import RewardTests, some_images
 
@@ -112,7 +112,7 @@ def test_known_answers_are_those_of_the_server_s_reward():
             return [KnownAnswer(images(2), prompts(2), scores + torch.tensor([0.0, 1.0]), 0.5)]
 
     with serving(Known()) as url, connected(url) as reward:
-        answers = asked(reward, CPU)
+        answers = score_known_answers(reward, CPU)
     assert [answer.right for answer in answers] == [False]
     assert (answers[0].scored - answers[0].wanted).round().tolist() == [0, -1]
 

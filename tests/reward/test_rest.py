@@ -7,7 +7,7 @@ import torch
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward
-from zoo.reward.judge import Judge, Judged, RewardError
+from zoo.reward.judge import Judge, RewardError, WeightedReward
 
 
 class Sleeper(Reward):
@@ -45,7 +45,9 @@ class Wrong(Sleeper):
 
 def finished(*rewards: Reward, collections: int = 1, timeout: float = 10.0):
     judge = Judge(
-        [Judged(f"r{i}", reward) for i, reward in enumerate(rewards)], timeout=timeout, retries=0
+        [WeightedReward(f"r{i}", reward) for i, reward in enumerate(rewards)],
+        timeout=timeout,
+        retries=0,
     )
     for _ in range(collections):
         for _ in range(2):

@@ -19,9 +19,9 @@ def shown(terminal, records, warnings=()):
     console = Console(file=file, force_terminal=terminal, width=80, highlight=False)
     display = Display("a_run", 20, 0, console=console)
     for text in warnings:
-        display.warn(text)
+        display.warn(text, again=False)
     for record in records:
-        display.epoch(record)
+        display.record(record)
     display.close()
     return file.getvalue()
 

@@ -101,12 +101,8 @@ def test_two_files_pictures_stand_side_by_side(tmp_path: Path) -> None:
     sheet = pictures.grid(images(4), 2)
     for name in ("first", "second"):
         pictures.save(sheet, tmp_path / f"{name}.png")
-    out = tmp_path / "both.png"
-    pictures.save_side_by_side(
-        tmp_path / "first.png", tmp_path / "second.png", out, titles=("then", "now")
-    )
-    with Image.open(out) as both:
-        assert both.width > 2 * sheet.width
+    first, second = tmp_path / "first.png", tmp_path / "second.png"
+    assert pictures.side_by_side(first, second, titles=("then", "now")).width > 2 * sheet.width
 
 
 def test_a_writer_writes_each_image_as_it_is(tmp_path: Path) -> None:

@@ -6,13 +6,18 @@ import math
 import pytest
 from PIL import Image
 
-from zoo.run.tracker import METRICS, Silent, Tracker, read, truncate
+from zoo.run.console import Display
+from zoo.run.tracker import METRICS, RunFiles, Tracker, read, truncate
+
+
+def opened(folder, done=0):
+    return Tracker(folder, [RunFiles(folder), Display("run", 4, done)])
 
 
 @pytest.fixture
 def tracker(tmp_path):
-    with Tracker(tmp_path, name="run", epochs=4, first_epoch=0, config={}) as opened:
-        yield opened
+    with opened(tmp_path) as made:
+        yield made
 
 
 def lines(run_dir):
@@ -72,7 +77,7 @@ def test_a_run_that_goes_on_keeps_the_lines_up_to_its_checkpoint(end, tmp_path):
     truncate(tmp_path, 2)
     assert lines(tmp_path) == whole[:3]
     assert [path.name for path in tmp_path.iterdir()] == [METRICS]
-    with Tracker(tmp_path, name="run", epochs=4, first_epoch=2, config={}) as again:
+    with opened(tmp_path, 2) as again:
         again.record({"epoch": 3, "reward": 1})
     assert [line["epoch"] for line in lines(tmp_path)] == [0, 1, 2, 3]
 
@@ -84,11 +89,14 @@ def test_a_run_without_metrics_goes_on_with_none(tmp_path):
 
 def test_other_processes_record_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with Silent() as silent:
+    with Tracker(tmp_path) as silent:
         silent.record({"epoch": 0, "reward": 0.5})
         silent.warn("x")
         silent.say("x")
         silent.picture(Image.new("RGB", (8, 8)), 0)
+        silent.note("x.json", {})
+        assert silent.picture_of_two("x.png", (0, "a"), (0, "b")) is None
+        assert list(silent.bar("collecting", 2).over("ab")) == ["a", "b"]
         assert silent.wandb_id is None
     assert capsys.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())

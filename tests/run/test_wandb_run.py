@@ -1,10 +1,12 @@
 """Weights & Biases can be off, offline or unreachable, and a run neither waits nor ends for it."""
 
+import math
 import threading
 import time
 
 import pytest
 import wandb
+from PIL import Image
 
 from zoo.run import wandb_run
 from zoo.run.wandb_run import WandbRun
@@ -29,8 +31,8 @@ def opened(run_dir, warnings, mode, run_id=None):
 
 
 def record(run):
-    run.log({"epoch": 0, "reward": 0.5, "broken": None})
-    run.log({"epoch": 1, "reward": 0.6})
+    run.record({"epoch": 0, "reward": 0.5, "broken": math.nan})
+    run.record({"epoch": 1, "reward": 0.6})
     run.close()
 
 
@@ -65,8 +67,8 @@ def test_a_server_that_is_not_there_is_one_warning_and_no_wait(tmp_path, monkeyp
     warnings = []
     started = time.perf_counter()
     run = opened(tmp_path, warnings, "online")
-    run.log({"epoch": 0, "reward": 0.5})
-    run.picture("images", tmp_path / "none.png", epoch=0)
+    run.record({"epoch": 0, "reward": 0.5})
+    run.picture("images", Image.new("RGB", (8, 8)), tmp_path / "none.png", 0)
     assert time.perf_counter() - started < 2  # nothing was waited for
     run.close()
     assert len(warnings) == 1
@@ -77,7 +79,7 @@ def test_a_server_that_is_not_there_is_one_warning_and_no_wait(tmp_path, monkeyp
 def test_what_wandb_refuses_is_one_warning(tmp_path):
     warnings = []
     run = opened(tmp_path, warnings, "offline")
-    run.picture("images", tmp_path / "none.png", epoch=0)
+    run.picture("images", Image.new("RGB", (8, 8)), tmp_path / "none.png", 0)
     record(run)
     (said,) = warnings
     assert said.startswith("wandb is off for the rest of this run: ")

@@ -1,23 +1,23 @@
-"""The sampler of stored images: what it gives, and the pairs that become of it."""
+"""The source of stored images: its options, what is collected of it, and the pairs of that."""
 
 import pytest
 import torch
 
-from tests.pictures import encoded, flat, noise
+from tests.pictures import encoded, flat
 from tests.plugin.reward_weighted_regression import RewardWeightedRegression
 from zoo.advantage import group_advantage
 from zoo.engine.base import AdamWOptions
 from zoo.engine.plain import PlainEngine
 from zoo.objective.dpo import DPO
 from zoo.policy.digits import Digits
-from zoo.prompt import ImageBytes, Prompt, PromptError
-from zoo.reward.judge import Judge, Judged
+from zoo.prompt import ImageBytes, Prompt
+from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.preference import Preference
 from zoo.rollout import Weights
 from zoo.sampler.dataset import Dataset
 from zoo.seeds import Draws
-from zoo.testing import SamplerTests, some_prompts
 from zoo.training.collect import Collector, Groups, collect, shard_groups
+from zoo.training.stored import EncodedImages, ImageCache
 
 CPU = torch.device("cpu")
 
@@ -26,73 +26,10 @@ def grey(level):
     return ImageBytes(f"grey {level}", encoded(flat((level, level, level))))
 
 
-def sampled(sampler, policy, prompts):
-    draws = Draws(0, "collect", 0, torch.arange(len(prompts)))
-    with torch.no_grad():
-        return sampler.sample(policy, prompts, policy.encode(prompts), draws, keep_path=False)
-
-
-class TestDataset(SamplerTests):
-    def make(self, solver, guidance):
-        return Dataset(steps=3)
-
-    def prompts(self, num):
-        sizes = [(8, 8), (20, 9), (5, 30), (64, 64), (8, 9)]
-        return [
-            Prompt(prompt.text, images=(ImageBytes(str(i), encoded(noise(i, sizes[i]))),))
-            for i, prompt in enumerate(some_prompts(num))
-        ]
-
-
-def test_latents_are_those_of_each_prompts_image():
-    path = sampled(
-        Dataset(), Digits(CPU), [Prompt("the digit one", images=(grey(i),)) for i in (0, 51)]
-    )
-    assert path.num_evals == 0
-    torch.testing.assert_close(path.clean[:, 0, 3, 5], torch.tensor([-1.0, -0.6]))
-
-
 def test_it_has_times_only_where_steps_are_asked_for():
     policy = Digits(CPU)
     assert Dataset().grid(policy) is None
     assert torch.equal(Dataset(steps=4).grid(policy), policy.grid(4))
-
-
-@pytest.mark.parametrize(
-    ("images", "said"), [((), "has no images"), ((grey(1),) * 2, "has 2 images")]
-)
-def test_a_prompt_without_one_image_is_said(images, said):
-    with pytest.raises(PromptError, match=rf"the prompt 'the digit one' {said} where .* takes one"):
-        sampled(Dataset(), Digits(CPU), [Prompt("the digit one", images=images)])
-
-
-def test_an_image_that_breaks_off_is_said():
-    cut = ImageBytes("cut.png", encoded(noise(0, (64, 64)))[:2000])
-    with pytest.raises(PromptError, match=r"the image 'cut\.png' cannot be read: .*truncated"):
-        sampled(Dataset(), Digits(CPU), [Prompt("the digit one", images=(cut,))])
-
-
-def test_a_policy_of_videos_is_refused():
-    class Films(Digits):
-        def decode(self, latents):
-            return super().decode(latents)[:, None]
-
-    with pytest.raises(ValueError, match="has still images, and the policy makes videos"):
-        sampled(Dataset(), Films(CPU), [Prompt("the digit one", images=(grey(1),))])
-
-
-def test_one_sampler_asks_each_policy_for_its_size():
-    class Halves(Digits):
-        def decode(self, latents):
-            return super().decode(latents)[..., ::2, ::2]
-
-        def latents(self, images):
-            assert images.shape[-2:] == (4, 4)
-            return super().latents(images.repeat(1, 1, 2, 2))
-
-    sampler, prompts = Dataset(), [Prompt("the digit one", images=(grey(204),))]
-    for policy in (Digits(CPU), Halves(CPU), Digits(CPU)):
-        assert float(sampled(sampler, policy, prompts).clean.mean()) == pytest.approx(0.6)
 
 
 # By hand: which image is preferred, and by how much; the third pair is a tie.
@@ -104,13 +41,17 @@ GROUPS = [
 ]
 
 
+def encoded_by(policy):
+    return EncodedImages(Dataset(), policy, CPU, ImageCache(1))
+
+
 def collected(policy, look=iter):
     """The groups as a run collects them, with their advantages; `look` is at each batch."""
     policy.weights.allocate(set(), seed=0)
     engine = PlainEngine(policy.weights, AdamWOptions((0.9, 0.999), 1e-8, 0.0, 1.0), device=CPU)
-    judge = Judge([Judged("preference", Preference(), 1.0)], timeout=60, retries=0)
+    judge = Judge([WeightedReward("preference", Preference(), 1.0)], timeout=60, retries=0)
     share = shard_groups(
-        Collector(engine, policy, Dataset(), judge, 3),
+        Collector(engine, policy, encoded_by(policy), judge, 3),
         Groups(GROUPS, 2, Weights.LIVE, 0, "collect"),
     )
     made = collect(share, look(share.generate()))
@@ -123,15 +64,16 @@ def test_every_image_is_seen_under_its_own_key_with_its_own_score():
 
     def look(batches):
         for batch in batches:
-            seen.append((batch.images, batch.key))
+            seen.append((batch.looks.thumbnail, batch.key))
             yield batch
 
     made, _ = collected(Digits(CPU), look)
     assert (made.num_evals, made.num_broken, made.rollout.grid) == (0, 0, None)
+    assert made.out_of_range is None  # there are no pixels
     scores = made.verdict.scores["preference"].tolist()
     assert scores == pytest.approx([0, 1, 3, -2, 0.5, 0.5, 0.2, 0.9])
-    for images, key in seen:
-        torch.testing.assert_close(images[:, 0, 0, 0] * 255, 10.0 * (key + 1))
+    for thumbnails, key in seen:
+        torch.testing.assert_close(thumbnails[:, 0] * 255, 10.0 * (key + 1))
 
 
 def shown(latents):

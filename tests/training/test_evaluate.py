@@ -1,13 +1,14 @@
 """A run's own evaluation: the names of its metrics, and what tags add to them."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.runs import RECIPES
 from tests.train_here import recipe
-from zoo.run.tracker import Silent
+from zoo.run.tracker import Tracker
 from zoo.training.build import build
 from zoo.training.evaluate import evaluate
 from zoo.training.monitor import evaluate_run
@@ -37,7 +38,7 @@ def test_tags_add_names_and_change_no_number(sources):
     found = {}
     for name, source in sources.items():
         run = build(recipe(RECIPES["nft"], **SHORT, data__eval=source)).stages[0]
-        found[name] = evaluate_run(run, Silent()).result
+        found[name] = evaluate_run(run, Tracker(Path())).result
     plain, tagged = found["plain"].metrics, found["tagged"].metrics
     assert plain.keys() == {
         "eval/digit", "eval/judge", "eval/judge/distance_to_data",
@@ -73,4 +74,4 @@ def test_every_image_is_seen_once_under_its_key_and_as_it_is_shown(sources):
 
 def test_a_recipe_without_an_evaluation_has_none():
     run = build(recipe(RECIPES["nft"], **SHORT, eval="null")).stages[0]
-    assert evaluate_run(run, Silent()) is None
+    assert evaluate_run(run, Tracker(Path())) is None

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from zoo.training.image_stats import ImageStats
+from zoo.training.image_stats import ImageStats, look
 
 
 def alone(local):
@@ -19,7 +19,7 @@ def measured(images, group_size, cuts=()):
     stats = ImageStats(group_size)
     key = torch.arange(len(images))
     for part in key.tensor_split(cuts):
-        stats.see(images[part], part)
+        stats.see(look(images[part]), part)
     return stats.measured(alone)
 
 
@@ -75,6 +75,8 @@ def test_black_and_white_are_saturated_as_8_bits_show_them():
 def test_no_image_has_no_numbers():
     found = ImageStats(4).measured(alone)
     assert all(math.isnan(value) for value in found.values())
+    found = measured(torch.zeros(0, 3, 64, 64), 4)
+    assert all(math.isnan(value) for value in found.values())
 
 
 def test_videos_are_compared_frame_by_frame():
@@ -89,7 +91,7 @@ def test_processes_that_share_the_groups_find_what_one_does():
     for rank, groups in enumerate(([0, 2], [1])):
         for group in groups:
             key = torch.arange(4) + 4 * group
-            parts[rank].see(images[key], key)
+            parts[rank].see(look(images[key]), key)
     with ThreadPoolExecutor(3) as threads:
         together = Together(3)
         found = list(threads.map(lambda part: part.measured(together.gather(part)), parts))

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from zoo.compare import lock
 from zoo.compare.page import write_comparison
-from zoo.compare.planned_runs import budget_of, entrants
+from zoo.compare.planned_runs import budget_of, plan_runs
 from zoo.compare.process import Children
-from zoo.compare.results import AXES, Contest, final
-from zoo.compare.runner import Held
+from zoo.compare.results import AXES, Comparison, final
+from zoo.compare.runner import SuiteRunner
 from zoo.compare.statistics import Interval
 from zoo.compare.suite import load_suite
 from zoo.errors import UserError
@@ -41,30 +41,30 @@ def compare(path: Path, overrides: list[str], out: Path | None, *, tiny: bool) -
     """
     written = load_suite(path, overrides)
     folder = out or Path("comparisons") / f"{written.suite.name}{'_tiny' if tiny else ''}"
-    every = entrants(written, folder, _examined, tiny=tiny)
-    with lock.held(folder, _say) as descriptor:
+    planned = plan_runs(written, folder, _examine, tiny=tiny)
+    with lock.hold(folder, _say) as descriptor:
         children = Children(descriptor, _say)
-        with children.listening():
-            held = Held(written, every, budget_of(written, tiny=tiny), folder, _say)
-            held.hold(children)
-            _report(held.contest(f"zoo {shlex.join(sys.argv[1:])}"), folder)
+        with children.listen():
+            runner = SuiteRunner(written, planned, budget_of(written, tiny=tiny), folder, _say)
+            runner.run_all(children)
+            _report(runner.comparison(f"zoo {shlex.join(sys.argv[1:])}"), folder)
     if children.asked:
         _say("stopped; go on with the same command")
         raise typer.Exit(128 + children.asked[0])
-    if held.failed:
-        _say(f"{len(held.failed)} of {len(every)} runs failed; the same command tries again")
+    if runner.failed:
+        _say(f"{len(runner.failed)} of {len(planned)} runs failed; the same command tries again")
         raise typer.Exit(1)
 
 
-def _report(contest: Contest, folder: Path) -> None:
+def _report(comparison: Comparison, folder: Path) -> None:
     try:
-        report = write_comparison(contest, folder)
+        report = write_comparison(comparison, folder)
     except OSError as error:
         raise UserError(f"cannot write the report in {folder}: {error.strerror}") from error
-    _show(contest, report)
+    _show(comparison, report)
 
 
-def _examined(recipe: Recipe) -> Plan:
+def _examine(recipe: Recipe) -> Plan:
     """What `zoo train` looks at before it starts."""
     processes = num_processes(recipe)
     require_device(recipe)
@@ -78,30 +78,30 @@ def _examined(recipe: Recipe) -> Plan:
     return plans[0]
 
 
-def _show(contest: Contest, report: Path) -> None:
+def _show(comparison: Comparison, report: Path) -> None:
     """The last scores of each contender and their cost, and where the report is."""
     # Where nobody looks lines need not be short.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    columns = {label: f"eval/{label}" for label in contest.labels} | {
+    columns = {label: f"eval/{label}" for label in comparison.labels} | {
         name: AXES[name] for name in ("seconds", "forwards")
     }
     for heading in ("contender", "runs", *columns):
         table.add_column(heading, justify="left" if heading == "contender" else "right")
-    for each in contest.contenders:
-        cells = [_shown(final(each, key)) for key in columns.values()]
-        table.add_row(each.name, f"{len(each.runs)}/{len(contest.seeds)}", *cells)
+    for contender in comparison.contenders:
+        cells = [_mean(final(contender, key)) for key in columns.values()]
+        table.add_row(contender.name, f"{len(contender.runs)}/{len(comparison.seeds)}", *cells)
     console.print(table)
     console.print("last scores: mean over seeds and its interval", style="dim", markup=False)
     console.print(f"report: {report}", markup=False, soft_wrap=True)
 
 
-def _shown(found: Interval) -> str:
-    if found.num_finite == 0:
+def _mean(interval: Interval) -> str:
+    if interval.num_finite == 0:
         return "-"
-    if found.num_finite == 1 or found.low == found.high:
-        return short(found.value)
-    return f"{short(found.value)} [{short(found.low)}, {short(found.high)}]"
+    if interval.num_finite == 1 or interval.low == interval.high:
+        return short(interval.value)
+    return f"{short(interval.value)} [{short(interval.low)}, {short(interval.high)}]"
 
 
 def _say(text: str) -> None:

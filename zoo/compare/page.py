@@ -4,18 +4,18 @@ from pathlib import Path
 
 from zoo.compare.page_images import images
 from zoo.compare.page_plots import monitors, scores
-from zoo.compare.page_tables import ended, verdict
-from zoo.compare.page_texts import asked, contenders, machine, trouble
-from zoo.compare.results import Contest, as_json
+from zoo.compare.page_tables import endings, verdict
+from zoo.compare.page_texts import contenders, machine, question, trouble
+from zoo.compare.results import Comparison, as_json
 from zoo.report import html, markdown
 from zoo.report.page import Page
-from zoo.storage import files as json_file
+from zoo.storage import files
 
 HTML, MARKDOWN, RESULTS = "report.html", "report.md", "results.json"
 """In a comparison's folder."""
 
 
-def write_comparison(contest: Contest, folder: Path) -> Path:
+def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """Writes `report.html`; the same with its pictures beside it as `report.md`; `results.json`.
 
     The same runs give the same bytes.
@@ -27,28 +27,28 @@ def write_comparison(contest: Contest, folder: Path) -> Path:
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    whole = page(contest)
+    whole = page(comparison)
     html.write(whole, folder / HTML)
     markdown.write(whole, folder / MARKDOWN)
-    json_file.write(folder / RESULTS, as_json(contest))
+    files.write(folder / RESULTS, as_json(comparison))
     return folder / HTML
 
 
-def page(contest: Contest) -> Page:
-    """All that the contest's runs tell; what is missing is said where it would be."""
+def page(comparison: Comparison) -> Page:
+    """All that the comparison's runs tell; what is missing is said where it would be."""
     return Page(
-        f"Comparison: {contest.name}",
-        contest.about,
-        contest.command,
+        f"Comparison: {comparison.name}",
+        comparison.about,
+        comparison.command,
         (
-            asked(contest),
-            verdict(contest),
-            scores(contest),
-            ended(contest),
-            monitors(contest),
-            images(contest),
-            contenders(contest),
-            trouble(contest),
-            machine(contest),
+            question(comparison),
+            verdict(comparison),
+            scores(comparison),
+            endings(comparison),
+            monitors(comparison),
+            images(comparison),
+            contenders(comparison),
+            trouble(comparison),
+            machine(comparison),
         ),
     )

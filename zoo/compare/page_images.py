@@ -4,55 +4,58 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from zoo.compare.results import Contender, Contest
+from zoo.compare.results import Comparison, Contender
 from zoo.report.curves import slug
 from zoo.report.page import Block, Section, Tiles, missing
-from zoo.report.run_images import MOST_COLUMNS, over_time, pictured
+from zoo.report.run_images import MOST_COLUMNS, over_time, with_pictures
 from zoo.run.record import EvaluationRecord, RunRecord
 
 _ROWS = 5
 """Of each contender over training: a page of many contenders must not grow too large."""
 
 
-def images(contest: Contest) -> Section:
+def images(comparison: Comparison) -> Section:
     """The last images of one seed beside each other, then those over training."""
     blocks: list[Block] = []
-    seed = _common_seed(contest)
+    seed = _common_seed(comparison)
     shown = []
-    for contender in contest.contenders:
-        picked = _picked(contender, seed)
+    for contender in comparison.contenders:
+        picked = _pick(contender, seed)
         if picked is None:
             blocks.append(missing(f"{contender.name} has no pictures of an evaluation."))
         else:
             shown.append((contender, *picked))
     if shown:
-        blocks.append(_side_by_side([(each.name, at, run) for each, at, run in shown], seed))
+        blocks.append(
+            _side_by_side([(contender.name, at, run) for contender, at, run in shown], seed)
+        )
     for contender, at, run in shown:
         caption = f"{contender.name}, seed {at}, over training: the first image of each prompt."
         name = f"over_time_{slug(contender.name)}"
-        blocks.append(over_time(pictured(run), name, caption, rows=_ROWS))
+        blocks.append(over_time(with_pictures(run), name, caption, rows=_ROWS))
     return Section("images", "Images", tuple(blocks))
 
 
-def _common_seed(contest: Contest) -> int | None:
+def _common_seed(comparison: Comparison) -> int | None:
     """The first that every contender with pictures has a pictured run of."""
     have = [
-        {seed for seed, run in each.runs.items() if pictured(run)} for each in contest.contenders
+        {seed for seed, run in contender.runs.items() if with_pictures(run)}
+        for contender in comparison.contenders
     ]
     have = [seeds for seeds in have if seeds]
     return next(
-        (seed for seed in contest.seeds if have and all(seed in each for each in have)), None
+        (seed for seed in comparison.seeds if have and all(seed in seeds for seeds in have)), None
     )
 
 
-def _picked(contender: Contender, seed: int | None) -> tuple[int, RunRecord] | None:
-    found = [at for at in ([seed] if seed is not None else sorted(contender.runs))
-             if at in contender.runs and pictured(contender.runs[at])]  # fmt: skip
-    return (found[0], contender.runs[found[0]]) if found else None
+def _pick(contender: Contender, seed: int | None) -> tuple[int, RunRecord] | None:
+    seeds = [at for at in ([seed] if seed is not None else sorted(contender.runs))
+             if at in contender.runs and with_pictures(contender.runs[at])]  # fmt: skip
+    return (seeds[0], contender.runs[seeds[0]]) if seeds else None
 
 
 def _side_by_side(shown: list[tuple[str, int, RunRecord]], seed: int | None) -> Tiles:
-    start, _ = pictured(shown[0][2])[0]
+    start, _ = with_pictures(shown[0][2])[0]
     prompts = start.shown_prompts[:MOST_COLUMNS]
     rows = []
     if start.epoch == 0:
@@ -67,9 +70,9 @@ def _side_by_side(shown: list[tuple[str, int, RunRecord]], seed: int | None) -> 
 
 
 def _first(run: RunRecord, place: int, prompts: tuple[str, ...]) -> tuple[Image.Image | None, ...]:
-    evaluation, cut = pictured(run)[place]
-    found = dict(_columns(evaluation, cut))
-    return tuple(found.get(prompt) for prompt in prompts)
+    evaluation, cut = with_pictures(run)[place]
+    first = dict(_columns(evaluation, cut))
+    return tuple(first.get(prompt) for prompt in prompts)
 
 
 def _columns(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from zoo.compare.results import AXES, Contest, over_seeds
+from zoo.compare.results import AXES, Comparison, over_seeds
 from zoo.report.curves import slug
 from zoo.report.page import Block, Figure, Figures, Note, Section, missing
 from zoo.report.plots import Drawing, Series, lines
@@ -23,21 +23,24 @@ _MONITORS: Mapping[str, str] = {
 }
 
 
-def scores(contest: Contest) -> Section:
+def scores(comparison: Comparison) -> Section:
     """Every evaluated reward against every axis, with one y axis a reward."""
     says = (
         "Lines are means over seeds, bands the range of the seeds (not an interval), up to where "
     )
     says += "the shortest run ends. Against seconds, seeds are evaluated at different places: "
     says += "there the lines are interpolated, and a marker is no evaluation."
-    if _most_runs(contest) == 1:
+    if _most_runs(comparison) == 1:
         says = "One seed each: there are no bands, and nothing is said of other seeds."
     blocks: list[Block] = [Note(says)]
-    for label in contest.labels:
-        targets = [each.at_least for each in contest.targets if each.label == label]
-        figures = list(_against_axes(contest, label, targets))
+    for label in comparison.labels:
+        targets = [target.at_least for target in comparison.targets if target.label == label]
+        figures = list(_against_axes(comparison, label, targets))
         if figures:
-            blocks += [Note(f"{label}: {trained(contest, label)}."), Figures(tuple(figures), True)]
+            blocks += [
+                Note(f"{label}: {who_trains(comparison, label)}."),
+                Figures(tuple(figures), True),
+            ]
         else:
             blocks.append(missing(f"{label} has no finite value."))
     if len(blocks) == 1:
@@ -45,11 +48,11 @@ def scores(contest: Contest) -> Section:
     return Section("curves", "Scores against cost", tuple(blocks))
 
 
-def monitors(contest: Contest) -> Section:
+def monitors(comparison: Comparison) -> Section:
     """What tells of cheating, against training images."""
     figures, absent = [], []
     for key, says in _MONITORS.items():
-        drawn = [line for line in _drawn(contest, f"monitor/{key}", "images") if line.num_drawn]
+        drawn = [line for line in _series(comparison, f"monitor/{key}", "images") if line.num_drawn]
         if not drawn:
             absent.append(key)
             continue
@@ -63,25 +66,25 @@ def monitors(contest: Contest) -> Section:
     return Section("monitor", "Diversity, drift, similarity, saturation", tuple(blocks))
 
 
-def trained(contest: Contest, label: str) -> str:
+def who_trains(comparison: Comparison, label: str) -> str:
     """Who trains on a label, in words."""
-    on = [each.name for each in contest.contenders if each.trains(label)]
+    on = [contender.name for contender in comparison.contenders if contender.trains(label)]
     if not on:
         return "held out, no contender trains on it"
-    ran = [each.name for each in contest.contenders if each.runs]
+    ran = [contender.name for contender in comparison.contenders if contender.runs]
     return "trained on" if on == ran else f"trained on by {', '.join(on)}; held out by the others"
 
 
-def _against_axes(contest: Contest, label: str, targets: Sequence[float]) -> Iterator[Figure]:
-    every = {axis: _drawn(contest, f"eval/{label}", axis) for axis in AXES}
-    heights = [y for drawn in every.values() for each in drawn for y in (*each.low, *each.high)]
+def _against_axes(comparison: Comparison, label: str, targets: Sequence[float]) -> Iterator[Figure]:
+    every = {axis: _series(comparison, f"eval/{label}", axis) for axis in AXES}
+    heights = [y for drawn in every.values() for line in drawn for y in (*line.low, *line.high)]
     heights = [y for y in (*heights, *targets) if math.isfinite(y)]
     if not heights:
         return
     pad = 0.05 * (max(heights) - min(heights)) or 0.05
     y_range = (min(heights) - pad, max(heights) + pad)
     for axis, drawn in every.items():
-        kept = [each for each in drawn if each.num_drawn]
+        kept = [line for line in drawn if line.num_drawn]
         if not kept:
             continue
         caption = f"{label} against {_LABELS[axis]}"
@@ -107,7 +110,7 @@ def _figure(
         marks=targets,
         large=True,
     )
-    ends = (f"{each.name} ends at {_last(each.y):.3g}" for each in drawn)
+    ends = (f"{line.name} ends at {_last(line.y):.3g}" for line in drawn)
     return Figure(name, caption, f"{y_label} against {_LABELS[axis]}: {'; '.join(ends)}", content)
 
 
@@ -115,15 +118,15 @@ def _last(values: Sequence[float]) -> float:
     return next((value for value in reversed(values) if math.isfinite(value)), math.nan)
 
 
-def _drawn(contest: Contest, key: str, axis: str) -> list[Series]:
+def _series(comparison: Comparison, key: str, axis: str) -> list[Series]:
     """A line for each contender that has runs; its style is its place in the suite."""
-    found = []
-    for style, contender in enumerate(contest.contenders):
+    series = []
+    for style, contender in enumerate(comparison.contenders):
         band = over_seeds(contender, key, axis)
         if band.x:
-            found.append(Series(contender.name, band.x, band.mean, band.low, band.high, style))
-    return found
+            series.append(Series(contender.name, band.x, band.mean, band.low, band.high, style))
+    return series
 
 
-def _most_runs(contest: Contest) -> int:
-    return max((len(each.runs) for each in contest.contenders), default=0)
+def _most_runs(comparison: Comparison) -> int:
+    return max((len(contender.runs) for contender in comparison.contenders), default=0)

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from zoo.compare.page_plots import trained
-from zoo.compare.results import AXES, Contest, Target, cost, cost_ratio, final
+from zoo.compare.page_plots import who_trains
+from zoo.compare.results import AXES, Comparison, Target, cost, cost_ratio, final
 from zoo.compare.statistics import LEVEL, Interval
 from zoo.report.page import Block, Note, Section, Table, count, duration, missing, number
 from zoo.storage.files import or_nan
@@ -18,29 +18,29 @@ _INTERVAL = (
 )
 
 
-def verdict(contest: Contest) -> Section:
+def verdict(comparison: Comparison) -> Section:
     """The last scores, and the cost of each target beside the first contender's."""
-    blocks: list[Block] = [Note(_INTERVAL), _finals(contest)]
-    for target in contest.targets:
+    blocks: list[Block] = [Note(_INTERVAL), _finals(comparison)]
+    for target in comparison.targets:
         blocks += [
-            _reached(contest, target, ("seconds", "forwards")),
-            _reached(contest, target, ("images", "steps")),
+            _target_table(comparison, target, ("seconds", "forwards")),
+            _target_table(comparison, target, ("images", "steps")),
         ]
-    if not contest.targets:
+    if not comparison.targets:
         blocks.append(missing("The suite sets no targets, so no costs are compared."))
     else:
-        blocks.append(Note(_how(contest)))
+        blocks.append(Note(_how(comparison)))
     return Section("verdict", "Result", tuple(blocks))
 
 
-def ended(contest: Contest) -> Section:
+def endings(comparison: Comparison) -> Section:
     """Where runs ended: cost, memory, and what tells of cheating."""
     head = ("contender", "seed", "ended by", "epochs", "time", *list(_COSTS)[1:], "memory (GB)")
-    runs = tuple(_ends(contest))
+    runs = tuple(_ends(comparison))
     keys = ("held_out", "trained", "diversity", "drift", "similarity", "saturated")
     rows = tuple(
-        (each.name, *(_shown(final(each, f"monitor/{key}")) for key in keys))
-        for each in contest.contenders
+        (contender.name, *(_mean(final(contender, f"monitor/{key}")) for key in keys))
+        for contender in comparison.contenders
     )
     caption = "At the last evaluation. held_out and trained are weighted sums of rewards."
     return Section(
@@ -53,32 +53,36 @@ def ended(contest: Contest) -> Section:
     )
 
 
-def _finals(contest: Contest) -> Table:
-    of = contest.labels
-    head = ("contender", "runs", *(f"{label} ({_short(contest, label)})" for label in of))
+def _finals(comparison: Comparison) -> Table:
+    of = comparison.labels
+    head = ("contender", "runs", *(f"{label} ({_short(comparison, label)})" for label in of))
     rows = tuple(
-        (each.name, str(len(each.runs)), *(_shown(final(each, f"eval/{label}")) for label in of))
-        for each in contest.contenders
+        (
+            contender.name,
+            str(len(contender.runs)),
+            *(_mean(final(contender, f"eval/{label}")) for label in of),
+        )
+        for contender in comparison.contenders
     )
     return Table("Scores at the last evaluation, on the held-out prompts.", head, rows)
 
 
-def _short(contest: Contest, label: str) -> str:
-    said = trained(contest, label)
+def _short(comparison: Comparison, label: str) -> str:
+    who = who_trains(comparison, label)
     return (
-        "held out" if said.startswith("held") else "trained on" if said == "trained on" else "mixed"
+        "held out" if who.startswith("held") else "trained on" if who == "trained on" else "mixed"
     )
 
 
-def _reached(contest: Contest, target: Target, axes: tuple[str, ...]) -> Table:
-    first = contest.contenders[0]
+def _target_table(comparison: Comparison, target: Target, axes: tuple[str, ...]) -> Table:
+    first = comparison.contenders[0]
     rows = []
-    for each in contest.contenders:
-        row = [each.name]
+    for contender in comparison.contenders:
+        row = [contender.name]
         for axis in axes:
-            row.append(_cost(cost(each, target, axis), axis))
-            more = cost_ratio(each, first, target, axis)
-            row.append("1" if each is first else _ratio(more))
+            row.append(_cost(cost(contender, target, axis), axis))
+            more = cost_ratio(contender, first, target, axis)
+            row.append("1" if contender is first else _ratio(more))
         rows.append(tuple(row))
     head = ["contender"]
     for axis in axes:
@@ -89,47 +93,55 @@ def _reached(contest: Contest, target: Target, axes: tuple[str, ...]) -> Table:
     return Table(caption, tuple(head), tuple(rows))
 
 
-def _cost(found: Interval, axis: str) -> str:
-    if found.num == 0:
+def _cost(interval: Interval, axis: str) -> str:
+    if interval.num == 0:
         return "no run"
-    share = f" ({found.num_finite} of {found.num} seeds)" if found.num_finite < found.num else ""
-    if not math.isfinite(found.value):
-        return f"not within the budget{share}"
-    if found.num == 1:
-        return f"{_amount(found.value, axis)} (1 seed)"
-    high = "never" if math.isinf(found.high) else _amount(found.high, axis)
-    return f"{_amount(found.value, axis)} [{_amount(found.low, axis)}, {high}]{share}"
+    if not math.isfinite(interval.value):
+        return f"not within the budget{_share(interval)}"
+    if interval.num == 1:
+        return f"{_amount(interval.value, axis)} (1 seed)"
+    high = "never" if math.isinf(interval.high) else _amount(interval.high, axis)
+    return (
+        f"{_amount(interval.value, axis)} [{_amount(interval.low, axis)}, {high}]{_share(interval)}"
+    )
 
 
-def _ratio(found: Interval) -> str:
-    if not math.isfinite(found.value):
+def _ratio(interval: Interval) -> str:
+    if not math.isfinite(interval.value):
         return "unknown"
-    if math.isnan(found.low):
-        return number(found.value)
-    high = "unknown" if math.isinf(found.high) else number(found.high)
-    return f"{number(found.value)} [{number(found.low)}, {high}]"
+    if math.isnan(interval.low):
+        return number(interval.value)
+    high = "unknown" if math.isinf(interval.high) else number(interval.high)
+    return f"{number(interval.value)} [{number(interval.low)}, {high}]"
+
+
+def _share(interval: Interval) -> str:
+    """How many seeds it is of, where it is not of all."""
+    if interval.num_finite == interval.num:
+        return ""
+    return f" ({interval.num_finite} of {interval.num} seeds)"
 
 
 def _amount(value: float, axis: str) -> str:
     return duration(value) if axis == "seconds" else count(value)
 
 
-def _shown(found: Interval) -> str:
-    if found.num_finite == 0:
+def _mean(interval: Interval) -> str:
+    if interval.num_finite == 0:
         return "n/a"
-    of = f" ({found.num_finite} of {found.num} seeds)" if found.num_finite < found.num else ""
-    if math.isnan(found.low):
-        return f"{number(found.value)}{of}"
-    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]{of}"
+    ends = ""
+    if not math.isnan(interval.low):
+        ends = f" [{number(interval.low)}, {number(interval.high)}]"
+    return f"{number(interval.value)}{ends}{_share(interval)}"
 
 
-def _ends(contest: Contest) -> Iterator[tuple[str, ...]]:
-    for each in contest.contenders:
-        for seed, run in sorted(each.runs.items()):
+def _ends(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+    for contender in comparison.contenders:
+        for seed, run in sorted(contender.runs.items()):
             last = run.metrics[-1] if run.metrics else {}
             costs = (_amount(or_nan(last.get(AXES[axis])), axis) for axis in _COSTS)
             yield (
-                each.name,
+                contender.name,
                 str(seed),
                 run.end.reason if run.end else "not ended",
                 count(last.get("epoch")),
@@ -138,8 +150,8 @@ def _ends(contest: Contest) -> Iterator[tuple[str, ...]]:
             )
 
 
-def _how(contest: Contest) -> str:
-    num = max((len(each.runs) for each in contest.contenders), default=0)
+def _how(comparison: Comparison) -> str:
+    num = max((len(contender.runs) for contender in comparison.contenders), default=0)
     return (
         "A target is reached where the straight line between two evaluations first crosses it; a "
         "seed that never does counts as taking longer than any. Brackets are "

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from zoo.compare.page_plots import trained
-from zoo.compare.results import Contest
+from zoo.compare.page_plots import who_trains
+from zoo.compare.results import Comparison
 from zoo.report.page import WARNING, Block, Listing, Note, Section, Table, count, missing, yaml
 from zoo.report.run_costs import environment_rows
 
@@ -13,18 +13,20 @@ _OWN = ("name", "seed", "output_dir")
 """What every run has of its own."""
 
 
-def asked(contest: Contest) -> Section:
+def question(comparison: Comparison) -> Section:
     """The question, the budget, who took part."""
-    budget = ", ".join(f"{count(most)} {what}" for what, most in contest.budget.items())
-    targets = "; ".join(f"{each.label} at least {each.at_least:g}" for each in contest.targets)
+    budget = ", ".join(f"{count(most)} {what}" for what, most in comparison.budget.items())
+    targets = "; ".join(
+        f"{target.label} at least {target.at_least:g}" for target in comparison.targets
+    )
     facts = (
         ("budget of a run", budget or "that of its recipe"),
-        ("seeds", ", ".join(map(str, contest.seeds))),
+        ("seeds", ", ".join(map(str, comparison.seeds))),
         ("targets", targets or "none were set"),
-        ("ratios are to", contest.contenders[0].name if contest.contenders else "n/a"),
-        *((label, trained(contest, label)) for label in contest.labels),
+        ("ratios are to", comparison.contenders[0].name if comparison.contenders else "n/a"),
+        *((label, who_trains(comparison, label)) for label in comparison.labels),
     )
-    if contest.budget and "epochs" not in contest.budget:
+    if comparison.budget and "epochs" not in comparison.budget:
         overshoot = (
             "A run ends with the epoch in which its budget is spent, so each spends up to an "
         )
@@ -32,43 +34,48 @@ def asked(contest: Contest) -> Section:
     head = ("contender", "runs", "reached the end", "failed")
     blocks: list[Block] = [
         Table("", (), facts, numbers=False),
-        Table("Runs by contender.", head, tuple(_runs(contest))),
+        Table("Runs by contender.", head, tuple(_runs(comparison))),
     ]
-    unequal = [each.name for each in contest.contenders if len(each.runs) < len(contest.seeds)]
+    unequal = [
+        contender.name
+        for contender in comparison.contenders
+        if len(contender.runs) < len(comparison.seeds)
+    ]
     if unequal:
         names = ", ".join(unequal)
         blocks.append(Note(f"Not of every seed there is a run: {names}.", WARNING))
     return Section("asked", "What was asked", tuple(blocks))
 
 
-def contenders(contest: Contest) -> Section:
+def contenders(comparison: Comparison) -> Section:
     """What the suite writes of each, and one whole recipe: the table says how others differ."""
-    blocks: list[Block] = [_differences(contest)]
-    for each in contest.contenders:
-        own = yaml(dict(each.written)) if each.written else "the base recipe as it is\n"
-        blocks.append(Listing(f"{each.name}: what the suite writes", own))
-    ran = next((each for each in contest.contenders if each.runs), None)
+    blocks: list[Block] = [_differences(comparison)]
+    for contender in comparison.contenders:
+        own = yaml(dict(contender.written)) if contender.written else "the base recipe as it is\n"
+        blocks.append(Listing(f"{contender.name}: what the suite writes", own))
+    ran = next((contender for contender in comparison.contenders if contender.runs), None)
     if ran is not None:
         seed, run = min(ran.runs.items())
         blocks.append(Listing(f"{ran.name}: resolved recipe, seed {seed}", yaml(run.recipe)))
     return Section("recipes", "Recipes", tuple(blocks))
 
 
-def trouble(contest: Contest) -> Section:
+def trouble(comparison: Comparison) -> Section:
     """Warnings, failed runs, and runs that have not come to their end."""
     blocks: list[Block] = []
-    for each in contest.contenders:
-        for seed, run in sorted(each.runs.items()):
-            blocks += [Note(f"{each.name}, seed {seed}: {text}", WARNING) for text in run.warnings]
-            if run.end and run.end.reason not in ("epochs", *contest.budget):
-                text = f"{each.name}, seed {seed} ended before the budget was spent: {run.end.text}"
+    for contender in comparison.contenders:
+        for seed, run in sorted(contender.runs.items()):
+            name = f"{contender.name}, seed {seed}"
+            blocks += [Note(f"{name}: {text}", WARNING) for text in run.warnings]
+            if run.end and run.end.reason not in ("epochs", *comparison.budget):
+                text = f"{name} ended before the budget was spent: {run.end.text}"
                 blocks.append(Note(text, WARNING))
             if run.end is None:
-                blocks.append(missing(f"{each.name}, seed {seed} has not come to its end."))
+                blocks.append(missing(f"{name} has not come to its end."))
     failed = tuple(
-        (each.name, str(run.seed), run.why, run.log)
-        for each in contest.contenders
-        for run in each.failed
+        (contender.name, str(run.seed), run.why, run.log)
+        for contender in comparison.contenders
+        for run in contender.failed
     )
     if failed:
         head = ("failed run", "seed", "why", "log")
@@ -78,23 +85,23 @@ def trouble(contest: Contest) -> Section:
     return Section("trouble", "Warnings and failed runs", tuple(blocks))
 
 
-def machine(contest: Contest) -> Section:
+def machine(comparison: Comparison) -> Section:
     """Where the runs were made; each difference between runs is a row of its own."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for each in contest.contenders:
-        for seed, run in sorted(each.runs.items()):
+    runs_of: dict[tuple[str, str], list[str]] = {}
+    for contender in comparison.contenders:
+        for seed, run in sorted(contender.runs.items()):
             for row in environment_rows(run):
-                found.setdefault(row, []).append(f"{each.name} {seed}")
-    if not found:
+                runs_of.setdefault(row, []).append(f"{contender.name} {seed}")
+    if not runs_of:
         return Section("machine", "Machine and versions",
                        (missing("No run has recorded where it was made."),))  # fmt: skip
-    num = sum(len(each.runs) for each in contest.contenders)
+    num = sum(len(contender.runs) for contender in comparison.contenders)
     rows = tuple(
         (key, value, "all runs" if len(runs) == num else ", ".join(runs))
-        for (key, value), runs in sorted(found.items(), key=lambda item: item[0])
+        for (key, value), runs in sorted(runs_of.items(), key=lambda item: item[0])
     )
     blocks: list[Block] = []
-    keys = [key for key, _ in found]
+    keys = [key for key, _ in runs_of]
     different = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
     if different:
         text = f"The runs were not all made alike: they differ in {', '.join(different)}. "
@@ -105,22 +112,22 @@ def machine(contest: Contest) -> Section:
     return Section("machine", "Machine and versions", tuple(blocks))
 
 
-def _differences(contest: Contest) -> Block:
+def _differences(comparison: Comparison) -> Block:
     """The leaves of resolved recipes that are not the same in all."""
-    ran = [each for each in contest.contenders if each.runs]
-    every = [dict(leaves(min(each.runs.items())[1].recipe)) for each in ran]
-    paths = [path for path in dict.fromkeys(path for found in every for path in found)
+    ran = [contender for contender in comparison.contenders if contender.runs]
+    every = [dict(leaves(min(contender.runs.items())[1].recipe)) for contender in ran]
+    paths = [path for path in dict.fromkeys(path for recipe in every for path in recipe)
              if path.partition(".")[0] not in _OWN]  # fmt: skip
     rows = tuple(
-        (path, *(found.get(path, "absent") for found in every))
+        (path, *(recipe.get(path, "absent") for recipe in every))
         for path in paths
-        if len({found.get(path, "absent") for found in every}) > 1
+        if len({recipe.get(path, "absent") for recipe in every}) > 1
     )
     if len(ran) < 2:
         return missing("Fewer than two contenders have runs: there are no recipes to compare.")
     if not rows:
         return Note("The resolved recipes differ in nothing but their seeds and folders.")
-    head = ("what differs", *(each.name for each in ran))
+    head = ("what differs", *(contender.name for contender in ran))
     return Table("Resolved recipes; all else is the same.", head, rows, numbers=False)
 
 
@@ -129,14 +136,14 @@ def leaves(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(data, Mapping) and data:
         for key, value in data.items():
             yield from leaves(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(data, list) and any(isinstance(each, Mapping) for each in data):
+    elif isinstance(data, list) and any(isinstance(item, Mapping) for item in data):
         for i, value in enumerate(data):
             yield from leaves(value, f"{path}.{i}")
     else:
         yield path, json.dumps(data)
 
 
-def _runs(contest: Contest) -> Iterator[tuple[str, ...]]:
-    for each in contest.contenders:
-        ended = sum(run.end is not None for run in each.runs.values())
-        yield each.name, str(len(each.runs)), str(ended), str(len(each.failed))
+def _runs(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+    for contender in comparison.contenders:
+        ended = sum(run.end is not None for run in contender.runs.values())
+        yield contender.name, str(len(contender.runs)), str(ended), str(len(contender.failed))

@@ -1,6 +1,6 @@
 """The runs of a suite: a recipe for each contender and seed, all checked before the first starts.
 
-A comparison in which something else than the contenders differs is refused: see `void`.
+A comparison in which something else than the contenders differs is refused: see `find_differences`.
 """
 
 import math
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.compare.suite import Budget, Written
+from zoo.compare.suite import Budget, LoadedSuite
 from zoo.errors import suggest
 from zoo.plan.geometry import Plan
 from zoo.recipe.errors import FileOrigin, Loc, Origin, RecipeError, dotted, shown
@@ -27,7 +27,7 @@ Examine = Callable[[Recipe], Plan]
 
 
 @dataclass(frozen=True)
-class Entrant:
+class PlannedRun:
     """A run that the suite asks for."""
 
     contender: str
@@ -40,14 +40,14 @@ class Entrant:
         return f"{self.contender}_{self.seed}"
 
 
-def budget_of(written: Written, *, tiny: bool) -> Budget:
+def budget_of(written: LoadedSuite, *, tiny: bool) -> Budget:
     """What each run may spend: with `tiny` few epochs, unless the command line says more."""
     budget = written.suite.budget
     by_hand = any(written.place("budget", key).on_command_line for key in budget.spent)
     return Budget(epochs=TINY_EPOCHS) if tiny and not by_hand else budget
 
 
-def entrants(written: Written, out: Path, examine: Examine, *, tiny: bool) -> list[Entrant]:
+def plan_runs(written: LoadedSuite, out: Path, examine: Examine, *, tiny: bool) -> list[PlannedRun]:
     """All runs, seed by seed, so that an interrupted suite has as many of each contender.
 
     Raises:
@@ -56,7 +56,7 @@ def entrants(written: Written, out: Path, examine: Examine, *, tiny: bool) -> li
     """
     budget = budget_of(written, tiny=tiny)
     bases = {name: written.recipe(name, tiny=tiny) for name in written.suite.contenders}
-    lines = [*void(written, bases), *_unscored(written, bases)]
+    lines = [*find_differences(written, bases), *_find_unscored(written, bases)]
     if lines:
         raise RecipeError(*lines)
     spending = {}
@@ -65,19 +65,19 @@ def entrants(written: Written, out: Path, examine: Examine, *, tiny: bool) -> li
             spending[name] = _spend(written, name, budget, recipe, examine(recipe))
         except (RecipeError, ValueError) as error:
             raise written.refusal(name, *str(error).splitlines()) from error
-    found = []
+    runs = []
     for seed in written.suite.seeds:
         for name in bases:
             place = written.place("contenders", name)
             own = {"name": f"{name}_{seed}", "seed": seed, "output_dir": str(out / "runs")}
             parts = [Override((key,), value, place) for key, value in own.items()]
             recipe = written.recipe(name, [*parts, *spending[name]], tiny=tiny)
-            found.append(Entrant(name, seed, recipe))
-    return found
+            runs.append(PlannedRun(name, seed, recipe))
+    return runs
 
 
 def _spend(
-    written: Written, contender: str, budget: Budget, recipe: Recipe, plan: Plan
+    written: LoadedSuite, contender: str, budget: Budget, recipe: Recipe, plan: Plan
 ) -> list[Override]:
     """What ends the run when its budget is spent: epochs, and where others count a condition."""
     ((key, most),) = budget.spent.items()
@@ -109,7 +109,7 @@ def _num_epochs(key: str, most: float, plan: Plan) -> int | None:
     return None
 
 
-def void(written: Written, recipes: Mapping[str, Recipe]) -> Iterator[str]:
+def find_differences(written: LoadedSuite, recipes: Mapping[str, Recipe]) -> Iterator[str]:
     """Lines about what the contenders must have in common, and have not."""
     first, *others = recipes
     base = _same(recipes[first])
@@ -158,12 +158,12 @@ def _leaves(value: Any, loc: Loc) -> Iterator[tuple[Loc, Any]]:
         yield loc, value
 
 
-def _unscored(written: Written, recipes: Mapping[str, Recipe]) -> Iterator[str]:
+def _find_unscored(written: LoadedSuite, recipes: Mapping[str, Recipe]) -> Iterator[str]:
     """Lines about targets that a contender's evaluation does not score."""
     for name, recipe in recipes.items():
         if recipe.eval is None:
             continue
-        labels: Sequence[str] = [each.label for each in recipe.eval.rewards or recipe.rewards]
+        labels: Sequence[str] = [entry.label for entry in recipe.eval.rewards or recipe.rewards]
         for i, target in enumerate(written.suite.targets):
             if target.label not in labels:
                 place = written.place("targets", i, "label")

@@ -20,7 +20,7 @@ from types import FrameType
 _PR_SET_PDEATHSIG = 1
 
 
-class Runner(ABC):
+class ProcessRunner(ABC):
     """Starts `zoo` in other processes, one after another."""
 
     def __init__(self) -> None:
@@ -33,8 +33,8 @@ class Runner(ABC):
         """The exit code, less than 0 for a signal; what it says is appended to the log."""
 
 
-class Children(Runner):
-    """Runs `python -m zoo ...`, and passes signals on: see `listening`."""
+class Children(ProcessRunner):
+    """Runs `python -m zoo ...`, and passes signals on: see `listen`."""
 
     def __init__(self, lock: int, say: Callable[[str], None]) -> None:
         """`lock` is a descriptor that each inherits."""
@@ -43,7 +43,7 @@ class Children(Runner):
         self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listen(self) -> Iterator[None]:
         """Inside, SIGINT and SIGTERM are for the run: it saves and leaves, at the second at once.
 
         A run that is left at the end is stopped, and waited for.
@@ -61,14 +61,14 @@ class Children(Runner):
 
     def run(self, arguments: Sequence[str], log: Path) -> int:
         """One run, to its end."""
-        with log.open("ab") as said:
+        with log.open("ab") as output:
             when = time.strftime("%Y-%m-%d %H:%M:%S")
-            said.write(f"== {when}: zoo {' '.join(arguments)}\n".encode())
-            said.flush()
+            output.write(f"== {when}: zoo {' '.join(arguments)}\n".encode())
+            output.flush()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "zoo", *arguments],
-                stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
-                start_new_session=True, pass_fds=(self._lock,), preexec_fn=_dies_with(os.getpid()),
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                start_new_session=True, pass_fds=(self._lock,), preexec_fn=_die_with(os.getpid()),
             )  # fmt: skip
         if self.asked:
             # It came between the last look and the start.
@@ -83,7 +83,7 @@ class Children(Runner):
             self._process.send_signal(number)
 
 
-def _dies_with(parent: int) -> Callable[[], None] | None:
+def _die_with(parent: int) -> Callable[[], None] | None:
     """What the child does before it becomes another program; none where there is no such thing."""
     if not sys.platform.startswith("linux"):
         return None
@@ -108,5 +108,5 @@ def last_error(log: Path, start: int, code: int) -> str:
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
     lines = [line for line in lines if line and not line.startswith("== ")]
     errors = [line for line in lines if line.startswith("error: ")]
-    said = errors[-1].removeprefix("error: ") if errors else (lines or ["it said nothing"])[-1]
-    return f"exit code {code}: {said}"
+    last = errors[-1].removeprefix("error: ") if errors else (lines or ["it said nothing"])[-1]
+    return f"exit code {code}: {last}"

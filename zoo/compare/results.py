@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from zoo.compare import statistics as bootstrap
+from zoo.compare import statistics
 from zoo.compare.statistics import Band, Interval, band, crossing
 from zoo.run.record import RunRecord
 from zoo.storage.files import or_nan
@@ -30,7 +30,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedRun:
     """A run that has no result: why, in a line, and the file with all that it said."""
 
     seed: int
@@ -45,7 +45,7 @@ class Contender:
     name: str
     written: Mapping[str, Any]
     runs: Mapping[int, RunRecord]
-    failed: tuple[Failed, ...] = ()
+    failed: tuple[FailedRun, ...] = ()
 
     def trains(self, label: str) -> bool:
         """Whether a run of it trains on an evaluated reward."""
@@ -53,7 +53,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Contest:
+class Comparison:
     """A suite that has been run: its name, the budget (`{forwards: 60000}`), and the contenders.
 
     `command` makes it again; the first contender is the one that ratios are to.
@@ -70,9 +70,12 @@ class Contest:
     @property
     def labels(self) -> list[str]:
         """Of evaluated rewards: those first that no contender trains on."""
-        runs = [run for each in self.contenders for run in each.runs.values()]
-        found = dict.fromkeys(label for run in runs for label in run.rewards)
-        return sorted(found, key=lambda label: any(each.trains(label) for each in self.contenders))
+        runs = [run for contender in self.contenders for run in contender.runs.values()]
+        labels = dict.fromkeys(label for run in runs for label in run.rewards)
+        return sorted(labels, key=self._trained)
+
+    def _trained(self, label: str) -> bool:
+        return any(contender.trains(label) for contender in self.contenders)
 
 
 def finals(contender: Contender, key: str) -> dict[int, float]:
@@ -82,19 +85,19 @@ def finals(contender: Contender, key: str) -> dict[int, float]:
 
 def final(contender: Contender, key: str) -> Interval:
     """The mean over seeds of a metric where it was last recorded."""
-    return bootstrap.mean(list(finals(contender, key).values()))
+    return statistics.mean(list(finals(contender, key).values()))
 
 
 def curves(contender: Contender, key: str, axis: str) -> dict[int, list[tuple[float, float]]]:
     """A metric against an axis, by seed; without what is not finite."""
-    found = {seed: _points(run, key, AXES[axis]) for seed, run in contender.runs.items()}
-    return {seed: points for seed, points in found.items() if points}
+    by_seed = {seed: _points(run, key, AXES[axis]) for seed, run in contender.runs.items()}
+    return {seed: points for seed, points in by_seed.items() if points}
 
 
 def over_seeds(contender: Contender, key: str, axis: str) -> Band:
     """The curves as one: their mean and range."""
-    found = list(curves(contender, key, axis).values())
-    return band(found) if found else Band()
+    lines = list(curves(contender, key, axis).values())
+    return band(lines) if lines else Band()
 
 
 def costs(contender: Contender, target: Target, axis: str) -> dict[int, float]:
@@ -108,52 +111,54 @@ def costs(contender: Contender, target: Target, axis: str) -> dict[int, float]:
 
 def cost(contender: Contender, target: Target, axis: str) -> Interval:
     """The median over seeds of what a target took."""
-    return bootstrap.median(list(costs(contender, target, axis).values()))
+    return statistics.median(list(costs(contender, target, axis).values()))
 
 
 def cost_ratio(contender: Contender, to: Contender, target: Target, axis: str) -> Interval:
     """How much more a target took than another contender: the ratio of medians."""
-    mine, theirs = (list(costs(each, target, axis).values()) for each in (contender, to))
-    return bootstrap.ratio(mine, theirs)
+    mine, theirs = (list(costs(contender, target, axis).values()) for contender in (contender, to))
+    return statistics.ratio(mine, theirs)
 
 
-def as_json(contest: Contest) -> dict[str, Any]:
+def as_json(comparison: Comparison) -> dict[str, Any]:
     """All numbers of a comparison as JSON can hold them; what is not finite becomes null there."""
     return {
-        "name": contest.name,
-        "about": contest.about,
-        "command": contest.command,
-        "budget": dict(contest.budget),
-        "seeds": list(contest.seeds),
-        "interval": bootstrap.LEVEL,
-        "contenders": {each.name: _contender(contest, each) for each in contest.contenders},
+        "name": comparison.name,
+        "about": comparison.about,
+        "command": comparison.command,
+        "budget": dict(comparison.budget),
+        "seeds": list(comparison.seeds),
+        "interval": statistics.LEVEL,
+        "contenders": {
+            contender.name: _contender(comparison, contender) for contender in comparison.contenders
+        },
     }
 
 
-def _contender(contest: Contest, contender: Contender) -> dict[str, Any]:
+def _contender(comparison: Comparison, contender: Contender) -> dict[str, Any]:
     recorded = [key for run in contender.runs.values() for line in run.metrics for key in line]
     keys = [key for key in dict.fromkeys(recorded) if key.startswith(_OF_AN_EVALUATION)]
     keys += ["epoch", *AXES.values(), "peak_memory_gb"]
     return {
         "written": dict(contender.written),
-        "trained": [label for label in contest.labels if contender.trains(label)],
+        "trained": [label for label in comparison.labels if contender.trains(label)],
         "final": {key: asdict(final(contender, key)) for key in keys},
-        "targets": [_target(contest, contender, target) for target in contest.targets],
+        "targets": [_target(comparison, contender, target) for target in comparison.targets],
         "runs": {str(seed): _run(run, keys) for seed, run in sorted(contender.runs.items())},
-        "failed": [asdict(each) for each in contender.failed],
+        "failed": [asdict(run) for run in contender.failed],
     }
 
 
-def _target(contest: Contest, contender: Contender, target: Target) -> dict[str, Any]:
-    first = contest.contenders[0]
-    found: dict[str, Any] = asdict(target)
+def _target(comparison: Comparison, contender: Contender, target: Target) -> dict[str, Any]:
+    first = comparison.contenders[0]
+    numbers: dict[str, Any] = asdict(target)
     for axis in AXES:
-        found[axis] = {
+        numbers[axis] = {
             "median": asdict(cost(contender, target, axis)),
             "ratio_to_first": asdict(cost_ratio(contender, first, target, axis)),
             "by_seed": {str(k): v for k, v in costs(contender, target, axis).items()},
         }
-    return found
+    return numbers
 
 
 def _run(run: RunRecord, keys: list[str]) -> dict[str, Any]:
@@ -166,10 +171,10 @@ def _run(run: RunRecord, keys: list[str]) -> dict[str, Any]:
 
 
 def _points(run: RunRecord, key: str, axis: str) -> list[tuple[float, float]]:
-    found = [(or_nan(line.get(axis)), or_nan(line.get(key))) for line in run.metrics]
-    return [(x, y) for x, y in found if math.isfinite(x) and math.isfinite(y)]
+    points = [(or_nan(line.get(axis)), or_nan(line.get(key))) for line in run.metrics]
+    return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
 
 
 def _last(run: RunRecord, key: str) -> float:
-    found = [line[key] for line in run.metrics if key in line]
-    return or_nan(found[-1]) if found else math.nan
+    recorded = [line[key] for line in run.metrics if key in line]
+    return or_nan(recorded[-1]) if recorded else math.nan

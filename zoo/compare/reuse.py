@@ -9,7 +9,7 @@ from typing import Any
 from zoo.errors import UserError, join_lines
 from zoo.recipe.model import Recipe
 from zoo.run import checkpoint
-from zoo.run import folder as run_dir
+from zoo.run.folder import ENVIRONMENT, ended, resolved
 
 _SAME = ("zoo", "code", "python", "packages", "libraries")
 """Of the environment: what may change a run's numbers."""
@@ -19,7 +19,7 @@ _MACHINE = ("processor", "cores", "gpus")
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierRun:
     """A folder of the same run: `epoch` is that of its newest checkpoint, if it has one."""
 
     folder: Path
@@ -28,14 +28,14 @@ class Earlier:
 
 
 @dataclass(frozen=True)
-class Found:
+class Reusable:
     """The folder to use or to go on with, if there is one, and why others are not used."""
 
-    best: Earlier | None
+    best: EarlierRun | None
     others: tuple[str, ...]
 
 
-def find(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> Found:
+def find_reusable(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> Reusable:
     """Looks through the folders of one contender and seed; `environment` is that of here.
 
     The first that came to its end is the one; else the one that is furthest.
@@ -51,26 +51,26 @@ def find(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> Found:
             continue
         newest = checkpoint.latest(folder)
         epoch = None if newest is None else checkpoint.epoch_of(newest)
-        same.append(Earlier(folder, run_dir.ended(folder) is not None, epoch))
-    ended = next((each for each in same if each.has_ended), None)
-    begun = [each for each in same if each.epoch is not None and each.epoch > 0]
-    furthest = max(begun, key=lambda each: (each.epoch, each.folder.name), default=None)
-    return Found(ended or furthest, tuple(others))
+        same.append(EarlierRun(folder, ended(folder) is not None, epoch))
+    first_ended = next((run for run in same if run.has_ended), None)
+    begun = [run for run in same if run.epoch is not None and run.epoch > 0]
+    furthest = max(begun, key=lambda run: (run.epoch, run.folder.name), default=None)
+    return Reusable(first_ended or furthest, tuple(others))
 
 
 def _differences(folder: Path, recipe: Recipe, environment: dict[str, Any]) -> Iterator[str]:
     """What makes it another run, the first first."""
-    mine, wanted = run_dir.resolved(folder), as_json(recipe.resolved())
+    mine, wanted = resolved(folder), as_json(recipe.resolved())
     for key in dict.fromkeys([*wanted, *mine]):
         if key != "output_dir" and mine.get(key) != wanted.get(key):
             yield f"its recipe has another {key}"
-    path = folder / run_dir.ENVIRONMENT
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path = folder / ENVIRONMENT
+    there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     here = as_json(environment)
     timed = recipe.stop_when is not None and recipe.stop_when.seconds is not None
     for key in (*_SAME, *(_MACHINE if timed else ())):
-        if found.get(key) != here.get(key):
-            yield f"it was made with {_other(key, found.get(key), here.get(key))}"
+        if there.get(key) != here.get(key):
+            yield f"it was made with {_other(key, there.get(key), here.get(key))}"
 
 
 def _other(key: str, old: Any, new: Any) -> str:

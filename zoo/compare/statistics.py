@@ -48,8 +48,8 @@ def band(curves: Sequence[Points]) -> Band:
     every = [tuple(x for x, _ in curve if start <= x <= end) for curve in curves]
     same = len(set(every)) == 1
     x = list(every[0]) if same else np.linspace(start, end, _GRID).tolist()
-    at = np.array([np.interp(x, [x for x, _ in each], [y for _, y in each]) for each in curves])
-    return Band(tuple(x), *(tuple(each.tolist()) for each in (at.mean(0), at.min(0), at.max(0))))
+    at = np.array([np.interp(x, [x for x, _ in curve], [y for _, y in curve]) for curve in curves])
+    return Band(tuple(x), *(tuple(line.tolist()) for line in (at.mean(0), at.min(0), at.max(0))))
 
 
 LEVEL = 0.95
@@ -98,14 +98,14 @@ def ratio(values: Sequence[float], to: Sequence[float]) -> Interval:
     value = _ratio(_median(values), _median(to))
     if min(len(values), len(to)) < 2:
         return Interval(value, math.nan, math.nan, num, finite)
-    found = [
+    ratios = [
         (_ratio(above, below), p * q)
         for (above, p), (below, q) in product(
-            _resampled(values, _median), _resampled(to, _median)
+            _resample(values, _median), _resample(to, _median)
         )
     ]  # fmt: skip
-    low = _percentile([(0.0 if math.isnan(x) else x, p) for x, p in found], (1 - LEVEL) / 2)
-    high = _percentile([(math.inf if math.isnan(x) else x, p) for x, p in found], (1 + LEVEL) / 2)
+    low = _percentile([(0.0 if math.isnan(x) else x, p) for x, p in ratios], (1 - LEVEL) / 2)
+    high = _percentile([(math.inf if math.isnan(x) else x, p) for x, p in ratios], (1 + LEVEL) / 2)
     return Interval(value, low, high, num, finite)
 
 
@@ -115,21 +115,21 @@ def _interval(values: Sequence[float], statistic: "_Statistic", num: int) -> Int
         return Interval(math.nan, math.nan, math.nan, num, 0)
     if len(values) == 1:
         return Interval(statistic(values), math.nan, math.nan, num, finite)
-    found = _resampled(values, statistic)
-    low, high = (_percentile(found, (1 + sign * LEVEL) / 2) for sign in (-1, 1))
+    distribution = _resample(values, statistic)
+    low, high = (_percentile(distribution, (1 + sign * LEVEL) / 2) for sign in (-1, 1))
     return Interval(statistic(values), low, high, num, finite)
 
 
 _Statistic = Callable[[Sequence[float]], float]
 
 
-def _resampled(values: Sequence[float], statistic: _Statistic) -> Distribution:
+def _resample(values: Sequence[float], statistic: _Statistic) -> Distribution:
     """What the statistic is over all resamples, each value once."""
-    found: dict[float, float] = {}
+    shares: dict[float, float] = {}
     for sample, probability in _samples(sorted(values)):
         value = statistic(sample)
-        found[value] = found.get(value, 0.0) + probability
-    return sorted(found.items())
+        shares[value] = shares.get(value, 0.0) + probability
+    return sorted(shares.items())
 
 
 def _samples(values: Sequence[float]) -> Sequence[tuple[Sequence[float], float]]:
@@ -148,14 +148,14 @@ def _samples(values: Sequence[float]) -> Sequence[tuple[Sequence[float], float]]
     return whole
 
 
-def _percentile(found: Distribution, share: float) -> float:
+def _percentile(distribution: Distribution, share: float) -> float:
     """The least value that at least this share is not above."""
     total = 0.0
-    for value, probability in sorted(found):
+    for value, probability in sorted(distribution):
         total += probability
         if total >= share - 1e-12:
             return value
-    return max(value for value, _ in found)
+    return max(value for value, _ in distribution)
 
 
 def _mean(values: Sequence[float]) -> float:

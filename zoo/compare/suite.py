@@ -66,7 +66,7 @@ class Suite(Strict):
 
 
 @dataclass(frozen=True)
-class Written:
+class LoadedSuite:
     """A suite as it was read, with where each part was written."""
 
     suite: Suite
@@ -76,15 +76,23 @@ class Written:
         """`benchmarks/digits.yaml:14`, or the override."""
         return self.raw.origins.at(loc)
 
-    def refusal(self, contender: str, *said: str) -> RecipeError:
+    def refusal(self, contender: str, *lines: str) -> RecipeError:
         """What is wrong with a contender; each line has its place in front where it has none."""
-        place, name = self.place("contenders", contender), f"contender '{contender}'"
-        own = re.compile(r"^(-s .*?|[^ ]+:\d+): (.*)$", re.DOTALL)
-        found = []
-        for line in said:
-            match = own.match(line)
-            found.append(f"{match[1]}: {name}: {match[2]}" if match else f"{place}: {name}: {line}")
-        return RecipeError(*found)
+        default = str(self.place("contenders", contender))
+        placed = []
+        for line in lines:
+            place, text = self._split_place(line)
+            placed.append(f"{place or default}: contender '{contender}': {text}")
+        return RecipeError(*placed)
+
+    def _split_place(self, line: str) -> tuple[str, str]:
+        """The place in front of a line, if it has one, and the rest."""
+        for origin in self.raw.origins.places.values():
+            # An override may have colons of its own.
+            if origin.on_command_line and line.startswith(f"{origin}: "):
+                return str(origin), line.removeprefix(f"{origin}: ")
+        match = re.match(r"(-s .*?|[^ ]+:\d+): (.*)$", line, re.DOTALL)
+        return (match[1], match[2]) if match else ("", line)
 
     def recipe(self, contender: str, own: Overrides = (), *, tiny: bool = False) -> Recipe:
         """A contender's recipe with `own` applied to it last.
@@ -116,7 +124,7 @@ class Written:
         path = beside(place, written)
         if not path.is_file():
             suite = Path(self.raw.origins.source).resolve()
-            others = [each for each in path.parent.glob("*.yaml") if each.resolve() != suite]
+            others = [file for file in path.parent.glob("*.yaml") if file.resolve() != suite]
             names = sorted(map(str, others))
             hint = closest(str(path), names) or "; check the path"
             raise RecipeError(f"{place}: {loc[-1]} is {path}, which is no file{hint}")
@@ -130,39 +138,39 @@ def beside(place: Origin, written: str) -> Path:
     return Path(os.path.normpath(Path(place.file).parent / written))
 
 
-def load_suite(path: str | Path, overrides: Overrides = ()) -> Written:
+def load_suite(path: str | Path, overrides: Overrides = ()) -> LoadedSuite:
     """The suite of a file with overrides (`seeds=[0]`, `contenders.nft.objective.beta=1.0`).
 
     Raises:
         RecipeError: what is wrong, a line each, with the place and the fix.
     """
     names = _names(read(path))
-    raw = read(path, [_in_contender(each, names) for each in overrides])
+    raw = read(path, [_in_contender(override, names) for override in overrides])
     suite = validate(Suite, raw.data, raw.origins)
-    mistakes = [f"{raw.origins.at(loc)}: {said}" for loc, said in _mistakes(suite)]
+    mistakes = [f"{raw.origins.at(loc)}: {mistake}" for loc, mistake in _mistakes(suite)]
     if mistakes:
         raise RecipeError(*mistakes)
-    return Written(suite, raw)
+    return LoadedSuite(suite, raw)
 
 
 def _mistakes(suite: Suite) -> Iterator[tuple[Loc, str]]:
     if len(suite.budget.spent) != 1:
-        found = ", ".join(suite.budget.spent) or "none"
+        written = ", ".join(suite.budget.spent) or "none"
         yield (
             ("budget",),
-            f"budget must have exactly one of seconds, forwards, images and epochs, not {found}; "
+            f"budget must have exactly one of seconds, forwards, images and epochs, not {written}; "
             "to write another: -s 'budget={epochs: 2}'",
         )
     for i, (seed, number) in enumerate(Counter(suite.seeds).items()):
         if number > 1:
             yield ("seeds", i), f"the seed {seed} is written {number} times; keep one"
     fragments: dict[Loc, Mapping[str, Any]] = {("common",): suite.common}
-    fragments |= {("contenders", name): each for name, each in suite.contenders.items()}
+    fragments |= {("contenders", name): fragment for name, fragment in suite.contenders.items()}
     for where, fragment in fragments.items():
         for key in _SET_BY_THE_SUITE:
             if key in fragment:
-                said = f"{dotted((*where, key))} is set by the suite itself; remove it"
-                yield (*where, key), said
+                mistake = f"{dotted((*where, key))} is set by the suite itself; remove it"
+                yield (*where, key), mistake
     if _EXTENDS in suite.common:
         yield ("common", _EXTENDS), "common is merged over recipes and extends none; write `recipe`"
 
@@ -185,18 +193,20 @@ def _in_contender(override: str | Override, names: list[str]) -> str | Override:
     first, _, rest = path.strip().partition(".")
     if first != "contenders" or not rest:
         return override
-    found = max((name for name in names if f"{rest}.".startswith(f"{name}.")), key=len, default="")
-    if not found and "." in rest:
+    contender = max(
+        (name for name in names if f"{rest}.".startswith(f"{name}.")), key=len, default=""
+    )
+    if not contender and "." in rest:
         given = rest.partition(".")[0]
         raise RecipeError(
             f"-s {override}: there is no contender '{given}'{suggest(given, names, 'contenders')}; "
             f"to add it: -s 'contenders.{given}={{...}}'"
         )
-    if "." not in found or not value.strip():
+    if "." not in contender or not value.strip():
         return override
     origin = OptionOrigin(f"-s {override}")
-    keys = [key for key in rest[len(found) :].split(".") if key]
-    return Override((first, found, *keys), from_yaml(value, origin), origin)
+    keys = [key for key in rest[len(contender) :].split(".") if key]
+    return Override((first, contender, *keys), from_yaml(value, origin), origin)
 
 
 def _without(raw: Raw, key: str) -> Raw:

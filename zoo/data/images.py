@@ -1,8 +1,11 @@
 """Images that belong to prompts: found beside a file or in a table, and read when needed."""
 
 import os
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,31 +19,78 @@ from zoo.prompt import ImageBytes, ImageCell, ImageFile, Prompt, PromptError, St
 if TYPE_CHECKING:
     from PIL import Image
 
-BLANK = ImageBytes(
-    "blank",
-    bytes.fromhex(
-        "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
-        "0000000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
-    ),
-)
-"""A grey pixel, where an image is needed and nothing is read from it."""
 
+class ImageReader:
+    """Reads images that are known beforehand, of a parquet file each group of rows once.
 
-def pixels(image: StoredImage, height: int, width: int) -> Float[Tensor, "3 height width"]:
-    """An image in [0, 1], float32, resized so that it covers the size and cut to its centre.
-
-    Antialiased bicubic; an image of this size stays as it is. A transparent one is on white, one
-    with an EXIF orientation is turned.
-
-    Raises:
-        PromptError: there is none, it is no image, or it is cut short.
+    The encoded images of such a group are held from its reading until each has been asked for.
     """
-    from PIL import Image, ImageOps
 
-    fitted = ImageOps.fit(_opened(image), (width, height), Image.Resampling.BICUBIC)
-    # Copied: PIL's memory cannot be written to.
-    levels = torch.frombuffer(bytearray(fitted.tobytes()), dtype=torch.uint8)
-    return levels.reshape(height, width, 3).permute(2, 0, 1).float() / 255
+    def __init__(self, images: Iterable[StoredImage]) -> None:
+        """Reads none yet; `images` are those that will be asked for."""
+        self._cells: dict[Path, set[ImageCell]] = defaultdict(set)
+        for image in images:
+            if isinstance(image, ImageCell):
+                self._cells[image.path].add(image)
+        self._held: dict[ImageCell, object] = {}
+
+    def pixels(
+        self, image: StoredImage, height: int, width: int
+    ) -> Float[Tensor, "3 height width"]:
+        """An image in [0, 1], float32, resized so that it covers the size and cut to its centre.
+
+        Antialiased bicubic; an image of this size stays as it is. A transparent one is on white,
+        one with an EXIF orientation is turned.
+
+        Raises:
+            PromptError: there is none, it is no image, or it is cut short.
+        """
+        from PIL import Image, ImageOps
+
+        picture = _decode(image, self._source(image))
+        fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
+        # Copied: PIL's memory cannot be written to.
+        levels = torch.frombuffer(bytearray(fitted.tobytes()), dtype=torch.uint8)
+        return levels.reshape(height, width, 3).permute(2, 0, 1).float() / 255
+
+    def _source(self, image: StoredImage) -> Path | BytesIO:
+        """What Pillow opens."""
+        if isinstance(image, ImageFile):
+            return image.path
+        if isinstance(image, ImageBytes):
+            return BytesIO(image.data)
+        value: Any = self._value(image)
+        data = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(data, bytes):
+            raise PromptError(f"{image} holds no image; remove the row")
+        return BytesIO(data)
+
+    def _value(self, cell: ImageCell) -> object:
+        """What a cell holds, for which its group of rows is read unless it is held already."""
+        import pyarrow  # type: ignore[import-untyped]
+
+        if cell not in self._held:
+            try:
+                self._read_group(cell)
+            except (OSError, IndexError, pyarrow.ArrowException) as error:
+                raise PromptError(f"{cell} cannot be read: {join_lines(error)}") from None
+        self._cells[cell.path].discard(cell)
+        return self._held.pop(cell)
+
+    def _read_group(self, cell: ImageCell) -> None:
+        """Holds all cells of its group of rows that will be asked for."""
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(cell.path) as file:
+            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            ends = list(accumulate(sizes))
+            group = bisect_right(ends, cell.row)
+            first = ends[group] - sizes[group]
+            cells = self._cells[cell.path] | {cell}
+            inside = [other for other in cells if first <= other.row < ends[group]]
+            table = file.read_row_group(group, columns=sorted({other.column for other in inside}))
+        for other in inside:
+            self._held[other] = table.column(other.column)[other.row - first].as_py()
 
 
 def require_image(image: StoredImage) -> None:
@@ -60,12 +110,11 @@ def require_image(image: StoredImage) -> None:
         raise _unreadable(image, error) from None
 
 
-def _opened(image: StoredImage) -> "Image.Image":
+def _decode(image: StoredImage, source: Path | BytesIO) -> "Image.Image":
     """The picture, decoded to its end, turned upright, in red, green and blue."""
     from PIL import Image, ImageOps
 
     try:
-        source = BytesIO(_encoded(image)) if not isinstance(image, ImageFile) else image.path
         with Image.open(source) as picture:
             return _rgb(ImageOps.exif_transpose(picture), image)
     # PIL raises SyntaxError and ValueError for some broken files.
@@ -99,33 +148,6 @@ def _rgb(picture: "Image.Image", image: StoredImage) -> "Image.Image":
         above = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
     return picture.convert("RGB")
-
-
-def _encoded(image: ImageCell | ImageBytes) -> bytes:
-    if isinstance(image, ImageBytes):
-        return image.data
-    value: Any = _cell(image)
-    data = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(data, bytes):
-        raise PromptError(f"{image} holds no image; remove the row")
-    return data
-
-
-def _cell(image: ImageCell) -> object:
-    """One value of a parquet file, for which one group of rows of one column is read."""
-    import pyarrow  # type: ignore[import-untyped]
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(image.path) as file:
-            group, first = 0, 0
-            while first + file.metadata.row_group(group).num_rows <= image.row:
-                first += file.metadata.row_group(group).num_rows
-                group += 1
-            column = file.read_row_group(group, columns=[image.column]).column(image.column)
-            return column[image.row - first].as_py()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise PromptError(f"{image} cannot be read: {join_lines(error)}") from None
 
 
 _WON_AND_LOST = (("win", "lose"), ("chosen", "rejected"))

@@ -284,8 +284,18 @@ def _import_deepspeed(device: torch.device) -> Any:
     warnings.filterwarnings("ignore", message=".*is deprecated. Please use `torch.distributed")
     for handler in logging.getLogger("DeepSpeed").handlers:
         if type(handler) is logging.StreamHandler:  # DeepSpeed's, not what others listen with
-            handler.setStream(sys.stderr)  # Standard output is the run's own.
+            handler.stream = _Stderr()  # Standard output is the run's own.
     return deepspeed
+
+
+class _Stderr:
+    """What is stderr when something is written: another may have been closed since."""
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 _COLLECTIVES = (

@@ -79,6 +79,9 @@ class Objective(ABC, Generic[R]):
 
         `advantage` is NaN for invalid images, whose rows get weight 0. The number of rows must
         depend on the rollout's shape alone.
+
+        Raises:
+            MisfitError: an option does not suit the rollout; `loc` is where a recipe has it.
         """
 
     @abstractmethod

@@ -6,25 +6,25 @@ and a checkpoint while it is written.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.data import prompts as prompt_sources
-from zoo.data.images import BLANK
 from zoo.errors import join_lines
 from zoo.objective.base import Objective
 from zoo.plan.flops import counter
 from zoo.plan.geometry import OneImage, Plan, epoch_rows, plan
 from zoo.plan.live_bytes import META, LiveBytes, num_bytes
+from zoo.plan.stored import StoredOnShapes
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe
 from zoo.rollout import Cond, Path, Rows, Weights, join, take
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.ode import Euler
 from zoo.seeds import Draws
 from zoo.training.components import copies, keeps_reference
@@ -151,21 +151,19 @@ class _DryEpoch:
         recipe: Recipe,
         planned: Plan,
         policy: Policy,
-        sampler: Sampler,
+        sampler: Sampler | StoredImages,
         objective: Objective[Any],
     ) -> None:
         self._recipe, self._planned, self._policy = recipe, planned, policy
         self._sampler, self._objective = sampler, objective
         groups = largest_shard(planned.groups, size=planned.processes)
         prompts = prompt_sources.load(recipe.data.train)
-        chosen = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
-        if sampler.needs_images:
-            # Of any size: they are resized to the policy's.
-            chosen = [replace(prompt, images=(BLANK,)) for prompt in chosen]
-        self._prompts = chosen
+        self._prompts = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
+        if isinstance(sampler, StoredImages):
+            self._stored = StoredOnShapes(recipe, planned, policy, sampler, prompts)
 
     def collect(self) -> tuple[Path, Cond]:
-        """As `generate` goes: the last micro-batch while all images before wait for the judge."""
+        """As collecting goes: the last micro-batch while all images before wait for the judge."""
         with torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
             cond = self._policy.encode(self._prompts, guidance=self._sampler.guidance)
             held = self._before_the_last(cond)
@@ -183,15 +181,23 @@ class _DryEpoch:
 
     def count_flops(self, cond: Cond, rows: Rows) -> int:
         """Of all micro-batches. Counted apart: the counter holds on to tensors."""
-        collecting, learning = counter(), counter()
-        with collecting, torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
-            self._sample(self._planned.sampling.rows, cond)
+        learning = counter()
         with learning:
             self._learn(rows)
-        sampled, learned = collecting.get_total_flops(), learning.get_total_flops()
-        return sampled * self._planned.sampling.count + learned * self._planned.training.count
+        learned = learning.get_total_flops() * self._planned.training.count
+        return self._count_collecting_flops(cond) + learned
+
+    def _count_collecting_flops(self, cond: Cond) -> int:
+        sampling, collecting = self._planned.sampling, counter()
+        if isinstance(self._sampler, StoredImages):
+            return self._stored.count_flops(sampling.count)
+        with collecting, torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
+            self._sample(sampling.rows, cond)
+        return collecting.get_total_flops() * sampling.count
 
     def _sample(self, rows: int, cond: Cond) -> tuple[Path, Tensor]:
+        if isinstance(self._sampler, StoredImages):
+            return self._stored.read(rows)
         entry = torch.arange(rows) % len(self._prompts)
         draws = Draws(self._recipe.seed, "plan", 0, torch.arange(rows), META)
         wanted = [self._prompts[i] for i in entry.tolist()]

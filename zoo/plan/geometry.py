@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.data.images import BLANK
 from zoo.errors import MisfitError
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
@@ -22,7 +21,7 @@ from zoo.prompt import Prompt
 from zoo.recipe.errors import Loc
 from zoo.recipe.model import Recipe
 from zoo.rollout import Cond, Path, Rollout, Rows, Weights, take
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import ImageSource, StoredImages
 from zoo.seeds import Draws
 from zoo.training.learn import most_rows, updates
 from zoo.training.micro_batches import (
@@ -122,7 +121,7 @@ class PlanError(ValueError):
 class OneImage:
     """The path of one image with what it is of, and what made it: all others are like it."""
 
-    sampler: Sampler
+    sampler: ImageSource
     objective: Objective[Any]
     policy: Policy
     path: Path
@@ -186,7 +185,7 @@ def _require_groups(recipe: Recipe, processes: int) -> None:
         )
 
 
-def _require_grid(recipe: Recipe, sampler: Sampler, objective: Objective[Any]) -> None:
+def _require_grid(recipe: Recipe, sampler: ImageSource, objective: Objective[Any]) -> None:
     if objective.needs_grid and sampler.grid(StandIn()) is None:
         raise PlanError(
             ("sampler",),
@@ -223,8 +222,11 @@ def _sample_one(recipe: Recipe, policy: StandIn) -> OneImage:
         objective.moves, seed=recipe.seed, reference=Weights.REFERENCE in objective.uses
     )
     draws = Draws(0, "plan", 0, torch.zeros(1, dtype=torch.long))
-    prompts = [Prompt("", images=(BLANK,) if sampler.needs_images else ())]
+    prompts = [Prompt("")]
     cond = policy.encode(prompts, guidance=sampler.guidance)
+    if isinstance(sampler, StoredImages):
+        path = Path(torch.zeros(1, *policy.latent_shape), 0)
+        return OneImage(sampler, objective, policy, path, cond)
     with _located(recipe, ("sampler",)), torch.no_grad():
         path = sampler.sample(policy, prompts, cond, draws, keep_path=objective.needs_path)
     return OneImage(sampler, objective, policy, path, cond)

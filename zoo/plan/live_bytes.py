@@ -52,9 +52,9 @@ class LiveBytes:
         self._alive.add(storage._cdata)
         self.now += storage.nbytes()
         self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._freed, storage._cdata, storage.nbytes()).atexit = False
+        weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes()).atexit = False
 
-    def _freed(self, storage: int, size: int) -> None:
+    def _forget(self, storage: int, size: int) -> None:
         self._alive.discard(storage)
         self.now -= size
 

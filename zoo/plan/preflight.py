@@ -10,6 +10,7 @@ from zoo.policy import lora_files
 from zoo.policy.weights import Lora
 from zoo.prompt import Prompt, PromptError
 from zoo.recipe.recipe import Recipe, RecipeError
+from zoo.sampler.base import StoredImages
 from zoo.training.build import device_of, lora_of, start_place
 
 
@@ -49,7 +50,7 @@ def num_prompts(recipe: Recipe) -> tuple[int, int]:
         PromptError: they cannot be read, or lack the images that the sampler takes.
     """
     prompts = _load(recipe, "train", recipe.data.train)
-    if recipe.sampler.cls.needs_images:
+    if issubclass(recipe.sampler.cls, StoredImages):
         who = f"the sampler '{recipe.sampler.name}'"
         try:
             images.require(prompts, recipe.data.group_size, who)
@@ -154,7 +155,7 @@ def require_local_start(recipe: Recipe) -> None:
 
 def _require_start(recipe: Recipe, lora: Lora, source: str) -> lora_files.LoraFile:
     try:
-        file = lora_files.opened(source)
+        file = lora_files.open_lora(source)
         lora_files.require_rank(file, lora)
     except lora_files.LoraError as error:
         raise RecipeError(f"{start_place(recipe)}: {error}") from error

@@ -106,7 +106,7 @@ class Flux(LatentPolicy):
     def _forward(self, x: Tensor, t: Tensor, words: Tensor, pooled: Tensor) -> Tensor:
         embedded = self._guidance_embedding
         out: tuple[Tensor, ...] = self.weights(
-            hidden_states=_packed(x).to(self._dtype),
+            hidden_states=_pack(x).to(self._dtype),
             encoder_hidden_states=words.to(self._dtype),
             pooled_projections=pooled.to(self._dtype),
             timestep=t,
@@ -115,7 +115,7 @@ class Flux(LatentPolicy):
             txt_ids=self._ids.new_zeros(words.shape[1], self._ids.shape[1]),
             return_dict=False,
         )
-        return _unpacked(out[0].float(), x.shape)
+        return _unpack(out[0].float(), x.shape)
 
     def _require(self, model: str, config: Any) -> None:
         guidance = self._guidance_embedding
@@ -140,13 +140,13 @@ class Flux(LatentPolicy):
         return words, pooled
 
 
-def _packed(x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens patch"]:
+def _pack(x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens patch"]:
     """A token for each 2 x 2 of the latents, channel by channel, row by row."""
     patches = x.unfold(2, _PATCH, _PATCH).unfold(3, _PATCH, _PATCH)
     return patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
 
 
-def _unpacked(
+def _unpack(
     tokens: Float[Tensor, "batch tokens patch"], shape: torch.Size
 ) -> Float[Tensor, "batch channels height width"]:
     batch, channels, height, width = shape

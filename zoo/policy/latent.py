@@ -49,30 +49,30 @@ class TextEncoders:
 
     def __call__(self, texts: Sequence[str]) -> tuple[Words, Pooled]:
         """Encodes the texts that are not kept, which must be distinct."""
-        found = {text: self._kept[text] for text in texts if text in self._kept}
-        for text in found:
+        embeddings = {text: self._kept[text] for text in texts if text in self._kept}
+        for text in embeddings:
             self._kept.move_to_end(text)
-        missing = [text for text in texts if text not in found]
+        missing = [text for text in texts if text not in embeddings]
         if missing:
-            made = dict(zip(missing, self._embed(missing), strict=True))
-            found |= made
-            self._kept |= made
+            fresh = dict(zip(missing, self._embed(missing), strict=True))
+            embeddings |= fresh
+            self._kept |= fresh
             while len(self._kept) > self._num_kept:
                 self._kept.popitem(last=False)
-        words, pooled = (torch.stack([found[text][i] for text in texts]) for i in (0, 1))
+        words, pooled = (torch.stack([embeddings[text][i] for text in texts]) for i in (0, 1))
         return words.to(self._device), pooled.to(self._device)
 
     @torch.no_grad()
     def _embed(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         for encoder in self._encoders:
             encoder.to(self._device)
-        found: list[tuple[Tensor, Tensor]] = []
+        embeddings: list[tuple[Tensor, Tensor]] = []
         for start in range(0, len(texts), _TOGETHER):
             words, pooled = self._encode(list(texts[start : start + _TOGETHER]))
-            found += zip(words.cpu(), pooled.cpu(), strict=True)
+            embeddings += zip(words.cpu(), pooled.cpu(), strict=True)
         for encoder in self._encoders:
             encoder.to("cpu")
-        return found
+        return embeddings
 
 
 def shapes_alone(config: Any, tokens: int, dtype: torch.dtype) -> Tables:
@@ -167,7 +167,7 @@ def text_cond(
     return Cond(tensors, guidance)
 
 
-def guided(
+def guide(
     forward: Forward,
     x: Float[Tensor, "batch *latent"],
     t: Float[Tensor, " batch"],
@@ -310,7 +310,7 @@ class LatentPolicy(Policy):
         self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
     ) -> Float[Tensor, "batch *latent"]:
         """dx/dt; with guidance two rows of the network for each, the null one without gradient."""
-        return guided(self._forward, x, t, cond)
+        return guide(self._forward, x, t, cond)
 
     def decode(
         self, latents: Float[Tensor, "batch *latent"]

@@ -92,11 +92,11 @@ class Pretrained:
         Raises:
             ValueError: it is no pipeline of the class `name`, or cannot be had.
         """
-        found = self.index().get("_class_name")
-        if found != name:
+        pipeline = self.index().get("_class_name")
+        if pipeline != name:
             raise ValueError(
-                f"the model '{self.source}' is a {found}, and the policy '{policy}' runs a {name}; "
-                "name one of these, or another policy (zoo list policies)"
+                f"the model '{self.source}' is a {pipeline}, and the policy '{policy}' runs a "
+                f"{name}; name one of these, or another policy (zoo list policies)"
             )
 
     def flow_parts(

@@ -31,29 +31,29 @@ class Networks(nn.Module):
         """Makes a copy of live for another set."""
         live = self.of(Weights.LIVE)
         # Given to deepcopy, so that the device never holds a whole copy besides.
-        made = {id(p): _on_host(p) for p in live.parameters()} if self._on_host else {}
-        self.sets[which.value] = deepcopy(live, made).requires_grad_(False)
+        host_copies = {id(p): _on_host(p) for p in live.parameters()} if self._on_host else {}
+        self.sets[which.value] = deepcopy(live, host_copies).requires_grad_(False)
 
     def of(self, which: Weights) -> nn.Module:
         """The network of a set."""
         return self.sets[which.value]
 
     @contextmanager
-    def lent(self, which: Weights) -> Iterator[None]:
+    def lend(self, which: Weights) -> Iterator[None]:
         """Inside, the set is on live's device, moved there once."""
         if not self._on_host or which is Weights.LIVE or which in self._lent:
             yield
             return
-        self._lend(which)
+        self._copy_to_device(which)
         try:
             yield
         finally:
             del self._lent[which]
 
-    def written(self, which: Weights) -> None:
+    def refresh(self, which: Weights) -> None:
         """A set has other values now, which its forwards must have too."""
         if which in self._lent:
-            self._lend(which)
+            self._copy_to_device(which)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Of the active set."""
@@ -62,7 +62,7 @@ class Networks(nn.Module):
             return network(*args, **kwargs)
         return functional_call(network, lent, args, kwargs)
 
-    def _lend(self, which: Weights) -> None:
+    def _copy_to_device(self, which: Weights) -> None:
         # The host goes on meanwhile. A blend first fetches live, and so waits for this.
         live = dict(self.of(Weights.LIVE).named_parameters())
         self._lent[which] = {

@@ -77,7 +77,7 @@ class WeightSets:
         """Rows that went through the network so far: its first tensor's leading dimension."""
         self._targets = default_targets
         self._forward: Callable[..., Any] = self.module
-        self._opened: Opened = lambda tensors, written: nullcontext()
+        self._opened: Opened = lambda tensors, refresh: nullcontext()
         self._active = Weights.LIVE
         self._sets: dict[Weights, dict[str, nn.Parameter]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -119,17 +119,17 @@ class WeightSets:
         self, copies: set[Weights], lora: Lora, seed: int
     ) -> dict[Weights, dict[str, nn.Parameter]]:
         wanted = [Weights.LIVE, *_in_order(copies)]
-        found = inject(
+        layers = inject(
             self.network,
             lora,
             lora.targets or self._targets,
             [_ADAPTER[which] for which in wanted],
             seed=seed,
         )
-        self._layers = list(found.values())
+        self._layers = list(layers.values())
         sets: dict[Weights, dict[str, nn.Parameter]] = {which: {} for which in wanted}
         for which, parameters in sets.items():
-            for name, layer in found.items():
+            for name, layer in layers.items():
                 for part in ("lora_A", "lora_B"):
                     # float32 over any base: bfloat16 cannot hold an average's small steps.
                     linear = getattr(layer, part)[_ADAPTER[which]].float()
@@ -157,7 +157,7 @@ class WeightSets:
         before = self._active
         self._activate(which)
         try:
-            with self.module.lent(self.module.active):
+            with self.module.lend(self.module.active):
                 yield
         finally:
             self._activate(before)
@@ -198,7 +198,7 @@ class WeightSets:
                 with self._opened(towards_live, False), self._opened([p for p, _ in pairs], True):
                     for parameter, towards in pairs:
                         parameter.lerp_(towards.to(parameter.device), 1.0 - decay)
-        self.module.written(into)
+        self.module.refresh(into)
 
     def parameters(self, which: Weights = Weights.LIVE) -> dict[str, nn.Parameter]:
         """The parameters of one set by name, the same in every set; live's are what is trained.
@@ -234,7 +234,7 @@ class WeightSets:
             for name, parameter in self.parameters(which).items():
                 with self._opened([parameter], True):
                     parameter.copy_(values[name])
-        self.module.written(which)
+        self.module.refresh(which)
 
     def attach(self, forward: Callable[..., Any], opened: Opened | None = None) -> None:
         """Sends forwards through an engine's wrapper of `module`; called by the engine.

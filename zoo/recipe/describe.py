@@ -28,7 +28,7 @@ _ONE: Mapping[Any, str] = {
 _MANY: Mapping[Any, str] = {int: "whole numbers", float: "numbers", str: "texts", Path: "paths"}
 
 
-def expected(annotation: Any) -> str:
+def describe_type(annotation: Any) -> str:
     """What is allowed, in words: `a number > 0`, `'sum' or 'gdpo'`."""
     limits = constraint(annotation)
     return f"{plain(annotation)} {limits}" if limits else plain(annotation)
@@ -45,11 +45,11 @@ def plain(annotation: Any) -> str:
     if origin is Literal:
         return _either([shown(value) for value in arguments])
     if origin in (Union, UnionType):
-        return _either([expected(argument) for argument in arguments])
+        return _either([describe_type(argument) for argument in arguments])
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "a mapping"
     if origin is tuple and arguments[-1:] != (...,):
-        items = [expected(argument) for argument in arguments]
+        items = [describe_type(argument) for argument in arguments]
         same = len(set(items)) == 1
         inner = _many(arguments[0]) if same else f"items: {', '.join(items)}"
         return f"a list of {len(items)} {inner}"

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from zoo.errors import join_lines, suggest
 from zoo.recipe.constructor_schema import options_model
-from zoo.recipe.describe import bare, expected, field_types, slot_of
+from zoo.recipe.describe import bare, describe_type, field_types, slot_of
 from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
 from zoo.registry import BrokenPluginError
 
@@ -67,7 +67,7 @@ def _line(details: ErrorDetails, place: _Location, origins: Origins) -> str:
     at, what = origins.at(loc), dotted(loc) or f"the {_whole(place.annotation)}"
     # In a list that is too short pydantic misses an index, in a mapping a key.
     if kind == "missing" and isinstance(key, str):
-        return f"{at}: {what} needs '{key}': {expected(_keys(place).get(key, Any))}"
+        return f"{at}: {what} needs '{key}': {describe_type(_keys(place).get(key, Any))}"
     if kind == "unknown_component":
         return f"{at}: {context['message']}"
     if kind == "mistake":
@@ -76,7 +76,7 @@ def _line(details: ErrorDetails, place: _Location, origins: Origins) -> str:
         return f"{at}: {what}: {join_lines(context['error'])}"
     if kind == "finite_number":
         return f"{at}: {what} must be a finite number, not {shown(place.raw)}"
-    wanted = expected(place.annotation)
+    wanted = describe_type(place.annotation)
     return f"{at}: {what} must be {wanted}, not {shown(place.raw)}{_fix(wanted, place.raw)}"
 
 

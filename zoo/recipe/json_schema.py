@@ -126,7 +126,7 @@ class _Definitions:
             called = [*([entry.name] if alone else []), f"{entry.package}:{entry.name}"]
             model = options_model(cls, slot.base)
             options = self.model(model, f"{key} {entry.package}:{entry.name}")
-            self.definitions[options]["description"] = _described(cls)
+            self.definitions[options]["description"] = _description(cls)
             # The name is the slot's to require.
             self.definitions[options]["required"].remove("name")
             names += called
@@ -143,11 +143,13 @@ class _Definitions:
         definition["description"] = f"A {what} by its name, with its options."
         definition["required"] = [] if slot.default_name else ["name"]
         if _ISOLATED in slot.base.model_fields:
-            definition |= self._isolated(key, slot.base, installed)
+            definition |= self._allow_isolated(key, slot.base, installed)
         else:
             definition |= installed
 
-    def _isolated(self, key: str, base: type[Named], installed: dict[str, Any]) -> dict[str, Any]:
+    def _allow_isolated(
+        self, key: str, base: type[Named], installed: dict[str, Any]
+    ) -> dict[str, Any]:
         """What is in another Python has the recipe's own keys, and others that only it knows."""
         open_name = self.model(base, f"{key} isolated")
         self.definitions[open_name]["additionalProperties"] = True
@@ -176,7 +178,7 @@ def _if_named(names: list[str], options: str) -> dict[str, Any]:
     }
 
 
-def _described(cls: type[Any]) -> str:
+def _description(cls: type[Any]) -> str:
     """What `zoo describe` says of it."""
     own = inspect.getdoc(cls.__init__) if "__init__" in vars(cls) else None
     return "\n\n".join(filter(None, (inspect.getdoc(cls), own)))

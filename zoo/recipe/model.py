@@ -41,7 +41,7 @@ from zoo.recipe.sections import (
     default,
 )
 from zoo.recipe.tree import DEFAULT_NAMES
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import ImageSource, Sampler, StoredImages
 
 T = TypeVar("T")
 
@@ -112,7 +112,9 @@ class RecipeSections(Strict):
     seed: Annotated[int, Ge(0)] = 42
     epochs: Count
     policy: Annotated[Component[Policy], Slot(Policy)]
-    sampler: Annotated[Component[Sampler], Slot(Sampler, DEFAULT_NAMES[("sampler",)])] = default({})
+    sampler: Annotated[
+        Component[Sampler | StoredImages], Slot(ImageSource, DEFAULT_NAMES[("sampler",)])
+    ] = default({})
     rewards: Annotated[Rewards, MinLen(1)]
     advantage: Advantage = Advantage()
     objective: Annotated[Component[Objective[Any]], Slot(Objective)]

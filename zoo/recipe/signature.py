@@ -13,11 +13,11 @@ from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.registry import BrokenPluginError
 from zoo.reward.base import Reward
-from zoo.sampler.base import Sampler, Solver
+from zoo.sampler.base import ImageSource, Solver
 
 INTERFACES: Mapping[type, str] = {
     Policy: "policies",
-    Sampler: "samplers",
+    ImageSource: "samplers",
     Solver: "solvers",
     Reward: "rewards",
     Objective: "objectives",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoo.errors import join_lines
 from zoo.prompt import Prompt
-from zoo.reward.networks.clip import Clip, DType, load_clip, placed
+from zoo.reward.networks.clip import Clip, DType, choose_device, load_clip
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.pixels import clip_pixels
 from zoo.reward.networks.published import tensors_of
@@ -53,7 +53,9 @@ class Aesthetic(ClipReward):
         Raises:
             ValueError: model or weights cannot be had, or do not belong together.
         """
-        self._clip = Clip(load_clip(model), None, placed(run_on, device), dtype, offload=offload)
+        self._clip = Clip(
+            load_clip(model), None, choose_device(run_on, device), dtype, offload=offload
+        )
         self._head = _head(tensors_of(weights, FILE), weights, self._clip.width)
         self._head.to(self._clip.device)
 
@@ -62,7 +64,7 @@ class Aesthetic(ClipReward):
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
     ) -> Float[Tensor, " batch"]:
         """The predicted rating."""
-        scores: Tensor = self._head(self._embedded(images, clip_pixels))[:, 0]
+        scores: Tensor = self._head(self._embed(images, clip_pixels))[:, 0]
         return scores.to(images.device)
 
     @classmethod
@@ -83,12 +85,12 @@ def _head(weights: Mapping[str, Any], source: str, width: int) -> nn.Sequential:
         with torch.device("meta"):
             head = nn.Sequential(*(nn.Linear(into, out) for out, into in shapes))
         for layer, name in zip(head, LAYERS, strict=True):
-            found = {part: weights[f"{name}.{part}"].float() for part in ("weight", "bias")}
-            layer.load_state_dict(found, assign=True)
+            parts = {part: weights[f"{name}.{part}"].float() for part in ("weight", "bias")}
+            layer.load_state_dict(parts, assign=True)
     except (KeyError, AttributeError, ValueError, RuntimeError) as error:
-        said = join_lines(error)[:200]
+        reason = join_lines(error)[:200]
         raise ValueError(
-            f"the weights {source!r} are not of the aesthetic predictor ({said}); name the file "
+            f"the weights {source!r} are not of the aesthetic predictor ({reason}); name the file "
             f"sac+logos+ava1-l14-linearMSE.pth, which has {', '.join(LAYERS)}"
         ) from error
     if shapes[0][1] != width:

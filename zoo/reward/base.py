@@ -44,6 +44,12 @@ class Reward(ABC):
     groupwise: ClassVar[bool] = False
     """True: called once for each whole prompt group, all its images together."""
 
+    reads_pixels: ClassVar[bool] = True
+    """False: it scores by prompts alone, and may be given images without pixels: [batch, 3, 0, 0].
+
+    Stored images are then not decoded for it.
+    """
+
     chosen_by: ClassVar[tuple[str, ...]] = ()
     """Options that say which reward it is, and not how it is run: a function's path, an address."""
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.networks.clip import Clip, DType, load_clip, load_tokenizer, placed
+from zoo.reward.networks.clip import Clip, DType, choose_device, load_clip, load_tokenizer
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.pixels import float_pixels
 
@@ -48,7 +48,7 @@ class ClipScore(ClipReward):
             ValueError: model or tokenizer cannot be had, or do not belong together.
         """
         self._clip = Clip(
-            load_clip(model), load_tokenizer(tokenizer), placed(run_on, device), dtype,
+            load_clip(model), load_tokenizer(tokenizer), choose_device(run_on, device), dtype,
             offload=offload,
         )  # fmt: skip
 

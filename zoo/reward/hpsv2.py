@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.networks.clip import Clip, DType, load_tokenizer, placed
+from zoo.reward.networks.clip import Clip, DType, choose_device, load_tokenizer
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.open_clip import clip_model
 from zoo.reward.networks.pixels import padded_pixels
@@ -51,7 +51,7 @@ class HPSv2(ClipReward):
         Raises:
             ValueError: weights or tokenizer cannot be had, or do not belong together.
         """
-        home, words = placed(run_on, device), load_tokenizer(tokenizer)
+        home, words = choose_device(run_on, device), load_tokenizer(tokenizer)
         published = tensors_of(weights, FILE)
         model = clip_model(published.get("state_dict", published), weights)
         self._clip = Clip(model, words, home, dtype, offload=offload)

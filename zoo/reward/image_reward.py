@@ -81,7 +81,7 @@ class ImageReward(Reward):
             return_tensors="pt",
         )
         ids, mask = (tokens[name].to(self._device) for name in ("input_ids", "attention_mask"))
-        pixels = normalised(images.to(self._device), self._sizes.image)
+        pixels = normalise(images.to(self._device), self._sizes.image)
         scores: Tensor = self._network(ids, mask, pixels)
         return scores.to(images.device)
 
@@ -91,7 +91,7 @@ class ImageReward(Reward):
         return write_random(folder, TINY)
 
 
-def normalised(
+def normalise(
     images: Float[Tensor, "batch 3 height width"], size: int
 ) -> Float[Tensor, "batch 3 size size"]:
     """Images in [0, 1] as the package feeds them: PIL's bicubic, a crop, CLIP's statistics."""

@@ -13,9 +13,17 @@ from torch import Tensor
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Scores
-from zoo.reward.reward_thread import Batch, Drained, Judged, Lane, RewardError, extra_of, value_of
+from zoo.reward.reward_thread import (
+    Batch,
+    RewardError,
+    RewardThread,
+    Scored,
+    WeightedReward,
+    extra_of,
+    value_of,
+)
 
-__all__ = ["Judge", "Judged", "RewardError", "Verdict", "require_enough_valid"]
+__all__ = ["Judge", "RewardError", "Verdict", "WeightedReward", "require_enough_valid"]
 
 
 @dataclass(frozen=True)
@@ -44,20 +52,27 @@ class _Group:
 class Judge:
     """Scores images with several rewards: `submit` any number of batches, then `finish`."""
 
-    def __init__(self, rewards: Sequence[Judged], *, timeout: float, retries: int) -> None:
+    def __init__(self, rewards: Sequence[WeightedReward], *, timeout: float, retries: int) -> None:
         """`timeout` seconds for a call of a reward; `retries` more calls after one that raised."""
         self.rewards = tuple(rewards)
-        lanes = [Lane(judged, timeout=timeout, retries=retries) for judged in self.rewards]
-        self._lanes = lanes
-        self._single = [lane for lane in lanes if not lane.judged.reward.groupwise]
-        self._whole = [lane for lane in lanes if lane.judged.reward.groupwise]
+        threads = [
+            RewardThread(weighted, timeout=timeout, retries=retries) for weighted in self.rewards
+        ]
+        self._threads = threads
+        self._single = [thread for thread in threads if not thread.weighted.reward.groupwise]
+        self._whole = [thread for thread in threads if thread.weighted.reward.groupwise]
         self._groups: dict[int, _Group] = {}
         self._submitted = 0
 
     @property
     def weights(self) -> dict[str, float]:
         """The weight of each label in the mix."""
-        return {judged.label: judged.weight for judged in self.rewards}
+        return {weighted.label: weighted.weight for weighted in self.rewards}
+
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether any of the rewards does."""
+        return any(judged.reward.reads_pixels for judged in self.rewards)
 
     def submit(
         self,
@@ -65,11 +80,14 @@ class Judge:
         prompts: Sequence[Prompt],
         group: Int[Tensor, " batch"],
     ) -> None:
-        """Starts scoring a batch, which may be empty; returns at once."""
+        """Starts scoring a batch, which may be empty; returns at once.
+
+        Where no reward `reads_pixels` the images may have none: [batch, 3, 0, 0].
+        """
         if not prompts:
             return
-        for lane in self._single:
-            lane.put(Batch(images, tuple(prompts)))
+        for thread in self._single:
+            thread.put(Batch(images, tuple(prompts)))
         if self._whole:
             for i, number in enumerate(group.tolist()):
                 gathered = self._groups.setdefault(number, _Group())
@@ -90,67 +108,69 @@ class Judge:
         for _, group in sorted(self._groups.items()):
             batch = Batch(torch.stack(group.images), tuple(group.prompts))
             group.images.clear()
-            for lane in self._whole:
-                lane.put(batch)
+            for thread in self._whole:
+                thread.put(batch)
         in_order = torch.arange(self._submitted)
         self._groups, self._submitted = {}, 0
         try:
-            drained = _all_drained(self._lanes, progress)
+            scored = _drain_all(self._threads, progress)
         finally:
-            tired = [said for lane in self._lanes if (said := lane.rest())]
+            tired = [complaint for thread in self._threads if (complaint := thread.rest())]
         scores, extras = {}, {}
-        for lane, done in zip(self._lanes, drained, strict=True):
-            label = lane.judged.label
-            place = torch.tensor(by_group).long() if lane.judged.reward.groupwise else in_order
-            scores[label] = _placed([value_of(result) for result in done.results], place)
-            found = [result.extras for result in done.results if isinstance(result, Scores)]
-            for name in sorted({name for names in found for name in names}):
+        for thread, done in zip(self._threads, scored, strict=True):
+            label = thread.weighted.label
+            place = torch.tensor(by_group).long() if thread.weighted.reward.groupwise else in_order
+            scores[label] = _place([value_of(result) for result in done.results], place)
+            extras_of_batches = [
+                result.extras for result in done.results if isinstance(result, Scores)
+            ]
+            for name in sorted({name for names in extras_of_batches for name in names}):
                 parts = [extra_of(result, name) for result in done.results]
-                extras[f"{label}/{name}"] = _placed(parts, place)
+                extras[f"{label}/{name}"] = _place(parts, place)
         return Verdict(
             scores,
             extras,
             {
-                lane.judged.label: done.retried
-                for lane, done in zip(self._lanes, drained, strict=True)
+                thread.weighted.label: done.retried
+                for thread, done in zip(self._threads, scored, strict=True)
             },
-            (*_reasons(drained), *tired),
+            (*_reasons(scored), *tired),
         )
 
     def close(self) -> None:
         """Ends the threads; nothing can be submitted after."""
-        for lane in self._lanes:
-            lane.end()
+        for thread in self._threads:
+            thread.end()
 
 
-def _all_drained(lanes: Sequence[Lane], progress: Callable[[], None]) -> list[Drained]:
-    """What each lane has; the first error only once all are empty."""
-    drained, errors = [], []
-    for lane in lanes:
+def _drain_all(threads: Sequence[RewardThread], progress: Callable[[], None]) -> list[Scored]:
+    """What each thread has; the first error only once all are empty."""
+    scored, errors = [], []
+    for thread in threads:
         try:
-            drained.append(lane.drain(progress))
+            scored.append(thread.drain(progress))
         except RewardError as error:
             errors.append(error)
     if errors:
         raise errors[0]
-    return drained
+    return scored
 
 
-def _reasons(drained: Sequence[Drained]) -> list[str]:
+def _reasons(scored: Sequence[Scored]) -> list[str]:
     """Why batches could not be scored."""
     return [
         result.reason
-        for done in drained
+        for done in scored
         for result in done.results
         if not isinstance(result, Scores)
     ]
 
 
-def _placed(parts: list[Tensor], place: Int[Tensor, " images"]) -> Float[Tensor, " images"]:
+def _place(parts: list[Tensor], place: Int[Tensor, " images"]) -> Float[Tensor, " images"]:
     """Concatenated results, put where their images were submitted."""
-    joined = torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
-    out = torch.empty_like(joined)
-    out[place] = joined
+    values = torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+    out = torch.empty_like(values)
+    out[place] = values
     return out
 
 

@@ -12,7 +12,7 @@ from zoo.reward.reward_thread import RewardError
 
 
 @dataclass(frozen=True)
-class Asked:
+class KnownAnswerScore:
     """One known answer and what the reward really said."""
 
     wanted: Float[Tensor, " batch"]
@@ -35,15 +35,17 @@ class Asked:
         )
 
 
-def asked(reward: Reward, device: torch.device) -> list[Asked]:
+def score_known_answers(reward: Reward, device: torch.device) -> list[KnownAnswerScore]:
     """Scores the images of each known answer; empty where the reward has none."""
-    found = []
+    answers = []
     for known in reward.known_answers():
         with torch.no_grad():
             said = reward.score(known.images.to(device), known.prompts)
         value = said.value if isinstance(said, Scores) else said
-        found.append(Asked(known.scores.double().cpu(), value.double().cpu(), known.tolerance))
-    return found
+        answers.append(
+            KnownAnswerScore(known.scores.double().cpu(), value.double().cpu(), known.tolerance)
+        )
+    return answers
 
 
 def require_known_answers(reward: Reward, label: str, device: torch.device) -> None:
@@ -53,7 +55,9 @@ def require_known_answers(reward: Reward, label: str, device: torch.device) -> N
         RewardError: a known answer is not given, or the reward raises; in one line.
     """
     try:
-        wrong = next((each for each in asked(reward, device) if not each.right), None)
+        wrong = next(
+            (answer for answer in score_known_answers(reward, device) if not answer.right), None
+        )
     except Exception as error:
         raise RewardError(
             f"reward '{label}' cannot score its known answers: {one_line(error)}"

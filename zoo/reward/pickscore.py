@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.networks.clip import Clip, DType, load_clip, load_tokenizer, placed
+from zoo.reward.networks.clip import Clip, DType, choose_device, load_clip, load_tokenizer
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.pixels import clip_pixels
 
@@ -45,7 +45,7 @@ class PickScore(ClipReward):
         Raises:
             ValueError: model or tokenizer cannot be had, or do not belong together.
         """
-        home, network = placed(run_on, device), load_clip(model)
+        home, network = choose_device(run_on, device), load_clip(model)
         _require_laions(network, model)
         self._clip = Clip(network, load_tokenizer(tokenizer), home, dtype, offload=offload)
 
@@ -67,10 +67,12 @@ class PickScore(ClipReward):
 
 def _require_laions(network: Any, source: str) -> None:
     """Refuses OpenAI's CLIPs, which would score, and mean something else."""
-    found = {part.hidden_act for part in (network.config.text_config, network.config.vision_config)}
-    if found != {"gelu"}:
+    activations = {
+        part.hidden_act for part in (network.config.text_config, network.config.vision_config)
+    }
+    if activations != {"gelu"}:
         raise ValueError(
             f"the model {source!r} is not made from LAION's CLIP-H, as PickScore is: its "
-            f"activation is {' and '.join(sorted(found))}, not gelu; the published one is model: "
-            "yuvalkirstain/PickScore_v1 (name: clipscore takes other CLIPs)"
+            f"activation is {' and '.join(sorted(activations))}, not gelu; the published one is "
+            "model: yuvalkirstain/PickScore_v1 (name: clipscore takes other CLIPs)"
         )

@@ -18,21 +18,25 @@ class Preference(Reward):
     at.
     """
 
+    reads_pixels = False
+
     def score(
         self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
     ) -> Float[Tensor, " batch"]:
         """The number of each image."""
         return torch.tensor(
-            [_recorded(prompt) for prompt in prompts], dtype=torch.float32, device=images.device
+            [_read(prompt) for prompt in prompts], dtype=torch.float32, device=images.device
         )
 
 
-def _recorded(prompt: Prompt) -> float:
-    found = prompt.metadata.get("preference")
-    if isinstance(found, int | float) and not isinstance(found, bool):
-        return float(found)
-    told = f"is {found!r}, not one number" if "preference" in prompt.metadata else "is not there"
+def _read(prompt: Prompt) -> float:
+    number = prompt.metadata.get("preference")
+    if isinstance(number, int | float) and not isinstance(number, bool):
+        return float(number)
+    problem = (
+        f"is {number!r}, not one number" if "preference" in prompt.metadata else "is not there"
+    )
     raise PromptError(
         f"the prompt {prompt.text!r}: the reward 'preference' reads what the data says of each "
-        f'image, and "preference" {told}; use sampler: {{name: dataset}} with preference pairs'
+        f'image, and "preference" {problem}; use sampler: {{name: dataset}} with preference pairs'
     )

@@ -20,6 +20,7 @@ from zoo_reward_worker.wire import Message, WireError, decode, encode
 from zoo.prompt import Prompt
 from zoo.reward.base import KnownAnswer, Reward, Scores
 from zoo.reward.outside import messages as message
+from zoo.reward.outside.address import is_spaced, parse_address
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
@@ -59,7 +60,7 @@ class Remote(Reward):
         """
         import httpx
 
-        self._url, self._retries = _checked(url), retries
+        self._url, self._retries = _require_url(url), retries
         headers = {"Authorization": f"Bearer {_token(token_env)}"} if token_env else {}
         self._client = httpx.Client(
             base_url=self._url,
@@ -69,7 +70,7 @@ class Remote(Reward):
             trust_env=False,
         )
         try:
-            described = self._described()
+            described = self._describe()
         except RemoteError as error:
             self._client.close()
             raise ValueError(str(error)) from error
@@ -93,7 +94,7 @@ class Remote(Reward):
             )
             for rows in self._split(pixels, prompts)
         ]
-        return _joined(parts)
+        return _join(parts)
 
     def known_answers(self) -> Sequence[KnownAnswer]:
         """Those of the server's reward."""
@@ -109,7 +110,7 @@ class Remote(Reward):
         empty = 1024
         sizes = [
             image.nbytes + len(json.dumps(prompt)) + 2
-            for image, prompt in zip(pixels, message.said(prompts), strict=True)
+            for image, prompt in zip(pixels, message.as_json(prompts), strict=True)
         ]
         self._require_fitting(empty + (sum(sizes) if self.groupwise else max(sizes, default=0)))
         first, total = 0, empty
@@ -130,7 +131,7 @@ class Remote(Reward):
                 "max_request here, and --max-request of zoo serve"
             )
 
-    def _described(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         """What the server says of itself."""
         hint = "start it with `zoo serve`, or mend the url"
         try:
@@ -185,10 +186,12 @@ class Remote(Reward):
                 f"the server at {self._url} wants another token; name as token_env the environment "
                 "variable that holds the token of zoo serve --token-env"
             )
-        raise RemoteError(f"{self._url}{path}: HTTP {response.status_code}: {_said(response)}")
+        raise RemoteError(
+            f"{self._url}{path}: HTTP {response.status_code}: {_error_text(response)}"
+        )
 
 
-def _joined(parts: Sequence[Tensor | Scores]) -> Tensor | Scores:
+def _join(parts: Sequence[Tensor | Scores]) -> Tensor | Scores:
     """The scores of all parts in order; NaN for an extra that a part lacks."""
     whole = [part if isinstance(part, Scores) else Scores(part) for part in parts]
     value = torch.cat([part.value for part in whole]) if whole else torch.zeros(0)
@@ -206,30 +209,18 @@ class _Away(Exception):
     """There is no server, now; there may be one later."""
 
 
-def _said(response: Any) -> str:
+def _error_text(response: Any) -> str:
     try:
         return str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
         return " ".join(response.text.split())[:200] or "(nothing)"
 
 
-def _checked(url: str) -> str:
-    from urllib.parse import urlsplit
-
-    form = "write url: http://HOST:8100"
-    try:
-        parts = urlsplit(url)
-        known = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError(f"the url {url!r} cannot be read; {form}") from None
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(
-            f"the url of {parts.hostname} holds a user or password, and a run's folder would keep "
-            f"it; {form} and name a variable with the token as token_env"
-        )
-    spaced = any(char.isspace() or not char.isprintable() for char in url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not known or spaced:
-        raise ValueError(f"the url {url!r} is not of the form http(s)://HOST[:PORT]; {form}")
+def _require_url(url: str) -> str:
+    write = "http://HOST:8100"
+    parse_address(url, path="", write=write, secret="name a variable with the token as token_env")
+    if is_spaced(url):
+        raise ValueError(f"the url {url!r} has a space; write url: {write}")
     return url.rstrip("/")
 
 

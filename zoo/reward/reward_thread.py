@@ -28,7 +28,7 @@ class RewardError(UserError):
 
 
 @dataclass(frozen=True)
-class Judged:
+class WeightedReward:
     """A reward under the label that its metrics carry, and its weight in the mix."""
 
     label: str
@@ -45,30 +45,30 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedBatch:
     """A batch that could not be scored, and why in one line."""
 
     num_images: int
     reason: str
 
 
-Result = Scores | Failed
+Result = Scores | FailedBatch
 
 
 @dataclass(frozen=True)
-class Drained:
+class Scored:
     """All results of a collection in order, and how many calls were made again."""
 
     results: tuple[Result, ...]
     retried: int
 
 
-class Lane:
+class RewardThread:
     """Scores the batches that are put, in order, beside whatever the caller does."""
 
-    def __init__(self, judged: Judged, *, timeout: float, retries: int) -> None:
+    def __init__(self, weighted: WeightedReward, *, timeout: float, retries: int) -> None:
         """`timeout` seconds for a call; `retries` more calls after one that raised."""
-        self.judged = judged
+        self.weighted = weighted
         self._timeout = timeout
         self._retries = retries
         self._todo: queue.Queue[Batch | None] = queue.Queue()
@@ -78,14 +78,14 @@ class Lane:
         self._hung = False
         self._left_behind = False
         # A daemon: a reward that hangs for ever must not keep the process from ending.
-        threading.Thread(target=self._work, name=f"reward {judged.label}", daemon=True).start()
+        threading.Thread(target=self._work, name=f"reward {weighted.label}", daemon=True).start()
 
     def put(self, batch: Batch) -> None:
         """Queues a batch."""
         self._pending += 1
         self._todo.put(batch)
 
-    def drain(self, progress: Callable[[], None] = lambda: None) -> Drained:
+    def drain(self, progress: Callable[[], None] = lambda: None) -> Scored:
         """Waits for all that was put since the last `drain`; calls `progress` after each batch.
 
         Raises:
@@ -95,9 +95,7 @@ class Lane:
         for _ in range(self._pending):
             results.append(self._done.get())
             progress()
-        drained = Drained(
-            tuple(r for r in results if not isinstance(r, RewardError)), self._retried
-        )
+        drained = Scored(tuple(r for r in results if not isinstance(r, RewardError)), self._retried)
         self._pending, self._retried = 0, 0
         self._left_behind, self._hung = self._hung, False
         for result in results:
@@ -113,10 +111,10 @@ class Lane:
         if self._left_behind:
             return ""
         try:
-            self.judged.reward.rest()
+            self.weighted.reward.rest()
         # Its scores are there: whatever goes wrong now must not cost them.
         except Exception as error:
-            return f"reward '{self.judged.label}' could not rest: {one_line(error)}"
+            return f"reward '{self.weighted.label}' could not rest: {one_line(error)}"
         return ""
 
     def end(self) -> None:
@@ -125,13 +123,13 @@ class Lane:
 
     def _work(self) -> None:
         while (batch := self._todo.get()) is not None:
-            self._done.put(self._scored(batch))
+            self._done.put(self._score(batch))
             # Else the images would be kept until the next batch comes.
             del batch
 
-    def _scored(self, batch: Batch) -> Result | RewardError:
+    def _score(self, batch: Batch) -> Result | RewardError:
         """A batch's scores, or why there are none."""
-        label, tries = self.judged.label, 1 + self._retries
+        label, tries = self.weighted.label, 1 + self._retries
         reason = f"reward '{label}' hangs"
         for attempt in range(tries):
             if self._hung:
@@ -142,7 +140,7 @@ class Lane:
                 return outcome
             if outcome is None:
                 reason = f"reward '{label}' took over {self._timeout:g} s"
-                if not self.judged.reward.interrupt() or not call.ends(_INTERRUPT_TIMEOUT):
+                if not self.weighted.reward.interrupt() or not call.ends(_INTERRUPT_TIMEOUT):
                     self._hung = True
                     break
             else:
@@ -152,12 +150,12 @@ class Lane:
                 break
             reason += f" ({tries} tries)" if tries > 1 else ""
             self._retried += attempt < self._retries
-        return Failed(len(batch.prompts), f"{reason}; its images are invalid")
+        return FailedBatch(len(batch.prompts), f"{reason}; its images are invalid")
 
     def _call(self, batch: Batch) -> Scores:
         # Gradient mode is per thread.
         with torch.no_grad():
-            result: object = self.judged.reward.score(batch.images, batch.prompts)
+            result: object = self.weighted.reward.score(batch.images, batch.prompts)
         value, extras = (
             (result.value, result.extras) if isinstance(result, Scores) else (result, {})
         )
@@ -166,7 +164,7 @@ class Lane:
 
     def _numbers(self, batch: Batch, value: object) -> Float[Tensor, " batch"]:
         """The value as float64 on the CPU, if it is one number an image; not finite is NaN."""
-        label, wanted = self.judged.label, len(batch.prompts)
+        label, wanted = self.weighted.label, len(batch.prompts)
         if not isinstance(value, Tensor):
             raise RewardError(
                 f"reward '{label}' returned {type(value).__name__}; "
@@ -181,19 +179,19 @@ class Lane:
         return value.masked_fill(~value.isfinite(), torch.nan)
 
 
-def invalid_scores(failed: Failed) -> Float[Tensor, " batch"]:
+def invalid_scores(failed: FailedBatch) -> Float[Tensor, " batch"]:
     """NaN for every image of a batch that could not be scored."""
     return torch.full((failed.num_images,), torch.nan, dtype=torch.float64)
 
 
 def value_of(result: Result) -> Float[Tensor, " batch"]:
     """A batch's scores."""
-    return invalid_scores(result) if isinstance(result, Failed) else result.value
+    return invalid_scores(result) if isinstance(result, FailedBatch) else result.value
 
 
 def extra_of(result: Result, name: str) -> Float[Tensor, " batch"]:
     """A batch's further number of that name; NaN where it has none."""
-    if isinstance(result, Failed):
+    if isinstance(result, FailedBatch):
         return invalid_scores(result)
     return result.extras.get(name, torch.full_like(result.value, torch.nan))
 

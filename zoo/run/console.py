@@ -10,12 +10,18 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
+from zoo.run.sink import Sink
+
 T = TypeVar("T")
+
+_PHASE = len("collecting")
+"""The longest name of a phase: a column of one width, so that nothing jumps."""
 
 
 class Bar:
@@ -36,35 +42,28 @@ NO_BAR = Bar(lambda: None)
 """Where nobody looks."""
 
 
-class Display:
-    """Shows a run's epochs: each that was evaluated on a terminal, under a bar; each elsewhere."""
+class Display(Sink):
+    """Shows a run's epochs: each that was evaluated on a terminal, over bars; each elsewhere.
+
+    One bar has the epochs, and under it one has the steps of the phase that goes on.
+    """
 
     def __init__(
         self, name: str, epochs: int, first_epoch: int, *, console: Console | None = None
     ) -> None:
+        """Of so many `epochs` that many are done."""
         self._console = console or Console(highlight=False)
         self._epochs = epochs
         self._first: dict[str, float] = {}
         self._last: dict[str, float] = {}
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("reward {task.fields[reward]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-            # Of the whole run: rich forgets after 30 s, and epochs may take minutes.
-            speed_estimate_period=float("inf"),
+        self._progress = _progress(self._console, TextColumn("{task.fields[note]}"))
+        self._run = self._progress.add_task(
+            name, total=epochs, completed=first_epoch, note="reward ..."
         )
-        self._task = self._progress.add_task(
-            name, total=epochs, completed=first_epoch, reward="..."
-        )
+        self._phase = self._progress.add_task("", visible=False, note="")
         self._progress.start()
 
-    def epoch(self, metrics: Mapping[str, float]) -> None:
+    def record(self, metrics: Mapping[str, float]) -> None:
         """An epoch's line, and the bar moved on."""
         done = int(metrics["epoch"])
         evaluated = {key: value for key, value in metrics.items() if key.startswith("eval/")}
@@ -73,18 +72,31 @@ class Display:
             self._last = evaluated
         if evaluated or not self._console.is_terminal:
             self.say(line(metrics, self._epochs, self._console.width))
-        self._progress.update(self._task, completed=done, reward=short(metrics["reward"]))
+        reward = short(metrics["reward"])
+        self._progress.update(self._run, completed=done, note=f"reward {reward}")
 
     def say(self, text: str) -> None:
-        """A line above the bar."""
+        """A line above the bars."""
         self._console.print(text, markup=False, soft_wrap=True)
 
-    def warn(self, text: str) -> None:
-        """A line that is seen."""
-        self._console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+    def warn(self, text: str, *, again: bool) -> None:
+        """A line that is seen, once."""
+        if not again:
+            self._console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
-    def close(self) -> None:
-        """Takes the bar down, and says from where to where the evaluation went."""
+    def begin(self, phase: str, steps: int) -> None:
+        """The lower bar starts anew: one that came and went would flicker in a fast run."""
+        self._progress.reset(
+            self._phase, total=steps, description=f"  {phase:<{_PHASE}}", visible=True
+        )
+
+    def step(self) -> None:
+        """The lower bar moves on."""
+        self._progress.advance(self._phase)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Takes the bars down, and says from where to where the evaluation went."""
+        self._progress.remove_task(self._phase)
         self._progress.stop()
         if self._last is not self._first:
             for key, value in self._last.items():
@@ -93,24 +105,30 @@ class Display:
                     self.say(f"{key:32} {short(self._first[key]):>7} -> {short(value)}")
 
 
-@contextmanager
-def counted(
-    what: str, total: int, *, console: Console | None = None
-) -> Iterator[Callable[[int], None]]:
-    """Yields what to call with the number done so far: a bar on a terminal, nothing elsewhere."""
-    console = console or Console(highlight=False)
-    progress = Progress(
+def _progress(console: Console, *notes: ProgressColumn, transient: bool = False) -> Progress:
+    """Bars on a terminal; nothing elsewhere."""
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
+        *notes,
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
+        # Of all steps: rich forgets after 30 s, and one may take minutes.
         speed_estimate_period=float("inf"),
-        transient=True,
+        transient=transient,
     )
+
+
+@contextmanager
+def counted(
+    what: str, total: int, *, console: Console | None = None
+) -> Iterator[Callable[[int], None]]:
+    """Yields what to call with the number done so far: a bar on a terminal, nothing elsewhere."""
+    progress = _progress(console or Console(highlight=False), transient=True)
     task = progress.add_task(what, total=total)
     with progress:
         yield lambda done: progress.update(task, completed=min(done, total))
@@ -118,18 +136,18 @@ def counted(
 
 def line(metrics: Mapping[str, float], epochs: int, width: int) -> str:
     """An epoch in as many of its numbers as fit, the most telling first."""
-    found = [f"epoch {int(metrics['epoch']):{len(str(epochs))}}/{epochs}"]
-    found.append(f"reward {short(metrics['reward'])}")
+    parts = [f"epoch {int(metrics['epoch']):{len(str(epochs))}}/{epochs}"]
+    parts.append(f"reward {short(metrics['reward'])}")
     if "images_per_second" in metrics:
-        found.append(f"{short(metrics['images_per_second'])} images/s")
+        parts.append(f"{short(metrics['images_per_second'])} images/s")
     mark = "eval: "
     for key, value in metrics.items():
         if key.startswith("eval/"):
-            found.append(f"{mark}{key.removeprefix('eval/')} {short(value)}")
+            parts.append(f"{mark}{key.removeprefix('eval/')} {short(value)}")
             mark = ""
-    while len("  ".join(found)) > width and len(found) > 2:
-        found.pop()
-    return "  ".join(found)
+    while len("  ".join(parts)) > width and len(parts) > 2:
+        parts.pop()
+    return "  ".join(parts)
 
 
 def short(value: float) -> str:

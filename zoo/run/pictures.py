@@ -148,11 +148,10 @@ def save(image: Image.Image, path: Path) -> None:
         image.save(temporary, format="PNG")
 
 
-def save_side_by_side(first: Path, second: Path, path: Path, *, titles: tuple[str, str]) -> None:
-    """Writes a picture of two files' pictures."""
+def side_by_side(first: Path, second: Path, *, titles: tuple[str, str]) -> Image.Image:
+    """One picture of two files' pictures."""
     with Image.open(first) as before, Image.open(second) as after:
-        image = before_after(before, after, titles=titles)
-    save(image, path)
+        return before_after(before, after, titles=titles)
 
 
 def _heading_size(width: int) -> int:

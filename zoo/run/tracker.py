@@ -2,17 +2,19 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from PIL.Image import Image
 
+from zoo.errors import one_line
+from zoo.recipe.model import Recipe
 from zoo.run import evaluations, pictures
-from zoo.run.console import NO_BAR, Bar, Display
+from zoo.run.console import Bar, Display
 from zoo.run.evaluations import EvaluationRecord
+from zoo.run.sink import Sink, finite
 from zoo.run.wandb_run import WandbRun
 from zoo.storage import files as json_file
 
@@ -22,88 +24,59 @@ METRICS, LOG = "metrics.jsonl", "run.log"
 WARNING = "warning: "
 """Begins a line of the log that a person should see."""
 
+ERROR = "error: "
+"""Begins the line of what ended a run before its end."""
+
 
 class Tracker:
-    """Records one mapping of numbers an epoch; opened by the first process alone."""
+    """Tells all sinks what a run says; a process without one says nothing."""
 
-    def __init__(
-        self,
-        run_dir: Path,
-        *,
-        name: str,
-        epochs: int,
-        first_epoch: int,
-        config: Mapping[str, Any],
-        wandb_project: str | None = None,
-        wandb_mode: str = "auto",
-        wandb_id: str | None = None,
-    ) -> None:
-        """Shows `epochs`, of which `first_epoch` are done; logs to wandb if given a project."""
+    def __init__(self, run_dir: Path, sinks: Iterable[Sink] = ()) -> None:
+        """Sinks are told in this order: a file is there before the next one reads it."""
         self.run_dir = run_dir
+        self._sinks = list(sinks)
         self._warned: set[str] = set()
-        self._display = Display(name, epochs, first_epoch)
-        self._display.say(f"run folder {run_dir}")
-        self._wandb = None
-        if wandb_project is not None:
-            self._wandb = WandbRun(
-                run_dir, project=wandb_project, name=f"{name}/{run_dir.name}", mode=wandb_mode,
-                run_id=wandb_id, config=config, warn=self.warn,
-            )  # fmt: skip
+
+    def add(self, sink: Sink) -> None:
+        """One more, from now on."""
+        self._sinks.append(sink)
 
     @property
     def wandb_id(self) -> str | None:
         """The id under which wandb goes on with this run, if it has one."""
-        return self._wandb.run_id if self._wandb else None
+        return next((sink.run_id for sink in self._sinks if sink.run_id is not None), None)
 
     def record(self, metrics: Mapping[str, float]) -> None:
-        """One epoch's numbers; `epoch` counts those done. The file has null for NaN, infinity."""
-        finite = {key: json_file.or_null(value) for key, value in metrics.items()}
-        with (self.run_dir / METRICS).open("a") as file:
-            file.write(json.dumps(finite) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._display.epoch(metrics)
-        if self._wandb:
-            self._wandb.log(finite)
+        """One epoch's numbers; `epoch` counts those done."""
+        for sink in self._sinks:
+            sink.record(metrics)
 
     def warn(self, *texts: str) -> None:
         """Visible lines, each once however often it is said; all of them are in `run.log`."""
         for text in texts:
-            with (self.run_dir / LOG).open("a") as file:
-                file.write(f"{WARNING}{text}\n")
-            if text not in self._warned:
-                self._warned.add(text)
-                self._display.warn(text)
+            again = text in self._warned
+            self._warned.add(text)
+            for sink in self._sinks:
+                sink.warn(text, again=again)
 
     def say(self, text: str) -> None:
         """A line on the console."""
-        self._display.say(text)
+        for sink in self._sinks:
+            sink.say(text)
 
-    @contextmanager
-    def bar(self, what: str, total: int) -> Iterator[Bar]:
-        """Shows how far a phase of so many steps is, while it is entered."""
-        yield NO_BAR
+    def bar(self, phase: str, steps: int) -> Bar:
+        """Begins a phase of so many steps, which the bar counts."""
+        for sink in self._sinks:
+            sink.begin(phase, steps)
+        return Bar(self._step)
+
+    def _step(self) -> None:
+        for sink in self._sinks:
+            sink.step()
 
     def picture(self, picture: Image, epoch: int) -> None:
         """Saves an epoch's picture under `images/`, and it beside the first one."""
-        path = evaluations.picture_path(self.run_dir, epoch)
-        pictures.save(picture, path)
-        first = evaluations.picture_path(self.run_dir, 0)
-        if epoch and first.is_file():
-            pictures.save_side_by_side(
-                first, path, path.with_name("before_after.png"),
-                titles=("before", f"after {epoch} epochs"),
-            )  # fmt: skip
-        if self._wandb:
-            self._wandb.picture("images", path, epoch=epoch)
-
-    def evaluation(self, record: EvaluationRecord) -> None:
-        """Saves an evaluation's scores, image by image."""
-        evaluations.write(self.run_dir, record)
-
-    def note(self, name: str, data: object) -> None:
-        """Puts a JSON file into the run's folder."""
-        json_file.write(self.run_dir / name, data)
+        self._show("images", picture, evaluations.picture_path(self.run_dir, epoch), epoch)
 
     def picture_of_two(
         self, name: str, before: tuple[int, str], after: tuple[int, str]
@@ -112,19 +85,31 @@ class Tracker:
         first, second = (
             evaluations.picture_path(self.run_dir, epoch) for epoch, _ in (before, after)
         )
-        if not (first.is_file() and second.is_file()):
+        if not (self._sinks and first.is_file() and second.is_file()):
             return None
         path = second.with_name(name)
-        pictures.save_side_by_side(first, second, path, titles=(before[1], after[1]))
-        if self._wandb:
-            self._wandb.picture(path.stem.partition("_")[0], path, epoch=after[0])
+        picture = pictures.side_by_side(first, second, titles=(before[1], after[1]))
+        self._show(path.stem.partition("_")[0], picture, path, after[0])
         return path
 
-    def close(self) -> None:
+    def _show(self, name: str, picture: Image, path: Path, epoch: int) -> None:
+        for sink in self._sinks:
+            sink.picture(name, picture, path, epoch)
+
+    def evaluation(self, record: EvaluationRecord) -> None:
+        """Saves an evaluation's scores, image by image."""
+        for sink in self._sinks:
+            sink.evaluation(record)
+
+    def note(self, name: str, data: object) -> None:
+        """Puts a JSON file into the run's folder."""
+        for sink in self._sinks:
+            sink.note(name, data)
+
+    def close(self, error: BaseException | None = None) -> None:
         """Ends the display and lets wandb finish, for a minute at most."""
-        self._display.close()
-        if self._wandb:
-            self._wandb.close()
+        for sink in self._sinks:
+            sink.close(error)
 
     def __enter__(self) -> "Tracker":
         return self
@@ -135,54 +120,82 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(error)
 
 
-class Silent(Tracker):
-    """What all processes but the first record to: nothing."""
+def open_tracker(
+    run_dir: Path, recipe: Recipe, done: int = 0, wandb_id: str | None = None
+) -> Tracker:
+    """Of a run of which so many epochs are done: its folder's files, the console, wandb if asked.
 
-    def __init__(self) -> None:
-        self.run_dir = Path(os.devnull)
-        self._wandb = None
+    `wandb_id` is of a run to go on with.
+    """
+    tracker = Tracker(run_dir, [RunFiles(run_dir), Display(recipe.name, recipe.epochs, done)])
+    tracker.say(f"run folder {run_dir}")
+    wandb = recipe.tracking.wandb
+    if wandb is not None:
+        tracker.add(
+            WandbRun(
+                run_dir, project=wandb.project, name=f"{recipe.name}/{run_dir.name}",
+                mode=wandb.mode, run_id=wandb_id, config=recipe.resolved(), warn=tracker.warn,
+            )
+        )  # fmt: skip
+    return tracker
+
+
+class RunFiles(Sink):
+    """The files of a run's folder."""
+
+    def __init__(self, run_dir: Path) -> None:
+        """The folder is there."""
+        self._run_dir = run_dir
 
     def record(self, metrics: Mapping[str, float]) -> None:
-        """Nothing."""
+        """A line of `metrics.jsonl`, which has null for NaN and infinity."""
+        with (self._run_dir / METRICS).open("a") as file:
+            file.write(json.dumps(finite(metrics)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
-    def warn(self, *texts: str) -> None:
-        """Nothing: the first process says it."""
+    def warn(self, text: str, *, again: bool) -> None:
+        """A line of `run.log`, each time."""
+        with (self._run_dir / LOG).open("a") as file:
+            file.write(f"{WARNING}{text}\n")
 
-    def say(self, text: str) -> None:
-        """Nothing."""
+    def picture(self, name: str, picture: Image, path: Path, epoch: int) -> None:
+        """A PNG file; an epoch's own also beside the first one, `before_after.png`."""
+        pictures.save(picture, path)
+        first = evaluations.picture_path(self._run_dir, 0)
+        if epoch and path == evaluations.picture_path(self._run_dir, epoch) and first.is_file():
+            titles = ("before", f"after {epoch} epochs")
+            both = pictures.side_by_side(first, path, titles=titles)
+            pictures.save(both, path.with_name("before_after.png"))
 
-    def picture(self, picture: Image, epoch: int) -> None:
-        """Nothing."""
+    def close(self, error: BaseException | None = None) -> None:
+        """In `run.log` why a run ended that nobody stopped."""
+        if isinstance(error, Exception):
+            with (self._run_dir / LOG).open("a") as file:
+                file.write(f"{ERROR}{one_line(error)}\n")
 
     def evaluation(self, record: EvaluationRecord) -> None:
-        """Nothing."""
+        """A file under `evaluations/`."""
+        evaluations.write(self._run_dir, record)
 
     def note(self, name: str, data: object) -> None:
-        """Nothing."""
-
-    def picture_of_two(
-        self, name: str, before: tuple[int, str], after: tuple[int, str]
-    ) -> Path | None:
-        """Nothing."""
-        return None
-
-    def close(self) -> None:
-        """Nothing."""
+        """A JSON file."""
+        json_file.write(self._run_dir / name, data)
 
 
 def read(run_dir: Path) -> list[dict[str, Any]]:
     """Every whole line of a run's metrics; one cut short by a kill is left out."""
     path = run_dir / METRICS
-    found = []
+    lines = []
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:
-            found.append(json.loads(line))
+            lines.append(json.loads(line))
         except json.JSONDecodeError:
             break
-    return found
+    return lines
 
 
 def truncate(run_dir: Path, epochs: int) -> None:

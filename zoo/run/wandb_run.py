@@ -8,13 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL.Image import Image
+
+from zoo.run.sink import Sink, finite
+
 _CLOSE_SECONDS = 60.0
 _INIT_SECONDS = 8.0
 
 Send = Callable[[Any], None]
 
 
-class WandbRun:
+class WandbRun(Sink):
     """Logs to wandb: online with a key, offline without; a failure is one warning."""
 
     def __init__(
@@ -29,7 +33,7 @@ class WandbRun:
         warn: Callable[[str], None],
     ) -> None:
         """`mode` auto, online, offline or disabled; `run_id` of a run to go on with."""
-        self.run_id = run_id or uuid.uuid4().hex[:8]
+        self.run_id: str | None = run_id or uuid.uuid4().hex[:8]
         self._mode = mode
         self._warn = warn
         self._todo: queue.Queue[Send | None] = queue.Queue()
@@ -44,13 +48,13 @@ class WandbRun:
         self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
         self._thread.start()
 
-    def log(self, metrics: Mapping[str, float | None]) -> None:
-        """An epoch's numbers; returns at once."""
-        known = {key: value for key, value in metrics.items() if value is not None}
+    def record(self, metrics: Mapping[str, float]) -> None:
+        """An epoch's finite numbers; returns at once."""
+        known = {key: value for key, value in finite(metrics).items() if value is not None}
         self._todo.put(lambda run: run.log(known))
 
-    def picture(self, name: str, path: Path, *, epoch: int) -> None:
-        """An image file, read later; returns at once."""
+    def picture(self, name: str, picture: Image, path: Path, epoch: int) -> None:
+        """The file, read later; returns at once."""
 
         def send(run: Any) -> None:
             import wandb
@@ -59,7 +63,7 @@ class WandbRun:
 
         self._todo.put(send)
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """Waits for what is left to send, for a minute at most."""
         self._todo.put(None)
         self._thread.join(_CLOSE_SECONDS)
@@ -89,8 +93,8 @@ class WandbRun:
                 while (send := self._todo.get()) is not None:
                     send(run)
         except Exception as error:
-            said = str(error).splitlines() or [""]
-            self._warn(f"wandb is off for the rest of this run: {type(error).__name__}: {said[0]}")
+            lines = str(error).splitlines() or [""]
+            self._warn(f"wandb is off for the rest of this run: {type(error).__name__}: {lines[0]}")
 
 
 def _resolved(wandb: Any, mode: str) -> str:

@@ -1,8 +1,9 @@
 """The Sampler and Solver interfaces: how images are collected.
 
-A sampler turns one micro-batch of prompts into clean latents. The usual one runs a solver over the
-policy's grid; a solver integrates dx/dt = field(x, t) from grid[0] to 0 and knows nothing of
-models, prompts or rewards.
+What a recipe names as its sampler is a source of images, of one of two kinds: a `Sampler` makes
+them, `StoredImages` come with the prompts. A sampler turns one micro-batch of prompts into clean
+latents. The usual one runs a solver over the policy's grid; a solver integrates dx/dt = field(x, t)
+from grid[0] to 0 and knows nothing of models, prompts or rewards.
 """
 
 import math
@@ -33,8 +34,8 @@ Field = Callable[[Tensor, Tensor], Tensor]
 """field(x [batch, *latent], t 0-dim) -> velocity [batch, *latent]"""
 
 
-class Sampler(ABC):
-    """Makes one flat micro-batch of images: a row a prompt, as many rows out as in."""
+class ImageSource:
+    """Where an epoch's images come from; subclass `Sampler` or `StoredImages`, not this."""
 
     guidance: float = 1.0
     """The classifier-free guidance that prompts are encoded with; 1 is none."""
@@ -42,8 +43,16 @@ class Sampler(ABC):
     solver: "Solver | None" = None
     """The solver that it runs, which an objective may ask for."""
 
-    needs_images: ClassVar[bool] = False
-    """Whether its images are those that come with the prompts: each row's prompt then has one."""
+    def grid(self, policy: Policy) -> Grid | None:
+        """The times it visits, which objectives that train at the sampler's own timesteps use.
+
+        By default none: its images come from elsewhere.
+        """
+        return None
+
+
+class Sampler(ImageSource, ABC):
+    """Makes one flat micro-batch of images: a row a prompt, as many rows out as in."""
 
     @abstractmethod
     def sample(
@@ -51,12 +60,15 @@ class Sampler(ABC):
     ) -> Path:
         """Clean latents, with the steps on the way if `keep_path`; each row independent."""
 
-    def grid(self, policy: Policy) -> Grid | None:
-        """The times it visits, which objectives that train at the sampler's own timesteps use.
 
-        By default none: its images come from elsewhere.
-        """
-        return None
+class StoredImages(ImageSource):
+    """The images that come with the prompts: a group is a prompt's, and nothing is sampled.
+
+    The run reads and encodes them.
+    """
+
+    cache_gb: float = 2.0
+    """How much of them, encoded, a process keeps in the host's memory."""
 
 
 class Solver(ABC):

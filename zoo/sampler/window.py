@@ -155,8 +155,8 @@ class SDEWindow(StochasticSolver):
         solver: StepSolver = self.inside if index in window else self.outside
         anew = index in (0, window.start, window.stop)
         carried = solver.start(state.grid) if anew else state.carried
-        made = solver.step(field, x, t, s, carried, draws)
-        return Step(made.x, _Place(index + 1, state.grid, made.state), made.log_prob)
+        after = solver.step(field, x, t, s, carried, draws)
+        return Step(after.x, _Place(index + 1, state.grid, after.state), after.log_prob)
 
     def transition(self, velocity: Latents, x: Latents, t: Time, s: Time, grid: Grid) -> Gaussian:
         """That of the solver inside, which holds for the window's steps alone."""

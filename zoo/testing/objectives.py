@@ -121,9 +121,9 @@ class ObjectiveTests(ABC):
         grads = torch.autograd.grad(
             (rows.weight * loss.per_row).sum() / rows.weight.sum(), live, allow_unused=True
         )
-        found = torch.cat([g.flatten() for g in grads if g is not None])
-        assert bool(found.isfinite().all())
-        assert float(found.abs().max()) > 0
+        gradient = torch.cat([g.flatten() for g in grads if g is not None])
+        assert bool(gradient.isfinite().all())
+        assert float(gradient.abs().max()) > 0
 
     def test_a_rows_loss_does_not_depend_on_its_batch(self) -> None:
         """Micro-batches are of any size."""
@@ -142,12 +142,12 @@ class ObjectiveTests(ABC):
         rows = at.rows()
         forward, seen = at.policy.weights.network.forward, []
 
-        def watched(*args: Any, **kwargs: Any) -> Any:
+        def watch(*args: Any, **kwargs: Any) -> Any:
             if torch.is_grad_enabled():
                 seen.append(len(next(part for part in (*args, *kwargs.values()))))
             return forward(*args, **kwargs)
 
-        at.policy.weights.attach(watched)
+        at.policy.weights.attach(watch)
         at.loss(rows)
         assert sum(seen) == len(rows.key) * at.objective.images_per_row
 

@@ -103,6 +103,17 @@ class RewardTests(ABC):
         """`zoo check` reads it before anything is built."""
         assert isinstance(type(self.make()).groupwise, bool)
 
+    def test_one_that_reads_no_pixels_scores_without_them(self) -> None:
+        """A run on stored images then decodes none; `zoo check` reads it from the class."""
+        reward, images = self.make(), self.images(_NUM)
+        assert isinstance(type(reward).reads_pixels, bool)
+        if reward.reads_pixels:
+            pytest.skip("it reads pixels")
+        prompts, empty = self.group(reward, _NUM), images.new_zeros(_NUM, 3, 0, 0)
+        bare = scored(reward, empty, prompts)
+        for name, value in scored(reward, images, prompts).items():
+            torch.testing.assert_close(bare[name], value, rtol=0, atol=0, equal_nan=True)
+
     def test_a_group_of_any_size_is_scored(self) -> None:
         """A group of one has nothing to be compared with: NaN says so, an exception does not."""
         reward = self.make()
@@ -130,11 +141,11 @@ class RewardTests(ABC):
         reward, images = self.make(), self.images(2)
         bare = without_metadata(self.group(reward, 2))
         try:
-            said, values = "", scored(reward, images, bare)
+            reason, values = "", scored(reward, images, bare)
         except PromptError as error:
-            said, values = str(error), {}
-        assert said.strip() or values[""].shape == (2,)
-        assert "\n" not in said
+            reason, values = str(error), {}
+        assert reason.strip() or values[""].shape == (2,)
+        assert "\n" not in reason
 
     @pytest.mark.parametrize("device", _DEVICES)
     def test_scores_are_on_the_device_of_the_images(self, device: str) -> None:
@@ -163,5 +174,5 @@ class RewardTests(ABC):
 def scored(reward: Reward, images: Tensor, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
     """The values, as "", and the extras by their names: [rows] each."""
     scores = reward.score(images, prompts)
-    found = scores if isinstance(scores, Scores) else Scores(scores)
-    return {"": found.value, **found.extras}
+    scores_and_extras = scores if isinstance(scores, Scores) else Scores(scores)
+    return {"": scores_and_extras.value, **scores_and_extras.extras}

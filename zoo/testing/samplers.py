@@ -21,10 +21,7 @@ _NUM = 5
 
 
 class SamplerTests(ABC):
-    """The checks of a sampler: inherit them in a class named Test..., write `make`.
-
-    Override `prompts` for one that takes the images that come with them.
-    """
+    """The checks of a sampler: inherit them in a class named Test..., write `make`."""
 
     @abstractmethod
     def make(self, solver: Solver, guidance: float) -> Sampler:
@@ -35,7 +32,7 @@ class SamplerTests(ABC):
         return Digits(torch.device("cpu"))
 
     def prompts(self, num: int) -> Sequence[Prompt]:
-        """As many prompts; where the sampler `needs_images`, each with one."""
+        """As many prompts."""
         return some_prompts(num)
 
     def test_clean_latents_are_finite_and_of_the_models_shape(self) -> None:

@@ -39,7 +39,7 @@ def measure_untrained(run: StageRun, tracker: Tracker, interrupt: Interrupt) -> 
     tracker.warn(*collected.verdict.failures)
 
     # What must hold before the first update, whatever the recipe.
-    probes = (*_probe(run, collected), *probe_images(collected))
+    probes = (*_probe(run, collected), *probe_images(run.collector, collected))
     tracker.warn(*run.model.engine.gather_lines(_failures(probes)))
     tracker.note(PROBES, [{**asdict(one), "holds": one.holds} for one in probes])
     progress = Progress()
@@ -67,7 +67,7 @@ def _plan(run: StageRun) -> str:
     if evaluator is None:
         return groups
     asked = evaluator.groups
-    return f"{groups}, and an evaluation of {len(asked.prompts) * asked.size:,} images"
+    return f"{groups}, then {len(asked.prompts) * asked.size:,} to evaluate"
 
 
 def _probe(run: StageRun, collected: Collected) -> tuple[Probe, ...]:

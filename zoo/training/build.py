@@ -24,6 +24,7 @@ from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe, Stage
 from zoo.reward.judge import Judge
 from zoo.rollout import Weights
+from zoo.sampler.base import Sampler, StoredImages
 from zoo.training.collect import Collector, Groups
 from zoo.training.components import (
     Components,
@@ -35,6 +36,7 @@ from zoo.training.components import (
 from zoo.training.drift import base_of
 from zoo.training.evaluate import EVALUATION, Evaluator
 from zoo.training.learn import Learner, LearningRate
+from zoo.training.stored import EncodedImages, ImageCache
 
 
 @dataclass(frozen=True)
@@ -164,11 +166,17 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
 
     # The engine last: it takes the weights as they are to be trained.
     model = Model(make_engine(recipe, policy.weights, device), policy, moved)
-    stages = zip(recipe.timeline, components, strict=True)
-    return Run(model, tuple(_stage_run(model, stage, parts) for stage, parts in stages))
+    stages, cache = zip(recipe.timeline, components, strict=True), _image_cache(components)
+    return Run(model, tuple(_stage_run(model, stage, parts, cache) for stage, parts in stages))
 
 
-def _stage_run(model: Model, stage: Stage, parts: Components) -> StageRun:
+def _image_cache(components: Sequence[Components]) -> ImageCache:
+    """One for all stages: an image that one has encoded another need not."""
+    samplers = [parts.sampler for parts in components]
+    return ImageCache(max([s.cache_gb for s in samplers if isinstance(s, StoredImages)], default=0))
+
+
+def _stage_run(model: Model, stage: Stage, parts: Components, cache: ImageCache) -> StageRun:
     """What a stage does with the model."""
     recipe, engine, policy = stage.recipe, model.engine, model.policy
     optim, micro_batch = recipe.optim, recipe.engine.micro_batch
@@ -177,9 +185,14 @@ def _stage_run(model: Model, stage: Stage, parts: Components) -> StageRun:
         LearningRate(optim.lr, optim.schedule, optim.warmup, stage.run_updates),
         ema_cap=optim.ema.cap if optim.ema else None,
     )  # fmt: skip
+    sampler: Sampler | EncodedImages
+    if isinstance(parts.sampler, StoredImages):
+        sampler = EncodedImages(parts.sampler, policy, engine.device, cache)
+    else:
+        sampler = parts.sampler
     return StageRun(
         model, stage, parts.prompts,
-        Collector(engine, policy, parts.sampler, parts.judge, micro_batch.sample),
+        Collector(engine, policy, sampler, parts.judge, micro_batch.sample),
         learner, _evaluator(model, recipe, parts.evaluation),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Collecting: every group's images, sampled, and scored while sampling goes on."""
+"""Collecting: every group's images, sampled or read, and scored while that goes on."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,15 +18,16 @@ from zoo.seeds import Draws
 from zoo.training.generate import Batch, Wanted, encode, generate
 from zoo.training.image_stats import ImageStats
 from zoo.training.micro_batches import largest_shard, shard
+from zoo.training.stored import EncodedImages, own_prompt, read_stored
 
 
 @dataclass(frozen=True)
 class Collector:
-    """What makes images and scores them, at most `micro_batch` of them at a time."""
+    """What makes images, or reads stored ones, and scores them: at most `micro_batch` at a time."""
 
     engine: Engine
     policy: Policy
-    sampler: Sampler
+    sampler: Sampler | EncodedImages
     judge: Judge
     micro_batch: int
 
@@ -66,10 +67,15 @@ class Shard:
         return self.wanted.num_batches(self.collector.micro_batch)
 
     def generate(self) -> Iterator[Batch]:
-        """Makes the images."""
-        collector, groups = self.collector, self.groups
+        """Makes the images, or reads them where they come with the prompts."""
+        collector, groups, sampler = self.collector, self.groups, self.collector.sampler
+        if isinstance(sampler, EncodedImages):
+            return read_stored(
+                sampler, self.wanted,
+                micro_batch=collector.micro_batch, reads_pixels=collector.judge.reads_pixels,
+            )  # fmt: skip
         return generate(
-            collector.policy, collector.sampler, self.wanted,
+            collector.policy, sampler, self.wanted,
             weights=groups.weights, micro_batch=collector.micro_batch, keep_path=groups.keep_path,
         )  # fmt: skip
 
@@ -80,7 +86,8 @@ class Collected:
 
     `num_evals` counts network forwards on images over all processes, `num_broken` images that
     came out non-finite (their scores are NaN). `stats` says what the others are like: see
-    `ImageStats`; `out_of_range` is how far any pixel of this process's is outside [0, 1].
+    `ImageStats`; `out_of_range` is how far any pixel of this process's is outside [0, 1], and None
+    where they have none: stored images that no reward looks at.
     """
 
     rollout: Rollout
@@ -89,7 +96,7 @@ class Collected:
     num_evals: int
     num_broken: int
     stats: dict[str, float]
-    out_of_range: float
+    out_of_range: float | None
 
 
 def shard_groups(collector: Collector, groups: Groups) -> Shard:
@@ -107,9 +114,9 @@ def shard_groups(collector: Collector, groups: Groups) -> Shard:
         Draws(groups.seed, groups.purpose, groups.epoch, key, engine.device),
         largest=largest_shard(len(prompts), size=engine.size) * groups.size,
     )
-    if collector.sampler.needs_images:
+    if isinstance(collector.sampler, EncodedImages):
         own = zip(wanted.prompts, member.tolist() or [0], strict=True)
-        wanted = replace(wanted, prompts=[prompt.member(i) for prompt, i in own])
+        wanted = replace(wanted, prompts=[own_prompt(prompt, i) for prompt, i in own])
     return Shard(collector, groups, wanted)
 
 
@@ -126,14 +133,14 @@ def collect(share: Shard, batches: Iterable[Batch]) -> Collected:
     )  # fmt: skip
     key = wanted.key
     group = key // groups.size
-    stats, out_of_range = ImageStats(groups.size), 0.0
+    stats, out_of_range = ImageStats(groups.size), []
     paths, rows, num_evals = [], [], 0
     for batch in batches:
         # Rewards score in threads of their own, while the next micro-batch is sampled.
         judge.submit(batch.images, wanted.prompts_of(batch.rows), group[batch.rows])
         # Pixels are looked at now: what is kept of an image is its path.
-        stats.see(batch.images, batch.key)
-        out_of_range = max(out_of_range, _out_of_range(batch.images))
+        stats.see(batch.looks, batch.key)
+        out_of_range += [furthest_outside(batch.images)] if batch.images.numel() else []
         paths.append(batch.path)
         rows.append(batch.rows)
         num_evals += batch.num_evals
@@ -149,13 +156,13 @@ def collect(share: Shard, batches: Iterable[Batch]) -> Collected:
         num_evals=int(engine.gather(torch.tensor([num_evals])).sum()),
         num_broken=int(num_broken.sum()),
         stats=stats.measured(engine.gather),
-        out_of_range=out_of_range,
+        out_of_range=max(out_of_range, default=None),
     )
 
 
-def _out_of_range(images: Float[Tensor, "batch ..."]) -> float:
+def furthest_outside(images: Float[Tensor, "batch ..."]) -> float:
     """How far any pixel is outside [0, 1]; less than 0 where none is."""
-    return float((images - 0.5).abs().max()) - 0.5 if len(images) else 0.0
+    return float((images - 0.5).abs().max()) - 0.5
 
 
 def _agree(engine: Engine, judge: Judge) -> Verdict:

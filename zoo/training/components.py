@@ -16,10 +16,10 @@ from zoo.prompt import Prompt
 from zoo.recipe.model import Recipe
 from zoo.recipe.sections import EvalOptions, RewardEntry
 from zoo.reward.base import Reward
-from zoo.reward.judge import Judge, Judged
+from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.known_answers import require_known_answers
 from zoo.rollout import Weights
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.flow_sampler import FlowSampler
 
 
@@ -37,7 +37,7 @@ class EvaluationComponents:
 class Components:
     """Of a recipe without stages, or of one stage."""
 
-    sampler: Sampler
+    sampler: Sampler | StoredImages
     objective: Objective[Any]
     judge: Judge
     prompts: Sequence[Prompt]
@@ -76,10 +76,11 @@ class Shared:
 
     def judge(self, recipe: Recipe, entries: Sequence[RewardEntry]) -> Judge:
         """Scores with these rewards as the recipe says."""
-        judged = [
-            Judged(entry.label, self._reward(recipe, entry), entry.weight) for entry in entries
+        weighted = [
+            WeightedReward(entry.label, self._reward(recipe, entry), entry.weight)
+            for entry in entries
         ]
-        return Judge(judged, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
+        return Judge(weighted, timeout=recipe.scoring.timeout, retries=recipe.scoring.retries)
 
     def _reward(self, recipe: Recipe, entry: RewardEntry) -> Reward:
         if entry.made_from not in self._rewards:
@@ -94,7 +95,7 @@ class Shared:
         return self._prompts[source]
 
 
-def sampler_and_objective(recipe: Recipe) -> tuple[Sampler, Objective[Any]]:
+def sampler_and_objective(recipe: Recipe) -> tuple[Sampler | StoredImages, Objective[Any]]:
     """Those of a recipe without stages, or of one stage."""
     sampler = recipe.build(recipe.sampler, {})
     return sampler, recipe.build(recipe.objective, {"solver": sampler.solver})

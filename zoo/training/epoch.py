@@ -36,8 +36,8 @@ def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interr
 
     # Every process makes and scores its share of the groups.
     share = shard_groups(run.collector, groups)
-    with tracker.bar("collecting", share.num_batches) as bar:
-        collected = collect(share, interrupt.leave_between(bar.over(share.generate())))
+    bar = tracker.bar("collecting", share.num_batches)
+    collected = collect(share, interrupt.leave_between(bar.over(share.generate())))
     interrupt.leave_if_asked()
 
     # An invalid score is left out of its group; too many of them are a broken reward.
@@ -72,8 +72,8 @@ def learn_epoch(
     # The rows of all processes, shuffled and cut into the epoch's updates.
     parts = cut(engine, rows, run.learner.num_updates, seed=seed, epoch=epoch)
     draws = Draws(seed, "loss", epoch, rows.key, engine.device)
-    with tracker.bar("learning", num_batches(run.learner, parts)) as bar:
-        learned = learn(run.learner, rows, parts, draws, progress.step, bar)
+    bar = tracker.bar("learning", num_batches(run.learner, parts))
+    learned = learn(run.learner, rows, parts, draws, progress.step, bar)
     if learned.num_empty:
         tracker.warn(_EMPTY)
     return learned

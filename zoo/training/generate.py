@@ -14,8 +14,9 @@ from torch import Tensor
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt
 from zoo.rollout import Cond, Path, Weights, take
-from zoo.sampler.base import Sampler
+from zoo.sampler.base import ImageSource, Sampler
 from zoo.seeds import Draws
+from zoo.training.image_stats import Looks, look
 from zoo.training.micro_batches import balanced_batch_size, micro_batches, num_micro_batches
 
 
@@ -52,12 +53,14 @@ class Batch:
     """A micro-batch: its path, and the images in [0, 1] that came out finite.
 
     `rows` are these images' places in `Wanted`, and `key` their keys. The latents of an image with
-    a NaN or an infinity in its latents or pixels are zeroed. `num_evals` counts the network's
-    forwards on images, without those on fillers.
+    a NaN or an infinity in its latents or pixels are zeroed. `looks` are what the images are like,
+    also where they are stored and have no pixels here. `num_evals` counts the network's forwards on
+    images, without those on fillers.
     """
 
     path: Path
     images: Float[Tensor, "finite *frames 3 height width"]
+    looks: Looks
     rows: Int[Tensor, " finite"]
     key: Int[Tensor, " finite"]
     num_evals: int
@@ -65,7 +68,7 @@ class Batch:
 
 def encode(
     policy: Policy,
-    sampler: Sampler,
+    source: ImageSource,
     prompts: Sequence[Prompt],
     prompt: Int[Tensor, " images"],
     draws: Draws,
@@ -80,7 +83,7 @@ def encode(
         prompt = torch.zeros(1, dtype=torch.long)
         draws = replace(draws, keys=prompt)
     with torch.no_grad():
-        cond = take(policy.encode(prompts, guidance=sampler.guidance), prompt)
+        cond = take(policy.encode(prompts, guidance=source.guidance), prompt)
     return Wanted([prompts[i] for i in prompt.tolist()], cond, draws, num, largest)
 
 
@@ -112,12 +115,25 @@ def generate(
         if micro.num_real < size:
             path, images = take(path, torch.arange(micro.num_real)), images[: micro.num_real]
 
-        # A broken image is never scored, and its row is made harmless.
-        finite = path.clean.flatten(1).isfinite().all(1) & images.flatten(1).isfinite().all(1)
-        if not bool(finite.all()):
-            path, images = _zero(path, ~finite), images[finite]
-        rows = micro.index[: micro.num_real][finite.cpu()]
-        yield Batch(path, images, rows, wanted.key[rows], num_evals)
+        rows = micro.index[: micro.num_real]
+        yield drop_broken(Batch(path, images, look(images), rows, wanted.key[rows], num_evals))
+
+
+def drop_broken(batch: Batch) -> Batch:
+    """The batch with its finite images alone: a broken one is not scored, its row made harmless."""
+    path, images = batch.path, batch.images
+    finite = path.clean.flatten(1).isfinite().all(1) & images.flatten(1).isfinite().all(1)
+    if bool(finite.all()):
+        return batch
+    kept = finite.cpu().nonzero()[:, 0]
+    return replace(
+        batch,
+        path=_zero(path, ~finite),
+        images=images[finite],
+        looks=take(batch.looks, kept),
+        rows=batch.rows[kept],
+        key=batch.key[kept],
+    )
 
 
 def _zero(path: Path, broken: Bool[Tensor, " batch"]) -> Path:

@@ -13,13 +13,31 @@ of group g with n of mean m_g and mean square q_g,
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 _LARGEST = 32
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What is looked at of images: their thumbnails' values, and the share that is clipped.
+
+    A value is clipped that is black or white in 8 bits.
+    """
+
+    thumbnail: Float[Tensor, "batch values"]
+    clipped: Float[Tensor, " batch"]
+
+
+def look(images: Float[Tensor, "batch *frames 3 height width"]) -> Looks:
+    """Looks at images in [0, 1], each for itself."""
+    clipped = (images < 0.5 / 255) | (images >= 254.5 / 255)
+    return Looks(_thumbnails(images), clipped.flatten(1).double().mean(1))
 
 
 class ImageStats:
@@ -31,21 +49,18 @@ class ImageStats:
         self._place: dict[int, int] = {}
         self._sums: _Sums | None = None
 
-    def see(
-        self, images: Float[Tensor, "batch *frames 3 height width"], key: Int[Tensor, " batch"]
-    ) -> None:
-        """Takes note of images in [0, 1]."""
-        if not len(images):
+    def see(self, looks: Looks, key: Int[Tensor, " batch"]) -> None:
+        """Takes note of images."""
+        if not len(key):
             return
-        pixels = _thumbnails(images)
+        # A difference of large sums is to be exact.
+        pixels = looks.thumbnail.double()
         groups = (key // self._group_size).tolist()
         place = [self._place.setdefault(group, len(self._place)) for group in groups]
         if self._sums is None:
             self._sums = _Sums(pixels.shape[1], pixels.device)
-        # As 8 bits show them.
-        clipped = (images < 0.5 / 255) | (images >= 254.5 / 255)
         where = torch.tensor(place, device=pixels.device)
-        self._sums.add(where, len(self._place), pixels, clipped)
+        self._sums.add(where, len(self._place), pixels, looks.clipped)
 
     def measured(self, gather: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Of all processes' images, whose rows `gather` has; the same on every process.
@@ -87,7 +102,7 @@ class _Sums:
         place: Int[Tensor, " batch"],
         groups: int,
         pixels: Float[Tensor, "batch values"],
-        clipped: Bool[Tensor, "batch ..."],
+        clipped: Float[Tensor, " batch"],
     ) -> None:
         more = groups - len(self._count)
         if more > 0:
@@ -98,7 +113,7 @@ class _Sums:
         self._count.index_add_(0, place, pixels.new_ones(len(pixels)))
         self._square.index_add_(0, place, pixels.square().mean(1))
         self._value.index_add_(0, place, pixels)
-        self._clipped += clipped.flatten(1).double().mean(1).sum()
+        self._clipped += clipped.sum()
 
     def reduced(self) -> Float[Tensor, " values"]:
         """Images, clipped; groups of several, their distances; groups, squares, sizes; means."""
@@ -117,14 +132,14 @@ class _Sums:
 def _thumbnails(
     images: Float[Tensor, "batch *frames 3 height width"],
 ) -> Float[Tensor, "batch values"]:
-    """In float64: a difference of large sums is to be exact."""
     height, width = images.shape[-2:]
     flat = images.detach().reshape(-1, *images.shape[-3:])
     if max(height, width) > _LARGEST:
         factor = _LARGEST / max(height, width)
         size = (max(1, round(height * factor)), max(1, round(width * factor)))
         flat = adaptive_avg_pool2d(flat.float(), size)
-    return flat.double().reshape(len(images), -1)
+    # Not reshape(len(images), -1), which no image at all would leave open.
+    return flat.reshape(*images.shape[:-2], *flat.shape[-2:]).flatten(1)
 
 
 def _root(square: float) -> float:

@@ -65,11 +65,10 @@ def evaluate_run(
         return None
     started = time.perf_counter()
     share = evaluator.shard()
-    with tracker.bar("evaluating", share.num_batches) as bar:
-        batches = bar.over(share.generate())
-        if interrupt is not None:
-            batches = interrupt.leave_between(batches)
-        result = evaluate(share, batches, evaluator.base)
+    batches = tracker.bar("evaluating", share.num_batches).over(share.generate())
+    if interrupt is not None:
+        batches = interrupt.leave_between(batches)
+    result = evaluate(share, batches, evaluator.base)
     seconds = time.perf_counter() - started
 
     # Which rewards are trained on, and which are there to see whether these are cheated.

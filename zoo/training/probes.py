@@ -6,13 +6,14 @@ do not switch, a sampler and a trainer that disagree about time, rewards that fa
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoo.objective.base import Probe
 from zoo.rollout import Rollout, take
 from zoo.seeds import Draws
-from zoo.training.collect import Collected
+from zoo.training.collect import Collected, Collector, furthest_outside
 from zoo.training.learn import Learner
 
 
@@ -31,9 +32,17 @@ def probe(
     return tuple(objective.probes(learner.policy, some, draws("loss", some.key)))
 
 
-def probe_images(collected: Collected) -> tuple[Probe, ...]:
-    """That pixels are within [0, 1], on this process, and that no image is broken, on any."""
+def probe_images(collector: Collector, collected: Collected) -> tuple[Probe, ...]:
+    """That pixels are within [0, 1], on this process, and that no image is broken, on any.
+
+    Of stored images, which have no pixels where no reward reads them, a micro-batch is decoded.
+    """
+    outside = collected.out_of_range
+    if outside is None:
+        some = collected.rollout.path.clean[: collector.micro_batch]
+        with torch.no_grad():
+            outside = furthest_outside(collector.policy.decode(some))
     return (
-        Probe("pixels outside [0, 1]", max(0.0, collected.out_of_range), 0.0, 1e-3),
+        Probe("pixels outside [0, 1]", max(0.0, outside), 0.0, 1e-3),
         Probe("broken images", collected.num_broken, 0.0, 0.0),
     )

@@ -36,10 +36,10 @@ def test_there_are_80_classes_and_no_name_stands_for_two():
     assert set(OTHER_NAMES.values()) <= set(CLASSES)
 
 
-@pytest.mark.parametrize("index", range(80))
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_every_spelling_of_every_class_is_genevals(spelling, index):
-    assert canonical(SPELLINGS[spelling][index]) == CLASSES[index]
+def test_every_spelling_of_every_class_is_genevals(spelling):
+    names = zip(SPELLINGS[spelling], CLASSES, strict=True)
+    assert [given for given, name in names if canonical(given) != name] == []
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

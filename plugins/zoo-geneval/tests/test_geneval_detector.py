@@ -9,7 +9,7 @@ import pytest
 import torch
 from zoo_geneval.classes import CLASSES
 from zoo_geneval.detections import Limits
-from zoo_geneval.detector import Detector, prepared
+from zoo_geneval.detector import Detector, prepare
 
 from zoo.testing import some_images
 
@@ -34,7 +34,7 @@ def detector(tiny, **changes):
     ],
 )
 def test_images_are_resized_as_in_mmdets_configuration(image, resized, padded):
-    pixels, geometry = prepared(torch.zeros(1, 3, *image), 800, 1333)
+    pixels, geometry = prepare(torch.zeros(1, 3, *image), 800, 1333)
     assert (geometry.image, geometry.resized, geometry.padded) == (image, resized, padded)
     assert pixels.shape == (1, 3, *padded)
 
@@ -57,7 +57,7 @@ def reference(image, height, width):
 def test_pixels_agree_with_a_float64_version(size):
     draw = np.random.RandomState(0)
     image = draw.randint(0, 256, (3, *size)) / 255.0
-    pixels, geometry = prepared(torch.tensor(image)[None].float(), 64, 128)
+    pixels, geometry = prepare(torch.tensor(image)[None].float(), 64, 128)
     height, width = geometry.resized
     exact, expected = reference(image, height, width)
     # Where rounding decides, float32 may decide otherwise.
@@ -71,7 +71,7 @@ def test_pixels_agree_with_a_float64_version(size):
 
 def test_what_is_outside_of_0_and_1_is_clamped():
     wild = torch.tensor([-1.0, 2.0]).reshape(2, 1, 1, 1).expand(2, 3, 8, 8)
-    torch.testing.assert_close(prepared(wild, 64, 64)[0], prepared(wild.clamp(0, 1), 64, 64)[0])
+    torch.testing.assert_close(prepare(wild, 64, 64)[0], prepare(wild.clamp(0, 1), 64, 64)[0])
 
 
 def test_objects_are_found_for_the_classes_that_are_asked_for(tiny):

@@ -1,7 +1,7 @@
 """What a prompt's metadata asks for, and what it may not say."""
 
 import pytest
-from zoo_geneval.metadata import TAGS, Position, Requirement, Wanted, wanted
+from zoo_geneval.metadata import TAGS, Position, Requirement, Wanted, read_wanted
 
 from zoo.data.prompts import load
 from zoo.prompt import Prompt, PromptError
@@ -10,7 +10,7 @@ DOG = {"class": "dog", "count": 1}
 
 
 def read(include, tag="two_object", **more):
-    return wanted(Prompt("a photo", {"tag": tag, "include": include, **more}))
+    return read_wanted(Prompt("a photo", {"tag": tag, "include": include, **more}))
 
 
 def test_counting_excludes_one_more():
@@ -39,7 +39,7 @@ def test_what_other_rewards_read_is_left_alone():
 
 @pytest.mark.parametrize("source", ["builtin:geneval/train", "builtin:geneval/test"])
 def test_zoos_own_prompts_are_read(source):
-    found = [wanted(prompt) for prompt in load(source)]
+    found = [read_wanted(prompt) for prompt in load(source)]
     assert {each.tag for each in found} >= set(TAGS) - {"single_object"}
     assert any(each.exclude for each in found)
 
@@ -47,7 +47,7 @@ def test_zoos_own_prompts_are_read(source):
 @pytest.mark.parametrize("metadata", [{}, {"include": [DOG]}, {"tag": "counting"}, {"digit": 7}])
 def test_missing_metadata_is_named_in_a_line(metadata):
     with pytest.raises(PromptError, match="'a photo' has no 'tag' and 'include'") as refused:
-        wanted(Prompt("a photo", metadata))
+        read_wanted(Prompt("a photo", metadata))
     assert "\n" not in str(refused.value)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from zoo_geneval.crops import crop
-from zoo_geneval.metadata import COLORS, TAGS, wanted
+from zoo_geneval.metadata import COLORS, TAGS, read_wanted
 from zoo_geneval.reward import GenEval
 from zoo_geneval.scoring import Found, accuracy, strict_accuracy, training_score
 
@@ -68,7 +68,7 @@ def test_the_score_is_that_of_the_objects_that_the_detector_finds(tiny):
     images = some_images(len(prompts), 48)
     reward = GenEval(CPU, **tiny)
     found = reward.score(images, prompts)
-    asked = [wanted(prompt) for prompt in prompts]
+    asked = [read_wanted(prompt) for prompt in prompts]
     counted = {tag: 0 for tag in TAGS}
     for i, each in enumerate(asked):
         (detected,) = reward._detector.find(

@@ -1,26 +1,16 @@
-"""COCO's 80 classes, under GenEval's names and the others that are in use.
+"""COCO's 80 classes, in COCO's order, under GenEval's names and the others that are in use.
 
-GenEval's names are those of its `object_names.txt` (Ghosh et al. 2023, arXiv 2310.11513); the
-others are COCO's own and those of darknet, which label many checkpoints on the hub.
+GenEval's names are those of its `object_names.txt` (Ghosh et al. 2023, arXiv 2310.11513), which
+zoo's own scenes have too; the others are COCO's own and those of darknet, which label many
+checkpoints on the hub.
 """
 
 from collections.abc import Mapping
 
+from zoo.data.geneval_scenes import CLASSES
 from zoo.errors import closest
 
-CLASSES = (
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
-    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
-    "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
-    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
-    "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
-    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange",
-    "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant",
-    "bed", "dining table", "toilet", "tv", "laptop", "computer mouse", "tv remote",
-    "computer keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator",
-    "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
-)  # fmt: skip
-"""In COCO's order."""
+__all__ = ["CLASSES", "OTHER_NAMES", "canonical", "outputs"]
 
 OTHER_NAMES: Mapping[str, str] = {
     "mouse": "computer mouse",
@@ -43,11 +33,11 @@ def canonical(name: str) -> str:
     Raises:
         ValueError: no class is called so.
     """
-    found = OTHER_NAMES.get(name, name)
-    if found not in CLASSES:
+    theirs = OTHER_NAMES.get(name, name)
+    if theirs not in CLASSES:
         guess = closest(name, [*CLASSES, *OTHER_NAMES]) or "; GenEval knows COCO's 80 classes"
         raise ValueError(f"unknown class {name!r}{guess}")
-    return found
+    return theirs
 
 
 def outputs(labels: Mapping[int, str]) -> dict[str, int]:
@@ -58,12 +48,12 @@ def outputs(labels: Mapping[int, str]) -> dict[str, int]:
     Raises:
         ValueError: they are not COCO's 80 classes, each once, numbered from 0.
     """
-    found = {canonical(label): index for index, label in labels.items()}
-    if sorted(labels) != list(range(len(CLASSES))) or len(found) != len(CLASSES):
-        missing = [name for name in CLASSES if name not in found]
+    by_name = {canonical(label): index for index, label in labels.items()}
+    if sorted(labels) != list(range(len(CLASSES))) or len(by_name) != len(CLASSES):
+        missing = [name for name in CLASSES if name not in by_name]
         raise ValueError(
-            f"{len(labels)} labels for {len(found)} of COCO's 80 classes"
+            f"{len(labels)} labels for {len(by_name)} of COCO's 80 classes"
             + (f" (without {', '.join(missing[:3])})" if missing else "")
             + "; each must be there once, numbered from 0"
         )
-    return found
+    return by_name

@@ -55,7 +55,9 @@ class ColorNamer:
     ) -> list[str]:
         """The colour of each crop, in [0, 1]; `names` are the objects' classes."""
         colors: list[str] = []
-        mean, std = (torch.tensor(each)[:, None, None].to(self._device) for each in (_MEAN, _STD))
+        mean, std = (
+            torch.tensor(values)[:, None, None].to(self._device) for values in (_MEAN, _STD)
+        )
         for first in range(0, len(crops), self._batch):
             rows = slice(first, first + self._batch)
             pixels = (torch.stack(list(crops[rows])).to(self._device) - mean) / std
@@ -77,7 +79,7 @@ class ColorNamer:
             out = self._model.get_text_features(
                 input_ids=tokens.input_ids, attention_mask=tokens.attention_mask
             )
-            each = nn.functional.normalize(out.pooler_output.float(), dim=-1)
-            mean = each.reshape(len(COLORS), len(SENTENCES), -1).mean(1)
+            values = nn.functional.normalize(out.pooler_output.float(), dim=-1)
+            mean = values.reshape(len(COLORS), len(SENTENCES), -1).mean(1)
             self._of_class[name] = nn.functional.normalize(mean, dim=-1)
         return self._of_class[name]

@@ -19,16 +19,16 @@ def crop(
 ) -> Float[Tensor, "3 size size"]:
     """The object as an 8-bit image, in [0, 1], `size` pixels wide and high."""
     left, top, right, bottom = (int(side) for side in detection.box)
-    bytes_ = _rounded(image.float() * 255)
+    bytes_ = _round(image.float() * 255)
     alone = bytes_.where(detection.mask.to(image.device), torch.full_like(bytes_, _GREY))
     cut = alone[:, top:bottom, left:right]
     shortest = min(cut.shape[-2:])
     down, across = (_middle(side, shortest, size).to(cut) for side in cut.shape[-2:])
     # Pillow makes bytes of the width before it turns to the height.
-    return _rounded(down @ _rounded(cut @ across.T)) / 255
+    return _round(down @ _round(cut @ across.T)) / 255
 
 
-def _rounded(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+def _round(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     return values.round().clamp(0, 255)
 
 

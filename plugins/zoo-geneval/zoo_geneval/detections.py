@@ -64,20 +64,20 @@ def detections(
     asked = torch.tensor(list(outputs.values()), device=label.device)
     kept = (best.values > limits.threshold) & torch.isin(label, asked)
     query, label = best.indices[kept] // num_classes, label[kept]
-    mask_logits = _upsampled(mask_logits[query].float(), geometry)
+    mask_logits = _upsample(mask_logits[query].float(), geometry)
     masks = mask_logits > 0
     area = masks.flatten(1).sum(1)
     in_mask = (mask_logits.sigmoid() * masks).flatten(1).sum(1) / (area + 1e-6)
     confidence = (best.values[kept] * in_mask).tolist()
     order = sorted(range(len(confidence)), key=lambda i: -confidence[i])
-    found: dict[str, list[Detection]] = {name: [] for name in outputs}
+    by_name: dict[str, list[Detection]] = {name: [] for name in outputs}
     names = {index: name for name, index in outputs.items()}
     labels = label.tolist()
     for i in order:
-        of_class = found[names[labels[i]]]
+        of_class = by_name[names[labels[i]]]
         if confidence[i] > limits.threshold and len(of_class) < limits.max_objects:
             of_class.append(Detection(extent(masks[i]), confidence[i], masks[i]))
-    return {name: _apart(objects, limits.max_overlap) for name, objects in found.items()}
+    return {name: _apart(objects, limits.max_overlap) for name, objects in by_name.items()}
 
 
 def extent(mask: Bool[Tensor, "height width"]) -> Box:
@@ -103,13 +103,13 @@ def _area(box: Box) -> float:
 def _apart(objects: Sequence[Detection], max_overlap: float) -> list[Detection]:
     """Without those whose box overlaps that of a more confident one; all, at an overlap of 1."""
     kept: list[Detection] = []
-    for each in objects:
-        if max_overlap == 1 or all(overlap(k.box, each.box) < max_overlap for k in kept):
-            kept.append(each)
+    for candidate in objects:
+        if max_overlap == 1 or all(overlap(k.box, candidate.box) < max_overlap for k in kept):
+            kept.append(candidate)
     return kept
 
 
-def _upsampled(
+def _upsample(
     mask_logits: Float[Tensor, "masks mask_height mask_width"], geometry: Geometry
 ) -> Float[Tensor, "masks height width"]:
     """To the network's input, without its padding, to the image."""

@@ -59,35 +59,35 @@ class Detector:
         limits: Sequence[Limits],
     ) -> list[dict[str, list[Detection]]]:
         """For each image, in [0, 1], the objects of the classes named for it."""
-        found = []
+        objects = []
         for first in range(0, len(images), self._batch):
             rows = slice(first, first + self._batch)
-            pixels, geometry = prepared(
-                images[rows].to(self._device), self._shortest, self._longest
-            )
+            pixels, geometry = prepare(images[rows].to(self._device), self._shortest, self._longest)
             out = self._model(pixel_values=pixels.to(self._dtype))
             for i, (asked, limit) in enumerate(zip(names[rows], limits[rows], strict=True)):
                 wanted = {name: self._outputs[name] for name in sorted(asked)}
                 logits = out.class_queries_logits[i], out.masks_queries_logits[i]
-                found.append(detections(*logits, geometry, wanted, limit))
-        return found
+                objects.append(detections(*logits, geometry, wanted, limit))
+        return objects
 
 
-def prepared(
+def prepare(
     images: Float[Tensor, "batch 3 height width"], shortest: int, longest: int
 ) -> tuple[Float[Tensor, "batch 3 padded_height padded_width"], Geometry]:
     """What the network gets of images in [0, 1], as 8-bit images, and the sizes on the way."""
     image = (images.shape[-2], images.shape[-1])
-    resized = _resized(image, shortest, longest)
+    resized = _resize(image, shortest, longest)
     bytes_ = (images.float() * 255).round().clamp(0, 255)
     pixels = nn.functional.interpolate(bytes_, resized, mode="bilinear").round()
-    mean, std = (torch.tensor(each, device=images.device)[:, None, None] for each in (_MEAN, _STD))
+    mean, std = (
+        torch.tensor(values, device=images.device)[:, None, None] for values in (_MEAN, _STD)
+    )
     bottom, right = (-side % _DIVISOR for side in resized)
     padded = nn.functional.pad((pixels - mean) / std, (0, right, 0, bottom))
     return padded, Geometry(image, resized, (resized[0] + bottom, resized[1] + right))
 
 
-def _resized(image: Size, shortest: int, longest: int) -> Size:
+def _resize(image: Size, shortest: int, longest: int) -> Size:
     """As large as both limits allow, in the same shape."""
     scale = min(shortest / min(image), longest / max(image))
     height, width = (max(int(side * scale + 0.5), 1) for side in image)

@@ -56,7 +56,7 @@ class Wanted:
         return frozenset(each.name for each in (*self.include, *self.exclude))
 
 
-def wanted(prompt: Prompt) -> Wanted:
+def read_wanted(prompt: Prompt) -> Wanted:
     """What a prompt's metadata asks for; keys that other rewards may read are left alone.
 
     Raises:

@@ -25,10 +25,10 @@ def relations(box: Box, other: Box, threshold: float) -> frozenset[str]:
     if max(abs(left[0]), abs(left[1])) < 1e-3:
         return frozenset()
     right, down = (part / hypot(*offset) for part in left)
-    said = {
+    holding = {
         "left of": right < -0.5,
         "right of": right > 0.5,
         "above": down < -0.5,
         "below": down > 0.5,
     }
-    return frozenset(relation for relation, holds in said.items() if holds)
+    return frozenset(relation for relation, holds in holding.items() if holds)

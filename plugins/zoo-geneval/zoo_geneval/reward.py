@@ -21,7 +21,7 @@ from zoo_geneval.colors import ColorNamer
 from zoo_geneval.crops import crop
 from zoo_geneval.detections import Detection, Limits
 from zoo_geneval.detector import Detector
-from zoo_geneval.metadata import TAGS, Wanted, wanted
+from zoo_geneval.metadata import TAGS, Wanted, read_wanted
 from zoo_geneval.scoring import Found, FoundObjects, accuracy, strict_accuracy, training_score
 from zoo_geneval.tiny import write_clip, write_detector
 
@@ -114,7 +114,7 @@ class GenEval(Reward):
         Raises:
             PromptError: a prompt's metadata is not GenEval's.
         """
-        asked = [wanted(prompt) for prompt in prompts]
+        asked = [read_wanted(prompt) for prompt in prompts]
         finite = images.flatten(1).isfinite().all(1)
         names = [each.names for each in asked]
         limits = [self._limits[each.tag] for each in asked]
@@ -122,7 +122,7 @@ class GenEval(Reward):
         seen = images.to(self._device).nan_to_num(0.0, 0.0, 0.0)
         detected = self._detector.find(seen, names, limits)
         found = self._with_colors(seen, asked, detected)
-        rows = [self._judged(*each) for each in zip(asked, found, strict=True)]
+        rows = [self._judge(*each) for each in zip(asked, found, strict=True)]
 
         def column(name: str) -> Float[Tensor, " batch"]:
             numbers = [row.get(name, torch.nan) for row in rows]
@@ -157,7 +157,7 @@ class GenEval(Reward):
             for row, by_class in enumerate(detected)
         ]
 
-    def _judged(self, asked: Wanted, found: FoundObjects) -> dict[str, float]:
+    def _judge(self, asked: Wanted, found: FoundObjects) -> dict[str, float]:
         """One image's numbers, by name; of the tags its own alone."""
         threshold = self._position_threshold
         right = float(accuracy(asked, found, position_threshold=threshold))

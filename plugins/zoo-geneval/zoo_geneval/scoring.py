@@ -33,7 +33,7 @@ def accuracy(wanted: Wanted, found: FoundObjects, *, position_threshold: float) 
         holds = (
             len(best) == requirement.count
             and _right_color(requirement, best) == len(best)
-            and _placed(requirement.position, best, matched, position_threshold)
+            and _holds(requirement.position, best, matched, position_threshold)
         )
         matched.append(best if holds else None)
     excluded = any(len(found.get(each.name, ())) >= each.count for each in wanted.exclude)
@@ -75,7 +75,7 @@ def training_score(
             earned.append(right / requirement.count)
             holds = right == requirement.count
         if holds and requirement.position:
-            holds = _placed(requirement.position, objects, matched, position_threshold)
+            holds = _holds(requirement.position, objects, matched, position_threshold)
             near = partial_position and matched[requirement.position.target] is not None
             earned += [1.0] if holds else [0.0, 1.0] if near else [0.0]
         matched.append(objects if holds else None)
@@ -87,7 +87,7 @@ def _right_color(requirement: Requirement, objects: Sequence[Found]) -> int:
     return sum(requirement.color in (None, each.color) for each in objects)
 
 
-def _placed(
+def _holds(
     position: Position | None,
     objects: Sequence[Found],
     matched: Sequence[Sequence[Found] | None],

@@ -18,7 +18,7 @@ from zoo.data.prompts import load
 def main() -> None:
     """Prints the share that is read exactly, the mean score, and the mean for a wrong picture."""
     prompts = load("builtin:ocr/test")[: int(sys.argv[1]) if len(sys.argv) > 1 else 200]
-    images = torch.stack([_rendered(str(prompt.metadata["text"])) for prompt in prompts])
+    images = torch.stack([_render(str(prompt.metadata["text"])) for prompt in prompts])
     reward = OCR()
     own, other = reward.score(images, prompts), reward.score(images.roll(1, 0), prompts)
     sys.stdout.write(
@@ -28,7 +28,7 @@ def main() -> None:
     )
 
 
-def _rendered(text: str) -> Tensor:
+def _render(text: str) -> Tensor:
     lines = textwrap.wrap(text, max(8, min(16, len(text))))
     letters = min(60, int(800 / max(map(len, lines))))
     return picture("\n".join(lines), size=(512, 512), letters=letters)

@@ -16,7 +16,7 @@ from zoo_ocr.engine import EngineOptions
 from zoo_ocr.known import picture
 from zoo_ocr.readers import Readers, WorkerError
 from zoo_ocr.reward import OCR
-from zoo_ocr.worker import packed
+from zoo_ocr.worker import pack
 
 from zoo.prompt import Prompt
 
@@ -85,7 +85,7 @@ def test_a_worker_that_dies_at_work_is_one_clear_error_and_the_next_call_works(m
 
     def killing(image):
         os.kill(victim, signal.SIGKILL)
-        return packed(image)
+        return pack(image)
 
     with monkeypatch.context() as patched:
         patched.setattr(readers, "packed", killing)
@@ -103,7 +103,7 @@ def test_a_call_that_hangs_is_ended_by_interrupt(ocr, monkeypatch):
 
     def announced(image):
         sending.set()
-        return packed(image)
+        return pack(image)
 
     for pid in ocr._readers.pids:
         os.kill(pid, signal.SIGSTOP)

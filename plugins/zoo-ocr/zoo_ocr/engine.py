@@ -62,16 +62,16 @@ class Engine:
 
     def read(self, image: Pixels) -> list[Line]:
         """The image's lines in the order of reading; none where there is no text."""
-        bgr = np.ascontiguousarray(_prepared(image, self._options)[..., ::-1])
+        bgr = np.ascontiguousarray(_prepare(image, self._options)[..., ::-1])
         with self._lock:
-            found = self._engine(bgr)
-        if found.txts is None:
+            output = self._engine(bgr)
+        if output.txts is None:
             return []
         lines = [
             Line(str(text), float(confidence))
-            for text, confidence in zip(found.txts, found.scores, strict=True)
+            for text, confidence in zip(output.txts, output.scores, strict=True)
         ]
-        return [lines[i] for i in reading_order([box.astype(np.float64) for box in found.boxes])]
+        return [lines[i] for i in reading_order([box.astype(np.float64) for box in output.boxes])]
 
 
 def _settings(options: EngineOptions) -> dict[str, Any]:
@@ -99,11 +99,11 @@ def _settings(options: EngineOptions) -> dict[str, Any]:
     }
 
 
-def _prepared(image: Pixels, options: EngineOptions) -> Pixels:
+def _prepare(image: Pixels, options: EngineOptions) -> Pixels:
     """The image in a frame of its edge's median colour, enlarged to the least side."""
     import cv2
 
-    framed = _framed(image, options.border) if options.border else image
+    framed = _frame(image, options.border) if options.border else image
     height, width = framed.shape[:2]
     scale = options.min_side / min(height, width)
     if scale <= 1.0:
@@ -113,7 +113,7 @@ def _prepared(image: Pixels, options: EngineOptions) -> Pixels:
     return enlarged
 
 
-def _framed(image: Pixels, border: int) -> Pixels:
+def _frame(image: Pixels, border: int) -> Pixels:
     edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     height, width = image.shape[:2]
     framed = np.empty((height + 2 * border, width + 2 * border, 3), np.uint8)

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
 from zoo_ocr.engine import Engine, EngineOptions, Line, Pixels, Reader
-from zoo_ocr.worker import packed
+from zoo_ocr.worker import pack
 
 
 class WorkerError(RuntimeError):
@@ -49,7 +49,7 @@ class WorkerProcess:
             self.wait_until_ready()
         # How it ended is found by asking for the answer.
         with suppress(ConnectionError):
-            self._running.connection.send_bytes(packed(image))
+            self._running.connection.send_bytes(pack(image))
         return self._answer("while it read an image")
 
     def interrupt(self) -> None:

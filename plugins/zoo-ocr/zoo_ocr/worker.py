@@ -21,12 +21,12 @@ HEADER = struct.Struct("<II")
 """An image's height and width, in front of its pixels."""
 
 
-def packed(image: Pixels) -> bytes:
+def pack(image: Pixels) -> bytes:
     """An image as it is sent to a worker."""
     return HEADER.pack(*image.shape[:2]) + image.tobytes()
 
 
-def unpacked(message: bytes) -> Pixels:
+def unpack(message: bytes) -> Pixels:
     """The image of a message."""
     height, width = HEADER.unpack_from(message)
     return np.frombuffer(message, np.uint8, offset=HEADER.size).reshape(height, width, 3)
@@ -51,7 +51,7 @@ def _serve(connection: Connection, options: EngineOptions) -> None:
         return
     connection.send_bytes(_success([]))
     while True:
-        image = unpacked(connection.recv_bytes())
+        image = unpack(connection.recv_bytes())
         try:
             answer = _success(engine.read(image))
         except Exception as error:
@@ -71,8 +71,8 @@ def _success(lines: list[Line]) -> bytes:
 
 
 def _failure(error: Exception) -> bytes:
-    said = " ".join(str(error).split()) or "no message"
-    return json.dumps({"error": f"{type(error).__name__}: {said}"}).encode()
+    reason = " ".join(str(error).split()) or "no message"
+    return json.dumps({"error": f"{type(error).__name__}: {reason}"}).encode()
 
 
 if __name__ == "__main__":

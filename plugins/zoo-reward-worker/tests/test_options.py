@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Optional, Union
 
 import pytest
 
-from zoo_reward_worker.options import OptionError, fitted, options, takes_device
+from zoo_reward_worker.options import OptionError, fit_options, options, takes_device
 
 
 class Limit:
@@ -91,7 +91,7 @@ def test_values_become_what_the_constructor_wants():
         "table": {"a": 1},
         "inner": {"size": 5, "file": "b"},
     }
-    found = fitted(Full, given)
+    found = fit_options(Full, given)
     assert found == {
         "must": "m",
         "rate": 1.0,
@@ -108,7 +108,7 @@ def test_values_become_what_the_constructor_wants():
 
 def test_an_unknown_option_is_refused():
     with pytest.raises(OptionError, match="Full has no option 'mst'; it has: must, count"):
-        fitted(Full, {"mst": 1})
+        fit_options(Full, {"mst": 1})
 
 
 def test_a_type_that_a_recipe_cannot_write_is_refused():

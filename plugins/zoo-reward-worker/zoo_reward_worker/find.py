@@ -36,9 +36,9 @@ def find(name: str) -> tuple[type[Any], str]:
         for part in path.split("."):
             found = getattr(found, part)
     except (Exception, SystemExit) as error:
-        said = (str(error).strip().splitlines() or [""])[0]
+        reason = (str(error).strip().splitlines() or [""])[0]
         raise NotFoundError(
-            f"the reward '{short}' of {who} cannot be imported: {type(error).__name__}: {said}"
+            f"the reward '{short}' of {who} cannot be imported: {type(error).__name__}: {reason}"
         ) from error
     # zoo registers rewards in the same group; it is not needed here, and may be here all the same.
     if not is_native(found) and not (isinstance(found, type) and issubclass(found, Reward)):

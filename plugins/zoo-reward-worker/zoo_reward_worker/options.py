@@ -40,7 +40,7 @@ def options(cls: type[Any]) -> dict[str, dict[str, Any]]:
         OptionError: the constructor has options of other types, or not keyword-only ones.
     """
     return {
-        name: _described(hint, default, f"option '{name}' of {cls.__name__}")
+        name: _describe(hint, default, f"option '{name}' of {cls.__name__}")
         for name, (hint, default) in _keywords(cls).items()
     }
 
@@ -50,7 +50,7 @@ def takes_device(cls: type[Any]) -> bool:
     return any(p.kind is p.POSITIONAL_ONLY for p in _parameters(cls))
 
 
-def fitted(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def fit_options(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """JSON values as the constructor's annotations want them: paths, tuples and dataclasses."""
     keywords = _keywords(cls)
     unknown = sorted(values.keys() - keywords.keys())
@@ -84,7 +84,7 @@ def _keywords(cls: type[Any]) -> dict[str, tuple[Any, Any]]:
     return found
 
 
-def _described(hint: Any, default: Any, what: str) -> dict[str, Any]:
+def _describe(hint: Any, default: Any, what: str) -> dict[str, Any]:
     schema = _schema(hint, what)
     if default is not inspect.Parameter.empty and default is not dataclasses.MISSING:
         schema["default"] = _plain(default)
@@ -118,7 +118,7 @@ def _fields(cls: Any, what: str) -> dict[str, Any]:
     for spec in dataclasses.fields(cls):
         made = spec.default_factory
         default = spec.default if made is dataclasses.MISSING else made()
-        found[spec.name] = _described(hints[spec.name], default, what)
+        found[spec.name] = _describe(hints[spec.name], default, what)
     return found
 
 

@@ -16,7 +16,7 @@ from zoo_reward_worker import PROTOCOL
 from zoo_reward_worker.channel import Channel
 from zoo_reward_worker.find import find
 from zoo_reward_worker.native import Native, device_of, is_native
-from zoo_reward_worker.options import fitted, options, takes_device
+from zoo_reward_worker.options import fit_options, options, takes_device
 from zoo_reward_worker.reward import Prompt, Reward, Scores
 from zoo_reward_worker.wire import Buffer, Message, decode, encode
 
@@ -41,7 +41,7 @@ def build(name: str, device: str, values: Mapping[str, Any]) -> Reward:
     cls: type[Any] = find(name)[0]
     native = is_native(cls)
     where: Any = device_of(device) if native else device
-    made: Any = cls(*([where] if takes_device(cls) else []), **fitted(cls, values))
+    made: Any = cls(*([where] if takes_device(cls) else []), **fit_options(cls, values))
     return Native(made, where) if native else made
 
 
@@ -50,7 +50,7 @@ def serve(channel: Channel, name: str, device: str, values: Mapping[str, Any]) -
     try:
         reward = build(name, device, values)
     except (Exception, SystemExit) as error:
-        channel.send(encode(_failed(error)))
+        channel.send(encode(_failure(error)))
         return
     ready = {"kind": "ready", "protocol": PROTOCOL, "groupwise": reward.groupwise}
     channel.send(encode(Message(ready)))
@@ -68,17 +68,17 @@ def answer(reward: Reward, asked: Buffer) -> bytes:
         message = decode(asked)
         kind = message.header["kind"]
         if kind == "score":
-            return encode(_scored(reward, message))
+            return encode(_score(reward, message))
         if kind == "known_answers":
             return encode(_known_answers(reward))
         raise ValueError(f"a message of kind {kind!r} is unknown to protocol {PROTOCOL}")
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         sys.stderr.flush()
-        return encode(_failed(error))
+        return encode(_failure(error))
 
 
-def _scored(reward: Reward, message: Message) -> Message:
+def _score(reward: Reward, message: Message) -> Message:
     prompts = [Prompt(each["text"], each["metadata"]) for each in message.header["prompts"]]
     found: Any = reward.score(message.arrays["images"], prompts)
     scores = found if isinstance(found, Scores) else Scores(found)
@@ -103,11 +103,11 @@ def _numbers(value: Any) -> np.ndarray:
     return np.asarray(value, dtype=np.float64)
 
 
-def _failed(error: BaseException) -> Message:
-    said = (str(error).strip().splitlines() or ["no message"])[0]
+def _failure(error: BaseException) -> Message:
+    reason = (str(error).strip().splitlines() or ["no message"])[0]
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     return Message(
-        {"kind": "error", "type": type(error).__name__, "message": said, "traceback": trace}
+        {"kind": "error", "type": type(error).__name__, "message": reason, "traceback": trace}
     )
 
 

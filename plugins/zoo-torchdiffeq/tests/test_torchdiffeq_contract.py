@@ -1,4 +1,8 @@
-"""Every solver of the package keeps the promises that `zoo.testing` publishes."""
+"""The solvers keep the promises that `zoo.testing` publishes, whatever their options.
+
+With their defaults zoo's own tests/contracts/test_solvers.py asks them, as every solver that is
+installed.
+"""
 
 import pytest
 from zoo_torchdiffeq.adams import ExplicitAdams, ImplicitAdams
@@ -6,20 +10,7 @@ from zoo_torchdiffeq.adaptive import AdaptiveHeun, DormandPrince5, DormandPrince
 from zoo_torchdiffeq.fixed import Heun3
 from zoo_torchdiffeq.scipy_solver import SciPy
 
-from zoo.registry import entries, load
 from zoo.testing import SolverTests
-
-NAMES = [entry.name for entry in entries("solvers") if entry.package == "zoo-torchdiffeq"]
-
-
-class TestEveryRegisteredSolver(SolverTests):
-    @pytest.fixture(autouse=True, params=NAMES)
-    def one(self, request):
-        self.name = request.param
-
-    def make(self):
-        return load("solvers", f"zoo-torchdiffeq:{self.name}")()
-
 
 OTHERS = {
     "heun3 perturbed": (Heun3, {"perturb": True}),

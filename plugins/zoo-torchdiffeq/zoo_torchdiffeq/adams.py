@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.rollout import Path
 from zoo.sampler.base import Field, Grid, Latents, Solver
 from zoo.seeds import Draws
-from zoo_torchdiffeq.asked import Asked
+from zoo_torchdiffeq.field import TorchdiffeqField
 
 MaxOrder = Annotated[int, Ge(4), Le(12)]
 
@@ -32,12 +32,12 @@ class Adams(Solver):
     ) -> Path:
         from torchdiffeq import odeint
 
-        asked, points = Asked(field, grid[0], grid[-1]), grid.to(x.device)
+        counted, points = TorchdiffeqField(field, grid[0], grid[-1]), grid.to(x.device)
         # Given the ends, and the grid apart, it keeps no points on the way.
         options = {**options, "grid_constructor": lambda func, start, ends: points}
         ends = points[[0, -1]]
-        path = odeint(asked, x, ends, method=self.method, options=options, **tolerances)
-        return Path(path[-1], asked.num_evals)
+        path = odeint(counted, x, ends, method=self.method, options=options, **tolerances)
+        return Path(path[-1], counted.num_evals)
 
 
 class ExplicitAdams(Adams):

@@ -17,8 +17,8 @@ from torch import Tensor
 from zoo.rollout import Path
 from zoo.sampler.base import Field, Grid, Latents, Solver
 from zoo.seeds import Draws
-from zoo_torchdiffeq.asked import Asked
 from zoo_torchdiffeq.error import IntegrationError
+from zoo_torchdiffeq.field import TorchdiffeqField
 
 
 class Adaptive(Solver):
@@ -81,7 +81,7 @@ class Adaptive(Solver):
         """
         from torchdiffeq import odeint
 
-        asked = _Watched(field, grid, self)
+        counted = _Watched(field, grid, self)
         ends = grid[[0, -1]].to(x.device)
         options: dict[str, object] = {
             "step_t": ends[1:],
@@ -95,15 +95,15 @@ class Adaptive(Solver):
         if self.norm == "row":
             options["norm"] = _worst_row
         path = odeint(
-            asked, x, ends, method=self.method, rtol=self.rtol, atol=self.atol, options=options
+            counted, x, ends, method=self.method, rtol=self.rtol, atol=self.atol, options=options
         )
-        return Path(path[-1], asked.num_evals)
+        return Path(path[-1], counted.num_evals)
 
     def num_evals(self, num_steps: int) -> None:
         """As many as the data needs."""
 
 
-class _Watched(Asked):
+class _Watched(TorchdiffeqField):
     """The field, and a look at every step before torchdiffeq tries it.
 
     torchdiffeq's own checks are assertions, which `python -O` leaves out, and then it never ends.

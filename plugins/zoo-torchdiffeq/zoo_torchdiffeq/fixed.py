@@ -10,7 +10,7 @@ import torch
 
 from zoo.sampler.base import Field, Latents, Real, Step, StepSolver
 from zoo.seeds import Draws
-from zoo_torchdiffeq.asked import Asked
+from zoo_torchdiffeq.field import TorchdiffeqField
 
 
 class FixedStep(StepSolver):
@@ -29,7 +29,7 @@ class FixedStep(StepSolver):
 
         ends = torch.stack([t, s]).to(x.device)
         options = {"perturb": self.perturb}
-        path = odeint(Asked(field, t, s), x, ends, method=self.method, options=options)
+        path = odeint(TorchdiffeqField(field, t, s), x, ends, method=self.method, options=options)
         return Step(path[-1])
 
 

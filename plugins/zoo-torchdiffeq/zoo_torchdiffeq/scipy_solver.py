@@ -81,19 +81,19 @@ class SciPy(Solver):
                 raise self._error(t, f"max_num_evals is {self.max_num_evals}; raise it, or rtol")
             here = torch.as_tensor(flat).reshape(x.shape).to(x)
             time = torch.tensor(min(max(t, last), first), dtype=torch.float64)
-            found = field(here, time)
-            if not bool(found.isfinite().all()):
+            here_velocity = field(here, time)
+            if not bool(here_velocity.isfinite().all()):
                 raise self._error(t, "the velocity is not finite there; look at the model")
-            return found.detach().flatten().cpu().numpy().astype(np.float64)
+            return here_velocity.detach().flatten().cpu().numpy().astype(np.float64)
 
         start = x.detach().flatten().cpu().numpy().astype(np.float64)
-        found = solve_ivp(
+        solution = solve_ivp(
             velocity, (first, last), start, method=self.method, rtol=self.rtol, atol=self.atol,
             first_step=self.first_step, max_step=self.max_step,
         )  # fmt: skip
-        if not found.success:
-            raise self._error(float("nan"), " ".join(found.message.split()))
-        return Path(torch.as_tensor(found.y[:, -1]).reshape(x.shape).to(x), num_evals)
+        if not solution.success:
+            raise self._error(float("nan"), " ".join(solution.message.split()))
+        return Path(torch.as_tensor(solution.y[:, -1]).reshape(x.shape).to(x), num_evals)
 
     def num_evals(self, num_steps: int) -> None:
         """As many as the data needs."""

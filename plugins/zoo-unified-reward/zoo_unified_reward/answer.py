@@ -52,8 +52,8 @@ def reply(answer: Any) -> Reply:
     try:
         choice = answer["choices"][0]
         message = choice["message"]
-        said = message.get("content") or message.get("refusal") or ""
-        return Reply(str(said), choice.get("finish_reason") != "length")
+        text = message.get("content") or message.get("refusal") or ""
+        return Reply(str(text), choice.get("finish_reason") != "length")
     except (KeyError, IndexError, TypeError, AttributeError):
         raise Passing(f"the answer has no message: {start(json.dumps(answer).encode())}") from None
 
@@ -61,10 +61,10 @@ def reply(answer: Any) -> Reply:
 def message(content: bytes) -> str:
     """What an error's body says."""
     try:
-        found = json.loads(content)
-        inner = found.get("error", found)
-        said = inner.get("message", inner) if isinstance(inner, dict) else inner
-        return start(str(said).encode())
+        body = json.loads(content)
+        inner = body.get("error", body)
+        text = inner.get("message", inner) if isinstance(inner, dict) else inner
+        return start(str(text).encode())
     except (ValueError, AttributeError):
         return start(content)
 

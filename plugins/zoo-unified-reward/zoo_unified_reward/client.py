@@ -74,9 +74,9 @@ class ChatClient:
 
     async def _models(self) -> list[str]:
         async with self._client() as client:
-            found = await self._answer(client, "GET", "/models", None)
+            reply = await self._answer(client, "GET", "/models", None)
         try:
-            return [str(model["id"]) for model in found["data"]]
+            return [str(model["id"]) for model in reply["data"]]
         except (KeyError, TypeError) as error:
             raise ServerError("GET /models answered no list of models") from error
 
@@ -156,7 +156,7 @@ class ChatClient:
                 asyncio.timeout(limit),
                 client.stream(method, path, content=body) as response,
             ):
-                content = self._redacted(await _content(response))
+                content = self._redact(await _content(response))
         except TimeoutError:
             raise Passing(f"no answer within timeouts.request = {limit:g} s") from None
         except httpx.RequestError as error:
@@ -187,7 +187,7 @@ class ChatClient:
             trust_env=not self._server.is_local,
         )
 
-    def _redacted(self, content: bytes) -> bytes:
+    def _redact(self, content: bytes) -> bytes:
         """An answer with the key taken out: servers like to quote it."""
         return content if self._key is None else content.replace(self._key.encode(), b"***")
 

@@ -37,7 +37,7 @@ class Template:
             )
         return cls(parts)
 
-    def filled(self, prompt: str) -> str:
+    def fill(self, prompt: str) -> str:
         """The question about an image of this prompt; braces in the prompt are left alone."""
         return prompt.join(self.parts)
 
@@ -82,7 +82,7 @@ class Asked:
 
     def body(self, question: str, image_url: str) -> bytes:
         """The JSON of a request: the image, then the question, as the model was trained."""
-        said: dict[str, object] = {
+        request: dict[str, object] = {
             "model": self.model,
             "messages": [
                 {
@@ -97,5 +97,5 @@ class Asked:
             "temperature": self.temperature,
         }
         if self.seed is not None:
-            said["seed"] = self.seed
-        return json.dumps(said).encode()
+            request["seed"] = self.seed
+        return json.dumps(request).encode()

@@ -83,12 +83,12 @@ def read_score(
         numbers = [match.group(1) or "" for match in pattern.finditer(reply)]
         return _within(scale, numbers[-1]) if numbers else math.nan
     text = _plain(reply)
-    found = _answer(text, scale)
-    if found is None or (not complete and found.end() == len(text)):
+    match = _answer(text, scale)
+    if match is None or (not complete and match.end() == len(text)):
         return math.nan
-    if not found["number"] or (found["most"] and _value(found["most"]) != scale.highest):
+    if not match["number"] or (match["most"] and _value(match["most"]) != scale.highest):
         return math.nan
-    return _within(scale, found["number"])
+    return _within(scale, match["number"])
 
 
 def _answer(text: str, scale: Scale) -> re.Match[str] | None:

@@ -84,7 +84,7 @@ class UnifiedReward(Reward):
         """
         self._template = Template.parse(template)
         self._asked = Asked(model, max_tokens, temperature, seed)
-        self._scale, self._pattern, self._image = scale, _compiled(pattern), image
+        self._scale, self._pattern, self._image = scale, _compile(pattern), image
         self._server = Server(checked_url(url), timeouts, retries, max_in_flight)
         self._client = ChatClient(self._server, key_from(api_key_env))
         if check:
@@ -103,7 +103,7 @@ class UnifiedReward(Reward):
         asked = [row for row, is_finite in enumerate(finite) if is_finite]
         answers = self._client.ask(self._bodies(images, prompts, asked))
         for row, answer in zip(asked, answers, strict=True):
-            ratings[row] = self._rated(answer)
+            ratings[row] = self._rate(answer)
         self._report(ratings, answers)
         columns = {
             "failed": [
@@ -129,9 +129,9 @@ class UnifiedReward(Reward):
         return [partial(self._body, pictures[row], prompts[row].text) for row in rows]
 
     def _body(self, pixels: Any, text: str) -> bytes:
-        return self._asked.body(self._template.filled(text), data_url(pixels, self._image))
+        return self._asked.body(self._template.fill(text), data_url(pixels, self._image))
 
-    def _rated(self, answer: Reply | Failure) -> _Rating:
+    def _rate(self, answer: Reply | Failure) -> _Rating:
         if isinstance(answer, Failure):
             return _Rating(math.nan, answer.reason)
         score = read_score(
@@ -141,8 +141,10 @@ class UnifiedReward(Reward):
             return _Rating(score / self._scale.highest)
         cut = "" if answer.complete else f", cut at max_tokens = {self._asked.max_tokens}"
         reply = " ".join(answer.text.split())
-        said = reply if len(reply) <= 80 else "..." + reply[-77:]
-        return _Rating(math.nan, f"no readable score in the reply {said!r}{cut}", unreadable=True)
+        excerpt = reply if len(reply) <= 80 else "..." + reply[-77:]
+        return _Rating(
+            math.nan, f"no readable score in the reply {excerpt!r}{cut}", unreadable=True
+        )
 
     def _report(self, ratings: Sequence[_Rating], answers: Sequence[Reply | Failure]) -> None:
         """One line about what has no score; an error where no request succeeded."""
@@ -176,7 +178,7 @@ class UnifiedReward(Reward):
             )
 
 
-def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+def _compile(pattern: str | None) -> re.Pattern[str] | None:
     if pattern is None:
         return None
     try:

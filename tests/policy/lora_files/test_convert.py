@@ -124,7 +124,7 @@ def test_a_fused_layer_of_flux_s_own_width_is_split_into_its_four(tmp_path):
     down, up = torch.randn(2, 8, generator=draw), torch.randn(21504, 2, generator=draw)
     stem = "lora_unet_single_blocks_3_linear1"
     tensors = {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up}
-    file = lora_files.opened(save(tensors, tmp_path / "a.safetensors"))
+    file = lora_files.open_lora(save(tensors, tmp_path / "a.safetensors"))
     names = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
     for name, part in zip(names, up.split([3072, 3072, 3072, 12288]), strict=True):
         layer = f"single_transformer_blocks.3.{name}"
@@ -139,7 +139,7 @@ def test_what_was_trained_as_three_layers_and_saved_as_one_is_three_again(tmp_pa
         f"{stem}.lora_down.weight": torch.cat([down for down, _ in three]),
         f"{stem}.lora_up.weight": torch.block_diag(*(up for _, up in three)),
     }
-    file = lora_files.opened(save(tensors, tmp_path / "a.safetensors"))
+    file = lora_files.open_lora(save(tensors, tmp_path / "a.safetensors"))
     assert file.rank == 2
     for name, (down, up) in zip("qkv", three, strict=True):
         assert torch.equal(file.tensor(f"{OURS}.attn.to_{name}.lora_A.weight", 1.0), down)
@@ -204,7 +204,7 @@ def test_a_part_that_diffusers_would_leave_out_is_refused_by_its_name(
     tensors, name, said, tmp_path
 ):
     with pytest.raises(LoraError, match=r"a\.safetensors") as caught:
-        lora_files.opened(save(tensors, tmp_path / "a.safetensors"))
+        lora_files.open_lora(save(tensors, tmp_path / "a.safetensors"))
     line = str(caught.value)
     assert name in line
     assert said in line

@@ -3,7 +3,7 @@
 from zoo.policy.lora_files.names import are_lora, require
 from zoo.policy.lora_files.read import LoraFile
 from zoo.policy.lora_files.source import DIFFUSERS, PEFT, PEFT_CONFIG, LoraError, is_local
-from zoo.policy.lora_files.start import opened, require_fit, require_rank, settings, start_from
+from zoo.policy.lora_files.start import open_lora, require_fit, require_rank, settings, start_from
 from zoo.policy.lora_files.write import write_diffusers, write_peft
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "LoraFile",
     "are_lora",
     "is_local",
-    "opened",
+    "open_lora",
     "require",
     "require_fit",
     "require_rank",

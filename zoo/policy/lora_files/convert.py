@@ -95,7 +95,7 @@ def _convert_layer(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tens
         raise LoraError(f"'{source}' has {names}, which diffusers does not read; {_FIX}")
     alpha = next((t for name, t in tensors.items() if name.endswith(".alpha")), None)
     scale = 1.0 if alpha is None else float(alpha) / len(parts["down"])
-    size = scale**2 * _squared(parts["down"], parts["up"])
+    size = scale**2 * _squared_norm(parts["down"], parts["up"])
     if abs(sum(_sizes(converted)) - size) > _ROUNDING * size:
         raise LoraError(f"'{source}' has {names}, of which diffusers gives up a part; {_FIX}")
     return converted
@@ -115,10 +115,10 @@ def _by_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _sizes(adapters: Mapping[str, Tensor]) -> Iterator[float]:
     for layer in {module_of(name) for name in adapters}:
-        yield _squared(adapters[f"{layer}.lora_A.weight"], adapters[f"{layer}.lora_B.weight"])
+        yield _squared_norm(adapters[f"{layer}.lora_A.weight"], adapters[f"{layer}.lora_B.weight"])
 
 
-def _squared(down: Tensor, up: Tensor) -> float:
+def _squared_norm(down: Tensor, up: Tensor) -> float:
     """The squared Frobenius norm of up down, by the products of either with itself."""
     down, up = down.double(), up.double()
     return float(torch.sum((down @ down.T) * (up.T @ up)))

@@ -26,7 +26,7 @@ def ranks(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, int]]:
     Raises:
         ValueError: a name or a shape is not that of an adapter's matrix, or there are none.
     """
-    found: dict[str, dict[str, int]] = {}
+    by_layer: dict[str, dict[str, int]] = {}
     for name, shape in shapes.items():
         match = _NAME.fullmatch(name)
         if match is None:
@@ -34,10 +34,10 @@ def ranks(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, int]]:
         if len(shape) != 2:
             raise ValueError(f"'{name}' is of shape {list(shape)}, and only matrices are supported")
         part = match["part"]
-        found.setdefault(match["module"], {})[part] = shape[0 if part == "A" else 1]
-    if not found:
+        by_layer.setdefault(match["module"], {})[part] = shape[0 if part == "A" else 1]
+    if not by_layer:
         raise ValueError("there are no LoRA weights")
-    return found
+    return by_layer
 
 
 def require(tensors: Mapping[str, Tensor], lora: Lora) -> list[str]:
@@ -46,9 +46,11 @@ def require(tensors: Mapping[str, Tensor], lora: Lora) -> list[str]:
     Raises:
         ValueError: they do not.
     """
-    found = ranks({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    for module, its in found.items():
+    by_layer = ranks({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    for module, its in by_layer.items():
         if its != {"A": lora.rank, "B": lora.rank}:
-            said = " and ".join(f"{part} of rank {its[part]}" for part in sorted(its))
-            raise ValueError(f"the LoRA of '{module}' has {said}, not A and B of rank {lora.rank}")
-    return sorted(found)
+            ranks_given = " and ".join(f"{part} of rank {its[part]}" for part in sorted(its))
+            raise ValueError(
+                f"the LoRA of '{module}' has {ranks_given}, not A and B of rank {lora.rank}"
+            )
+    return sorted(by_layer)

@@ -95,26 +95,28 @@ def read(source: str) -> LoraFile:
         return _read_converted(convert(file, source), source)
     config = _config(files, file, source)
     alphas = {name for name in file if name.endswith(".alpha")}
-    names = _unprefixed([name for name in file if name not in alphas], files, source)
+    names = _strip_prefix([name for name in file if name not in alphas], files, source)
     try:
-        found = ranks({name: file.shape(stored) for name, stored in names.items()})
+        by_layer = ranks({name: file.shape(stored) for name, stored in names.items()})
     except ValueError as error:
         raise LoraError(f"'{source}': {error}") from error
-    rank = _rank(found, source)
+    rank = _rank(by_layer, source)
     if integer := next((stored for stored in names.values() if not file.is_float(stored)), None):
         raise LoraError(f"'{source}': '{integer}' is quantised; save it in float32 or bfloat16")
     if config is not None:
         if alphas:
             raise LoraError(f"'{source}' says alpha twice, in its header and in '{min(alphas)}'")
         _require_plain(config, source)
-        scales = {layer: _scale(config, layer, rank, source) for layer in found}
+        scales = {layer: _scale(config, layer, rank, source) for layer in by_layer}
     else:
-        said = {name.removeprefix(_DIFFUSERS_PREFIX): name for name in alphas}
-        if stray := said.keys() - {f"{layer}.alpha" for layer in found}:
+        alpha_names = {name.removeprefix(_DIFFUSERS_PREFIX): name for name in alphas}
+        if stray := alpha_names.keys() - {f"{layer}.alpha" for layer in by_layer}:
             raise LoraError(f"'{source}' has '{min(stray)}' and no LoRA of that layer")
         scales = {
-            layer: float(file[said[f"{layer}.alpha"]]) / rank if f"{layer}.alpha" in said else 1.0
-            for layer in found
+            layer: float(file[alpha_names[f"{layer}.alpha"]]) / rank
+            if f"{layer}.alpha" in alpha_names
+            else 1.0
+            for layer in by_layer
         }
     targets = (config or {}).get("target_modules")
     listed = tuple(sorted(targets)) if isinstance(targets, list) else ()
@@ -133,21 +135,21 @@ def _config(files: Files, file: TensorFile, source: str) -> dict[str, Any] | Non
     """PEFT's configuration, in a file of its own or in the header's metadata."""
     try:
         if files.config is not None:
-            found = json.loads(files.config.read_text(encoding="utf-8"))
+            config = json.loads(files.config.read_text(encoding="utf-8"))
         elif _METADATA in file.metadata:
-            found = {
+            config = {
                 key.removeprefix(_DIFFUSERS_PREFIX): value
                 for key, value in json.loads(file.metadata[_METADATA]).items()
             }
         else:
             return None
-        return dict(found)
+        return dict(config)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         name = PEFT_CONFIG if files.config else _METADATA
         raise LoraError(f"'{source}': its {name} cannot be read: {one_line(error)}") from error
 
 
-def _unprefixed(stored: list[str], files: Files, source: str) -> dict[str, str]:
+def _strip_prefix(stored: list[str], files: Files, source: str) -> dict[str, str]:
     """The names in the file, by those in the network."""
     for name in stored:
         if "magnitude" in name:
@@ -165,13 +167,13 @@ def _unprefixed(stored: list[str], files: Files, source: str) -> dict[str, str]:
     return {name.removeprefix(prefix): name for name in stored}
 
 
-def _rank(found: Mapping[str, Mapping[str, int]], source: str) -> int:
+def _rank(by_layer: Mapping[str, Mapping[str, int]], source: str) -> int:
     """The one rank of all layers."""
-    for layer, its in found.items():
+    for layer, its in by_layer.items():
         if its.keys() != {"A", "B"} or its["A"] != its["B"]:
-            said = " and ".join(f"{part} of rank {its[part]}" for part in sorted(its))
-            raise LoraError(f"'{source}': '{layer}' has {said}, not A and B of one rank")
-    every = sorted({its["A"] for its in found.values()})
+            ranks_given = " and ".join(f"{part} of rank {its[part]}" for part in sorted(its))
+            raise LoraError(f"'{source}': '{layer}' has {ranks_given}, not A and B of one rank")
+    every = sorted({its["A"] for its in by_layer.values()})
     if len(every) > 1:
         raise LoraError(
             f"'{source}' has layers of the ranks {', '.join(map(str, every))}, and a run's LoRA "

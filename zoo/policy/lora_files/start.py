@@ -18,7 +18,7 @@ from zoo.rollout import Weights
 _SHOWN = 3
 
 
-def opened(source: str) -> LoraFile:
+def open_lora(source: str) -> LoraFile:
     """A LoRA's header, read; see `start_from` for what a source is.
 
     Raises:
@@ -79,10 +79,12 @@ def require_fit(file: LoraFile, weights: WeightSets) -> None:
     layers, trained = set(file.layers), {module_of(name) for name in live}
     if layers != trained:
         surplus, missing = sorted(layers - trained), sorted(trained - layers)
-        said = [f"it has {_first(surplus)}, which the recipe does not train"] if surplus else []
-        said += [f"it lacks {_first(missing)}, which the recipe trains"] if missing else []
+        differences = (
+            [f"it has {_first(surplus)}, which the recipe does not train"] if surplus else []
+        )
+        differences += [f"it lacks {_first(missing)}, which the recipe trains"] if missing else []
         raise LoraError(
-            f"the LoRA '{file.where}' is of other layers: {'; '.join(said)}; write "
+            f"the LoRA '{file.where}' is of other layers: {'; '.join(differences)}; write "
             f"policy.lora.targets: [{', '.join(shortest(file.layers, modules))}]"
         )
     for name, parameter in live.items():
@@ -129,12 +131,14 @@ def bare_modules(network: nn.Module, adapted: Iterable[str]) -> Iterator[str]:
 def shortest(layers: Sequence[str], modules: Iterable[str]) -> list[str]:
     """The shortest ends of names that, among these modules, only the layers' names have."""
     others = [f".{name}" for name in set(modules) - set(layers)]
-    found: set[str] = set()
+    shortest_ends: set[str] = set()
     for layer in layers:
         parts = layer.split(".")
         ends = (".".join(parts[i:]) for i in range(len(parts) - 1, -1, -1))
-        found.add(next((e for e in ends if not any(o.endswith(f".{e}") for o in others)), layer))
-    return sorted(e for e in found if not any(e.endswith(f".{f}") for f in found))
+        shortest_ends.add(
+            next((e for e in ends if not any(o.endswith(f".{e}") for o in others)), layer)
+        )
+    return sorted(e for e in shortest_ends if not any(e.endswith(f".{f}") for f in shortest_ends))
 
 
 def _agree(targets: Sequence[str], layers: Sequence[str]) -> bool:

@@ -29,7 +29,7 @@ def write_diffusers(folder: Path, tensors: Mapping[str, Tensor], lora: Lora) -> 
     """
     require(tensors, lora)
     scaled = {
-        f"transformer.{name}": _scaled(tensor, lora) if ".lora_B." in name else tensor
+        f"transformer.{name}": _scale(tensor, lora) if ".lora_B." in name else tensor
         for name, tensor in tensors.items()
     }
     _save(folder / DIFFUSERS, scaled)
@@ -60,7 +60,7 @@ def write_peft(
     (folder / PEFT_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _scaled(b: Tensor, lora: Lora) -> Tensor:
+def _scale(b: Tensor, lora: Lora) -> Tensor:
     return (b.double() * lora.alpha / lora.rank).to(b.dtype)
 
 

@@ -146,15 +146,15 @@ class Network(nn.Module):
                 f"({len(missing)} missing, {len(left)} unknown); "
                 "use ImageReward.pt of THUDM/ImageReward"
             )
-        found = {name: weights[theirs].float() for name, theirs in wanted.items()}
+        tensors = {name: weights[theirs].float() for name, theirs in wanted.items()}
         for name, value in self.state_dict().items():
-            if found[name].shape != value.shape:
+            if tensors[name].shape != value.shape:
                 raise ValueError(
                     f"{wanted[name]!r} in the weights {source!r} is of shape "
-                    f"{list(found[name].shape)}, not {list(value.shape)}; "
+                    f"{list(tensors[name].shape)}, not {list(value.shape)}; "
                     "use ImageReward.pt of THUDM/ImageReward"
                 )
-        self.load_state_dict(found, assign=True)
+        self.load_state_dict(tensors, assign=True)
 
     def place(self, device: torch.device, dtype: torch.dtype) -> None:
         """Goes to a device to be used only: BLIP in this dtype, the MLP in float32."""

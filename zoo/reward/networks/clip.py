@@ -71,10 +71,10 @@ class Clip:
     def images(self, pixels: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch width"]:
         """Embeddings of images that are prepared as the model wants them."""
         self._move(self._device)
-        found = self._model.get_image_features(
+        output = self._model.get_image_features(
             pixel_values=pixels.to(self._device, self._model.dtype)
         )
-        return F.normalize(found.pooler_output.float(), dim=-1)
+        return F.normalize(output.pooler_output.float(), dim=-1)
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "batch width"]:
@@ -87,11 +87,11 @@ class Clip:
             max_length=_NUM_TOKENS,
             return_tensors="pt",
         )
-        found = self._model.get_text_features(
+        output = self._model.get_text_features(
             input_ids=tokens["input_ids"].to(self._device),
             attention_mask=tokens["attention_mask"].to(self._device),
         )
-        return F.normalize(found.pooler_output.float(), dim=-1)
+        return F.normalize(output.pooler_output.float(), dim=-1)
 
     def rest(self) -> None:
         """Leaves the device, if it is to."""
@@ -104,7 +104,7 @@ class Clip:
             self._here = device
 
 
-def placed(run_on: str | None, device: torch.device) -> torch.device:
+def choose_device(run_on: str | None, device: torch.device) -> torch.device:
     """The device that an option names, or the run's.
 
     Raises:
@@ -113,21 +113,21 @@ def placed(run_on: str | None, device: torch.device) -> torch.device:
     if run_on is None:
         return device
     try:
-        found = torch.device(run_on)
+        chosen = torch.device(run_on)
     except RuntimeError as error:
         raise ValueError(f"run_on: {run_on!r} is no device; write cpu, cuda or cuda:1") from error
     count = torch.cuda.device_count()
-    if found.type == "cuda" and (found.index or 0) >= count:
+    if chosen.type == "cuda" and (chosen.index or 0) >= count:
         raise ValueError(f"run_on: {run_on!r}: this machine has {count} CUDA devices; write cpu")
     try:
         # Others may be known and not be there, or compute nothing, as meta.
-        torch.zeros(1, device=found).item()
+        torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"run_on: {run_on!r} cannot be used here: {first_line(error)}; "
             "write cpu, cuda or cuda:1"
         ) from error
-    return found
+    return chosen
 
 
 def load_clip(source: str) -> Any:
@@ -151,7 +151,7 @@ def load_clip(source: str) -> Any:
     if kind != "clip":
         raise ValueError(f"the model {source!r} is a {kind}, not a clip; name a CLIP")
     try:
-        model, found = CLIPModel.from_pretrained(
+        model, report = CLIPModel.from_pretrained(
             source, dtype=torch.float32, output_loading_info=True
         )
     except Exception as error:  # safetensors, torch and transformers each have their own
@@ -159,7 +159,7 @@ def load_clip(source: str) -> Any:
             f"the weights of the model {source!r} cannot be read: {first_line(error)}; "
             "fetch them again"
         ) from error
-    lacking = sorted(name for name in found["missing_keys"] if "position_ids" not in name)
+    lacking = sorted(name for name in report["missing_keys"] if "position_ids" not in name)
     if lacking:
         raise ValueError(
             f"the weights of the model {source!r} lack {len(lacking)} tensors, {lacking[0]} first; "
@@ -201,10 +201,10 @@ def _why_not_had(what: str, source: str, error: Exception) -> str:
 
 def _require_same_words(tokenizer: Any, config: Any) -> None:
     """Else a text may have no token at which it is read, and all texts score the same."""
-    found, known = len(tokenizer), config.vocab_size
+    report, known = len(tokenizer), config.vocab_size
     fix = "name the tokenizer that the model was trained with"
-    if found != known:
-        raise ValueError(f"the tokenizer has {found} tokens and the model knows {known}; {fix}")
+    if report != known:
+        raise ValueError(f"the tokenizer has {report} tokens and the model knows {known}; {fix}")
     last = config.eos_token_id
     wanted = known - 1 if last == _OLD_END else last
     if tokenizer.eos_token_id != wanted:

@@ -17,7 +17,7 @@ class ClipReward(Reward):
 
     _clip: Clip
 
-    def _embedded(
+    def _embed(
         self, images: Float[Tensor, "batch 3 height width"], prepare: Prepare
     ) -> Float[Tensor, "batch features"]:
         """The images' embeddings, on the model's device."""
@@ -30,7 +30,7 @@ class ClipReward(Reward):
         prepare: Prepare,
     ) -> Float[Tensor, " batch"]:
         """Of each image with its text, on the images' device."""
-        cosine = (self._embedded(images, prepare) * self._clip.texts(texts)).sum(-1)
+        cosine = (self._embed(images, prepare) * self._clip.texts(texts)).sum(-1)
         return cosine.to(images.device)
 
     def rest(self) -> None:

@@ -55,16 +55,16 @@ def clip_model(weights: Mapping[str, Any], source: str) -> Any:
     from transformers import CLIPModel
 
     try:
-        mapped = dict(_mapped(weights))
+        mapped = dict(_rename(weights))
         config = _config(weights)
         # Random weights would cost seconds and draw from the run's own generator.
         with torch.device("meta"):
             model = CLIPModel(config)
         model.load_state_dict(mapped, strict=True, assign=True)
     except (KeyError, RuntimeError, AttributeError, ValueError, IndexError) as error:
-        said = join_lines(error)[:200]
+        reason = join_lines(error)[:200]
         raise ValueError(
-            f"the weights {source!r} are not of a CLIP in open_clip's layout: {said}; "
+            f"the weights {source!r} are not of a CLIP in open_clip's layout: {reason}; "
             "the published ones are weights: xswu/HPSv2"
         ) from error
     # Buffers that no file has.
@@ -76,18 +76,18 @@ def clip_model(weights: Mapping[str, Any], source: str) -> Any:
 def open_clip_layout(model: Any) -> dict[str, Tensor]:
     """The weights of a CLIPModel as open_clip keeps them."""
     weights: dict[str, Tensor] = model.state_dict()
-    found = {ours: weights[theirs].clone() for ours, theirs in _PLAIN.items()}
-    found |= {ours: weights[theirs].T.contiguous() for ours, theirs in _TRANSPOSED.items()}
+    renamed = {ours: weights[theirs].clone() for ours, theirs in _PLAIN.items()}
+    renamed |= {ours: weights[theirs].T.contiguous() for ours, theirs in _TRANSPOSED.items()}
     for ours, theirs in _BLOCKS.items():
         depth = len({name.split(".")[3] for name in weights if name.startswith(theirs)})
         for number in range(depth):
             before, after = f"{theirs}{number}.", f"{ours}{number}."
             for part in ("weight", "bias"):
-                attention = [weights[f"{before}self_attn.{each}_proj.{part}"] for each in "qkv"]
-                found[f"{after}attn.in_proj_{part}"] = torch.cat(attention)
+                attention = [weights[f"{before}self_attn.{letter}_proj.{part}"] for letter in "qkv"]
+                renamed[f"{after}attn.in_proj_{part}"] = torch.cat(attention)
                 for name, inside in _INSIDE.items():
-                    found[f"{after}{name}{part}"] = weights[f"{before}{inside}{part}"].clone()
-    return found
+                    renamed[f"{after}{name}{part}"] = weights[f"{before}{inside}{part}"].clone()
+    return renamed
 
 
 def _config(weights: Mapping[str, Tensor]) -> Any:
@@ -136,7 +136,7 @@ def _depth(weights: Mapping[str, Tensor], blocks: str) -> int:
     )
 
 
-def _mapped(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+def _rename(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     for name, value in weights.items():
         if name in _PLAIN:
             yield _PLAIN[name], value.float()
@@ -159,8 +159,8 @@ def _of_a_block(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
     block = f"{after}{number}."
     if rest.startswith("attn.in_proj_"):
         kind = rest.removeprefix("attn.in_proj_")
-        for each, part in zip("qkv", value.chunk(3), strict=True):
-            yield f"{block}self_attn.{each}_proj.{kind}", part.clone()
+        for letter, part in zip("qkv", value.chunk(3), strict=True):
+            yield f"{block}self_attn.{letter}_proj.{kind}", part.clone()
     else:
         old, new = _pair(_INSIDE, rest)
         yield block + new + rest.removeprefix(old), value

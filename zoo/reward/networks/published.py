@@ -32,13 +32,13 @@ def tensors_of(weights: str, name: str) -> dict[str, Any]:
             "repository that has it, or try the recipe without: --tiny"
         ) from error
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
     # Where an archive breaks off decides which of them it is.
     except (UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:
         raise ValueError(
             f"the weights {weights!r} are no file of tensors that can be read: "
             f"{first_line(error)}; if they are not whole, fetch them again"
         ) from error
-    if not isinstance(found, dict):
-        raise ValueError(f"the weights {weights!r} hold a {type(found).__name__}, not tensors")
-    return found
+    if not isinstance(tensors, dict):
+        raise ValueError(f"the weights {weights!r} hold a {type(tensors).__name__}, not tensors")
+    return tensors

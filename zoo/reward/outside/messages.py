@@ -15,10 +15,10 @@ from zoo.reward.base import KnownAnswer, Scores
 
 def question(pixels: np.ndarray, prompts: Sequence[Prompt]) -> Message:
     """Asks for the scores of uint8 images [batch, *frames, height, width, 3]."""
-    return Message({"kind": "score", "prompts": said(prompts)}, {"images": pixels})
+    return Message({"kind": "score", "prompts": as_json(prompts)}, {"images": pixels})
 
 
-def said(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+def as_json(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
     """Prompts as JSON holds them; the files that belong to one stay here."""
     return [{"text": prompt.text, "metadata": dict(prompt.metadata)} for prompt in prompts]
 
@@ -53,7 +53,7 @@ def known_answers(reply: Message) -> list[KnownAnswer]:
     return [
         KnownAnswer(
             _tensor(reply.arrays[f"images/{i}"]).movedim(-1, -3).float() / 255,
-            [Prompt(each["text"], each["metadata"]) for each in known["prompts"]],
+            [Prompt(prompt["text"], prompt["metadata"]) for prompt in known["prompts"]],
             _tensor(reply.arrays[f"scores/{i}"]),
             known["tolerance"],
         )

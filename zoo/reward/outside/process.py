@@ -133,7 +133,7 @@ class Worker:
             self.end()
             raise WorkerError(f"{self._what} sent what is no message: {error}") from error
         if reply.header.get("kind") == "error":
-            raise WorkerError(_said(reply)) from _Elsewhere(reply.header.get("traceback", ""))
+            raise WorkerError(_error_text(reply)) from _Elsewhere(reply.header.get("traceback", ""))
         return reply
 
     def end(self) -> None:
@@ -155,7 +155,7 @@ class Worker:
             self._listener.join(_END_TIMEOUT)
             raise WorkerError(_why_not(python, self._words)) from error
         if ready.header.get("kind") == "error":
-            said = f"{self._what} cannot build its reward: {_said(ready)}"
+            said = f"{self._what} cannot build its reward: {_error_text(ready)}"
             raise WorkerError(said) from _Elsewhere(ready.header.get("traceback", ""))
         _require_protocol(python, ready.header.get("protocol"))
 
@@ -173,7 +173,7 @@ class Worker:
         return how + said
 
 
-def _said(reply: Message) -> str:
+def _error_text(reply: Message) -> str:
     return f"{reply.header['type']}: {reply.header['message']}"
 
 

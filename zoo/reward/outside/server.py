@@ -56,9 +56,9 @@ def application(served: Served) -> "Starlette":
     service = _Service(served)
     return Starlette(
         routes=[
-            Route("/describe", service.guarded(service.describe), methods=["GET"]),
-            Route("/known_answers", service.guarded(service.known_answers), methods=["GET"]),
-            Route("/score", service.guarded(service.score), methods=["POST"]),
+            Route("/describe", service.guard(service.describe), methods=["GET"]),
+            Route("/known_answers", service.guard(service.known_answers), methods=["GET"]),
+            Route("/score", service.guard(service.score), methods=["POST"]),
         ],
         lifespan=service.running,
     )
@@ -102,28 +102,28 @@ class _Service:
 
     async def known_answers(self, request: "Request") -> "Response":
         """The reward's known answers."""
-        return await self._answered(encode(Message({"kind": "known_answers"})))
+        return await self._answer(encode(Message({"kind": "known_answers"})))
 
     async def score(self, request: "Request") -> "Response":
         """Scores of the images in the body."""
         body = await self._body(request)
         _require_question(body)
-        return await self._answered(body)
+        return await self._answer(body)
 
-    def guarded(
+    def guard(
         self, handle: "Callable[[Request], Awaitable[Response]]"
     ) -> "Callable[[Request], Awaitable[Response]]":
         """The same for who has the token; a refusal becomes JSON."""
         from starlette.responses import JSONResponse
 
-        async def guarded(request: "Request") -> "Response":
+        async def guard(request: "Request") -> "Response":
             try:
                 self._require_token(request.headers.get("authorization", ""))
                 return await handle(request)
             except _Refused as refused:
                 return JSONResponse({"error": str(refused)}, refused.status)
 
-        return guarded
+        return guard
 
     def _require_token(self, given: str) -> None:
         wanted = self._served.token
@@ -146,7 +146,7 @@ class _Service:
                 raise _Refused(413, line)
         return bytes(body)
 
-    async def _answered(self, asked: bytes) -> "Response":
+    async def _answer(self, asked: bytes) -> "Response":
         from starlette.responses import Response
 
         scored: Future[bytes] = Future()

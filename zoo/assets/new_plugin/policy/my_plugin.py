@@ -75,7 +75,7 @@ class MyPlugin(Policy):
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """A table of embeddings, a row a prompt; guidance also needs that of no prompt."""
-        table = torch.stack([_embedded(prompt.text) for prompt in prompts]).to(self._device)
+        table = torch.stack([_embed(prompt.text) for prompt in prompts]).to(self._device)
         row = torch.arange(len(prompts), device=self._device)
         none = torch.zeros(1, WIDTH, device=self._device)
         return Cond(
@@ -111,7 +111,7 @@ class MyPlugin(Policy):
         return velocity
 
 
-def _embedded(text: str) -> Tensor:
+def _embed(text: str) -> Tensor:
     """The mean of a fixed random vector for each word: a stand-in for a text encoder."""
     keys = torch.tensor([seeds.derive("word", word) for word in text.lower().split() or [""]])
     return seeds.Draws(0, "my_plugin", 0, keys).normal((WIDTH,)).mean(0)

@@ -5,7 +5,7 @@ from torch import Tensor
 from zoo.sampler.base import Field
 
 
-class Asked:
+class TorchdiffeqField:
     """func(t, x) of a field(x, t), never asked outside of [last, first].
 
     torchdiffeq rounds times to the latents' type, and so past the ends by a rounding error.
