@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.runs import metrics
 from zoo.engine.interrupt import Interrupt
 from zoo.recipe.recipe import Recipe, load_recipe
-from zoo.run.tracker import Tracker
+from zoo.run.tracker import Tracker, open_tracker
 from zoo.training.build import StageRun, build
 from zoo.training.epoch import advantages, collect_epoch, learn_epoch
 from zoo.training.loop import train
