@@ -31,9 +31,9 @@ type: .venv/installed-dev
 layers: .venv/installed-dev
 	$(BIN)/lint-imports
 
-# The site, in site/; a link that leads nowhere fails. What has not changed comes from .cache.
+# The site, in site/; a link that leads nowhere fails. Anew each time: its cache does not see that docstrings changed.
 docs: .venv/installed-dev
-	$(BIN)/zensical build --strict
+	$(BIN)/zensical build --strict --clean
 
 bench: .venv/installed
 	$(BIN)/zoo compare benchmarks/digits.yaml

@@ -1,4 +1,4 @@
-"""Noise: what libraries print on a worker goes to the run's log, not among the others' lines.
+"""What libraries print on a worker goes to the run's log, not among the others' lines.
 
 It is taken at the file descriptors, so what C++ code prints is taken too, and the trace of a
 process that dies of a segmentation fault. The command's own layer, as it alone has a terminal.
@@ -14,7 +14,7 @@ from types import TracebackType
 _OUT, _ERR = 1, 2
 
 
-class Noise:
+class LibraryOutput:
     """While it is entered, stderr goes to a log; of all processes but the first, stdout too."""
 
     def __init__(self, rank: int) -> None:
@@ -27,7 +27,7 @@ class Noise:
         self._log = Path(name)
         self._in_run = False
 
-    def __enter__(self) -> "Noise":
+    def __enter__(self) -> "LibraryOutput":
         self._before = {number: os.dup(number) for number in self._taken}
         self._go_on_in(self._log)
         if not faulthandler.is_enabled():

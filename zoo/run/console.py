@@ -94,7 +94,7 @@ class Display(Sink):
         """The lower bar moves on."""
         self._progress.advance(self._phase)
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """Takes the bars down, and says from where to where the evaluation went."""
         self._progress.remove_task(self._phase)
         self._progress.stop()

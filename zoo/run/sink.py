@@ -39,8 +39,8 @@ class Sink:
     def note(self, name: str, data: object) -> None:
         """What a JSON file of this name is to hold."""
 
-    def close(self) -> None:
-        """The run has ended, or leaves."""
+    def close(self, error: BaseException | None = None) -> None:
+        """The run has ended, or leaves, or cannot go on because of an error."""
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL.Image import Image
 
+from zoo.errors import one_line
 from zoo.recipe.model import Recipe
 from zoo.run import evaluations, pictures
 from zoo.run.console import Bar, Display
@@ -22,6 +23,9 @@ METRICS, LOG = "metrics.jsonl", "run.log"
 
 WARNING = "warning: "
 """Begins a line of the log that a person should see."""
+
+ERROR = "error: "
+"""Begins the line of what ended a run before its end."""
 
 
 class Tracker:
@@ -102,10 +106,10 @@ class Tracker:
         for sink in self._sinks:
             sink.note(name, data)
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """Ends the display and lets wandb finish, for a minute at most."""
         for sink in self._sinks:
-            sink.close()
+            sink.close(error)
 
     def __enter__(self) -> "Tracker":
         return self
@@ -116,7 +120,7 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(error)
 
 
 def open_tracker(
@@ -166,6 +170,12 @@ class RunFiles(Sink):
             titles = ("before", f"after {epoch} epochs")
             both = pictures.side_by_side(first, path, titles=titles)
             pictures.save(both, path.with_name("before_after.png"))
+
+    def close(self, error: BaseException | None = None) -> None:
+        """In `run.log` why a run ended that nobody stopped."""
+        if isinstance(error, Exception):
+            with (self._run_dir / LOG).open("a") as file:
+                file.write(f"{ERROR}{one_line(error)}\n")
 
     def evaluation(self, record: EvaluationRecord) -> None:
         """A file under `evaluations/`."""

@@ -63,7 +63,7 @@ class WandbRun(Sink):
 
         self._todo.put(send)
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """Waits for what is left to send, for a minute at most."""
         self._todo.put(None)
         self._thread.join(_CLOSE_SECONDS)

@@ -67,7 +67,7 @@ def _plan(run: StageRun) -> str:
     if evaluator is None:
         return groups
     asked = evaluator.groups
-    return f"{groups}, and an evaluation of {len(asked.prompts) * asked.size:,} images"
+    return f"{groups}, then {len(asked.prompts) * asked.size:,} to evaluate"
 
 
 def _probe(run: StageRun, collected: Collected) -> tuple[Probe, ...]:
