@@ -141,6 +141,8 @@ def _import_what_runs_import() -> None:
     for library in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
     import peft  # noqa: F401
     import sklearn.datasets
     import sklearn.svm  # noqa: F401
