@@ -9,7 +9,6 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
 _OUT, _ERR = 1, 2
 
@@ -48,12 +47,7 @@ class LibraryOutput:
         temporary.unlink()
         self._in_run = True
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         _flush()
         for number, before in self._before.items():
             os.dup2(before, number)
