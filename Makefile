@@ -10,7 +10,7 @@ demo: .venv/installed
 	$(BIN)/zoo train recipes/nft_digits.yaml
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-slow: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow" || test $$? -eq 5
@@ -31,9 +31,9 @@ type: .venv/installed-dev
 layers: .venv/installed-dev
 	$(BIN)/lint-imports
 
-# The site, in site/; a link that leads nowhere fails. What has not changed comes from .cache.
+# The site, in site/; a link that leads nowhere fails. Anew each time: its cache does not see that docstrings changed.
 docs: .venv/installed-dev
-	$(BIN)/zensical build --strict
+	$(BIN)/zensical build --strict --clean
 
 bench: .venv/installed
 	$(BIN)/zoo compare benchmarks/digits.yaml

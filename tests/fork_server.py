@@ -1,10 +1,10 @@
 """Forks processes that have imported already what every run imports, which is most of its start.
 
-python -m tests.fork_server ADDRESS DESCRIPTOR
+python -m tests.fork_server ADDRESS [deepspeed]
 
-Who asks connects to the address (see `tests.forked`), and the process that does what was asked ends
-with the connection at the latest. The server ends when the other end of the descriptor's socket is
-closed. It has one thread and computes nothing, so what it forks is as good as new.
+It says when it is ready. Who asks connects to the address (see `tests.forked`), and the process
+that does what was asked ends with the connection at the latest. The server ends with its stdin. It
+has one thread and computes nothing, so what it forks is as good as new.
 """
 
 import gc
@@ -42,8 +42,7 @@ class Asked:
 class Server:
     """Answers each question with the process's id, and tells later how it ended."""
 
-    def __init__(self, address: str, owner: socket.socket) -> None:
-        self._owner = owner
+    def __init__(self, address: str) -> None:
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listening.bind(f"\0{address}")
         self._listening.listen()
@@ -55,11 +54,12 @@ class Server:
         self._waker.setblocking(False)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        self._owner.send(b"ready")
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         while True:
-            own = [self._owner, self._woken, self._listening]
+            own = [sys.stdin, self._woken, self._listening]
             ready, _, _ = select.select([*own, *self._running.values()], [], [])
-            if self._owner in ready:
+            if sys.stdin in ready:
                 self._end(list(self._running))
                 os._exit(0)
             if self._woken in ready:
@@ -99,7 +99,7 @@ class Server:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        own = (self._owner, self._listening, self._woken, self._waker)
+        own = (self._listening, self._woken, self._waker)
         for each in (*own, *self._running.values()):
             each.close()
         for number, descriptor in enumerate(standard):
@@ -141,6 +141,8 @@ def _import_what_runs_import() -> None:
     for library in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     os.environ.setdefault("TQDM_DISABLE", "1")
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
     import peft  # noqa: F401
     import sklearn.datasets
     import sklearn.svm  # noqa: F401
@@ -156,15 +158,29 @@ def _import_what_runs_import() -> None:
     zoo.compare.process.subprocess = _Forking()
 
 
+def _import_deepspeed() -> None:
+    import torch
+
+    from zoo.engine.zero import ZeroOptions, require_valid
+
+    require_valid(ZeroOptions(0), torch.device("cpu"))
+    # What `deepspeed.initialize` imports itself.
+    import deepspeed.runtime.zero.muon.muon_optimizer
+    import deepspeed.runtime.zero.stage3
+    import deepspeed.runtime.zero.stage_1_and_2  # noqa: F401
+
+
 def main() -> None:
     """Imports, serves, and becomes what was asked."""
-    address, descriptor = sys.argv[1:]
+    address, *more = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _import_what_runs_import()
+    if more:
+        _import_deepspeed()
     assert os.listdir("/proc/self/task") == [str(os.getpid())], "a fork would lose its threads"
     gc.collect()
     gc.freeze()  # so that collecting does not copy what is shared
-    become(Server(address, socket.socket(fileno=int(descriptor))).serve())
+    become(Server(address).serve())
 
 
 if __name__ == "__main__":

@@ -104,9 +104,13 @@ def _descriptor(given: IO | int | None, own: int, nothing: IO) -> int:
 
 
 def run(
-    arguments: Sequence[str], environment: Mapping[str, str], timeout: float
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    timeout: float,
+    *,
+    deepspeed: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m ARGUMENTS` to its end.
+    """Runs `python -m ARGUMENTS` to its end; `deepspeed`: that is imported already, too.
 
     Where a variable that libraries may read when they are imported differs from the server's, it is
     a process of its own.
@@ -116,7 +120,7 @@ def run(
             [sys.executable, "-m", *arguments], capture_output=True, text=True, env=environment,
             cwd=ROOT, timeout=timeout, check=False,
         )  # fmt: skip
-    environment = {**environment, _ADDRESS: _server().address}
+    environment = {**environment, _ADDRESS: _server(deepspeed=deepspeed).address}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = Forked(arguments, environment, subprocess.DEVNULL, out, err)
         try:
@@ -133,34 +137,43 @@ def run(
 def _can_fork(environment: Mapping[str, str]) -> bool:
     if sys.platform != "linux":
         return False
-    changed = dict(environment.items() ^ _server().environment.items())
+    changed = dict(environment.items() ^ _server(deepspeed=False).environment.items())
     return changed.keys() <= _READ_LATER
 
 
 class _Server:
-    """`tests.fork_server`, which ends with this process."""
+    """`tests.fork_server`, which ends with this process; that with DeepSpeed is forked itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, deepspeed: bool) -> None:
         from tests.runs import clean_environment
 
         self.environment = clean_environment()
-        self.address = f"zoo-tests-{os.getpid()}"
-        self._owner, theirs = socket.socketpair()
-        with theirs:
+        self.address = f"zoo-tests-{os.getpid()}{'-deepspeed' if deepspeed else ''}"
+        stdin, self._open = os.pipe()
+        said, stdout = os.pipe()
+        arguments = ["tests.fork_server", self.address]
+        if deepspeed:
+            environment = {**self.environment, _ADDRESS: _server(deepspeed=False).address}
+            self._process: Forked | subprocess.Popen = Forked(
+                [*arguments, "deepspeed"], environment, stdin, stdout
+            )
+        else:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fork_server", self.address, str(theirs.fileno())],
-                env=self.environment, cwd=ROOT, pass_fds=[theirs.fileno()], start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                [sys.executable, "-m", *arguments], env=self.environment, cwd=ROOT, stdin=stdin,
+                stdout=stdout, start_new_session=True,
             )  # fmt: skip
+        os.close(stdin)
+        os.close(stdout)
         atexit.register(self._end)
-        if not self._owner.recv(64):
-            raise RuntimeError("the fork server did not start; why is on stderr")
+        with open(said) as ready:
+            if not ready.readline():
+                raise RuntimeError("the fork server did not start; why is on stderr")
 
     def _end(self) -> None:
-        self._owner.close()
+        os.close(self._open)
         self._process.wait()
 
 
 @cache
-def _server() -> _Server:
-    return _Server()
+def _server(*, deepspeed: bool) -> _Server:
+    return _Server(deepspeed=deepspeed)

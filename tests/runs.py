@@ -47,16 +47,17 @@ def overrides(algorithm: str, out: Path, **changes: object) -> list[str]:
 
 
 def zoo(
-    *arguments: object, anew: bool = False, **environment: str
+    *arguments: object, anew: bool = False, deepspeed: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs the command to its end in a process of its own.
 
-    It is forked from one that has imported the libraries, unless `anew`, or where a variable of
-    the environment is another that they may read when they are imported.
+    It is forked from one that has imported the libraries (DeepSpeed too where that is said), unless
+    `anew`, or where a variable is another that they may read when they are imported.
     """
     variables = clean_environment(**environment)
     if not anew:
-        return forked.run(["zoo", *map(str, arguments)], variables, timeout=300)
+        words = ["zoo", *map(str, arguments)]
+        return forked.run(words, variables, timeout=300, deepspeed=deepspeed)
     return subprocess.run(
         command(*arguments), capture_output=True, text=True, env=variables, cwd=ROOT, timeout=300,
         check=False,

@@ -5,11 +5,21 @@ from pathlib import Path
 from tests.runs import metrics
 from zoo.engine.interrupt import Interrupt
 from zoo.recipe.recipe import Recipe, load_recipe
-from zoo.run.tracker import Tracker
+from zoo.run.tracker import Tracker, open_tracker
 from zoo.training.build import StageRun, build
 from zoo.training.epoch import advantages, collect_epoch, learn_epoch
 from zoo.training.loop import train
 from zoo.training.state import Progress
+
+ONE_UPDATE = {
+    "sampler__steps": 3,
+    "data__groups_per_epoch": 2,
+    "data__group_size": 8,
+    "optim__updates_per_epoch": 1,
+    "engine__micro_batch": "{sample: 8, train: 8}",
+    "eval": "null",
+}
+"""Changes that make an epoch short."""
 
 
 def recipe(path: Path, **changes: object) -> Recipe:

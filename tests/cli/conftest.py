@@ -2,10 +2,12 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from tests.processes import starting
 from tests.runs import RECIPES, only_run, overrides
 from zoo.cli import main
+from zoo.policy.digits import Digits
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,16 @@ def start():
     """Starts the command beside the test."""
     with starting() as run:
         yield run
+
+
+@pytest.fixture
+def second_image_broken(monkeypatch):
+    """The second image of every batch of the digits model is NaN."""
+    decode = Digits.decode
+
+    def broken(self, latents):
+        images = decode(self, latents)
+        images[1] = torch.nan
+        return images
+
+    monkeypatch.setattr(Digits, "decode", broken)

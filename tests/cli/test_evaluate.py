@@ -6,11 +6,9 @@ import math
 import re
 
 import pytest
-import torch
 from PIL import Image, ImageChops
 
 from tests.runs import RECIPES, metrics, zoo
-from zoo.policy.digits import Digits
 from zoo.run import pictures
 
 NFT = RECIPES["nft"]
@@ -257,16 +255,8 @@ def test_a_full_disk_ends_it_in_one_line(quick, zoo_here, tmp_path, monkeypatch)
 
 
 def test_a_broken_image_is_counted_and_has_neither_file_nor_score(
-    quick, zoo_here, tmp_path, monkeypatch
+    quick, zoo_here, tmp_path, second_image_broken
 ):
-    decode = Digits.decode
-
-    def broken(self, latents):
-        images = decode(self, latents)
-        images[1] = torch.nan
-        return images
-
-    monkeypatch.setattr(Digits, "decode", broken)
     out = tmp_path / "out"
     ended = zoo_here("eval", NFT, *quick, "--rewards", "digit", "--out", out)
     assert ended.code == 0, ended.err

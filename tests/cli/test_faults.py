@@ -157,7 +157,8 @@ def test_the_trace_of_a_segmentation_fault_is_in_its_process_log(broken, tmp_pat
     assert ended.stderr == "error: process 1: killed by SIGSEGV\n"
     run = only_run(tmp_path / "out")
     assert "reward.py" in (run / "run_rank_1.log").read_text()
-    assert [log.name for log in run.glob("*.log")] == ["run_rank_1.log"]
+    # The first process may have noted that it lost the other, before it was ended too.
+    assert {log.name for log in run.glob("*.log")} <= {"run.log", "run_rank_1.log"}
 
 
 @pytest.mark.slow

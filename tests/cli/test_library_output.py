@@ -25,14 +25,14 @@ KINDS = ("", "fd ", "child ")
 
 @pytest.fixture
 def ended(tmp_path):
-    """Runs lines with `Noise`, `prints` and the folder `run`; its temporary files are beside it."""
+    """Runs lines with `LibraryOutput`, `prints` and the folder `run`, temporary files beside it."""
     run, temporary = tmp_path / "run", tmp_path / "temporary"
     run.mkdir()
     temporary.mkdir()
 
     def do(text):
         text = (
-            "from pathlib import Path\nfrom zoo.cli.library_output import Noise\n"
+            "from pathlib import Path\nfrom zoo.cli.library_output import LibraryOutput\n"
             f"run = Path({str(run)!r})"
             f"{PRINTS}{textwrap.dedent(text)}"
         )
@@ -51,9 +51,9 @@ def lines(name, *streams):
 
 
 BOTH = """
-with Noise(RANK) as noise:
+with LibraryOutput(RANK) as output:
     prints("early")
-    noise.into(run)
+    output.into(run)
     prints("late")
 prints("after")
 """
@@ -84,7 +84,7 @@ def test_the_others_are_silent(ended):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_where_nothing_was_printed_nothing_is_left(rank, ended):
-    done = ended(f"with Noise({rank}) as noise:\n    noise.into(run)")
+    done = ended(f"with LibraryOutput({rank}) as output:\n    output.into(run)")
     assert done.returncode == 0, done.stderr
     assert not os.listdir(done.run)
     assert not done.temporary
@@ -94,20 +94,22 @@ def test_the_log_of_a_run_is_added_to(ended):
     done = ended(
         """
         (run / "run.log").write_text("warning: before\\n")
-        with Noise(0) as noise:
-            noise.into(run)
-            print("noise", file=sys.stderr)
+        with LibraryOutput(0) as output:
+            output.into(run)
+            print("output", file=sys.stderr)
             with (run / "run.log").open("a") as file:
                 file.write("warning: between\\n")
             print("more", file=sys.stderr)
         """
     )
     logged = (done.run / "run.log").read_text().splitlines()
-    assert logged == ["warning: before", "noise", "warning: between", "more"]
+    assert logged == ["warning: before", "output", "warning: between", "more"]
 
 
 def test_an_error_before_there_is_a_run_leaves_the_log_and_is_printed(ended):
-    done = ended("with Noise(1) as noise:\n    prints('early')\n    raise ValueError('out of ink')")
+    done = ended(
+        "with LibraryOutput(1) as output:\n    prints('early')\n    raise ValueError('out of ink')"
+    )
     assert done.stderr.splitlines()[-1] == "ValueError: out of ink"
     assert not done.stdout
     (log,) = done.temporary
@@ -115,12 +117,14 @@ def test_an_error_before_there_is_a_run_leaves_the_log_and_is_printed(ended):
 
 
 def test_an_end_or_a_silent_error_before_there_is_a_run_leaves_nothing(ended):
-    assert not ended("with Noise(1) as noise:\n    prints('early')").temporary
-    assert not ended("with Noise(1) as noise:\n    raise ValueError").temporary
+    assert not ended("with LibraryOutput(1) as output:\n    prints('early')").temporary
+    assert not ended("with LibraryOutput(1) as output:\n    raise ValueError").temporary
 
 
 def test_a_run_folder_on_another_machine_is_not_written_to(ended):
-    done = ended("with Noise(1) as noise:\n    noise.into(run / 'none')\n    prints('early')")
+    done = ended(
+        "with LibraryOutput(1) as output:\n    output.into(run / 'none')\n    prints('early')"
+    )
     assert done.returncode == 0, done.stderr
     assert not done.stdout
     assert not os.listdir(done.run)
@@ -131,8 +135,8 @@ def test_the_trace_of_a_segmentation_fault_is_in_the_log(ended):
     done = ended(
         """
         import faulthandler
-        with Noise(1) as noise:
-            noise.into(run)
+        with LibraryOutput(1) as output:
+            output.into(run)
             faulthandler._sigsegv()
         """
     )

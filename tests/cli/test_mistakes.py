@@ -347,7 +347,7 @@ def test_debug_shows_the_traceback(zoo_here):
 def test_an_option_that_deepspeed_refuses_is_named_before_anything_starts():
     # A command of its own: DeepSpeed's log goes on to where it began, which a test's does not.
     wrong = "engine.deepspeed.zero_optimization.reduce_buket_size=5"
-    ended = zoo("train", NFT, "-s", "engine.zero_stage=2", "-s", wrong)
+    ended = zoo("train", NFT, "-s", "engine.zero_stage=2", "-s", wrong, deepspeed=True)
     assert ended.returncode == 2
     line = ended.stderr.splitlines()[-1]
     assert line.startswith(f"error: -s {wrong}: engine.deepspeed: DeepSpeed refuses")

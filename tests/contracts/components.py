@@ -70,3 +70,18 @@ def parameters(kind: str) -> list[Any]:
         for entry in entries(kind)
         if (entry.package, entry.name) not in ELSEWHERE
     ]
+
+
+def every(components: list[Any]) -> Any:
+    """The fixture of a test class that asks each in turn, of its `entry` and `folder`."""
+
+    @pytest.fixture(autouse=True, params=components)
+    def one(self: Any, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+        self.entry, self.folder = request.param, tmp_path
+
+    return one
+
+
+def built(self: Any) -> Any:
+    """The `make` of such a class, where nothing but the component is needed."""
+    return build(self.entry, self.folder)

@@ -121,6 +121,15 @@ class ByThread(Light):
         return super().score(images, prompts) + float(torch.is_grad_enabled())
 
 
+def require_failure(kit, component, check, arguments):
+    class Checked(kit):
+        def make(self):
+            return component()
+
+    with pytest.raises(AssertionError):
+        getattr(Checked(), check)(*arguments)
+
+
 @pytest.mark.parametrize(
     ("reward", "check", "arguments"),
     [
@@ -140,12 +149,7 @@ class ByThread(Light):
     ],
 )
 def test_a_reward_with_a_defect_fails(reward, check, arguments):
-    class Checked(RewardTests):
-        def make(self):
-            return reward()
-
-    with pytest.raises(AssertionError):
-        getattr(Checked(), check)(*arguments)
+    require_failure(RewardTests, reward, check, arguments)
 
 
 def test_a_reward_that_trips_over_missing_metadata_fails():
@@ -201,12 +205,7 @@ class Keeps(Solver):
     ],
 )
 def test_a_solver_with_a_defect_fails(solver, check, arguments):
-    class Checked(SolverTests):
-        def make(self):
-            return solver()
-
-    with pytest.raises(AssertionError):
-        getattr(Checked(), check)(*arguments)
+    require_failure(SolverTests, solver, check, arguments)
 
 
 class DropsInvalid(NFT):

@@ -1,21 +1,16 @@
 """Every registered policy keeps the promises that `zoo.testing` publishes."""
 
-import pytest
 import torch
 
-from tests.contracts.components import build, parameters
+from tests.contracts.components import built, every, parameters
 from zoo.data.digits import halves
 from zoo.policy.digits import Digits
 from zoo.testing import PolicyTests
 
 
 class TestEveryPolicy(PolicyTests):
-    @pytest.fixture(autouse=True, params=parameters("policies"))
-    def one(self, request, tmp_path):
-        self.entry, self.folder = request.param, tmp_path
-
-    def make(self):
-        return build(self.entry, self.folder)
+    one = every(parameters("policies"))
+    make = built
 
 
 def test_a_digit_decoded_from_its_latents_is_the_digit():

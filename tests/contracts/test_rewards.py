@@ -1,15 +1,9 @@
 """Every registered reward keeps the promises that `zoo.testing` publishes."""
 
-import pytest
-
-from tests.contracts.components import build, parameters
+from tests.contracts.components import built, every, parameters
 from zoo.testing import RewardTests
 
 
 class TestEveryReward(RewardTests):
-    @pytest.fixture(autouse=True, params=parameters("rewards"))
-    def one(self, request, tmp_path):
-        self.entry, self.folder = request.param, tmp_path
-
-    def make(self):
-        return build(self.entry, self.folder)
+    one = every(parameters("rewards"))
+    make = built

@@ -1,8 +1,6 @@
 """Every registered sampler keeps the promises that `zoo.testing` publishes."""
 
-import pytest
-
-from tests.contracts.components import build, cls_of, parameters
+from tests.contracts.components import build, cls_of, every, parameters
 from zoo.sampler.base import Sampler
 from zoo.testing import SamplerTests
 
@@ -11,9 +9,7 @@ SAMPLERS = [each for each in parameters("samplers") if issubclass(cls_of(each.va
 
 
 class TestEverySampler(SamplerTests):
-    @pytest.fixture(autouse=True, params=SAMPLERS)
-    def one(self, request, tmp_path):
-        self.entry, self.folder = request.param, tmp_path
+    one = every(SAMPLERS)
 
     def make(self, solver, guidance):
         return build(self.entry, self.folder, guidance=guidance, solver=solver)

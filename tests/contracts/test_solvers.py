@@ -1,15 +1,9 @@
 """Every registered solver keeps the promises that `zoo.testing` publishes."""
 
-import pytest
-
-from tests.contracts.components import build, parameters
+from tests.contracts.components import built, every, parameters
 from zoo.testing import SolverTests
 
 
 class TestEverySolver(SolverTests):
-    @pytest.fixture(autouse=True, params=parameters("solvers"))
-    def one(self, request, tmp_path):
-        self.entry, self.folder = request.param, tmp_path
-
-    def make(self):
-        return build(self.entry, self.folder)
+    one = every(parameters("solvers"))
+    make = built

@@ -1,9 +1,12 @@
-"""The embedded data set and its prompts."""
+"""The embedded data set, its prompts and its pairs."""
 
 import numpy as np
 import pytest
+import torch
 
+from tests.pictures import pixels
 from zoo.data import digits
+from zoo.data.digits import WORDS, halves
 from zoo.prompt import Prompt
 
 
@@ -47,3 +50,37 @@ def test_a_prompt_names_the_digit_in_its_metadata() -> None:
 def test_a_prompt_without_a_digit_is_refused_by_name(metadata: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"the prompt 'a cat' has metadata .* needs"):
         digits.digits_of([Prompt("the digit one", {"digit": 1}), Prompt("a cat", metadata)])
+
+
+def test_each_digit_of_the_half_is_preferred_once_over_another_digit():
+    half, judged = halves()
+    pairs = digits.pairs()
+    assert len(pairs) == len(half.images) == 898
+    digit_of = {
+        (image * 255).round().astype(np.uint8).tobytes(): d
+        for image, d in zip(half.images, half.digits, strict=True)
+    }
+    unseen = {(image * 255).round().astype(np.uint8).tobytes() for image in judged.images}
+    winners = []
+    for prompt in pairs:
+        assert prompt.text.endswith(WORDS[prompt.metadata["digit"]])
+        shown = []
+        for image in prompt.images:
+            levels = (pixels(image, 8, 8)[0] * 255).round().to(torch.uint8).numpy().tobytes()
+            assert levels not in unseen
+            shown.append(digit_of[levels])
+        won = prompt.metadata["preference"].index(1)
+        assert sorted(prompt.metadata["preference"]) == [0, 1]
+        assert shown[won] == prompt.metadata["digit"] != shown[1 - won]
+        winners.append(prompt.images[won].name)
+    assert len(set(winners)) == 898
+
+
+def test_the_preferred_one_is_as_often_first_as_second_and_pairs_never_change():
+    pairs = digits.pairs()
+    first = sum(prompt.metadata["preference"] == [1, 0] for prompt in pairs)
+    assert abs(first - 449) <= 4
+    assert [[image.name for image in p.images] for p in pairs] == [
+        [image.name for image in p.images] for p in digits.pairs()
+    ]
+    assert len({prompt.text for prompt in pairs}) == 40

@@ -15,14 +15,25 @@ from tests.runs import clean_environment
 
 
 def in_processes(
-    function: str, processes: int, folder: Path, argument: Any = None, **environment: str
+    function: str,
+    processes: int,
+    folder: Path,
+    argument: Any = None,
+    *,
+    deepspeed: bool = False,
+    **environment: str,
 ) -> None:
-    """Calls `module:function(argument)` in so many processes; fails where any of them does."""
+    """Calls `module:function(argument)` in so many processes; fails where any of them does.
+
+    With `deepspeed` they have imported it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     given = folder / f"argument_{processes}.json"
     given.write_text(json.dumps(argument))
     arguments = ["tests.engine.in_processes", str(processes), function, str(given)]
-    done = forked.run(arguments, clean_environment(**environment), timeout=1800)
+    done = forked.run(
+        arguments, clean_environment(**environment), timeout=1800, deepspeed=deepspeed
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 

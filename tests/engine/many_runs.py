@@ -6,12 +6,13 @@ from pathlib import Path
 from tests.engine.in_processes import in_processes
 
 
-def run_all(runs: Sequence[dict], processes: int, folder: Path) -> None:
+def run_all(runs: Sequence[dict], processes: int, folder: Path, *, deepspeed: bool = False) -> None:
     """Each of {"recipe", "overrides", "out", "resume"} writes checkpoints and metrics under `out`.
 
     It goes on from the newest checkpoint of the folder `resume`, if given.
     """
-    in_processes("tests.engine.many_runs:run_here", processes, folder, list(runs))
+    function = "tests.engine.many_runs:run_here"
+    in_processes(function, processes, folder, list(runs), deepspeed=deepspeed)
 
 
 def run_here(runs: Sequence[dict]) -> None:

@@ -83,7 +83,9 @@ def test_a_worker_that_hangs_says_where():
     assert "<module>" in failure.trace
 
 
-def test_a_worker_that_gives_no_sign_of_life_is_named_by_those_that_wait():
+def test_a_worker_that_gives_no_sign_of_life_is_named_by_those_that_wait(monkeypatch):
+    # It is stopped, so it is killed when its time to end is over.
+    monkeypatch.setattr("zoo.engine.launch._SECONDS_TO_END", 0.5)
     failure = go("os.kill(os.getpid(), signal.SIGSTOP)")
     assert (failure.rank, failure.exit_code) == (0, 1)
     assert failure.message.startswith("waited ")

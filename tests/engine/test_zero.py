@@ -43,7 +43,7 @@ CPU = torch.device("cpu")
 def test_in_processes(processes: int, checks: tuple, tmp_path: Path) -> None:
     # Starting processes takes longer than what they check.
     names = [check.__name__ for check in checks]
-    in_processes("tests.engine.zero_checks:all_of", processes, tmp_path, names)
+    in_processes("tests.engine.zero_checks:all_of", processes, tmp_path, names, deepspeed=True)
 
 
 def test_raw_options_are_merged_over_ours() -> None:
@@ -72,8 +72,8 @@ def test_a_raw_option_that_deepspeed_does_not_know_is_named() -> None:
         require_valid(wrong, CPU)
 
 
-def test_deepspeed_may_log_where_stderr_was_closed_since(monkeypatch) -> None:
-    with io.StringIO() as closed, monkeypatch.context() as patched:
+def test_deepspeed_may_log_where_stderr_was_closed_since(monkeypatch, tmp_path) -> None:
+    with (tmp_path / "stderr").open("w") as closed, monkeypatch.context() as patched:
         patched.setattr(sys, "stderr", closed)
         require_valid(ZeroOptions(3), CPU)
     stderr = io.StringIO()

@@ -79,8 +79,9 @@ class Short:
 def make(runs: list[Short], out: Path) -> None:
     """All of them, those on as many processes in one go."""
     for processes in sorted({run.layout.processes for run in runs}):
-        these = [run.spec(out) for run in runs if run.layout.processes == processes]
-        run_all(these, processes, out)
+        these = [run for run in runs if run.layout.processes == processes]
+        sharded = any(run.layout.stage is not None for run in these)
+        run_all([run.spec(out) for run in these], processes, out, deepspeed=sharded)
 
 
 def off(out: Path, found: Short, expected: Short) -> float:

@@ -5,21 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from tests.runs import RECIPES
-from tests.train_here import epoch_here, recipe
+from tests.train_here import ONE_UPDATE, epoch_here, recipe
 from zoo.cli.check_cost import _duration, _flops
 from zoo.plan.flops import counter, reachable
 from zoo.plan.footprint import footprint
 from zoo.plan.live_bytes import LiveBytes
 from zoo.training.build import build
-
-SHORT = {
-    "sampler__steps": 3,
-    "data__groups_per_epoch": 2,
-    "data__group_size": 8,
-    "optim__updates_per_epoch": 1,
-    "engine__micro_batch": "{sample: 8, train: 8}",
-    "eval": "null",
-}
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -49,7 +40,7 @@ def test_products_and_attention_are_counted(device):
     ],
 )
 def test_the_estimate_is_what_an_epoch_does(algorithm, checkpointing):
-    changes = {**SHORT, "engine__gradient_checkpointing": checkpointing}
+    changes = {**ONE_UPDATE, "engine__gradient_checkpointing": checkpointing}
     made = recipe(RECIPES[algorithm], **changes)
     estimate = footprint(made, 1).flops
     run = build(made)

@@ -5,21 +5,13 @@ import torch
 from torch import nn
 
 from tests.runs import RECIPES, metrics, only_run, overrides, without_clocks, zoo
-from tests.train_here import recipe, train_here
+from tests.train_here import ONE_UPDATE, recipe, train_here
 from zoo.plan.footprint import footprint
 from zoo.policy.blocks import checkpoint_gradients, compile_blocks
 from zoo.recipe.recipe import RecipeError
 from zoo.training.build import build
 
-SHORT = {
-    "epochs": 2,
-    "sampler__steps": 3,
-    "data__groups_per_epoch": 2,
-    "data__group_size": 8,
-    "optim__updates_per_epoch": 1,
-    "engine__micro_batch": "{sample: 8, train: 8}",
-    "eval": "null",
-}
+SHORT = {"epochs": 2, **ONE_UPDATE}
 
 
 @pytest.mark.parametrize("algorithm", list(RECIPES))

@@ -6,32 +6,101 @@ import pytest
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 
+from tests.policy.latent_families import (
+    CPU,
+    PROMPTS,
+    LatentFamilyTests,
+    own_images,
+    quiet,
+    require_trained,
+    start,
+)
+from tests.runs import RECIPES, zoo
+from zoo.plan.footprint import footprint
 from zoo.policy.flux import Flux
-from zoo.prompt import Prompt
+from zoo.recipe.recipe import load_recipe
 from zoo.rollout import Weights
-from zoo.sampler.flow_sampler import FlowSampler
-from zoo.sampler.ode import Euler
-from zoo.seeds import Draws
 from zoo.testing import PolicyTests
 
-CPU = torch.device("cpu")
-PROMPTS = [Prompt("a red cat"), Prompt("Two dogs, a tree"), Prompt("a red cat")]
 
+class TestFlux(LatentFamilyTests):
+    family, pipeline_class = Flux, FluxPipeline
+    words, pooled = (32, 64), (32,)
+    shift, scale = 0.1159, 0.3611
 
-@pytest.fixture(scope="module")
-def policy(dev):
-    return Flux(CPU, **dev)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def options(cls, dev):
+        return dev
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def other_family(cls, sd3):
+        return sd3
 
-def pipeline_of(options):
-    made = FluxPipeline.from_pretrained(options["pretrained"])
-    made.set_progress_bar_config(disable=True)
-    return made
+    def arguments(self, noise, guidance, embedding=3.5):
+        side = noise.shape[2]
+        return {
+            "latents": FluxPipeline._pack_latents(noise, len(PROMPTS), 16, side, side),
+            "negative_prompt": [""] * len(PROMPTS),
+            "true_cfg_scale": guidance,
+            "guidance_scale": embedding,
+        }
 
+    def test_schnell_has_neither_guidance_embedding_nor_shift(self, schnell):
+        policy, pipeline = Flux(CPU, **schnell), quiet(FluxPipeline, schnell)
+        assert policy.grid(4).tolist() == [1, 0.75, 0.5, 0.25, 0]
+        theirs = self.their_images(pipeline, policy, 4, embedding=0.0)
+        torch.testing.assert_close(own_images(policy, 4), theirs, rtol=0, atol=1e-5)
 
-@pytest.fixture(scope="module")
-def pipeline(dev):
-    return pipeline_of(dev)
+    def test_the_guidance_embedding_is_the_pipelines_and_changes_the_images(
+        self, options, policy, pipeline
+    ):
+        weak = self.made(options, guidance_embedding=1.0)
+        ours = own_images(weak, 4)
+        theirs = self.their_images(pipeline, weak, 4, embedding=1.0)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+        assert float((ours - own_images(policy, 4)).abs().max()) > 1e-3
+
+    def test_schnell_on_the_meta_device_has_the_same_shapes(self, schnell):
+        self.require_the_same_shapes(schnell)
+
+    def test_a_prompt_makes_a_difference_in_the_images(self, policy):
+        cats, dogs, again = own_images(policy, 4)
+        assert float((cats - dogs).abs().max()) > 0.02
+        alone = policy.encode(PROMPTS[:1]).tensors["words"].rows()
+        assert not torch.equal(alone, policy.encode(PROMPTS[1:2]).tensors["words"].rows())
+        assert not torch.equal(cats, again)
+
+    @pytest.mark.parametrize("resolution", [512, 1024])
+    def test_the_grid_is_shifted_by_the_number_of_tokens(self, options, resolution):
+        policy = self.made(options, resolution=resolution)
+        tokens = (resolution // 16) ** 2
+        # Of the published scheduler: 0.5 at 256 tokens, 1.15 at 4096.
+        shift = math.exp(0.5 + 0.65 * (tokens - 256) / 3840)
+        even = [1 - i / 10 for i in range(10)]
+        wanted = [shift * t / (1 + (shift - 1) * t) for t in even] + [0.0]
+        grid = torch.tensor(wanted, dtype=torch.float64)
+        torch.testing.assert_close(policy.grid(10), grid, rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize("device", ["cpu", "meta"])
+    def test_the_guidance_embedding_must_be_one_that_the_model_has(self, options, schnell, device):
+        device = torch.device(device)
+        none = self.refusal(options, device, guidance_embedding=None)
+        assert "was distilled with a guidance embedding" in none
+        assert "write guidance_embedding: 3.5" in none
+        some = self.refusal(schnell, device, guidance_embedding=3.5)
+        assert "has no guidance embedding, and guidance_embedding is 3.5" in some
+        assert "write guidance_embedding: null" in some
+
+    def test_a_hub_that_cannot_be_reached_is_said_in_a_line(self, options, monkeypatch):
+        import huggingface_hub.constants
+
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        line = self.refusal(options, pretrained="black-forest-labs/FLUX.1-dev")
+        assert "it is not in the Hub's cache" in line
+        assert "HF_HUB_OFFLINE is set; fetch it once" in line
+        assert line.endswith("; to try the recipe without it: --tiny")
 
 
 class TestSchnell(PolicyTests):
@@ -41,81 +110,6 @@ class TestSchnell(PolicyTests):
 
     def make(self):
         return Flux(CPU, **self.options)
-
-
-def start():
-    return Draws(0, "test", 0, torch.arange(len(PROMPTS)))
-
-
-def own_images(policy, steps, guidance=1.0):
-    sampler = FlowSampler(solver=Euler(), steps=steps, guidance=guidance)
-    cond = policy.encode(PROMPTS, guidance=guidance)
-    with torch.no_grad():
-        made = sampler.sample(policy, PROMPTS, cond, start(), keep_path=False)
-    return policy.decode(made.clean)
-
-
-def their_images(pipeline, policy, steps, guidance=1.0, embedding=3.5):
-    side = policy.latent_shape[1]
-    noise = start().at("start").normal(policy.latent_shape)
-    return pipeline(
-        [prompt.text for prompt in PROMPTS],
-        negative_prompt=[""] * len(PROMPTS),
-        true_cfg_scale=guidance,
-        num_inference_steps=steps,
-        guidance_scale=embedding,
-        height=8 * side,
-        width=8 * side,
-        max_sequence_length=32,
-        latents=pipeline._pack_latents(noise, len(PROMPTS), 16, side, side),
-        output_type="pt",
-    ).images
-
-
-@pytest.mark.parametrize("guidance", [1.0, 4.5])
-@pytest.mark.parametrize("steps", [1, 4])
-@pytest.mark.parametrize("resolution", [64, 96])
-def test_our_euler_makes_the_pipelines_images(dev, pipeline, resolution, guidance, steps):
-    policy = Flux(CPU, **{**dev, "resolution": resolution})
-    ours = own_images(policy, steps, guidance)
-    assert ours.shape == (3, 3, resolution, resolution)
-    theirs = their_images(pipeline, policy, steps, guidance)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-
-
-def test_schnell_has_neither_guidance_embedding_nor_shift(schnell):
-    policy, pipeline = Flux(CPU, **schnell), pipeline_of(schnell)
-    assert policy.grid(4).tolist() == [1, 0.75, 0.5, 0.25, 0]
-    theirs = their_images(pipeline, policy, 4, embedding=0.0)
-    torch.testing.assert_close(own_images(policy, 4), theirs, rtol=0, atol=1e-5)
-
-
-def test_the_guidance_embedding_is_the_pipelines_and_changes_the_images(dev, pipeline):
-    policy = Flux(CPU, **{**dev, "guidance_embedding": 1.0})
-    ours = own_images(policy, 4)
-    theirs = their_images(pipeline, policy, 4, embedding=1.0)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-    assert float((ours - own_images(Flux(CPU, **dev), 4)).abs().max()) > 1e-3
-
-
-def test_a_prompt_makes_a_difference_in_the_images(policy):
-    cats, dogs, again = own_images(policy, 4)
-    assert float((cats - dogs).abs().max()) > 0.02
-    alone = policy.encode(PROMPTS[:1]).tensors["words"].rows()
-    assert not torch.equal(alone, policy.encode(PROMPTS[1:2]).tensors["words"].rows())
-    assert not torch.equal(cats, again)
-
-
-@pytest.mark.parametrize("resolution", [512, 1024])
-def test_the_grid_is_shifted_by_the_number_of_tokens(dev, resolution):
-    policy = Flux(CPU, **{**dev, "resolution": resolution})
-    tokens = (resolution // 16) ** 2
-    # Of the published scheduler: 0.5 at 256 tokens, 1.15 at 4096.
-    shift = math.exp(0.5 + 0.65 * (tokens - 256) / 3840)
-    even = [1 - i / 10 for i in range(10)]
-    wanted = [shift * t / (1 + (shift - 1) * t) for t in even] + [0.0]
-    grid = torch.tensor(wanted, dtype=torch.float64)
-    torch.testing.assert_close(policy.grid(10), grid, rtol=0, atol=1e-6)
 
 
 def test_gradients_reach_every_lora_parameter_of_both_kinds_of_blocks(dev):
@@ -136,23 +130,6 @@ def test_gradients_reach_every_lora_parameter_of_both_kinds_of_blocks(dev):
     x, t = start().normal(policy.latent_shape), torch.tensor([0.2, 0.6, 1.0])
     policy.velocity(x, t, policy.encode(PROMPTS, guidance=2.0)).square().mean().backward()
     assert all(float(p.grad.abs().max()) > 0 for p in live.values())
-
-
-@pytest.mark.parametrize("decode_batch", [1, 2, 8])
-def test_decoding_in_portions_changes_nothing(dev, policy, decode_batch):
-    latents = Draws(0, "test", 0, torch.arange(5)).normal(policy.latent_shape)
-    portions = Flux(CPU, **dev, decode_batch=decode_batch)
-    torch.testing.assert_close(portions.decode(latents), policy.decode(latents), rtol=0, atol=1e-5)
-
-
-def test_encoded_images_are_those_of_the_autoencoder_shifted_and_scaled(policy, pipeline):
-    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        inner = pipeline.vae.encode(2 * images - 1).latent_dist.mode()
-    wanted = (inner - 0.1159) * 0.3611
-    torch.testing.assert_close(policy.latents(images), wanted, rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match=r"resolution is 64 and an image has 32 x 64 pixels"):
-        policy.latents(images[:, :, :32])
 
 
 def test_in_bfloat16_velocities_are_those_of_diffusers_in_float32(dev):
@@ -183,3 +160,43 @@ def test_adapters_over_bfloat16_are_float32(dev):
     half.weights.allocate((), seed=0)
     assert {p.dtype for p in half.weights.parameters().values()} == {torch.float32}
     assert half.weights.network.proj_out.weight.dtype == torch.bfloat16
+
+
+def test_its_memory_is_estimated(dev):
+    """As `zoo check` does it: a whole epoch on the device meta."""
+    policy = ", ".join(f"{key}: {value}" for key, value in {**dev, "dtype": "bfloat16"}.items())
+    changes = {
+        "policy": f"{{name: flux, {policy}, lora: {{rank: 4, alpha: 8}}}}",
+        "rewards": "[{name: jpeg_compressibility}]",
+    }
+    made = load_recipe(RECIPES["nft"], [f"{key}={value}" for key, value in changes.items()])
+    found = footprint(made, 1)
+    base = Flux(CPU, **dev, lora=None).weights.network
+    assert sum(p.numel() for p in found.frozen) == sum(p.numel() for p in base.parameters())
+    assert {p.dtype for p in found.frozen} == {torch.bfloat16}
+    assert {p.dtype for p in found.trained} == {torch.float32}
+    assert found.training > found.sampling > 0
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("resolution: 72", ">= 16 and in steps of 16, not 72"),
+        ("max_text_tokens: 513", "<= 512, not 513"),
+        ("guidance_embedding: -1", ">= 0"),
+    ],
+)
+def test_options_out_of_range_are_refused_with_the_place(option, said):
+    policy = f"policy={{name: flux, {option}}}"
+    ended = zoo("check", RECIPES["nft"], "-s", policy)
+    assert ended.returncode == 2
+    assert f"policy.{option.partition(':')[0]}" in ended.stderr
+    assert said in ended.stderr
+
+
+# The recipes that are trained tiny in tests/recipes have nft on it, and neither of the others.
+@pytest.mark.parametrize(
+    "algorithm", [pytest.param("nft", marks=pytest.mark.slow), "flow_grpo", "dpo"]
+)
+def test_every_algorithm_trains_it(dev, algorithm, tmp_path):
+    require_trained(algorithm, "flux", dev, tmp_path)

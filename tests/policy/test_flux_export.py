@@ -5,7 +5,8 @@ import torch
 from diffusers import FluxPipeline
 from peft import PeftModel
 
-from tests.runs import RECIPES, only_run, overrides, zoo
+from tests.policy.latent_families import short_run
+from tests.runs import RECIPES, only_run, zoo
 from zoo.prompt import Prompt
 from zoo.rollout import Weights
 from zoo.run import checkpoint
@@ -24,19 +25,7 @@ STEPS = 3
 def run(dev, tmp_path_factory):
     """A run folder."""
     out = tmp_path_factory.mktemp("run")
-    model = ", ".join(f"{key}: {value}" for key, value in dev.items())
-    short = overrides(
-        "nft",
-        out,
-        epochs=2,
-        eval="null",
-        policy=f"{{name: flux, {model}, lora: {{rank: 4, alpha: 8}}}}",
-        rewards="[{name: jpeg_compressibility}]",
-        data__groups_per_epoch=2,
-        data__group_size=3,
-        optim__lr=0.05,
-        optim__schedule="constant",
-    )
+    short = short_run("nft", "flux", dev, out, epochs=2, optim__lr=0.05, optim__schedule="constant")
     ended = zoo("train", RECIPES["nft"], *short)
     assert ended.returncode == 0, ended.stderr
     return only_run(out)

@@ -21,13 +21,8 @@ LORA = Lora(rank=4, alpha=8)
 DRAWS = Draws(0, "test", 0, torch.arange(len(PROMPTS)))
 
 
-@pytest.fixture(scope="module")
-def options(tmp_path_factory):
-    return SD3.write_tiny(tmp_path_factory.mktemp("tiny") / "sd3")
-
-
-def policy(options, lora=LORA):
-    made = SD3(CPU, **options, lora=lora)
+def policy(sd3, lora=LORA):
+    made = SD3(CPU, **sd3, lora=lora)
     made.weights.allocate((), seed=0)
     return made
 
@@ -40,9 +35,9 @@ def images(of):
 
 
 @pytest.fixture(scope="module")
-def trained(options):
+def trained(sd3):
     """A policy whose LoRA changes its images a lot, and the images."""
-    made = policy(options)
+    made = policy(sd3)
     before = images(made)
     draw = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -79,12 +74,12 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_pipeline_makes_our_images_of_an_export(way, options, trained, tmp_path):
+def test_the_pipeline_makes_our_images_of_an_export(way, sd3, trained, tmp_path):
     from diffusers import StableDiffusion3Pipeline
 
     (write, load), (made, wanted) = WAYS[way], trained
     write(tmp_path, values(made.weights), LORA)
-    pipeline = StableDiffusion3Pipeline.from_pretrained(options["pretrained"])
+    pipeline = StableDiffusion3Pipeline.from_pretrained(sd3["pretrained"])
     pipeline.set_progress_bar_config(disable=True)
     load(pipeline, tmp_path)
     theirs = pipeline(
@@ -96,21 +91,19 @@ def test_the_pipeline_makes_our_images_of_an_export(way, options, trained, tmp_p
 
 
 @pytest.mark.parametrize("write", [lora_files.write_diffusers, lora_files.write_peft])
-def test_a_policy_that_starts_from_an_export_makes_the_same_images(
-    write, options, trained, tmp_path
-):
+def test_a_policy_that_starts_from_an_export_makes_the_same_images(write, sd3, trained, tmp_path):
     made, wanted = trained
     write(tmp_path, values(made.weights), LORA)
-    other = policy(options)
+    other = policy(sd3)
     lora_files.start_from(str(tmp_path), other.weights, ())
     assert torch.equal(images(other), wanted)
 
 
-def test_the_settings_of_an_export_are_the_policys_targets(options, trained, tmp_path):
+def test_the_settings_of_an_export_are_the_policys_targets(sd3, trained, tmp_path):
     made, _ = trained
     lora_files.write_peft(tmp_path, values(made.weights), LORA)
-    bare = SD3(torch.device("meta"), **options, lora=None).weights.network
+    bare = SD3(torch.device("meta"), **sd3, lora=None).weights.network
     found = lora_files.settings(str(tmp_path), bare)
     lora = Lora(found["rank"], found["alpha"], tuple(found["targets"]))
     assert len(lora.targets) <= 8
-    assert policy(options, lora).weights.parameters().keys() == made.weights.parameters().keys()
+    assert policy(sd3, lora).weights.parameters().keys() == made.weights.parameters().keys()

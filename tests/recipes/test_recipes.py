@@ -116,7 +116,7 @@ def test_a_recipe_trains_tiny(path, tmp_path):
         file.write_text(json.dumps(made.resolved()), encoding="utf-8")
         run = {"recipe": str(file), "overrides": [], "out": str(tmp_path)}
         processes = 1 if made.engine.processes == "auto" else made.engine.processes
-        run_all([run], processes, tmp_path / "runs")
+        run_all([run], processes, tmp_path / "runs", deepspeed=True)
         lines = metrics(tmp_path)
     assert made.epochs == max(2, len(made.stages or ()))
     assert [line["epoch"] for line in lines] == list(range(made.epochs + 1))

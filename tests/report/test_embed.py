@@ -4,7 +4,7 @@ import random
 
 from PIL import Image
 
-from zoo.report.embed import data_uri, shrunk
+from zoo.report.embed import data_uri, shrink
 from zoo.report.html import html
 from zoo.report.page import Figure, Figures, Page, Section, Tiles
 
@@ -24,8 +24,8 @@ def test_tiny_images_keep_every_pixel():
 
 def test_photographs_are_made_smaller():
     assert data_uri(noise(512)).startswith("data:image/jpeg;base64,")
-    assert shrunk(noise(512), 100).size == (100, 100)
-    assert shrunk(noise(64), 100).size == (64, 64)
+    assert shrink(noise(512), 100).size == (100, 100)
+    assert shrink(noise(64), 100).size == (64, 64)
 
 
 def test_a_page_of_large_images_stays_below_five_megabytes():

@@ -16,26 +16,22 @@ from zoo.reward.jpeg import JpegCompressibility
 from zoo.reward.remote import Remote, RemoteError
 
 
-def test_an_error_of_the_reward_arrives_in_one_line_and_the_server_goes_on():
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("no luck\nsecond line"), "RuntimeError: no luck"),
+        (SystemExit(3), "SystemExit: 3"),
+    ],
+    ids=["raises", "exits"],
+)
+def test_an_error_of_the_reward_arrives_in_one_line_and_the_server_goes_on(error, line):
     def score(pictures, asked):
         if asked[0].text == "bad":
-            raise RuntimeError("no luck\nsecond line")
+            raise error
         return torch.ones(len(asked))
 
     with serving(Scored(score)) as url, connected(url) as reward:
-        with pytest.raises(RemoteError, match=r"/score: HTTP 500: RuntimeError: no luck$"):
-            reward.score(images(1), [Prompt("bad")])
-        assert reward.score(images(1), [Prompt("good")]).tolist() == [1]
-
-
-def test_a_reward_that_exits_does_not_end_the_server():
-    def score(pictures, asked):
-        if asked[0].text == "bad":
-            raise SystemExit(3)
-        return torch.ones(len(asked))
-
-    with serving(Scored(score)) as url, connected(url) as reward:
-        with pytest.raises(RemoteError, match=r"HTTP 500: SystemExit: 3"):
+        with pytest.raises(RemoteError, match=rf"/score: HTTP 500: {line}$"):
             reward.score(images(1), [Prompt("bad")])
         assert reward.score(images(1), [Prompt("good")]).tolist() == [1]
 

@@ -11,6 +11,7 @@ from zoo.engine.plain import PlainEngine
 from zoo.objective.dpo import DPO
 from zoo.policy.digits import Digits
 from zoo.prompt import ImageBytes, Prompt
+from zoo.reward.base import Reward
 from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.preference import Preference
 from zoo.rollout import Weights
@@ -45,11 +46,14 @@ def encoded_by(policy):
     return EncodedImages(Dataset(), policy, CPU, ImageCache(1))
 
 
-def collected(policy, look=iter):
+PREFERENCE = WeightedReward("preference", Preference())
+
+
+def collected(policy, look=iter, rewards=(PREFERENCE,)):
     """The groups as a run collects them, with their advantages; `look` is at each batch."""
     policy.weights.allocate(set(), seed=0)
     engine = PlainEngine(policy.weights, AdamWOptions((0.9, 0.999), 1e-8, 0.0, 1.0), device=CPU)
-    judge = Judge([WeightedReward("preference", Preference(), 1.0)], timeout=60, retries=0)
+    judge = Judge(rewards, timeout=60, retries=0)
     share = shard_groups(
         Collector(engine, policy, encoded_by(policy), judge, 3),
         Groups(GROUPS, 2, Weights.LIVE, 0, "collect"),
@@ -74,6 +78,44 @@ def test_every_image_is_seen_under_its_own_key_with_its_own_score():
     assert scores == pytest.approx([0, 1, 3, -2, 0.5, 0.5, 0.2, 0.9])
     for thumbnails, key in seen:
         torch.testing.assert_close(thumbnails[:, 0] * 255, 10.0 * (key + 1))
+
+
+class Brightness(Reward):
+    def score(self, images, prompts):
+        assert [len(prompt.images) for prompt in prompts] == [1] * len(prompts)
+        return images.flatten(1).mean(1)
+
+
+class HasPixels(Reward):
+    """The number of pixels that each image of a group comes with."""
+
+    groupwise = True
+    reads_pixels = False
+
+    def score(self, images, prompts):
+        assert len(prompts) == 2
+        return torch.full((len(images),), float(images[0].numel()))
+
+
+def test_a_reward_that_reads_pixels_is_given_the_decoded_images():
+    rewards = [PREFERENCE, WeightedReward("brightness", Brightness())]
+    made, _ = collected(Digits(CPU), rewards=rewards)
+    levels = [255 * score for score in made.verdict.scores["brightness"].tolist()]
+    assert levels == pytest.approx([10, 20, 30, 40, 50, 60, 70, 80], abs=1e-3)
+    assert made.out_of_range < 0
+    assert made.verdict.scores["preference"].tolist()[:2] == [0, 1]
+
+
+def test_rewards_that_read_no_pixels_are_given_none_in_groups_too():
+    rewards = [PREFERENCE, WeightedReward("pixels", HasPixels())]
+    made, _ = collected(Digits(CPU), rewards=rewards)
+    assert made.verdict.scores["pixels"].tolist() == [0] * 8
+
+
+def test_what_images_are_like_does_not_tell_whether_a_reward_reads_pixels():
+    rewards = [PREFERENCE, WeightedReward("brightness", Brightness())]
+    bare, decoded = collected(Digits(CPU))[0], collected(Digits(CPU), rewards=rewards)[0]
+    assert bare.stats == pytest.approx(decoded.stats, abs=1e-7)
 
 
 def shown(latents):

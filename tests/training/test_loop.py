@@ -25,6 +25,9 @@ SHORT = {
 }  # fmt: skip
 
 
+PAIRS = {"objective__pairs_per_group": 1, "objective__draws_per_pair": 2}
+
+
 class Listener(Sink):
     """Hears what a run says, in order; `act` is called before each step of a phase."""
 
@@ -53,8 +56,8 @@ class Listener(Sink):
         self.heard.append(("note", name))
 
 
-def small(**changes):
-    return recipe(RECIPES["nft"], **{**SHORT, **changes})
+def small(algorithm="nft", **changes):
+    return recipe(RECIPES[algorithm], **{**SHORT, **changes})
 
 
 def listen(out, act=lambda phase, epoch: None, progress=None, made=None, **changes):
@@ -102,7 +105,7 @@ def test_a_bar_counts_every_micro_batch_of_its_phase(tmp_path):
             steps.append(0)
         steps[-1:] = [steps[-1] + (name == "step")] if steps else []
     assert steps == [total for _, total in phases]
-    # 12 images, and then as many at 2 times each in two updates of 12 rows, 4 of them together.
+    # 12 images in micro-batches of 5 are 3; so many again, of rows, for each of two updates.
     assert phases[2:4] == [("collecting", 3), ("learning", 2 * 3)]
     assert phases[1] == ("evaluating", 2)
 
@@ -207,7 +210,8 @@ def test_a_run_that_learns_nothing_for_three_epochs_is_ended_and_saved(tmp_path,
     monkeypatch.setattr(Digit, "score", lambda self, images, prompts: images.new_ones(len(images)))
     monkeypatch.setattr("zoo.training.components.require_known_answers", lambda *args: None)
     with pytest.raises(RunError, match="in the last 3 epochs: no image carried a signal"):
-        listen(tmp_path / "run", epochs=9, eval="null")
+        # Where a group's images are equal, DPO has no pair of them; NFT would learn from all.
+        listen(tmp_path / "run", made=small("dpo", epochs=9, eval="null", **PAIRS))
     assert checkpoint.epochs(tmp_path / "run") == [3]
     assert "some updates were passed over" in (tmp_path / "run" / "run.log").read_text()
 

@@ -45,12 +45,12 @@ def _print(path: Path, recipe: Recipe) -> None:
     table.add_column(style="dim")
     table.add_column()
     if recipe.stages:
-        found = _stage_lines(recipe, plans, prompts)
+        rows = _stage_lines(recipe, plans, prompts)
     else:
-        found = _lines(recipe, plans[0], *prompts[0])
+        rows = _lines(recipe, plans[0], *prompts[0])
     if recipe.stop_when is not None:
-        found.append(("ends earlier", _conditions(recipe.stop_when)))
-    for name, text in found:
+        rows.append(("ends earlier", _conditions(recipe.stop_when)))
+    for name, text in rows:
         table.add_row(name, text)
     console = Console(highlight=False)
     console.print(f"[bold]{path}[/bold]: ok")
@@ -58,66 +58,68 @@ def _print(path: Path, recipe: Recipe) -> None:
     print_cost(console, recipe, processes)
 
 
-def _lines(recipe: Recipe, made: Plan, num_prompts: int, num_eval: int) -> list[tuple[str, str]]:
-    images = f"{made.groups} groups x {made.group_size} = {made.images:,} images"
-    found = [
+def _lines(recipe: Recipe, plan: Plan, num_prompts: int, num_eval: int) -> list[tuple[str, str]]:
+    images = f"{plan.groups} groups x {plan.group_size} = {plan.images:,} images"
+    rows = [
         ("trains", f"{_what(recipe)} on {_rewards(recipe)}"),
-        ("processes", _processes(recipe, made.processes)),
+        ("processes", _processes(recipe, plan.processes)),
         ("an epoch", f"{images}, of {num_prompts} prompts"),
-        ("sampling", _batches(made.sampling, made.processes)),
-        ("training", f"{made.rows:,} rows in {made.updates} updates"),
-        ("", _batches(made.training, made.processes)),
-        ("forwards", _to_collect(made)),
-        ("", f"{made.train_forwards:,} to train, {made.gradient_forwards:,} with gradients"),
+        ("sampling", _batches(plan.sampling, plan.processes)),
+        ("training", f"{plan.rows:,} rows in {plan.updates} updates"),
+        ("", _batches(plan.training, plan.processes)),
+        ("forwards", _to_collect(plan)),
+        ("", f"{plan.train_forwards:,} to train, {plan.gradient_forwards:,} with gradients"),
     ]
-    if made.collect_forwards is not None:
-        forwards = made.collect_forwards + made.train_forwards
+    if plan.collect_forwards is not None:
+        forwards = plan.collect_forwards + plan.train_forwards
         total = f"{forwards * recipe.epochs:,} in {recipe.epochs} epochs"
-        found.append(("", f"{forwards:,} an epoch, {total}"))
+        rows.append(("", f"{forwards:,} an epoch, {total}"))
     if recipe.eval:
         images = f"{num_eval * recipe.eval.images_per_prompt:,} images of {num_eval} prompts"
-        found.append(("evaluation", f"{images}, every {recipe.eval.every} epochs"))
-    return found
+        rows.append(("evaluation", f"{images}, every {recipe.eval.every} epochs"))
+    return rows
 
 
 def _stage_lines(
     recipe: Recipe, plans: list[Plan], prompts: list[tuple[int, int]]
 ) -> list[tuple[str, str]]:
     """A line for each stage, and what they come to up to the run's end."""
-    found = [
+    rows = [
         ("trains", f"{_what(recipe)} in {len(plans)} stages"),
         ("processes", _processes(recipe, plans[0].processes)),
     ]
     images, forwards, counted = 0, 0, True
-    for stage, made, (num_prompts, _) in zip(recipe.timeline, plans, prompts, strict=True):
+    for stage, plan, (num_prompts, _) in zip(recipe.timeline, plans, prompts, strict=True):
         epochs = max(0, stage.end - stage.start)
-        an_epoch = f"{made.groups} x {made.group_size} images of {num_prompts:,} prompts"
-        if made.collect_forwards is None:
-            counted, told = False, f"{made.train_forwards:,} forwards to train"
+        an_epoch = f"{plan.groups} x {plan.group_size} images of {num_prompts:,} prompts"
+        if plan.collect_forwards is None:
+            counted, told = False, f"{plan.train_forwards:,} forwards to train"
         else:
-            of_epoch = made.collect_forwards + made.train_forwards
+            of_epoch = plan.collect_forwards + plan.train_forwards
             forwards, told = forwards + epochs * of_epoch, f"{of_epoch:,} forwards"
-        images += epochs * made.images
+        images += epochs * plan.images
         length = "1 epoch" if stage.recipe.epochs == 1 else f"{stage.recipe.epochs} epochs"
         length = length if epochs == stage.recipe.epochs else f"{epochs} of its {length}"
         on = _rewards(stage.recipe)
-        found.append((stage.shown, f"{length} on {on}; an epoch is {an_epoch}, {told}"))
+        rows.append((stage.shown, f"{length} on {on}; an epoch is {an_epoch}, {told}"))
     total = f"{recipe.epochs} epochs, {images:,} images"
-    found.append(("in all", f"{total}, {forwards:,} forwards" if counted else total))
-    return found
+    rows.append(("in all", f"{total}, {forwards:,} forwards" if counted else total))
+    return rows
 
 
 def _conditions(when: StopWhen) -> str:
     """Any of which ends the run."""
-    found = [f"after {when.seconds:,g} s"] if when.seconds else []
-    found += [f"after {when.forwards:,} forwards"] if when.forwards else []
-    found += [f"after {when.images:,} images"] if when.images else []
+    conditions = [f"after {when.seconds:,g} s"] if when.seconds else []
+    conditions += [f"after {when.forwards:,} forwards"] if when.forwards else []
+    conditions += [f"after {when.images:,} images"] if when.images else []
     if when.target is not None:
-        found.append(f"once {when.target.label} is {when.target.at_least:g}")
-    found += [f"once the drift is above {when.drift:g}"] if when.drift else []
+        conditions.append(f"once {when.target.label} is {when.target.at_least:g}")
+    conditions += [f"once the drift is above {when.drift:g}"] if when.drift else []
     if when.falling:
-        found.append(f"once the held-out score has been falling for {when.falling} evaluations")
-    return ", or ".join(found) or "never"
+        conditions.append(
+            f"once the held-out score has been falling for {when.falling} evaluations"
+        )
+    return ", or ".join(conditions) or "never"
 
 
 def _rewards(recipe: Recipe) -> str:
@@ -132,15 +134,15 @@ def _processes(recipe: Recipe, number: int) -> str:
     return f"{number}{' (auto: one a GPU)' if recipe.engine.processes == 'auto' else ''}"
 
 
-def _to_collect(made: Plan) -> str:
-    if made.collect_forwards is None:
+def _to_collect(plan: Plan) -> str:
+    if plan.collect_forwards is None:
         return "as many to collect as the solver needs for its tolerances"
-    if not made.collect_forwards:
+    if not plan.collect_forwards:
         return "none to collect: the images come with the prompts"
-    return f"{made.collect_forwards:,} to collect"
+    return f"{plan.collect_forwards:,} to collect"
 
 
 def _batches(batches: Batches, processes: int) -> str:
-    each = " a process" if processes > 1 else ""
+    share = " a process" if processes > 1 else ""
     what = "micro-batch" if batches.count == 1 else "micro-batches"
-    return f"{batches.count} {what} of {batches.rows}{each}, {batches.filled:.0%} of it padding"
+    return f"{batches.count} {what} of {batches.rows}{share}, {batches.filled:.0%} of it padding"

@@ -32,17 +32,17 @@ USUAL_UTILISATION = 0.4
 def print_cost(console: Console, recipe: Recipe, processes: int) -> None:
     """Prints the estimates for this recipe on so many processes, or why there are none."""
     try:
-        found = _footprints(recipe, processes)
+        footprints = _footprints(recipe, processes)
     except NoEstimateError as error:
         console.print(f"no estimate of memory and time: {error}", markup=False)
         return
     cuda = recipe.engine.device != "cpu" and torch.cuda.is_available()
     epochs = [max(0, stage.end - stage.start) for stage in recipe.timeline]
-    console.print(_time(found, epochs, torch.device("cuda" if cuda else "cpu")))
+    console.print(_time(footprints, epochs, torch.device("cuda" if cuda else "cpu")))
     # On CUDA what torch does not count, the context, is not counted here.
     runtime = 0 if cuda else psutil.Process().memory_info().rss
     own = Layout(recipe.engine.zero_stage, recipe.engine.offload)
-    each = [
+    by_stage = [
         {
             layout: estimate(
                 of, layout, processes, cuda=cuda, runtime=runtime, options=recipe.engine.deepspeed
@@ -51,10 +51,10 @@ def print_cost(console: Console, recipe: Recipe, processes: int) -> None:
                 (*layouts(cuda=cuda, copies_on_host=of.copies_on_host), own)
             )
         }
-        for of in found
+        for of in footprints
     ]
-    largest = max(range(len(each)), key=lambda i: each[i][own].parts.total)
-    estimates = list(each[largest].values())
+    largest = max(range(len(by_stage)), key=lambda i: by_stage[i][own].parts.total)
+    estimates = list(by_stage[largest].values())
     console.print(_table(estimates, own))
     of_stage = f"; of {recipe.timeline[largest].shown}, which needs most" if recipe.stages else ""
     note = f"(* this recipe; the parts are those at the peak{of_stage})"
@@ -64,7 +64,7 @@ def print_cost(console: Console, recipe: Recipe, processes: int) -> None:
 
 def _footprints(recipe: Recipe, processes: int) -> list[Footprint]:
     """Of each stage; one dry run for those that differ in nothing that counts."""
-    found: dict[str, Footprint] = {}
+    footprints: dict[str, Footprint] = {}
     keys, moved = [], copies(recipe)
     for stage in recipe.timeline:
         whole = stage.recipe.resolved()
@@ -73,18 +73,18 @@ def _footprints(recipe: Recipe, processes: int) -> list[Footprint]:
             # How often an image comes again, and whether it is decoded.
             counts += [whole["epochs"], whole["rewards"]]
         keys.append(repr(counts + [whole[key] for key in ("sampler", "objective", "data")]))
-        if keys[-1] not in found:
-            found[keys[-1]] = footprint(stage.recipe, processes, moved)
-    return [found[key] for key in keys]
+        if keys[-1] not in footprints:
+            footprints[keys[-1]] = footprint(stage.recipe, processes, moved)
+    return [footprints[key] for key in keys]
 
 
-def _time(found: Sequence[Footprint], epochs: Sequence[int], device: torch.device) -> str:
+def _time(footprints: Sequence[Footprint], epochs: Sequence[int], device: torch.device) -> str:
     """Of the process that has most to do, had it the device to itself."""
-    flops = [of.flops for of in found if of.flops is not None]
-    if len(flops) < len(found):
+    flops = [of.flops for of in footprints if of.flops is not None]
+    if len(flops) < len(footprints):
         return "time: as the solver needs for its tolerances"
-    rate = reachable(device, found[0].dtype)
-    dtype = str(found[0].dtype).removeprefix("torch.")
+    rate = reachable(device, footprints[0].dtype)
+    dtype = str(footprints[0].dtype).removeprefix("torch.")
 
     def takes(number: float) -> str:
         return _duration(number / (USUAL_UTILISATION * rate))
@@ -115,15 +115,15 @@ def _table(estimates: list[MemoryEstimate], own: Layout) -> Table:
     unit, scale = ("GB", 1e9) if max(e.parts.total for e in estimates) >= 1e11 else ("MB", 1e6)
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
     table.add_column(f"{unit} a process", no_wrap=True)
-    headers = [*_PARTS, *(["host"] if any(each.parts.host for each in estimates) else [])]
+    headers = [*_PARTS, *(["host"] if any(one.parts.host for one in estimates) else [])]
     for part in (*headers, "total"):
         table.add_column(_SHORT.get(part, part), justify="right")
     table.add_column("peak in", no_wrap=True)
-    for each in estimates:
-        numbers = [getattr(each.parts, part) for part in (*headers, "total")]
+    for one in estimates:
+        numbers = [getattr(one.parts, part) for part in (*headers, "total")]
         cells = [f"{number / scale:,.0f}" if number else "-" for number in numbers]
-        mark = " *" if each.layout == own else ""
-        table.add_row(f"{_name(each.layout)}{mark}", *cells, each.phase)
+        mark = " *" if one.layout == own else ""
+        table.add_row(f"{_name(one.layout)}{mark}", *cells, one.phase)
     return table
 
 
@@ -138,7 +138,7 @@ _OFFLOADED = {"none": "", "optimizer": " -adam", "parameters": " -all"}
 
 
 def _verdict(estimates: list[MemoryEstimate], available: int) -> str:
-    each = f"{_size(available)} a process"
+    memory = f"{_size(available)} a process"
     quality = (
         f"estimates were within {ERROR:.0%} of measured peaks, {ERROR_OF_STAGE_3:.0%} at stage 3 "
         "(benchmarks/memory.py)"
@@ -146,11 +146,11 @@ def _verdict(estimates: list[MemoryEstimate], available: int) -> str:
     best = recommend(estimates, available)
     if best is None:
         return (
-            f"nothing fits {each}: lower engine.micro_batch.train and sample, use more processes "
+            f"nothing fits {memory}: lower engine.micro_batch.train and sample, use more processes "
             f"or a policy with LoRA; {quality}"
         )
     spare = 1 - best.parts.total / available
-    return f"recommended: {best.layout.recipe} (of {each} {spare:.0%} to spare); {quality}"
+    return f"recommended: {best.layout.recipe} (of {memory} {spare:.0%} to spare); {quality}"
 
 
 def _available(processes: int, *, cuda: bool) -> int:

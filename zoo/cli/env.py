@@ -83,21 +83,21 @@ def _wheel(plugin: str, folder: Path) -> Path:
 
 def _lock(wheel: Path, folder: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
-        found = [name for name in archive.namelist() if name.rpartition("/")[2] == LOCK]
-        if len(found) != 1:
+        locks = [name for name in archive.namelist() if name.rpartition("/")[2] == LOCK]
+        if len(locks) != 1:
             raise UserError(
-                f"the plugin {wheel.name} has {len(found) or 'no'} {LOCK} in its package; one is "
+                f"the plugin {wheel.name} has {len(locks) or 'no'} {LOCK} in its package; one is "
                 "needed: write it with `pip freeze` and list it in [tool.setuptools.package-data]"
             )
-        return Path(archive.extract(found[0], folder))
+        return Path(archive.extract(locks[0], folder))
 
 
 def _rewards(wheel: Path) -> list[str]:
     """The rewards that a plugin registers."""
     with zipfile.ZipFile(wheel) as archive:
-        found = [name for name in archive.namelist() if name.endswith("/entry_points.txt")]
+        files = [name for name in archive.namelist() if name.endswith("/entry_points.txt")]
         points = ConfigParser(delimiters=("=",))
-        points.read_string(archive.read(found[0]).decode() if found else "")
+        points.read_string(archive.read(files[0]).decode() if files else "")
     if not points.has_section(_GROUP) or not points.options(_GROUP):
         raise UserError(f"the plugin {wheel.name} registers nothing under '{_GROUP}'")
     return list(points[_GROUP])
@@ -119,6 +119,6 @@ def _run(command: list[str], what: str) -> None:
     except OSError as error:
         raise UserError(f"{what}: {command[0]}: {error.strerror}") from error
     if done.returncode:
-        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        errors = [line for line in said if "error" in line.lower()] or said[-1:]
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line.lower()] or lines[-1:]
         raise UserError(f"{what}: {'; '.join(errors[:3]) or 'it says nothing'}")

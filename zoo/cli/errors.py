@@ -17,23 +17,23 @@ def lines(error: Exception) -> Sequence[str]:
     memory = out_of_memory(error)
     if memory is not None:
         return [memory]
-    if _expected(error):
+    if _is_expected(error):
         return str(error).splitlines()
-    said = str(error).splitlines() or [""]
-    return [f"{type(error).__name__}: {said[0]} (--debug shows the traceback)"]
+    message = str(error).splitlines() or [""]
+    return [f"{type(error).__name__}: {message[0]} (--debug shows the traceback)"]
 
 
 def last_words(error: Exception, *, debug: bool) -> tuple[str, str]:
     """All that a worker's error says; its traceback where it is unexpected or to be debugged."""
-    whole, said = traceback.format_exception(error), traceback.format_exception_only(error)
-    trace = "".join(whole[: -len(said)])
+    whole, last = traceback.format_exception(error), traceback.format_exception_only(error)
+    trace = "".join(whole[: -len(last)])
     memory = out_of_memory(error)
-    if memory is not None or _expected(error):
+    if memory is not None or _is_expected(error):
         return memory or str(error), trace if debug else ""
-    return "".join(said).rstrip(), trace
+    return "".join(last).rstrip(), trace
 
 
-def _expected(error: Exception) -> bool:
+def _is_expected(error: Exception) -> bool:
     from zoo.training.loop import RunError
 
     return isinstance(error, (UserError, RunError))
@@ -44,8 +44,8 @@ def out_of_memory(error: BaseException) -> str | None:
     place = _place(error)
     if place is None:
         return None
-    found = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
-    size = f" ({found[1]} more were wanted)" if found else ""
+    wanted = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+    size = f" ({wanted[1]} more were wanted)" if wanted else ""
     phase, fix = _phase(error)
     return f"out of memory on {place}{phase}{size}: {fix}; `zoo check RECIPE` estimates the need"
 

@@ -12,16 +12,23 @@ import typer
 from torch import nn
 
 from zoo import __version__
-from zoo.cli.export_formats import DiffusersLora, Export, Full, PeftLora, pushed, require_can_push
+from zoo.cli.export_formats import (
+    DiffusersLora,
+    Export,
+    Full,
+    PeftLora,
+    push_folder,
+    require_can_push,
+)
 from zoo.cli.output import CARD, MARK, in_place_of, require_free_for_export
-from zoo.cli.source import checkpoint_folder, weights_named
+from zoo.cli.source import checkpoint_folder, parse_weights
 from zoo.errors import UserError
 from zoo.policy import lora_files
 from zoo.policy.base import Policy
 from zoo.recipe.recipe import Recipe
 from zoo.rollout import Weights
 from zoo.run import checkpoint
-from zoo.run import folder as run_dir
+from zoo.run.folder import recipe_of
 from zoo.storage.tensor_file import TensorFile
 from zoo.training.build import lora_of
 from zoo.training.components import evaluated_weights
@@ -37,7 +44,7 @@ _MEANING = {
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class _CheckpointWeights:
     """What to export: one set of weights of one checkpoint."""
 
     recipe: Recipe
@@ -73,47 +80,47 @@ def export(
         require_can_push(push)
     chosen = _choose(source, epoch, weights)
     require_free_for_export(out)
-    made = _made(chosen, form)
+    exported = _make_export(chosen, form)
     with in_place_of(out) as folder:
-        made.write(folder)
+        exported.write(folder)
         card = folder / CARD
-        card.write_text(_card(chosen, made, push or out.resolve().name), encoding="utf-8")
+        card.write_text(_card(chosen, exported, push or out.resolve().name), encoding="utf-8")
         for path in folder.iterdir():
             # safetensors gives its files to their owner alone.
             path.chmod(card.stat().st_mode)
-    typer.echo(f"wrote {out}: {made.kind}, the {chosen.which.value} weights of {chosen.folder}")
+    typer.echo(f"wrote {out}: {exported.kind}, the {chosen.which.value} weights of {chosen.folder}")
     if push is not None:
-        typer.echo(f"pushed to {pushed(out, push, private=private)}")
+        typer.echo(f"pushed to {push_folder(out, push, private=private)}")
 
 
-def _choose(source: Path, epoch: int | None, weights: str | None) -> _Chosen:
-    named = weights_named(weights)
-    recipe = run_dir.recipe_of(source)
+def _choose(source: Path, epoch: int | None, weights: str | None) -> _CheckpointWeights:
+    named = parse_weights(weights)
+    recipe = recipe_of(source)
     folder = checkpoint_folder(source, epoch)
     saved = checkpoint.load(folder)
     which = named or evaluated_weights(recipe)
-    sets: dict[str, dict[str, str]] = {each.value: {} for each in Weights}
+    sets: dict[str, dict[str, str]] = {which.value: {} for which in Weights}
     for name in saved.tensors:
         owner, _, inner = name.partition("/")
         if owner in sets:
             sets[owner][inner] = name
     if not sets[which.value]:
-        have = ", ".join(name for name, found in sets.items() if found)
+        have = ", ".join(name for name, stored in sets.items() if stored)
         moved = "" if which is not Weights.REFERENCE else (
             ": its reference never moved, so it is the model that the run started from"
         )  # fmt: skip
         raise UserError(f"--weights {which.value}: {folder} has {have}{moved}")
-    return _Chosen(recipe, folder, saved.epoch, which, saved.tensors, sets[which.value])
+    return _CheckpointWeights(recipe, folder, saved.epoch, which, saved.tensors, sets[which.value])
 
 
-def _made(chosen: _Chosen, form: str) -> Export:
+def _make_export(chosen: _CheckpointWeights, form: str) -> Export:
     if not lora_files.are_lora(chosen.names):
         if form == "peft":
             raise UserError(
                 "--format peft: this run trained the whole network, and PEFT's files are of LoRA "
                 "adapters; use --format diffusers"
             )
-        return Full(_filled(_policy(chosen.recipe).weights.network, chosen))
+        return Full(_fill(_policy(chosen.recipe).weights.network, chosen))
     # A policy of its own kind may take its LoRA in other words: then only it knows.
     lora = lora_of(chosen.recipe)
     if lora is None:
@@ -125,15 +132,15 @@ def _made(chosen: _Chosen, form: str) -> Export:
         lora_files.require(tensors, lora)
     except ValueError as error:
         raise checkpoint.CheckpointError(f"{chosen.folder}: {error}") from error
-    made = PeftLora if form == "peft" else DiffusersLora
-    return made(tensors, lora, chosen.base)
+    kind = PeftLora if form == "peft" else DiffusersLora
+    return kind(tensors, lora, chosen.base)
 
 
 def _policy(recipe: Recipe) -> Policy:
     return recipe.build(recipe.policy, {"device": torch.device("cpu")})
 
 
-def _filled(network: nn.Module, chosen: _Chosen) -> Any:
+def _fill(network: nn.Module, chosen: _CheckpointWeights) -> Any:
     """The network with the chosen weights, in the types that the run trained them in."""
     import diffusers
 
@@ -145,11 +152,11 @@ def _filled(network: nn.Module, chosen: _Chosen) -> Any:
         )
     parameters, names = dict(network.named_parameters()), chosen.names
     for name in sorted(parameters.keys() | names.keys()):
-        found = chosen.tensors.shape(names[name]) if name in names else None
+        shape = chosen.tensors.shape(names[name]) if name in names else None
         wanted = tuple(parameters[name].shape) if name in parameters else None
-        if found != wanted:
+        if shape != wanted:
             raise checkpoint.CheckpointError(
-                f"{chosen.folder}: '{name}' is of shape {found} there and {wanted} in the network "
+                f"{chosen.folder}: '{name}' is of shape {shape} there and {wanted} in the network "
                 f"of the policy '{chosen.recipe.policy.name}'"
             )
     for name, parameter in parameters.items():
@@ -157,7 +164,7 @@ def _filled(network: nn.Module, chosen: _Chosen) -> Any:
     return network
 
 
-def _card(chosen: _Chosen, made: Export, name: str) -> str:
+def _card(chosen: _CheckpointWeights, exported: Export, name: str) -> str:
     rows = {
         "recipe": chosen.recipe.name,
         "epoch": str(chosen.epoch),
@@ -168,22 +175,22 @@ def _card(chosen: _Chosen, made: Export, name: str) -> str:
     }
     lines = [f"| {key} | {value} |" for key, value in rows.items() if value is not None]
     return "\n".join((
-        *_front_matter(chosen, made),
-        f"# {chosen.recipe.name}: {made.kind}", "", MARK,
+        *_front_matter(chosen, exported),
+        f"# {chosen.recipe.name}: {exported.kind}", "", MARK,
         "| | |", "|---|---|", *lines, "",
-        "```python", *made.loading(name), "```", "",
+        "```python", *exported.loading(name), "```", "",
     ))  # fmt: skip
 
 
-def _front_matter(chosen: _Chosen, made: Export) -> tuple[str, ...]:
+def _front_matter(chosen: _CheckpointWeights, exported: Export) -> tuple[str, ...]:
     """What the Hub reads of a model card, in YAML; a base that is a folder here it cannot know."""
     base = chosen.base
     known = base is not None and not Path(base).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", base)
-    tags = (*made.tags, "text-to-image", chosen.recipe.objective.name)
+    tags = (*exported.tags, "text-to-image", chosen.recipe.objective.name)
     return (
         "---",
         *([f"base_model: {json.dumps(base)}"] if known else []),
-        f"library_name: {made.loaded_by}",
+        f"library_name: {exported.loaded_by}",
         "pipeline_tag: text-to-image",
         f"tags: {json.dumps(tags)}",
         "---",

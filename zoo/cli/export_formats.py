@@ -103,7 +103,7 @@ def require_can_push(repo: str) -> None:
         raise UserError(f"--push {repo}: no token for the Hub; {LOGIN} to one that may write")
 
 
-def pushed(folder: Path, repo: str, *, private: bool) -> str:
+def push_folder(folder: Path, repo: str, *, private: bool) -> str:
     """Uploads a folder's files to a model of the Hub, made if need be; the model's page.
 
     Raises:

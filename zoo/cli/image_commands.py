@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import Best, Checkpoint, Debug, Overrides, Tiny, Weights
+from zoo.errors import UserError
 
 SourceOf = Annotated[Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")]
 Prompts = Annotated[
@@ -67,20 +68,26 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Score a run's checkpoint, or a recipe's model, as its `eval` and these options say."""
-    from zoo.cli.evaluate import Asked
-    from zoo.cli.evaluate import evaluate as evaluate_source
-    from zoo.cli.report import epoch_named
-    from zoo.cli.source import Source, evaluation_overrides
+    from zoo.cli.evaluate import evaluate as evaluate_images
+    from zoo.cli.report import choose_epoch
+    from zoo.cli.source import ImageJob, choose_checkpoint, evaluation_overrides
+    from zoo.plan.preflight import evaluation_prompts
 
-    epoch = epoch_named(source, epoch, best=best)
+    epoch = choose_epoch(source, epoch, best=best)
     changes = evaluation_overrides(
         prompts=prompts, rewards=rewards, solver=solver, steps=steps, guidance=guidance,
         images_per_prompt=images_per_prompt,
     )  # fmt: skip
-    evaluate_source(
-        Source(source, [*(overrides or []), *changes], epoch, weights, tiny, lora),
-        Asked(limit, seed, processes, out, overwrite),
+    model = choose_checkpoint(
+        source, [*(overrides or []), *changes], epoch=epoch, weights=weights, tiny=tiny, lora=lora
     )
+    evaluate_images(ImageJob(
+        model,
+        evaluation_prompts(model.recipe)[:limit],
+        model.evaluation.images_per_prompt,
+        model.recipe.seed if seed is None else seed,
+        out=out, overwrite=overwrite, limit=limit, processes=processes,
+    ))  # fmt: skip
 
 
 def sample(
@@ -109,14 +116,20 @@ def sample(
     debug: Debug = False,
 ) -> None:
     """Make images with a run's checkpoint, or a recipe's model, as its evaluation does."""
-    from zoo.cli.report import epoch_named
-    from zoo.cli.sample import Asked
-    from zoo.cli.sample import sample as sample_source
-    from zoo.cli.source import Source, evaluation_overrides
+    from zoo.cli.report import choose_epoch
+    from zoo.cli.sample import sample as sample_images
+    from zoo.cli.source import ImageJob, choose_checkpoint, evaluation_overrides
+    from zoo.plan.preflight import evaluation_prompts
+    from zoo.prompt import Prompt
 
-    epoch = epoch_named(source, epoch, best=best)
+    epoch = choose_epoch(source, epoch, best=best)
     changes = evaluation_overrides(prompts=prompts, solver=solver, steps=steps, guidance=guidance)
-    sample_source(
-        Source(source, [*(overrides or []), *changes], epoch, weights, tiny, lora),
-        Asked(out, prompt or [], prompts is not None, limit, num, seed, overwrite),
+    if not prompt and prompts is None:
+        raise UserError("name a prompt (--prompt 'the digit seven') or a source (--prompts FILE)")
+    model = choose_checkpoint(
+        source, [*(overrides or []), *changes], epoch=epoch, weights=weights, tiny=tiny, lora=lora
     )
+    wanted = [Prompt(text) for text in prompt or ()]
+    if prompts is not None:
+        wanted += evaluation_prompts(model.recipe)[:limit]
+    sample_images(ImageJob(model, wanted, num, seed, out, overwrite=overwrite, limit=limit))

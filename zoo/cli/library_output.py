@@ -1,4 +1,4 @@
-"""Noise: what libraries print on a worker goes to the run's log, not among the others' lines.
+"""What libraries print on a worker goes to the run's log, not among the others' lines.
 
 It is taken at the file descriptors, so what C++ code prints is taken too, and the trace of a
 process that dies of a segmentation fault. The command's own layer, as it alone has a terminal.
@@ -9,12 +9,11 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
 _OUT, _ERR = 1, 2
 
 
-class Noise:
+class LibraryOutput:
     """While it is entered, stderr goes to a log; of all processes but the first, stdout too."""
 
     def __init__(self, rank: int) -> None:
@@ -27,7 +26,7 @@ class Noise:
         self._log = Path(name)
         self._in_run = False
 
-    def __enter__(self) -> "Noise":
+    def __enter__(self) -> "LibraryOutput":
         self._before = {number: os.dup(number) for number in self._taken}
         self._go_on_in(self._log)
         if not faulthandler.is_enabled():
@@ -48,12 +47,7 @@ class Noise:
         temporary.unlink()
         self._in_run = True
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         _flush()
         for number, before in self._before.items():
             os.dup2(before, number)

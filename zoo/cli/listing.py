@@ -51,7 +51,7 @@ def imports(entries: Sequence[Entry]) -> Iterator[Import]:
         except EOFError:
             seconds = perf_counter() - start
             process.join()
-            problem = _ended(entry, process.exitcode)
+            problem = _explain_end(entry, process.exitcode)
         process.join()
         yield Import(entry, seconds, problem)
 
@@ -70,7 +70,7 @@ def _import(sender: Connection, kind: str, name: str) -> None:
     sender.close()
 
 
-def _ended(entry: Entry, code: int | None) -> str:
+def _explain_end(entry: Entry, code: int | None) -> str:
     what = f"the {registry.SINGULAR[entry.kind]} '{entry.name}' of {entry.package} {entry.version}"
     return f"{what} ends the process that imports it, with code {code}; uninstall {entry.package}"
 
@@ -96,7 +96,7 @@ def schema(out: Path | None) -> None:
 def list_installed(kind: str | None, *, verbose: bool) -> None:
     """A table of what is registered, by kind; from metadata alone unless `verbose`."""
     entries = [
-        entry for each in ((kind,) if kind else registry.KINDS) for entry in registry.entries(each)
+        entry for one in ((kind,) if kind else registry.KINDS) for entry in registry.entries(one)
     ]
     console = Console(highlight=False, soft_wrap=True)
     if verbose:
@@ -104,19 +104,17 @@ def list_installed(kind: str | None, *, verbose: bool) -> None:
         return
     table = _table("kind", "name", "package")
     for entry in entries:
-        table.add_row(*_named(entry), f"{entry.package} {entry.version}".strip())
+        table.add_row(*_row(entry), f"{entry.package} {entry.version}".strip())
     console.print(table)
 
 
 def _list_imports(console: Console, entries: Sequence[registry.Entry]) -> None:
     """The same with each one's import, then what is broken and why."""
-    from zoo.cli.listing import imports
-
     table = _table("kind", "name", "package", "version", "import", "")
     broken = []
     for done in imports(entries):
         entry = done.entry
-        row = (*_named(entry), entry.package, entry.version, f"{done.seconds:.2f} s")
+        row = (*_row(entry), entry.package, entry.version, f"{done.seconds:.2f} s")
         table.add_row(*row, "broken" if done.problem else "")
         broken += [done.problem] if done.problem else []
     console.print(f"zoo {__version__}, version {API_VERSION} of the interfaces\n")
@@ -126,7 +124,7 @@ def _list_imports(console: Console, entries: Sequence[registry.Entry]) -> None:
         console.print(f"broken: {problem}", markup=False)
 
 
-def _named(entry: registry.Entry) -> tuple[str, str]:
+def _row(entry: registry.Entry) -> tuple[str, str]:
     return registry.SINGULAR[entry.kind], entry.name
 
 

@@ -50,9 +50,9 @@ def new_plugin(kind: str, name: str, out: Path) -> None:
     for path, template in written.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(_filled(template.read_text("utf-8"), kind, name), "utf-8")
+        file.write_text(_fill_in(template.read_text("utf-8"), kind, name), "utf-8")
     (folder / package / "py.typed").touch()
-    override = _filled(_OVERRIDES[kind], kind, name)
+    override = _fill_in(_OVERRIDES[kind], kind, name)
     typer.echo(f"wrote {folder}; next:")
     typer.echo(f"  pip install -e {folder}")
     typer.echo(f"  zoo train recipes/nft_digits.yaml -s '{override}'")
@@ -82,7 +82,7 @@ def _class_name(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
 
 
-def _filled(text: str, kind: str, name: str) -> str:
+def _fill_in(text: str, kind: str, name: str) -> str:
     replaced = {
         "OVERRIDE": _OVERRIDES[kind],
         "API_VERSION = API_VERSION": f"API_VERSION = {API_VERSION}",

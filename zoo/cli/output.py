@@ -57,8 +57,8 @@ def in_place_of(out: Path) -> Iterator[Path]:
         new.rename(final)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        said = error.strerror if isinstance(error, OSError) else None
-        raise UserError(f"--out {out} cannot be written: {said or error}") from error
+        why = error.strerror if isinstance(error, OSError) else None
+        raise UserError(f"--out {out} cannot be written: {why or error}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -157,7 +157,7 @@ def require_free(out: Path, *, overwrite: bool) -> None:
         )
 
 
-def clear(out: Path) -> None:
+def remove_earlier(out: Path) -> None:
     """Removes what was written to a folder before, and nothing else."""
     with writing(out):
         for path in _earlier(out):
@@ -188,8 +188,8 @@ def writing(out: Path) -> Iterator[None]:
 
 def _earlier(out: Path) -> list[Path]:
     images = out / IMAGES
-    found = sorted(images.iterdir()) if images.is_dir() else []
-    ours = [path for path in found if _IMAGE.fullmatch(path.name)]
+    files = sorted(images.iterdir()) if images.is_dir() else []
+    ours = [path for path in files if _IMAGE.fullmatch(path.name)]
     return [*(out / name for name in (RESULTS, LINES, GRID) if (out / name).exists()), *ours]
 
 

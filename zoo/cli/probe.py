@@ -20,7 +20,7 @@ def probe(what: str, overrides: list[str]) -> None:
     Raises:
         RecipeError: the recipe, the reward's name or an option is wrong.
     """
-    entries, device = _chosen(what, overrides)
+    entries, device = _choose_rewards(what, overrides)
     table = Table(box=None, pad_edge=False)
     for heading in ("reward", "known answers", "says"):
         table.add_column(heading)
@@ -30,13 +30,13 @@ def probe(what: str, overrides: list[str]) -> None:
         reward = recipe.build(entry, given) if recipe else entry.build(given)
         answers = score_known_answers(reward, device)
         wrong |= any(not answer.right for answer in answers)
-        table.add_row(entry.label, str(len(answers)), _said(answers))
+        table.add_row(entry.label, str(len(answers)), _summarize(answers))
     Console(highlight=False).print(table)
     if wrong:
         raise typer.Exit(1)
 
 
-def _chosen(
+def _choose_rewards(
     what: str, overrides: list[str]
 ) -> tuple[Sequence[tuple[RewardEntry, Recipe | None]], torch.device]:
     """Each reward with the recipe that it is of, if it is of one; and where to build it."""
@@ -52,7 +52,7 @@ def _chosen(
     return list(entries.values()), device_of(recipe)
 
 
-def _said(answers: Sequence[KnownAnswerScore]) -> str:
+def _summarize(answers: Sequence[KnownAnswerScore]) -> str:
     wrong = [answer.line for answer in answers if not answer.right]
     if wrong:
         return f"wrong: {wrong[0]}"

@@ -9,19 +9,18 @@ from pathlib import Path
 
 import typer
 
-from zoo.cli.library_output import Noise
+from zoo.cli.library_output import LibraryOutput
 from zoo.engine.fault import Failure
-from zoo.engine.launch import launch, rank, started_by_launcher
+from zoo.engine.launch import join, launch, leave, rank, started_by_launcher
 from zoo.recipe.recipe import Recipe
 
 
 @contextmanager
-def joined(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, Noise | None]]:
-    """Yields the number of processes, and the log of a worker's noise; leaves them at the end.
+def join_processes(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, LibraryOutput | None]]:
+    """Yields the number of processes, and the log of what libraries print; leaves at the end.
 
     `sharded` is for DeepSpeed, which needs a process group of one process too, and is noisy.
     """
-    from zoo.engine import launch as processes
     from zoo.engine import watchdog
 
     _share_cores(recipe)
@@ -30,14 +29,14 @@ def joined(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, Noise | None
     seconds = recipe.engine.timeout + scoring
     if started_by_launcher():
         watchdog.start(seconds)
-    with Noise(rank()) if started_by_launcher() or sharded else nullcontext() as noise:
+    with LibraryOutput(rank()) if started_by_launcher() or sharded else nullcontext() as output:
         try:
             with watchdog.waiting():
                 # Longer, so that it is the watchdog who speaks: it knows the cause.
-                size = processes.join(seconds + 120, alone=sharded)
-            yield size, noise
+                size = join(seconds + 120, alone=sharded)
+            yield size, output
         finally:
-            processes.leave()
+            leave()
             watchdog.stop()
 
 
@@ -63,7 +62,7 @@ def leave_run_folder(folder: Path) -> None:
         Path(file).write_text(str(folder))
 
 
-def launched(processes: int, max_restarts: int) -> int:
+def launch_workers(processes: int, max_restarts: int) -> int:
     """The exit code of this command in so many processes, with the failure said once.
 
     After a failure that is neither the user's mistake nor a signal to stop, the run goes on from

@@ -31,9 +31,9 @@ def show(written: str | None, num: int) -> None:
     for kind in ("tag", "category"):
         counts = Counter(str(p.metadata[kind]) for p in prompts if kind in p.metadata)
         if counts:
-            said = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(20))
+            shares = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(20))
             more = f" and {len(counts) - 20:,} more" if len(counts) > 20 else ""
-            console.print(f"by {kind}: {said}{more}", markup=False, soft_wrap=True)
+            console.print(f"by {kind}: {shares}{more}", markup=False, soft_wrap=True)
     for prompt in prompts[:num]:
         console.print(_line(prompt), soft_wrap=True)
 
@@ -51,9 +51,11 @@ def _print_builtins(console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("source", "prompts", "options", "what"):
         table.add_column(heading)
-    for name, each in builtin.BUILTIN.items():
-        options: Sequence[str] = source.names(each.make)
-        table.add_row(f"builtin:{name}", f"{len(each.make()):,}", ", ".join(options), each.about)
+    for name, prompts in builtin.BUILTIN.items():
+        options: Sequence[str] = source.names(prompts.make)
+        table.add_row(
+            f"builtin:{name}", f"{len(prompts.make()):,}", ", ".join(options), prompts.about
+        )
     console.print(table)
     console.print(
         "\nor FILE (.txt, .jsonl, .json, .csv, .tsv, .parquet), FOLDER?split=train, "

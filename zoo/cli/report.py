@@ -27,9 +27,9 @@ def best(run_dir: Path, by: str | None) -> None:
         raise checkpoint.CheckpointError(
             f"{run_dir} has no checkpoint of an epoch that was evaluated"
         )
-    above = [each for each in ranked.evaluations if each.score > chosen.score]
+    above = [one for one in ranked.evaluations if one.score > chosen.score]
     if above:
-        top = max(above, key=lambda each: each.score)
+        top = max(above, key=lambda one: one.score)
         typer.echo(
             f"epoch {top.epoch} scored more, {short(top.score)}, and has no checkpoint"
             + ("" if top.epoch else ": it is the model as the run began")
@@ -38,7 +38,7 @@ def best(run_dir: Path, by: str | None) -> None:
     typer.echo(checkpoint.folder_of(run_dir, chosen.epoch))
 
 
-def epoch_named(source: Path, epoch: int | None, *, best: bool) -> int | None:
+def choose_epoch(source: Path, epoch: int | None, *, best: bool) -> int | None:
     """The epoch that `--epoch` or `--best` names, if one does.
 
     Raises:
@@ -60,9 +60,9 @@ def _table(ranked: Ranking) -> Table:
     for name in ("epoch", *columns):
         table.add_column(name.removeprefix("monitor/"), justify="right")
     table.add_column("")
-    for each in ranked.evaluations:
-        values = [_shown(each.record.get(name)) for name in columns]
-        table.add_row(str(each.epoch), *values, _mark(each, ranked))
+    for evaluation in ranked.evaluations:
+        values = [_cell(evaluation.record.get(name)) for name in columns]
+        table.add_row(str(evaluation.epoch), *values, _mark(evaluation, ranked))
     return table
 
 
@@ -72,7 +72,7 @@ def _mark(evaluation: Evaluation, ranked: Ranking) -> str:
     return "best" if evaluation is ranked.best else ""
 
 
-def _shown(value: float | None) -> str:
+def _cell(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else short(value)
 
 

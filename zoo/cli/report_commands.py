@@ -74,7 +74,7 @@ def export(
 ) -> None:
     """Write a run's weights as the files that diffusers or PEFT load."""
     from zoo.cli.export import export as export_run
-    from zoo.cli.report import epoch_named
+    from zoo.cli.report import choose_epoch
 
-    chosen = epoch_named(run_dir, epoch, best=best)
+    chosen = choose_epoch(run_dir, epoch, best=best)
     export_run(run_dir, out, form, chosen, weights, push, private)

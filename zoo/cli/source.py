@@ -8,16 +8,17 @@ from typing import Any
 from zoo.errors import UserError
 from zoo.plan.preflight import require_device
 from zoo.policy import lora_files
+from zoo.prompt import Prompt
 from zoo.recipe.errors import FileOrigin, OptionOrigin, Origin
 from zoo.recipe.load import Override, Overrides, from_yaml
 from zoo.recipe.recipe import Recipe, load_stage
 from zoo.recipe.sections import EvalOptions
 from zoo.rollout import Weights
 from zoo.run import checkpoint
-from zoo.run import folder as run_dir
-from zoo.training import state as run_state
+from zoo.run.folder import IMAGES, recipe_of
 from zoo.training.build import Model, image_model
 from zoo.training.components import copies, evaluated_weights
+from zoo.training.state import load_weights
 
 
 def checkpoint_folder(run_folder: Path, epoch: int | None) -> Path:
@@ -34,7 +35,7 @@ def checkpoint_folder(run_folder: Path, epoch: int | None) -> Path:
     return folder
 
 
-def weights_named(name: str | None) -> Weights | None:
+def parse_weights(name: str | None) -> Weights | None:
     """The set of that name, if one is given.
 
     Raises:
@@ -47,26 +48,36 @@ def weights_named(name: str | None) -> Weights | None:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A run folder or a recipe, with what the command line changes in it."""
-
-    path: Path
-    overrides: Overrides = ()
-    epoch: int | None = None
-    weights: str | None = None
-    tiny: bool = False
-    lora: str | None = None
-
-
-@dataclass(frozen=True)
-class Chosen:
+class ModelSource:
     """A recipe with its evaluation; a checkpoint, or the model as the recipe starts; a set."""
 
     recipe: Recipe
     evaluation: EvalOptions
-    folder: Path | None
+    checkpoint: Path | None
     weights: Weights
     origin: str
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """Images that a command is to make: with which model, of which prompts, and where they go.
+
+    `limit` cut the prompts, and `processes` is as it was written.
+    """
+
+    source: ModelSource
+    prompts: Sequence[Prompt]
+    images_per_prompt: int
+    seed: int
+    out: Path | None = None
+    overwrite: bool = False
+    limit: int | None = None
+    processes: str | None = None
+
+    @property
+    def num_images(self) -> int:
+        """Of all prompts."""
+        return len(self.prompts) * self.images_per_prompt
 
 
 def evaluation_overrides(
@@ -92,18 +103,26 @@ def evaluation_overrides(
         ("eval", "images_per_prompt"): ("--images-per-prompt", images_per_prompt),
     }
     read = {"rewards": _rewards, "solver": _solver}
-    found = []
+    overrides = []
     for loc, (option, value) in given.items():
         if value is not None:
             origin = OptionOrigin(f"{option} {value}")
             if loc[-1] in read:
                 value = read[loc[-1]](value, origin)
-            found.append(Override(loc, value, origin))
-    return found
+            overrides.append(Override(loc, value, origin))
+    return overrides
 
 
-def choose(source: Source) -> Chosen:
-    """Reads the recipe and looks for all that is asked of it; loads no weights.
+def choose_checkpoint(
+    path: Path,
+    overrides: Overrides = (),
+    *,
+    epoch: int | None = None,
+    weights: str | None = None,
+    tiny: bool = False,
+    lora: str | None = None,
+) -> ModelSource:
+    """Reads a run folder's recipe, or a recipe, and looks for all that is asked; loads no weights.
 
     A recipe without an `eval` gets one, with the defaults of what no option says.
 
@@ -111,58 +130,66 @@ def choose(source: Source) -> Chosen:
         UserError: an option is wrong, or this machine lacks the device.
         CheckpointError: there is no checkpoint.
     """
-    named = weights_named(source.weights)
-    if source.path.is_dir():
-        folder: Path | None = checkpoint_folder(source.path, source.epoch)
-    elif source.epoch is None:
+    named = parse_weights(weights)
+    if path.is_dir():
+        folder: Path | None = checkpoint_folder(path, epoch)
+        _require_no_other_model(path, tiny=tiny, lora=lora)
+    elif epoch is None:
         folder = None
+        overrides = [*overrides, *_lora_overrides(lora)]
     else:
-        raise UserError(
-            f"--epoch {source.epoch}: {source.path} is a recipe; only a run folder has checkpoints"
-        )
-    done = checkpoint.epoch_of(folder) if folder is not None else 0
-    recipe = _recipe(source, source.overrides, done)
+        raise UserError(f"--epoch {epoch}: {path} is a recipe; only a run folder has checkpoints")
+    recipe = _read_recipe(path, overrides, folder, tiny=tiny)
     if recipe.eval is None:
-        made = Override(("eval",), {}, FileOrigin(str(source.path)))
-        recipe = _recipe(source, [*source.overrides, made], done)
+        default = Override(("eval",), {}, FileOrigin(str(path)))
+        recipe = _read_recipe(path, [*overrides, default], folder, tiny=tiny)
     assert recipe.eval is not None
     require_device(recipe)
     which = named or evaluated_weights(recipe)
     have = {Weights.LIVE, Weights.REFERENCE, *copies(recipe)}
     if which not in have:
-        names = ", ".join(sorted(each.value for each in have))
+        names = ", ".join(sorted(copy.value for copy in have))
         raise UserError(f"--weights {which.value}: this run has {names}")
-    return Chosen(recipe, recipe.eval, folder, which, str(folder or source.path))
+    return ModelSource(recipe, recipe.eval, folder, which, str(folder or path))
 
 
-def loaded(chosen: Chosen) -> Model:
+def load_model(source: ModelSource) -> Model:
     """The model, with the checkpoint's weights where there is one.
 
     Raises:
         CheckpointError: it is damaged, or of another model or recipe.
     """
-    saved = checkpoint.load(chosen.folder) if chosen.folder is not None else None
-    model = image_model(chosen.recipe, chosen.weights, trained=saved is not None)
-    if saved is not None and chosen.folder is not None:
-        run_state.load_weights(model, saved.tensors, chosen.folder)
+    folder = source.checkpoint
+    saved = checkpoint.load(folder) if folder is not None else None
+    model = image_model(source.recipe, source.weights, trained=saved is not None)
+    if saved is not None and folder is not None:
+        load_weights(model, saved.tensors, folder)
     return model
 
 
-def _recipe(source: Source, overrides: Overrides, done: int) -> Recipe:
-    """Of a run in stages, that of the stage that the checkpoint of `done` epochs is of."""
-    if source.path.is_dir():
-        for option, given in (("--tiny", source.tiny), ("--lora", source.lora)):
-            if given:
-                raise UserError(f"{option}: {source.path} is a run, with a model of its own")
-        return run_dir.recipe_of(source.path, overrides, changeable=run_dir.IMAGES, done=done)
-    if source.lora is not None:
-        origin = OptionOrigin(f"--lora {source.lora}")
-        try:
-            found = {"start": source.lora, **lora_files.settings(source.lora)}
-        except lora_files.LoraError as error:
-            raise UserError(f"{origin}: {error}") from error
-        overrides = [*overrides, Override(("policy", "lora"), found, origin)]
-    return load_stage(source.path, done, overrides, tiny=source.tiny)
+def _read_recipe(path: Path, overrides: Overrides, folder: Path | None, *, tiny: bool) -> Recipe:
+    """Of a run in stages, that of the stage that its checkpoint in `folder` is of."""
+    done = checkpoint.epoch_of(folder) if folder is not None else 0
+    if path.is_dir():
+        return recipe_of(path, overrides, changeable=IMAGES, done=done)
+    return load_stage(path, done, overrides, tiny=tiny)
+
+
+def _require_no_other_model(run_folder: Path, *, tiny: bool, lora: str | None) -> None:
+    for option, given in (("--tiny", tiny), ("--lora", lora)):
+        if given:
+            raise UserError(f"{option}: {run_folder} is a run, with a model of its own")
+
+
+def _lora_overrides(lora: str | None) -> list[Override]:
+    if lora is None:
+        return []
+    origin = OptionOrigin(f"--lora {lora}")
+    try:
+        start = {"start": lora, **lora_files.settings(lora)}
+    except lora_files.LoraError as error:
+        raise UserError(f"{origin}: {error}") from error
+    return [Override(("policy", "lora"), start, origin)]
 
 
 def _rewards(text: str, origin: Origin) -> list[Any]:
@@ -177,7 +204,7 @@ def _rewards(text: str, origin: Origin) -> list[Any]:
             f"{origin}: name rewards with commas between them (--rewards digit,diversity), or "
             "write them as in a recipe (--rewards '[{name: digit}]'); zoo list rewards"
         )
-    return [{"name": each} if isinstance(each, str) else each for each in listed]
+    return [{"name": reward} if isinstance(reward, str) else reward for reward in listed]
 
 
 def _solver(text: str, origin: Origin) -> Any:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from zoo.cli.library_output import Noise
-from zoo.cli.processes import joined, launched, leave_run_folder
+from zoo.cli.library_output import LibraryOutput
+from zoo.cli.processes import join_processes, launch_workers, leave_run_folder
 from zoo.engine.launch import rank, started_by_launcher
 from zoo.errors import UserError
 from zoo.recipe.errors import RecipeError
@@ -40,7 +40,7 @@ def train(
     processes = num_processes(recipe)
     _require_ready(recipe, processes, resumed=resume is not None)
     if (processes > 1 or max_restarts) and not started_by_launcher():
-        raise typer.Exit(launched(processes, max_restarts))
+        raise typer.Exit(launch_workers(processes, max_restarts))
     _work(recipe, resume)
 
 
@@ -124,15 +124,17 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
 
 def _work(recipe: Recipe, resume: Path | None) -> None:
     """One process of the run: the only one, or one of those that a launcher started."""
-    with joined(recipe, sharded=recipe.engine.zero_stage is not None) as (size, noise):
-        trained = _trained(recipe, resume, size, noise)
+    with join_processes(recipe, sharded=recipe.engine.zero_stage is not None) as (size, output):
+        trained = _trained(recipe, resume, size, output)
     if rank() == 0:
         _say_the_end(trained)
     if trained.signal:
         raise typer.Exit(128 + trained.signal)
 
 
-def _trained(recipe: Recipe, resume: Path | None, size: int, noise: Noise | None) -> "Trained":
+def _trained(
+    recipe: Recipe, resume: Path | None, size: int, output: LibraryOutput | None
+) -> "Trained":
     """Builds the run and trains."""
     from zoo.plan.preflight import geometries
     from zoo.run import checkpoint
@@ -152,8 +154,8 @@ def _trained(recipe: Recipe, resume: Path | None, size: int, noise: Noise | None
     # The folder, which the first process makes, and what is recorded there and shown.
     engine = run.model.engine
     folder = _run_folder(recipe, resume, engine)
-    if noise is not None:
-        noise.into(folder)
+    if output is not None:
+        output.into(folder)
     with _tracker(recipe, folder, engine.rank, progress, wandb_id) as tracker:
         trained = run_loop(run, progress, tracker)
 

@@ -1,7 +1,8 @@
 """One comparison at a time in a folder, and none while a run of a killed one still writes there.
 
 The lock is a file's, and is inherited by the run's process: the system lets go of it when both have
-left, however they did.
+left, however they did. That the run is asked to leave when this process is killed (see `process`)
+does not do without it: until it has saved, nobody else may go on with its folder.
 """
 
 import fcntl

@@ -9,7 +9,7 @@ from zoo.compare.page_texts import contenders, machine, question, trouble
 from zoo.compare.results import Comparison, as_json
 from zoo.report import html, markdown
 from zoo.report.page import Page
-from zoo.storage import files as json_file
+from zoo.storage import files
 
 HTML, MARKDOWN, RESULTS = "report.html", "report.md", "results.json"
 """In a comparison's folder."""
@@ -30,7 +30,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     whole = page(comparison)
     html.write(whole, folder / HTML)
     markdown.write(whole, folder / MARKDOWN)
-    json_file.write(folder / RESULTS, as_json(comparison))
+    files.write(folder / RESULTS, as_json(comparison))
     return folder / HTML
 
 

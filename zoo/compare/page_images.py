@@ -7,7 +7,7 @@ from PIL import Image
 from zoo.compare.results import Comparison, Contender
 from zoo.report.curves import slug
 from zoo.report.page import Block, Section, Tiles, missing
-from zoo.report.run_images import MOST_COLUMNS, over_time, pictured
+from zoo.report.run_images import MOST_COLUMNS, over_time, with_pictures
 from zoo.run.record import EvaluationRecord, RunRecord
 
 _ROWS = 5
@@ -32,14 +32,14 @@ def images(comparison: Comparison) -> Section:
     for contender, at, run in shown:
         caption = f"{contender.name}, seed {at}, over training: the first image of each prompt."
         name = f"over_time_{slug(contender.name)}"
-        blocks.append(over_time(pictured(run), name, caption, rows=_ROWS))
+        blocks.append(over_time(with_pictures(run), name, caption, rows=_ROWS))
     return Section("images", "Images", tuple(blocks))
 
 
 def _common_seed(comparison: Comparison) -> int | None:
     """The first that every contender with pictures has a pictured run of."""
     have = [
-        {seed for seed, run in contender.runs.items() if pictured(run)}
+        {seed for seed, run in contender.runs.items() if with_pictures(run)}
         for contender in comparison.contenders
     ]
     have = [seeds for seeds in have if seeds]
@@ -50,12 +50,12 @@ def _common_seed(comparison: Comparison) -> int | None:
 
 def _pick(contender: Contender, seed: int | None) -> tuple[int, RunRecord] | None:
     seeds = [at for at in ([seed] if seed is not None else sorted(contender.runs))
-             if at in contender.runs and pictured(contender.runs[at])]  # fmt: skip
+             if at in contender.runs and with_pictures(contender.runs[at])]  # fmt: skip
     return (seeds[0], contender.runs[seeds[0]]) if seeds else None
 
 
 def _side_by_side(shown: list[tuple[str, int, RunRecord]], seed: int | None) -> Tiles:
-    start, _ = pictured(shown[0][2])[0]
+    start, _ = with_pictures(shown[0][2])[0]
     prompts = start.shown_prompts[:MOST_COLUMNS]
     rows = []
     if start.epoch == 0:
@@ -70,7 +70,7 @@ def _side_by_side(shown: list[tuple[str, int, RunRecord]], seed: int | None) -> 
 
 
 def _first(run: RunRecord, place: int, prompts: tuple[str, ...]) -> tuple[Image.Image | None, ...]:
-    evaluation, cut = pictured(run)[place]
+    evaluation, cut = with_pictures(run)[place]
     first = dict(_columns(evaluation, cut))
     return tuple(first.get(prompt) for prompt in prompts)
 

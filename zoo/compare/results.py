@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from zoo.compare import statistics as bootstrap
+from zoo.compare import statistics
 from zoo.compare.statistics import Band, Interval, band, crossing
 from zoo.run.record import RunRecord
 from zoo.storage.files import or_nan
@@ -85,7 +85,7 @@ def finals(contender: Contender, key: str) -> dict[int, float]:
 
 def final(contender: Contender, key: str) -> Interval:
     """The mean over seeds of a metric where it was last recorded."""
-    return bootstrap.mean(list(finals(contender, key).values()))
+    return statistics.mean(list(finals(contender, key).values()))
 
 
 def curves(contender: Contender, key: str, axis: str) -> dict[int, list[tuple[float, float]]]:
@@ -111,13 +111,13 @@ def costs(contender: Contender, target: Target, axis: str) -> dict[int, float]:
 
 def cost(contender: Contender, target: Target, axis: str) -> Interval:
     """The median over seeds of what a target took."""
-    return bootstrap.median(list(costs(contender, target, axis).values()))
+    return statistics.median(list(costs(contender, target, axis).values()))
 
 
 def cost_ratio(contender: Contender, to: Contender, target: Target, axis: str) -> Interval:
     """How much more a target took than another contender: the ratio of medians."""
     mine, theirs = (list(costs(contender, target, axis).values()) for contender in (contender, to))
-    return bootstrap.ratio(mine, theirs)
+    return statistics.ratio(mine, theirs)
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "command": comparison.command,
         "budget": dict(comparison.budget),
         "seeds": list(comparison.seeds),
-        "interval": bootstrap.LEVEL,
+        "interval": statistics.LEVEL,
         "contenders": {
             contender.name: _contender(comparison, contender) for contender in comparison.contenders
         },

@@ -9,7 +9,7 @@ from typing import Any
 from zoo.errors import UserError, join_lines
 from zoo.recipe.model import Recipe
 from zoo.run import checkpoint
-from zoo.run import folder as run_dir
+from zoo.run.folder import ENVIRONMENT, ended, resolved
 
 _SAME = ("zoo", "code", "python", "packages", "libraries")
 """Of the environment: what may change a run's numbers."""
@@ -51,20 +51,20 @@ def find_reusable(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> 
             continue
         newest = checkpoint.latest(folder)
         epoch = None if newest is None else checkpoint.epoch_of(newest)
-        same.append(EarlierRun(folder, run_dir.ended(folder) is not None, epoch))
-    ended = next((run for run in same if run.has_ended), None)
+        same.append(EarlierRun(folder, ended(folder) is not None, epoch))
+    first_ended = next((run for run in same if run.has_ended), None)
     begun = [run for run in same if run.epoch is not None and run.epoch > 0]
     furthest = max(begun, key=lambda run: (run.epoch, run.folder.name), default=None)
-    return Reusable(ended or furthest, tuple(others))
+    return Reusable(first_ended or furthest, tuple(others))
 
 
 def _differences(folder: Path, recipe: Recipe, environment: dict[str, Any]) -> Iterator[str]:
     """What makes it another run, the first first."""
-    mine, wanted = run_dir.resolved(folder), as_json(recipe.resolved())
+    mine, wanted = resolved(folder), as_json(recipe.resolved())
     for key in dict.fromkeys([*wanted, *mine]):
         if key != "output_dir" and mine.get(key) != wanted.get(key):
             yield f"its recipe has another {key}"
-    path = folder / run_dir.ENVIRONMENT
+    path = folder / ENVIRONMENT
     there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     here = as_json(environment)
     timed = recipe.stop_when is not None and recipe.stop_when.seconds is not None

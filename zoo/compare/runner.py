@@ -16,7 +16,7 @@ from zoo.compare.suite import Budget, LoadedSuite
 from zoo.errors import UserError
 from zoo.run.folder import environment
 from zoo.run.record import RunRecord, read_run
-from zoo.storage import files as json_file
+from zoo.storage import files
 
 RUNS, RECIPES, LOGS, SUITE = "runs", "recipes", "logs", "suite.json"
 """In a comparison's folder."""
@@ -127,10 +127,10 @@ class SuiteRunner:
         try:
             for name in (RECIPES, LOGS, RUNS):
                 (self.out / name).mkdir(parents=True, exist_ok=True)
-            json_file.write(self.out / SUITE, self.written.suite.model_dump(mode="json"))
+            files.write(self.out / SUITE, self.written.suite.model_dump(mode="json"))
             for planned in self.planned:
                 recipe: Mapping[str, Any] = planned.recipe.resolved()
-                json_file.write(self.out / RECIPES / f"{planned.name}.json", recipe)
+                files.write(self.out / RECIPES / f"{planned.name}.json", recipe)
         except OSError as error:
             raise UserError(f"--out {self.out} cannot be written: {error.strerror}") from error
 

@@ -25,6 +25,7 @@ from zoo.objective.base import Loss, Objective, Probe
 from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Cond, Lookup, Rollout, Rows, Weights, take
+from zoo.sampler.base import Latents
 from zoo.seeds import Draws
 
 Mode = Literal["all", "positive_only", "negative_only", "one_only", "binary"]
@@ -55,10 +56,10 @@ def optimality(
 
 
 def nft_loss(
-    velocity: Float[Tensor, "batch *latent"],
-    old_velocity: Float[Tensor, "batch *latent"],
-    x: Float[Tensor, "batch *latent"],
-    clean: Float[Tensor, "batch *latent"],
+    velocity: Latents,
+    old_velocity: Latents,
+    x: Latents,
+    clean: Latents,
     t: Time,
     optimality: Float[Tensor, " batch"],
     *,
@@ -77,7 +78,7 @@ def nft_loss(
     positive = (1 - beta) * old_velocity + beta * velocity
     negative = (1 + beta) * old_velocity - beta * velocity
 
-    def error(implicit: Float[Tensor, "batch *latent"]) -> Float[Tensor, " batch"]:
+    def error(implicit: Latents) -> Float[Tensor, " batch"]:
         if weighting == "uniform":
             return (implicit - (x - clean) / over_latent(t, x)).square().flatten(1).mean(1)
         if weighting != "adaptive":

@@ -19,6 +19,7 @@ from zoo.data.digits import CAPTIONS, SIZE, WORDS
 from zoo.policy.base import Policy
 from zoo.policy.lora import ATTENTION
 from zoo.policy.pretrained import Dtype, base_dtype, place
+from zoo.policy.tiny import WIDTH, sd3_transformer
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt, PromptError
 from zoo.rollout import Cond, Lookup, rows_of
@@ -30,7 +31,6 @@ VOCABULARY = ("", *WORDS, *_CAPTION_WORDS)
 """The words that a prompt may hold; the first entry fills up short prompts."""
 
 NUM_TOKENS = 6
-WIDTH = 64
 
 
 class TextEncoder(nn.Module):
@@ -80,24 +80,7 @@ def tokenize(texts: Sequence[str]) -> Int[Tensor, "batch tokens"]:
 
 def new_network() -> nn.Module:
     """The transformer with random weights from torch's global generator, at float32."""
-    import diffusers
-
-    # diffusers has no types.
-    transformer: Any = diffusers.SD3Transformer2DModel
-    network: nn.Module = transformer(
-        sample_size=SIZE,
-        patch_size=2,
-        in_channels=1,
-        out_channels=1,
-        num_layers=2,
-        num_attention_heads=4,
-        attention_head_dim=16,
-        joint_attention_dim=WIDTH,
-        caption_projection_dim=WIDTH,
-        pooled_projection_dim=WIDTH,
-        pos_embed_max_size=4,
-        qk_norm="rms_norm",
-    )
+    network: nn.Module = sd3_transformer(side=SIZE, channels=1, positions=4, dual=())
     return network
 
 

@@ -111,7 +111,7 @@ def write_sd3(folder: Path) -> None:
     clip_words, t5_words = clip_tokenizer(), t5_tokenizer()
     with seeds.borrowed(0, "tiny sd3"):
         pipeline: Any = diffusers.StableDiffusion3Pipeline(
-            transformer=_sd3_transformer(),
+            transformer=_louder(sd3_transformer(side=32, channels=16, positions=32, dual=(0,))),
             vae=autoencoder(shift=0.0609, scale=1.5305),
             scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
             text_encoder=CLIPTextModelWithProjection(clip_config(clip_words)),
@@ -124,25 +124,30 @@ def write_sd3(folder: Path) -> None:
     pipeline.save_pretrained(folder)
 
 
-def _sd3_transformer() -> Any:
+def sd3_transformer(*, side: int, channels: int, positions: int, dual: tuple[int, ...]) -> Any:
+    """Of two blocks, random: for latents of `side` rows, and `positions` tokens a side at most.
+
+    The layers of `dual` attend a second time, to the image alone, as 3.5-Medium's first ones do.
+    """
     import diffusers
 
-    network: Any = diffusers.SD3Transformer2DModel(
-        sample_size=32,
+    # diffusers has no types.
+    transformer: Any = diffusers.SD3Transformer2DModel
+    return transformer(
+        sample_size=side,
         patch_size=2,
-        in_channels=16,
-        out_channels=16,
+        in_channels=channels,
+        out_channels=channels,
         num_layers=2,
         attention_head_dim=16,
-        num_attention_heads=4,
+        num_attention_heads=WIDTH // 16,
         joint_attention_dim=WIDTH,
         caption_projection_dim=WIDTH,
         pooled_projection_dim=WIDTH,
-        pos_embed_max_size=32,
+        pos_embed_max_size=positions,
         qk_norm="rms_norm",
-        dual_attention_layers=(0,),
+        dual_attention_layers=dual,
     )
-    return _louder(network)
 
 
 def write_flux(folder: Path, variant: Variant = "dev") -> None:

@@ -12,8 +12,8 @@ Lines = Sequence[Mapping[str, float | None]]
 
 def values(metrics: Lines, key: str) -> tuple[list[float], list[float]]:
     """The epochs at which `key` was recorded, and it there; NaN where it was not finite."""
-    found = [line for line in metrics if key in line]
-    return [or_nan(line["epoch"]) for line in found], [or_nan(line[key]) for line in found]
+    recorded = [line for line in metrics if key in line]
+    return [or_nan(line["epoch"]) for line in recorded], [or_nan(line[key]) for line in recorded]
 
 
 def series(metrics: Lines, key: str, name: str = "", style: int = 0, error: str = "") -> Series:
@@ -24,7 +24,7 @@ def series(metrics: Lines, key: str, name: str = "", style: int = 0, error: str 
     if error:
         errors = dict(zip(*values(metrics, error), strict=True))
         spread = [errors.get(epoch, math.nan) for epoch in x]
-        if any(math.isfinite(each) for each in spread):
+        if any(math.isfinite(width) for width in spread):
             low = tuple(a - b for a, b in zip(y, spread, strict=True))
             high = tuple(a + b for a, b in zip(y, spread, strict=True))
     return Series(name, x, y, low, high, style)
@@ -32,20 +32,20 @@ def series(metrics: Lines, key: str, name: str = "", style: int = 0, error: str 
 
 def figure(drawn: Iterable[Series], y_label: str, *, name: str, caption: str) -> Figure | None:
     """The lines that have a point over epochs, or None where none has."""
-    kept = [each for each in drawn if each.num_drawn]
+    kept = [line for line in drawn if line.num_drawn]
     if not kept:
         return None
     return Figure(
         name,
         caption,
-        f"{y_label} by epoch: {'; '.join(map(_told, kept))}",
+        f"{y_label} by epoch: {'; '.join(map(_tell, kept))}",
         lines(kept, x_label="epoch", y_label=y_label),
     )
 
 
-def _told(each: Series) -> str:
-    points = [value for value in each.y if math.isfinite(value)]
-    return f"{each.name} from {points[0]:.3g} to {points[-1]:.3g}".strip()
+def _tell(line: Series) -> str:
+    points = [value for value in line.y if math.isfinite(value)]
+    return f"{line.name} from {points[0]:.3g} to {points[-1]:.3g}".strip()
 
 
 def slug(text: str) -> str:

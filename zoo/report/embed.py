@@ -46,7 +46,7 @@ def tiles(evaluation: EvaluationRecord) -> tuple[tuple[Image.Image, ...], ...] |
     )
 
 
-def shrunk(image: Image.Image, widest: int) -> Image.Image:
+def shrink(image: Image.Image, widest: int) -> Image.Image:
     """At most so many pixels wide; one that is smaller stays as it is."""
     if image.width <= widest:
         return image
@@ -54,17 +54,17 @@ def shrunk(image: Image.Image, widest: int) -> Image.Image:
     return image.resize((widest, height), Image.Resampling.LANCZOS)
 
 
-def pixelated(image: Image.Image) -> bool:
+def shows_pixels(image: Image.Image) -> bool:
     """Whether to show it with sharp pixels where it is enlarged."""
     return max(image.size) < _PIXELATED
 
 
 def data_uri(image: Image.Image) -> str:
     """The picture as text: PNG, or JPEG where that is smaller and no pixels are to be seen."""
-    kind, data = "png", _encoded(image, "PNG")
-    if not pixelated(image):
+    kind, data = "png", _encode(image, "PNG")
+    if not shows_pixels(image):
         kind, data = min(
-            (kind, data), ("jpeg", _encoded(image, "JPEG")), key=lambda each: len(each[1])
+            (kind, data), ("jpeg", _encode(image, "JPEG")), key=lambda form: len(form[1])
         )
     return _as_uri(kind, data)
 
@@ -78,7 +78,7 @@ def _as_uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _encoded(image: Image.Image, form: str) -> bytes:
+def _encode(image: Image.Image, form: str) -> bytes:
     out = io.BytesIO()
     plain = image.convert("RGB")
     if form == "PNG":
@@ -92,7 +92,7 @@ def sheet(tiles: Tiles) -> Image.Image:
     """The tiles in one picture: rows under their headings, columns numbered."""
     font = ImageFont.load_default(_FONT)
     most = max(64, WIDEST // max(1, len(tiles.columns)) - _GAP)
-    rows = [[image and shrunk(image, most) for image in images] for _, images in tiles.rows]
+    rows = [[image and shrink(image, most) for image in images] for _, images in tiles.rows]
     width = max((image.width for row in rows for image in row if image), default=64)
     line = _FONT + _FONT // 2
     height = sum(_height(row) + line for row in rows)

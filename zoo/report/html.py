@@ -6,7 +6,7 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
-from zoo.report.embed import WIDEST, data_uri, pixelated, shrunk, svg_uri
+from zoo.report.embed import WIDEST, data_uri, shows_pixels, shrink, svg_uri
 from zoo.report.page import Figure, Page, Tiles
 from zoo.report.plots import Drawing
 from zoo.report.templates import FOLDER, environment
@@ -34,7 +34,7 @@ def write(page: Page, path: Path) -> None:
 def _figure(figure: Figure) -> Markup:
     if isinstance(figure.content, Drawing):
         return _image(svg_uri(figure.content), figure.content.size, figure.alt)
-    return _picture(shrunk(figure.content, WIDEST if figure.wide else _BESIDE), figure.alt)
+    return _picture(shrink(figure.content, WIDEST if figure.wide else _BESIDE), figure.alt)
 
 
 def _tile(tiles: Tiles, row: int, column: int) -> Markup:
@@ -43,11 +43,11 @@ def _tile(tiles: Tiles, row: int, column: int) -> Markup:
     if image is None:
         return Markup('<span class="none">none</span>')
     widest = max(96, WIDEST // max(1, len(tiles.columns)))
-    return _picture(shrunk(image, widest), f"{tiles.columns[column]}, {heading}")
+    return _picture(shrink(image, widest), f"{tiles.columns[column]}, {heading}")
 
 
 def _picture(image: Image.Image, alt: str) -> Markup:
-    return _image(data_uri(image), image.size, alt, pixels=pixelated(image))
+    return _image(data_uri(image), image.size, alt, pixels=shows_pixels(image))
 
 
 def _image(uri: str, size: tuple[int, int], alt: str, *, pixels: bool = False) -> Markup:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from zoo.report.embed import WIDEST, sheet, shrunk
+from zoo.report.embed import WIDEST, sheet, shrink
 from zoo.report.page import Figure, Page
 from zoo.report.plots import Drawing
 from zoo.report.templates import environment
@@ -20,7 +20,7 @@ _PLOTS, _PICTURES = "plots", "pictures"
 def write(page: Page, path: Path) -> None:
     """The page as a file; its `plots/*.png` and `pictures/*.png` beside it are written anew."""
     files = _Files(path.parent)
-    template = environment(autoescape=False, plain=escaped, code=code, fence=fence)
+    template = environment(autoescape=False, plain=escape, code=code, fence=fence)
     text = template.get_template("page.md").render(
         page=page,
         save_figure=files.save_figure,
@@ -29,7 +29,7 @@ def write(page: Page, path: Path) -> None:
     write_text(path, text)
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Shown as it is, in one line."""
     line = html.escape(" ".join(text.split()), quote=False)
     return re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", line)
@@ -64,7 +64,7 @@ class _Files:
     def save_figure(self, figure: Figure) -> str:
         """Writes a plot or a picture; the path to link to."""
         if not isinstance(figure.content, Drawing):
-            return self.save_picture(figure.name, shrunk(figure.content, WIDEST))
+            return self.save_picture(figure.name, shrink(figure.content, WIDEST))
         path = self._free(_PLOTS, figure.name)
         path.write_bytes(figure.content.png())
         return f"{_PLOTS}/{path.name}"

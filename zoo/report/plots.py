@@ -84,18 +84,18 @@ class Drawing:
 
     def svg(self) -> bytes:
         """A whole SVG file."""
-        return self._saved(format="svg", metadata=_NO_METADATA)
+        return self._save(format="svg", metadata=_NO_METADATA)
 
     def png(self) -> bytes:
         """The same at twice its size on the page, in 64 colours."""
         from PIL import Image
 
         out = io.BytesIO()
-        drawn = Image.open(io.BytesIO(self._saved(format="png", dpi=200)))
+        drawn = Image.open(io.BytesIO(self._save(format="png", dpi=200)))
         drawn.convert("RGB").quantize(64).save(out, "PNG", optimize=True)
         return out.getvalue()
 
-    def _saved(self, **options: Any) -> bytes:
+    def _save(self, **options: Any) -> bytes:
         import matplotlib
 
         out = io.BytesIO()
@@ -126,29 +126,29 @@ def lines(
     Raises:
         ValueError: there is no point to draw.
     """
-    if not any(each.num_drawn for each in series):
+    if not any(line.num_drawn for line in series):
         raise ValueError(f"nothing to draw for {y_label}: give a series with a finite point")
     figure, axes = _figure(x_label, y_label, _LARGE if large else _SMALL)
     for mark in marks:
         axes.axhline(mark, color=_GREY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
     drawn = []
-    for each in series:
-        colour = COLOURS[each.style % len(COLOURS)]
-        if each.low:
+    for line in series:
+        colour = COLOURS[line.style % len(COLOURS)]
+        if line.low:
             # Where a band is of one point, it has no width: an error bar shows it.
-            finite = sum(map(math.isfinite, each.low))
+            finite = sum(map(math.isfinite, line.low))
             if finite == 1:
-                axes.vlines(each.x, each.low, each.high, color=colour, alpha=0.5, linewidth=2.5)
-            axes.fill_between(each.x, each.low, each.high, color=colour, alpha=0.18, linewidth=0)
-        [line] = axes.plot(
-            each.x,
-            each.y,
+                axes.vlines(line.x, line.low, line.high, color=colour, alpha=0.5, linewidth=2.5)
+            axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
+        [artist] = axes.plot(
+            line.x,
+            line.y,
             color=colour,
-            linestyle=_DASHES[each.style % len(_DASHES)],
-            marker=_MARKERS[each.style % len(_MARKERS)],
-            markevery=1 if len(each.x) <= _MOST_MARKED else math.ceil(len(each.x) / 10),
+            linestyle=_DASHES[line.style % len(_DASHES)],
+            marker=_MARKERS[line.style % len(_MARKERS)],
+            markevery=1 if len(line.x) <= _MOST_MARKED else math.ceil(len(line.x) / 10),
         )
-        drawn.append((each.name, line))
+        drawn.append((line.name, artist))
     if y_range is not None:
         axes.set_ylim(*y_range)
     _finish(figure, axes, drawn)
@@ -161,8 +161,8 @@ def histograms(values: Sequence[tuple[str, Sequence[float]]], *, x_label: str) -
     Raises:
         ValueError: none of them has a finite value.
     """
-    finite = [(name, [v for v in each if math.isfinite(v)]) for name, each in values]
-    every = [v for _, each in finite for v in each]
+    finite = [(name, [v for v in of if math.isfinite(v)]) for name, of in values]
+    every = [v for _, of in finite for v in of]
     if not every:
         raise ValueError(f"nothing to draw for {x_label}: give a finite value")
     low, high = min(every), max(every)
@@ -171,14 +171,14 @@ def histograms(values: Sequence[tuple[str, Sequence[float]]], *, x_label: str) -
     edges = [low + (high - low) * i / 20 for i in range(21)]
     figure, axes = _figure(x_label, "share of images (%)", _SMALL)
     drawn = []
-    for style, (name, each) in enumerate(finite):
-        if not each:
+    for style, (name, of) in enumerate(finite):
+        if not of:
             continue
         colour = COLOURS[style % len(COLOURS)]
         counts = [0] * 20
-        for value in each:
+        for value in of:
             counts[min(19, int((value - low) / (high - low) * 20))] += 1
-        shares = [100 * count / len(each) for count in counts]
+        shares = [100 * count / len(of) for count in counts]
         axes.stairs(shares, edges, color=colour, alpha=0.12, fill=True)
         dash = _DASHES[style % len(_DASHES)]
         outline = axes.stairs(shares, edges, color=colour, linewidth=1.5, linestyle=dash)

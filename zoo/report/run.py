@@ -44,12 +44,12 @@ def page(run: RunRecord) -> Page:
             costs(run),
             probes(run),
             others(run),
-            _made(run, source),
+            _origin(run, source),
         ),
     )
 
 
-def _made(run: RunRecord, source: str) -> Section:
+def _origin(run: RunRecord, source: str) -> Section:
     folder = shlex.quote(str(run.folder))
     blocks: list[Block] = [
         Note(f"This page: {source}. An evaluation's scores again, from its checkpoint: "

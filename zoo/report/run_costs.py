@@ -19,16 +19,16 @@ _ELSEWHERE_PREFIXES = ("eval/", "eval_error/", "monitor/", "seconds/", "probe/")
 def costs(run: RunRecord) -> Section:
     """Seconds and shares of each phase, the rate, communication and memory."""
     blocks: list[Block] = []
-    totals = {phase: sum(map(or_nan, _recorded(run, f"seconds/{phase}"))) for phase in _PHASES}
+    totals = {phase: sum(map(or_nan, _finite_values(run, f"seconds/{phase}"))) for phase in _PHASES}
     whole = sum(totals.values())
     rows = []
     for phase, total in totals.items():
-        times = _recorded(run, f"seconds/{phase}")
+        times = _finite_values(run, f"seconds/{phase}")
         if not times:
             blocks.append(missing(f"No seconds/{phase} is recorded."))
             continue
-        each = duration(total / len(times))
-        rows.append((phase, duration(total), f"{100 * total / whole:.1f} %", each,
+        average = duration(total / len(times))
+        rows.append((phase, duration(total), f"{100 * total / whole:.1f} %", average,
                      str(len(times))))  # fmt: skip
     if rows and whole > 0:
         head = ("phase", "in all", "share", "each time", "times")
@@ -40,20 +40,20 @@ def costs(run: RunRecord) -> Section:
     rate = series(run.metrics, "images_per_second")
     memory = series(run.metrics, "peak_memory_gb")
     held = "The most memory that the first process has held by then."
-    made = "Training images a second: collected, scored and learned from."
-    found = [
+    rated = "Training images a second: collected, scored and learned from."
+    drawn = [
         figure(lines, "seconds", name="phases", caption="Seconds of each phase by epoch."),
-        figure([rate], "images / s", name="rate", caption=made),
+        figure([rate], "images / s", name="rate", caption=rated),
         figure([memory], "memory (GB)", name="memory", caption=held),
     ]
     shares = values(run.metrics, "communication_share")[1]
     if any(share > 0 for share in shares):
         line = series(run.metrics, "communication_share")
         says = "Share of collecting and learning that the average process waited for others."
-        found.append(figure([line], "share", name="communication", caption=says))
+        drawn.append(figure([line], "share", name="communication", caption=says))
     elif shares:
         blocks.append(Note("Waiting for other processes: none (one process)."))
-    figures = tuple(each for each in found if each)
+    figures = tuple(plot for plot in drawn if plot)
     blocks.append(Figures(figures) if figures else missing("No epoch has been timed."))
     return Section("costs", "Time and memory", tuple(blocks))
 
@@ -65,12 +65,12 @@ def probes(run: RunRecord) -> Section:
         return Section("probes", "Probes", (missing(text),))
     rows = tuple(
         (
-            each.name,
-            number(each.measured),
-            f"{number(each.expected)} ± {number(each.tolerance)}",
-            "yes" if each.holds else "NO",
+            probe.name,
+            number(probe.measured),
+            f"{number(probe.expected)} ± {number(probe.tolerance)}",
+            "yes" if probe.holds else "NO",
         )
-        for each in run.probes
+        for probe in run.probes
     )
     head = ("before the first update", "measured", "expected", "holds")
     caption = "Measured on the run's own model, images and rewards."
@@ -112,7 +112,7 @@ def _place(key: str) -> int:
     return 0 if key == "loss" else 2 if key.startswith(("reward", "collected/")) else 1
 
 
-def _recorded(run: RunRecord, key: str) -> list[float]:
+def _finite_values(run: RunRecord, key: str) -> list[float]:
     return [value for value in values(run.metrics, key)[1] if value == value]
 
 
@@ -121,9 +121,9 @@ def environment_rows(run: RunRecord) -> Iterator[tuple[str, str]]:
     for key, value in run.environment.items():
         if key == "code" and isinstance(value, dict):
             # Apart: runs have it of the packages alone that their recipes name.
-            yield from ((f"code of {name}", str(each)) for name, each in value.items())
+            yield from ((f"code of {name}", str(code)) for name, code in value.items())
         elif isinstance(value, dict):
-            yield key, ", ".join(f"{name} {each}" for name, each in value.items()) or "none"
+            yield key, ", ".join(f"{name} {version}" for name, version in value.items()) or "none"
         elif isinstance(value, list):
             yield key, ", ".join(map(str, value)) or "none"
         else:

@@ -26,12 +26,12 @@ def evenly(num: int, most: int) -> list[int]:
 def samples(run: RunRecord) -> Section:
     """One image of every prompt over time, and all that were shown at the start and the end."""
     blocks: list[Block] = []
-    seen = pictured(run)
+    seen = with_pictures(run)
     if not run.evaluations:
         blocks.append(missing("There are no evaluations' records: none was made, or by an earlier "
                               "version; images/ has its pictures."))  # fmt: skip
     elif len(seen) < len(run.evaluations):
-        epochs = ", ".join(str(each.epoch) for each in run.evaluations if tiles(each) is None)
+        epochs = ", ".join(str(one.epoch) for one in run.evaluations if tiles(one) is None)
         blocks.append(missing(f"Without a picture that can be read: the evaluations at {epochs}."))
     if seen:
         caption = "The first image of each prompt: a column has one prompt and the same noise."
@@ -44,10 +44,10 @@ def spread(run: RunRecord) -> Section:
     """Histograms of each score at the start, the middle and the end."""
     blocks: list[Block] = []
     chosen = [run.evaluations[i] for i in evenly(len(run.evaluations), 3)]
-    names = list(dict.fromkeys(name for each in chosen for name in each.scores))
+    names = list(dict.fromkeys(name for evaluation in chosen for name in evaluation.scores))
     figures = []
     for name in names:
-        drawn = [(f"epoch {each.epoch}", each.scores.get(name, ())) for each in chosen]
+        drawn = [(f"epoch {one.epoch}", one.scores.get(name, ())) for one in chosen]
         invalid = [sum(v != v for v in values) for _, values in drawn]
         if all(count == len(values) for count, (_, values) in zip(invalid, drawn, strict=True)):
             blocks.append(missing(f"{name}: no image could be scored."))
@@ -68,9 +68,9 @@ def spread(run: RunRecord) -> Section:
     return Section("histograms", "Score histograms", tuple(blocks))
 
 
-def pictured(run: RunRecord) -> Seen:
+def with_pictures(run: RunRecord) -> Seen:
     """The evaluations whose picture is there, each with its tiles."""
-    return [(each, cut) for each in run.evaluations if (cut := tiles(each)) is not None]
+    return [(one, cut) for one in run.evaluations if (cut := tiles(one)) is not None]
 
 
 def over_time(seen: Seen, name: str, caption: str, *, rows: int = _MOST_ROWS) -> Tiles:

@@ -92,12 +92,12 @@ def monitor(run: RunRecord) -> Section:
     ]
     caption = "Weighted sums of the evaluated rewards, on the held-out prompts. Parting lines "
     caption += "may be a sign of a reward that is cheated."
-    found = [figure(both, "score", name="trained_held_out", caption=caption)]
+    drawn = [figure(both, "score", name="trained_held_out", caption=caption)]
     for key, says in _MONITORS.items():
         line = series(run.metrics, f"monitor/{key}")
-        found.append(figure([line], key, name=f"monitor_{key}", caption=says))
-    blocks.append(Figures(tuple(each for each in found if each)))
-    pictures = tuple(_parted(run.folder))
+        drawn.append(figure([line], key, name=f"monitor_{key}", caption=says))
+    blocks.append(Figures(tuple(plot for plot in drawn if plot)))
+    pictures = tuple(_parting_pictures(run.folder))
     if pictures:
         blocks.append(Figures(pictures))
     return Section("monitor", "Cheating monitor", tuple(blocks))
@@ -110,11 +110,11 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
     yield "recipe", str(recipe.get("name", ""))
     stages = recipe.get("stages") or []
     if stages:
-        yield "stages", ", then ".join(_named(each.get("objective")) for each in stages)
+        yield "stages", ", then ".join(_name(stage.get("objective")) for stage in stages)
     else:
-        yield "objective", _named(recipe.get("objective"))
+        yield "objective", _name(recipe.get("objective"))
     sampler = recipe.get("sampler") or {}
-    yield "solver", f"{_named(sampler.get('solver'))}, {sampler.get('steps', '?')} steps"
+    yield "solver", f"{_name(sampler.get('solver'))}, {sampler.get('steps', '?')} steps"
     yield "model", str(policy.get("name", "n/a"))
     yield "starts from", _start(policy)
     yield "trained on", ", ".join(map(_reward, recipe.get("rewards") or ())) or "n/a"
@@ -133,7 +133,7 @@ def _cost(last: Mapping[str, float | None]) -> str:
     return ", ".join(parts)
 
 
-def _named(component: Any) -> str:
+def _name(component: Any) -> str:
     """A component with the options that a line has room for."""
     if not isinstance(component, Mapping):
         return "n/a" if component is None else str(component)
@@ -175,10 +175,10 @@ def _kind(run: RunRecord, label: str) -> str:
 
 def _changes(run: RunRecord) -> Iterator[tuple[str, ...]]:
     for label in _labels(run):
-        found: Lines = [line for line in run.evaluated if f"eval/{label}" in line]
-        if not found:
+        recorded: Lines = [line for line in run.evaluated if f"eval/{label}" in line]
+        if not recorded:
             continue
-        first, last = found[0], found[-1]
+        first, last = recorded[0], recorded[-1]
         key, error = f"eval/{label}", f"eval_error/{label}"
         row = (
             label,
@@ -186,7 +186,7 @@ def _changes(run: RunRecord) -> Iterator[tuple[str, ...]]:
             with_error(first[key], first.get(error)),
             with_error(last[key], last.get(error)),
         )
-        valid = [line for line in found if line[key] is not None]
+        valid = [line for line in recorded if line[key] is not None]
         if label in run.rewards and valid:
             best = max(valid, key=lambda line: or_nan(line[key]))
             yield (*row, number(best[key]), count(best["epoch"]))
@@ -203,17 +203,17 @@ def _score_figures(run: RunRecord) -> Iterator[Figure]:
         kind = _kind(run, label)
         band = "; the band is one standard error over prompts" if line.low else ""
         caption = f"{label}{f' ({kind})' if kind else ''} on the held-out prompts{band}."
-        found = figure([line], label, name=f"eval_{slug(label)}", caption=caption)
-        if found:
-            yield found
+        plot = figure([line], label, name=f"eval_{slug(label)}", caption=caption)
+        if plot:
+            yield plot
     caption = "The trained rewards' weighted sum over the images collected for training."
     line = series(run.metrics, "reward", style=_TRAINED)
-    found = figure([line], "reward", name="reward", caption=caption)
-    if found:
-        yield found
+    plot = figure([line], "reward", name="reward", caption=caption)
+    if plot:
+        yield plot
 
 
-def _parted(folder: Path) -> Iterator[Figure]:
+def _parting_pictures(folder: Path) -> Iterator[Figure]:
     for path in sorted((folder / "images").glob("parted_*.png")):
         try:
             with Image.open(path) as opened:

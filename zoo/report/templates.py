@@ -12,13 +12,13 @@ def environment(*, autoescape: bool, **filters: Callable[[str], str]) -> jinja2.
 
     Tags take no line of their own; a name that nothing has is an error.
     """
-    made = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("zoo", FOLDER),
         autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= filters
-    made.globals["kind"] = lambda block: type(block).__name__
-    return made
+    templates.filters |= filters
+    templates.globals["kind"] = lambda block: type(block).__name__
+    return templates

@@ -62,7 +62,7 @@ class Digit(Reward):
         digit = torch.tensor(digits_of(prompts), device=self._device)
         probability = self._classifier(grey(images.to(self._device))).softmax(dim=1)
         scores: Tensor = probability.gather(1, digit.unsqueeze(1)).squeeze(1)
-        return scores
+        return scores.to(images.device)
 
     def known_answers(self) -> Sequence[KnownAnswer]:
         """A zero to nine of the half that it was not trained on, the eight an unclear one."""
@@ -84,7 +84,6 @@ class DigitJudge(Reward):
 
         _, half = halves()
         data = half.images.reshape(len(half.images), -1) * 2.0 - 1.0
-        self._device = device
         self._data = torch.from_numpy(data)
         self._judge = SVC(C=10, gamma="scale").fit(data, half.digits)
 
@@ -99,7 +98,7 @@ class DigitJudge(Reward):
         distance = torch.cdist(pixels, self._data, compute_mode="donot_use_mm_for_euclid_dist")
         nearest = distance.min(dim=1).values
         return Scores(
-            right.float().to(self._device), {"distance_to_data": nearest.to(self._device)}
+            right.float().to(images.device), {"distance_to_data": nearest.to(images.device)}
         )
 
     def known_answers(self) -> Sequence[KnownAnswer]:

@@ -20,6 +20,7 @@ from zoo_reward_worker.wire import Message, WireError, decode, encode
 from zoo.prompt import Prompt
 from zoo.reward.base import KnownAnswer, Reward, Scores
 from zoo.reward.outside import messages as message
+from zoo.reward.outside.address import is_spaced, parse_address
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
@@ -216,22 +217,10 @@ def _error_text(response: Any) -> str:
 
 
 def _require_url(url: str) -> str:
-    from urllib.parse import urlsplit
-
-    form = "write url: http://HOST:8100"
-    try:
-        parts = urlsplit(url)
-        known = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError(f"the url {url!r} cannot be read; {form}") from None
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(
-            f"the url of {parts.hostname} holds a user or password, and a run's folder would keep "
-            f"it; {form} and name a variable with the token as token_env"
-        )
-    spaced = any(char.isspace() or not char.isprintable() for char in url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not known or spaced:
-        raise ValueError(f"the url {url!r} is not of the form http(s)://HOST[:PORT]; {form}")
+    write = "http://HOST:8100"
+    parse_address(url, path="", write=write, secret="name a variable with the token as token_env")
+    if is_spaced(url):
+        raise ValueError(f"the url {url!r} has a space; write url: {write}")
     return url.rstrip("/")
 
 

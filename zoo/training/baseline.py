@@ -36,7 +36,6 @@ def measure_untrained(run: StageRun, tracker: Tracker, interrupt: Interrupt) -> 
 
     # What the rewards say of the model as it is, and what its images are like.
     collected = collect_epoch(run, _EPOCH, tracker, interrupt)
-    tracker.warn(*collected.verdict.failures)
 
     # What must hold before the first update, whatever the recipe.
     probes = (*_probe(run, collected), *probe_images(run.collector, collected))

@@ -21,7 +21,7 @@ _EMPTY = (
 
 
 def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interrupt) -> Collected:
-    """An epoch's images and their scores.
+    """An epoch's images and their scores; warns of those that could not be had.
 
     Raises:
         Interrupted: the run was asked to stop; it is heeded between micro-batches.
@@ -43,6 +43,7 @@ def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interr
     # An invalid score is left out of its group; too many of them are a broken reward.
     verdict, most = collected.verdict, run.recipe.scoring.max_invalid
     require_enough_valid(verdict.scores, verdict.failures, max_invalid=most)
+    tracker.warn(*verdict.failures)
     return collected
 
 

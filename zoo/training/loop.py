@@ -53,7 +53,6 @@ def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
         # Before any update: the scores to improve on, and probes of what must hold by now.
         if progress.epoch == 0:
             progress = measure_untrained(current, tracker, interrupt)
-
         while progress.epoch < run.epochs and end is None:
             current = _enter_stage(run, current, progress, tracker)
             watch = metrics.Stopwatch(run.model.engine)
@@ -61,7 +60,6 @@ def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
             # Collect: groups of images, each of one prompt, which rewards score as they are made.
             with _save_on_error(current, tracker, progress):
                 collected = collect_epoch(current, progress.epoch, tracker, interrupt)
-            tracker.warn(*collected.verdict.failures)
 
             # Advantages: how much better is each image than the others of its group?
             advantage = advantages(current, collected)
@@ -95,8 +93,7 @@ def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
             signal, lost = interrupt.asked(), idle == MAX_IDLE_EPOCHS
             if signal or end or lost or _checkpoint_due(current, progress):
                 save(current, tracker, progress)
-            if lost:
-                raise RunError(_why_nothing_was_learned(record))
+            _require_progress(lost, record)
             if signal and end is None:
                 raise Interrupted(signal)
         if end is not None:
@@ -156,9 +153,11 @@ def _due(epoch: int, every: int, stage: Stage) -> bool:
     return epoch == stage.end or epoch % every == 0
 
 
-def _why_nothing_was_learned(record: metrics.Record) -> str:
+def _require_progress(lost: bool, record: metrics.Record) -> None:
+    if not lost:
+        return
     why = "no gradient was finite" if record["dropped_updates"] else "no image carried a signal"
-    return (
+    raise RunError(
         f"nothing was learned in the last {MAX_IDLE_EPOCHS} epochs: {why}; "
         "look at the rewards and the loss in metrics.jsonl, or lower optim.lr"
     )

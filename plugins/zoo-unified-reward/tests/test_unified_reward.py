@@ -173,29 +173,27 @@ def test_what_may_pass_is_tried_again(made, server, first):
     assert len(server.asked) == 4
 
 
-def test_the_server_s_retry_after_is_kept_where_it_is_longer(made, server, monkeypatch):
-    waits = []
+@pytest.fixture
+def waits(monkeypatch):
+    """The seconds that are waited, from now on in no time."""
+    seconds_waited = []
     sleep = asyncio.sleep
 
-    async def noted(seconds):
-        waits.append(seconds)
+    async def note(seconds):
+        seconds_waited.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr(asyncio, "sleep", noted)
+    monkeypatch.setattr(asyncio, "sleep", note)
+    return seconds_waited
+
+
+def test_the_server_s_retry_after_is_kept_where_it_is_longer(made, server, waits):
     server.answer = first_then_four(lambda question: question.json(429, {}, Retry_After="7"))
     assert scores(made(), "a") == [0.8]
     assert max(waits) == 7
 
 
-def test_waits_grow_and_are_scattered(made, server, monkeypatch):
-    waits = []
-    sleep = asyncio.sleep
-
-    async def noted(seconds):
-        waits.append(seconds)
-        await sleep(0)
-
-    monkeypatch.setattr(asyncio, "sleep", noted)
+def test_waits_grow_and_are_scattered(made, server, waits):
     server.answer = by_text(a=lambda question: question.json(500, {}))
     assert scores(made(retries=Retries(count=8, wait=1.0)), "a", "b") == [None, 0.8]
     waits = [wait for wait in waits if wait]

@@ -56,26 +56,20 @@ def checked_url(url: str) -> str:
     Raises:
         ValueError: it is not the base of an OpenAI-compatible API, or holds a password.
     """
-    form = "write url: http://HOST:PORT/v1"
-    try:
-        parts = urlsplit(url)
-        port_is_valid = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError(f"the url {url!r} cannot be read; {form}") from None
-    # Before anything that shows the url.
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(
-            f"the url of {parts.hostname} holds a user or password, and a run's folder would keep "
-            f"it; {form}, and name an environment variable with the key as api_key_env"
-        )
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_valid:
-        raise ValueError(f"the url {url!r} is not of the form http(s)://HOST[:PORT]/PATH; {form}")
-    if parts.query or parts.fragment or any(c.isspace() or not c.isprintable() for c in url):
-        raise ValueError(f"the url {url!r} has a query, fragment or space; {form}")
+    write = "http://HOST:PORT/v1"
+    parts = parse_address(
+        url,
+        path="/PATH",
+        write=write,
+        secret="name an environment variable with the key as api_key_env",
+    )
+    if parts.query or parts.fragment or is_spaced(url):
+        raise ValueError(f"the url {url!r} has a query, fragment or space; write url: {write}")
     base = url.rstrip("/")
     if base.endswith("/chat/completions"):
         raise ValueError(
-            f"the url {url!r} is that of one endpoint; leave out '/chat/completions': {form}"
+            f"the url {url!r} is that of one endpoint; leave out '/chat/completions': "
+            f"write url: {write}"
         )
     return base
 

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.exports import output
-from tests.loras import adapted, base
+from tests.loras import ROUNDING, adapted, base
 from zoo.policy import lora_files
 from zoo.policy.weights import Lora
 
@@ -59,7 +59,7 @@ def test_diffusers_loads_the_same_network_in_every_way(way, lora, tmp_path):
     if lora is EXACT:
         assert difference == 0.0
     else:
-        assert difference < 1e-6
+        assert difference < ROUNDING
 
 
 @BOTH

@@ -5,7 +5,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.exports import output
-from tests.loras import COPIES, FOUR, LORA, adapted, base, by_peft, said_by, started, values
+from tests.loras import (
+    COPIES,
+    FOUR,
+    LORA,
+    ROUNDING,
+    adapted,
+    base,
+    by_peft,
+    said_by,
+    started,
+    values,
+)
 from zoo.policy import lora_files
 from zoo.policy.lora_files import DIFFUSERS, PEFT
 from zoo.policy.weights import Lora
@@ -48,7 +59,7 @@ def test_a_reference_that_moves_starts_at_live(tmp_path):
 def test_the_scale_of_the_file_is_kept_whatever_the_recipe_s_alpha(changes, alpha, tmp_path):
     network = by_peft(tmp_path, **changes)
     weights = started(tmp_path, Lora(rank=8, alpha=alpha, targets=FOUR))
-    torch.testing.assert_close(output(weights), output(network), rtol=0, atol=1e-6)
+    torch.testing.assert_close(output(weights), output(network), rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("write", [lora_files.write_peft, lora_files.write_diffusers])
@@ -109,7 +120,7 @@ def by_diffusers(folder, alpha, *, pipeline):
 def test_the_alpha_in_the_header_of_diffusers_file_counts(pipeline, tmp_path):
     network = by_diffusers(tmp_path, 40, pipeline=pipeline)
     for source in (tmp_path, tmp_path / DIFFUSERS):
-        torch.testing.assert_close(output(started(source)), output(network), rtol=0, atol=1e-6)
+        torch.testing.assert_close(output(started(source)), output(network), rtol=0, atol=ROUNDING)
     found = lora_files.settings(str(tmp_path))
     assert (found["rank"], found["alpha"], set(found["targets"])) == (8, 40, set(FOUR))
 
@@ -123,7 +134,7 @@ def test_without_a_header_alpha_is_a_tensor_or_the_rank(alpha, tmp_path):
         tensors |= {f"{layer}.alpha": torch.tensor(alpha) for layer in layers}
     other = tmp_path / "mine.safetensors"
     save_file(tensors, other)
-    torch.testing.assert_close(output(started(other)), output(network), rtol=0, atol=1e-6)
+    torch.testing.assert_close(output(started(other)), output(network), rtol=0, atol=ROUNDING)
 
 
 def test_settings_are_those_that_make_the_same_layers(tmp_path):
@@ -141,4 +152,4 @@ def test_settings_are_those_that_make_the_same_layers(tmp_path):
     assert some["targets"] == ["1.attn.to_q", "add_q_proj"]
     for settings in (whole, some):
         lora = Lora(**settings | {"targets": tuple(settings["targets"])})
-        torch.testing.assert_close(output(started(tmp_path, lora)), said)
+        torch.testing.assert_close(output(started(tmp_path, lora)), said, rtol=0, atol=ROUNDING)

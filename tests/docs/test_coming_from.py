@@ -7,7 +7,7 @@ import pytest
 from tests.runs import ROOT
 from zoo.recipe.recipe import load_recipe
 
-PAGE = (ROOT / "recipes" / "COMING_FROM.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
 ROWS = [line.split("|")[1:4] for line in PAGE.splitlines() if line.startswith("| `")]
 RECIPES = [
     load_recipe(ROOT / "recipes" / f"{name}.yaml").resolved()

@@ -29,7 +29,7 @@ def launches(monkeypatch, tmp_path, capsys):
             return failures[len(started) - 1]
 
         monkeypatch.setattr(restarts, "launch", launch)
-        code = restarts.launched(2, max_restarts)
+        code = restarts.launch_workers(2, max_restarts)
         return code, started, capsys.readouterr().err.splitlines()
 
     return play

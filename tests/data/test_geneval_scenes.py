@@ -1,4 +1,4 @@
-"""COCO's classes in English."""
+"""GenEval's scenes name the classes of COCO in English."""
 
 from zoo.data.geneval_scenes import CLASSES, COLORS, one, several
 

@@ -1,0 +1,46 @@
+"""The order of the suite: what takes longest begins first, so that no worker waits for it alone."""
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+# Files that start groups of processes and files that compute in one take turns, as two workers take
+# them from the front: two groups of three processes on two cores only get in each other's way.
+LONGEST_FIRST = (
+    "invariants/test_zero.py",
+    "recipes/test_recipes.py",
+    "engine/test_zero.py",
+    "cli/test_new_plugin.py",
+    "cli/test_faults.py",
+    "policy/test_flux.py",
+    "cli/test_compare.py",
+    "invariants/test_stages.py",
+    "cli/test_signals.py",
+    "policy/test_sd3.py",
+    "invariants/test_processes.py",
+    "cli/test_mistakes.py",
+    "engine/test_launch.py",
+    "cli/test_offline.py",
+    "cli/test_start.py",
+    "recipe/test_tiny.py",
+    "cli/test_extending.py",
+    "invariants/test_resume.py",
+    "sampler/test_window.py",
+    "cli/test_isolated_runs.py",
+    "plan/test_memory.py",
+    "cli/test_evaluate.py",
+    "report/test_run_page.py",
+    "compare/test_page.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts all tests of the session; those of a file keep their order and stay together."""
+    places = {HERE / name: place for place, name in enumerate(LONGEST_FIRST)}
+    gone = [path for path in places if not path.is_file()]
+    if gone:
+        raise pytest.UsageError(f"tests/conftest.py: LONGEST_FIRST names what is gone: {gone}")
+    items.sort(key=lambda item: places.get(item.path, len(places)))

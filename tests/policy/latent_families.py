@@ -1,0 +1,210 @@
+"""What every latent family must do, of its tiny pipeline: a family's tests inherit the class."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.runs import RECIPES, metrics, only_run, overrides, zoo
+from zoo.prompt import Prompt
+from zoo.sampler.flow_sampler import FlowSampler
+from zoo.sampler.ode import Euler
+from zoo.seeds import Draws
+
+CPU = torch.device("cpu")
+PROMPTS = [Prompt("a red cat"), Prompt("Two dogs, a tree"), Prompt("a red cat")]
+
+
+def start():
+    return Draws(0, "test", 0, torch.arange(len(PROMPTS)))
+
+
+def own_images(policy, steps, guidance=1.0):
+    sampler = FlowSampler(solver=Euler(), steps=steps, guidance=guidance)
+    cond = policy.encode(PROMPTS, guidance=guidance)
+    with torch.no_grad():
+        path = sampler.sample(policy, PROMPTS, cond, start(), keep_path=False)
+    return policy.decode(path.clean)
+
+
+def quiet(pipeline_class, options):
+    pipeline = pipeline_class.from_pretrained(options["pretrained"])
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+class LatentFamilyTests:
+    """`family` is the policy's class and `pipeline_class` diffusers'; the fixture its options.
+
+    `words` and `pooled` are the shapes of a prompt's embeddings; a latent is (the autoencoder's -
+    `shift`) * `scale`.
+    """
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def policy(cls, options):
+        return cls.family(CPU, **options)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def pipeline(cls, options):
+        return quiet(cls.pipeline_class, options)
+
+    def made(self, options, **changes):
+        return self.family(CPU, **{**options, **changes})
+
+    def refusal(self, options, device=CPU, **changes):
+        with pytest.raises(ValueError, match=r"\w") as raised:
+            self.family(device, **{**options, **changes})
+        line = str(raised.value)
+        assert "\n" not in line
+        return line
+
+    def their_images(self, pipeline, policy, steps, guidance=1.0, **embedding):
+        side, noise = policy.latent_shape[1], start().at("start").normal(policy.latent_shape)
+        return pipeline(
+            [prompt.text for prompt in PROMPTS],
+            num_inference_steps=steps,
+            height=8 * side,
+            width=8 * side,
+            max_sequence_length=32,
+            output_type="pt",
+            **self.arguments(noise, guidance, **embedding),
+        ).images
+
+    @pytest.mark.parametrize("guidance", [1.0, 4.5])
+    @pytest.mark.parametrize("steps", [1, 4])
+    @pytest.mark.parametrize("resolution", [64, 96])
+    def test_our_euler_makes_the_pipelines_images(
+        self, options, pipeline, resolution, guidance, steps
+    ):
+        policy = self.made(options, resolution=resolution)
+        ours = own_images(policy, steps, guidance)
+        assert ours.shape == (3, 3, resolution, resolution)
+        theirs = self.their_images(pipeline, policy, steps, guidance)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+    def test_the_tiny_pipeline_is_small_and_the_same_every_time(self, options, tmp_path):
+        files = [path for path in Path(options["pretrained"]).rglob("*") if path.is_file()]
+        assert sum(path.stat().st_size for path in files) < 3e6
+        again = self.family.write_tiny(tmp_path / "again")
+        name = "transformer/diffusion_pytorch_model.safetensors"
+        one, two = (load_file(Path(each["pretrained"]) / name) for each in (options, again))
+        assert all(torch.equal(one[key], two[key]) for key in one)
+
+    def test_equal_prompts_share_a_row_and_are_embedded_once(self, policy, monkeypatch):
+        fresh = [Prompt("never seen before"), Prompt("never seen before")]
+        encoded = []
+        encode = policy._text._encode
+        monkeypatch.setattr(
+            policy._text, "_encode", lambda texts: encoded.append(texts) or encode(texts)
+        )
+        first = policy.encode(fresh)
+        assert len(first.tensors["words"].table) == 1
+        again = policy.encode(fresh)
+        assert encoded == [["never seen before"]]
+        assert torch.equal(first.tensors["words"].rows(), again.tensors["words"].rows())
+
+    def test_the_cache_holds_no_more_than_asked(self, options):
+        small = self.made(options, cached_prompts=1)
+        once = small.encode(PROMPTS).tensors["words"].rows()
+        assert len(small._text._kept) == 1
+        assert torch.equal(small.encode(PROMPTS).tensors["words"].rows(), once)
+
+    @pytest.mark.parametrize("text", ["", "🦊 naïve 猫", "long " * 2000, "\n\ttabs"])
+    def test_any_text_is_encoded(self, policy, text):
+        tensors = policy.encode([Prompt(text)]).tensors
+        assert tensors["words"].rows().shape == (1, *self.words)
+        assert tensors["pooled"].rows().shape == (1, *self.pooled)
+        assert all(bool(lookup.rows().isfinite().all()) for lookup in tensors.values())
+
+    @pytest.mark.parametrize("decode_batch", [1, 2, 8])
+    def test_decoding_in_portions_changes_nothing(self, options, policy, decode_batch):
+        latents = Draws(0, "test", 0, torch.arange(5)).normal(policy.latent_shape)
+        portions = self.made(options, decode_batch=decode_batch)
+        torch.testing.assert_close(
+            portions.decode(latents), policy.decode(latents), rtol=0, atol=1e-5
+        )
+
+    def test_encoded_images_are_those_of_the_autoencoder_shifted_and_scaled(self, policy, pipeline):
+        images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            inner = pipeline.vae.encode(2 * images - 1).latent_dist.mode()
+        wanted = (inner - self.shift) * self.scale
+        torch.testing.assert_close(policy.latents(images), wanted, rtol=0, atol=1e-5)
+        with pytest.raises(ValueError, match=r"resolution is 64 and an image has 32 x 64 pixels"):
+            policy.latents(images[:, :, :32])
+
+    def test_on_the_meta_device_it_has_the_same_shapes(self, options):
+        self.require_the_same_shapes(options)
+
+    def require_the_same_shapes(self, options):
+        bare, whole = self.family(torch.device("meta"), **options), self.made(options)
+        cond, real = (policy.encode(PROMPTS, guidance=2.0) for policy in (bare, whole))
+        for key, lookup in cond.tensors.items():
+            assert lookup.table.is_meta
+            assert lookup.table.shape == real.tensors[key].table.shape
+        x = torch.zeros(3, *bare.latent_shape, device="meta")
+        assert bare.velocity(x, torch.ones(3, device="meta"), cond).shape == x.shape
+        assert bare.decode(x).shape == (3, 3, 64, 64)
+        assert torch.equal(bare.grid(10), whole.grid(10))
+
+    def test_what_cannot_be_loaded_is_said_in_a_line(self, options, other_family, tmp_path):
+        def copied(name):
+            folder = shutil.copytree(options["pretrained"], tmp_path / name)
+            return folder, {"pretrained": str(folder)}
+
+        unknown = self.refusal(options, pretrained="no such model")
+        assert "is no folder here and cannot be had from the Hub: 'no such model' is no" in unknown
+        (tmp_path / "empty").mkdir()
+        empty = self.refusal(options, pretrained=str(tmp_path / "empty"))
+        assert "has no usable 'model_index.json'" in empty
+        ours = f"'{self.family.family.policy}' runs a {self.family.family.pipeline}"
+        other = self.refusal(options, pretrained=other_family["pretrained"])
+        assert ours in other
+        folder, cut = copied("cut")
+        weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+        assert "has no usable 'transformer'" in self.refusal(options, **cut)
+        for part in ("vae", "scheduler", "text_encoder_2"):
+            folder, gone = copied(part)
+            shutil.rmtree(folder / part)
+            assert "has no usable" in self.refusal(options, **gone)
+        assert "dtype bfloat16 cannot hold" in self.refusal(options, lora=None, dtype="bfloat16")
+
+
+def short_run(algorithm, name, options, folder, **changes):
+    """The options of `zoo train` for a run of its recipe on a tiny pipeline."""
+    model = ", ".join(f"{key}: {value}" for key, value in options.items())
+    return overrides(
+        algorithm,
+        folder,
+        **{
+            "eval": "null",
+            "policy": f"{{name: {name}, {model}, lora: {{rank: 4, alpha: 8}}}}",
+            "rewards": "[{name: jpeg_compressibility}]",
+            "data__groups_per_epoch": 2,
+            "data__group_size": 3,
+            **changes,
+        },
+    )
+
+
+def require_trained(algorithm, name, options, folder):
+    """As published, over a base in bfloat16: one epoch of the algorithm's recipe."""
+    short = short_run(
+        algorithm,
+        name,
+        {**options, "dtype": "bfloat16"},
+        folder,
+        epochs=1,
+        optim__updates_per_epoch=1,
+        engine__micro_batch="{sample: 3, train: 4}",
+    )
+    ended = zoo("train", RECIPES[algorithm], *short)
+    assert ended.returncode == 0, ended.stderr
+    before, after = metrics(only_run(folder))
+    assert after["grad_norm"] > 0
+    assert before["num_evals"] >= 0
