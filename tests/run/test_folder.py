@@ -6,6 +6,7 @@ import pytest
 
 from tests.runs import RECIPES
 from tests.train_here import recipe
+from zoo.errors import UserError
 from zoo.recipe.errors import RecipeError
 from zoo.run import folder as run_folder
 from zoo.run.folder import END, End
@@ -51,10 +52,10 @@ def test_a_run_that_goes_on_has_not_ended(made):
 @pytest.mark.parametrize("override", ["optim.lr=1", "seed=2", "stages.0.rewards=[]"])
 def test_what_would_make_it_another_run_is_refused(override, made):
     folder = run_folder.create(made)
-    with pytest.raises(RecipeError, match=r"-s .*: a run that goes on may change only eng"):
+    with pytest.raises(UserError, match=r"-s .*: a run that goes on may change only eng"):
         run_folder.recipe_of(folder, [override])
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
-    with pytest.raises(RecipeError, match=r"is not a run folder: it has no recipe\.json"):
+    with pytest.raises(UserError, match=r"is not a run folder: it has no recipe\.json"):
         run_folder.recipe_of(tmp_path)

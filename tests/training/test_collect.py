@@ -1,7 +1,7 @@
 """Collecting and generating: who makes which image, in what batches, and what becomes of each."""
 
+from copy import copy
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,7 +27,8 @@ def groups(stage, num=3, size=4, **changes):
 
 def on(collector, rank, size):
     """The same collector as one of several processes has it; no process is started."""
-    engine = SimpleNamespace(rank=rank, size=size, device=torch.device("cpu"))
+    engine = copy(collector.engine)
+    engine.rank, engine.size = rank, size
     return replace(collector, engine=engine)
 
 
