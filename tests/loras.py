@@ -21,7 +21,7 @@ def base():
     return Digits(torch.device("cpu"), lora=None).weights.network
 
 
-def allocated(lora, *copies):
+def allocate(lora, *copies):
     weights = Digits(torch.device("cpu"), lora=lora).weights
     weights.allocate(copies, seed=0)
     return weights
@@ -29,7 +29,7 @@ def allocated(lora, *copies):
 
 def adapted(lora, scale=0.05):
     """Adapters that change the network a lot, and what the network then says."""
-    weights = allocated(lora)
+    weights = allocate(lora)
     draw = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in weights.parameters().values():
@@ -53,7 +53,7 @@ LORA = Lora(rank=8, alpha=16, targets=FOUR)
 
 
 def started(source, lora=LORA, *copies):
-    weights = allocated(lora, *copies)
+    weights = allocate(lora, *copies)
     lora_files.start_from(str(source), weights, copies)
     return weights
 

@@ -4,6 +4,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.runs import ROOT, clean_environment, command
 
@@ -37,6 +38,22 @@ def wait_until(holds: Callable[[], bool], process: subprocess.Popen, seconds: fl
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def hanging_reward(folder: Path) -> tuple[Path, Callable[[], bool]]:
+    """A reward's file, `score` in it, which hangs when it is called again; and whether it does."""
+    called, file = folder / "called", folder / "hanging.py"
+    file.write_text(
+        "import time\nfrom pathlib import Path\n\n"
+        f"called = Path({str(called)!r})\n\n\n"
+        "def score(images, prompts):\n"
+        "    if called.exists():\n"
+        "        called.write_text('again')\n"
+        "        time.sleep(600)\n"
+        "    called.write_text('once')\n"
+        "    return images.mean(dim=(1, 2, 3))\n"
+    )
+    return file, lambda: called.exists() and called.read_text() == "again"
 
 
 def children_of(process: subprocess.Popen) -> list[int]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 
 from tests import forked
@@ -105,3 +106,15 @@ CLOCKS = (
 
 def without_clocks(lines: list[dict]) -> list[dict]:
     return [{key: value for key, value in line.items() if key not in CLOCKS} for line in lines]
+
+
+def require_same(run_dir: Path, expected: Path) -> None:
+    """Two runs' newest checkpoints are the same bit for bit, and what they recorded is."""
+    require_same_tensors(run_dir, expected)
+    assert without_clocks(metrics(run_dir)) == without_clocks(metrics(expected))
+
+
+def require_same_tensors(run_dir: Path, expected: Path) -> None:
+    mine, theirs = tensors(run_dir), tensors(expected)
+    assert mine.keys() == theirs.keys()
+    assert [name for name, value in theirs.items() if not torch.equal(mine[name], value)] == []

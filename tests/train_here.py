@@ -1,6 +1,9 @@
 """Runs of a recipe inside this process, as `zoo train` builds them: seconds less than a command."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from torch import Tensor
 
 from tests.runs import metrics
 from zoo.engine.interrupt import Interrupt
@@ -8,6 +11,7 @@ from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.run.tracker import Tracker, open_tracker
 from zoo.training.build import StageRun, build
 from zoo.training.epoch import advantages, collect_epoch, learn_epoch
+from zoo.training.generate import Batch
 from zoo.training.loop import train
 from zoo.training.state import Progress
 
@@ -28,6 +32,13 @@ def recipe(path: Path, **changes: object) -> Recipe:
     return load_recipe(
         path, [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
     )
+
+
+def images_of(batches: Iterable[Batch], into: dict[int, Tensor]) -> Iterator[Batch]:
+    """The same batches; puts each image in a dictionary, by its key."""
+    for batch in batches:
+        into.update(zip(batch.key.tolist(), batch.images, strict=True))
+        yield batch
 
 
 def train_here(recipe: Recipe, out: Path) -> list[dict]:

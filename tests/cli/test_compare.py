@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.compare.suites import BOTH, SMALL, write
-from tests.processes import children_of, wait_until
+from tests.processes import children_of, hanging_reward, wait_until
 from tests.runs import metrics, without_clocks, zoo
 
 SUITE = {"budget": "{epochs: 8}", "seeds": "[0]"}
@@ -119,21 +119,14 @@ def test_a_stopped_comparison_reports_what_there_is_and_goes_on(number, start, t
 @pytest.mark.slow
 def test_a_second_signal_leaves_at_once(start, tmp_path):
     # The reward hangs after the epoch that is evaluated first: the first signal has to wait.
-    called = tmp_path / "called"
-    reward = tmp_path / "slow.py"
-    reward.write_text(
-        "import time\nfrom pathlib import Path\n\n\ndef score(images, prompts):\n"
-        f"    called = Path({str(called)!r})\n"
-        "    if called.exists():\n        called.write_text('again')\n        time.sleep(600)\n"
-        "    called.write_text('once')\n    return images.mean(dim=(1, 2, 3))\n"
-    )
+    reward, hangs = hanging_reward(tmp_path)
     rest = SMALL + f"contenders:\n  slow: {{rewards: [{{name: python, path: '{reward}:score'}}]}}\n"
     suite = write(tmp_path, seeds="[0]", rest=rest)
     out = tmp_path / "out"
     # All images of an epoch are in one micro-batch: between two it would leave.
     whole = "common.engine.micro_batch={sample: 20, train: 20}"
     process = start("compare", suite, "--out", out, "-s", whole)
-    wait_until(lambda: called.exists() and called.read_text() == "again", process)
+    wait_until(hangs, process)
     (child,) = children_of(process)
     process.send_signal(signal.SIGINT)
     log = out / "logs" / "slow_0.log"

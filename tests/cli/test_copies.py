@@ -1,9 +1,8 @@
 """The copies of full fine-tuning in runs: on host or device, and only those that are used."""
 
 import pytest
-import torch
 
-from tests.runs import RECIPES, only_run, overrides, tensors
+from tests.runs import RECIPES, only_run, overrides, require_same_tensors
 from zoo.objective.dpo import DPO
 from zoo.objective.flow_grpo import FlowGRPO
 from zoo.objective.nft import NFT
@@ -27,12 +26,10 @@ def trained(root, algorithm, **changes):
 
 @pytest.mark.parametrize("algorithm", RECIPES)
 def test_copies_on_the_host_train_the_same_run(algorithm, tmp_path):
-    one, other = (
-        tensors(trained(tmp_path / place, algorithm, policy__copies_on=place))
-        for place in ("device", "cpu")
+    on_device, on_host = (
+        trained(tmp_path / place, algorithm, policy__copies_on=place) for place in ("device", "cpu")
     )
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    require_same_tensors(on_host, on_device)
 
 
 def test_a_run_that_uses_no_reference_trains_resumes_and_shows_it_all_the_same(zoo_here, tmp_path):

@@ -4,19 +4,10 @@ import os
 import signal
 
 import pytest
-import torch
 from PIL import Image
 
-from tests.processes import children_of, wait_until
-from tests.runs import (
-    RECIPES,
-    metrics,
-    only_run,
-    overrides,
-    tensors,
-    without_clocks,
-    zoo,
-)
+from tests.processes import children_of, hanging_reward, wait_until
+from tests.runs import RECIPES, metrics, only_run, overrides, require_same, zoo
 from zoo.run import checkpoint
 
 NFT = RECIPES["nft"]
@@ -61,27 +52,12 @@ def test_an_interrupted_run_saves_and_goes_on_as_if_it_never_was(
     assert metrics(run)[-1]["epoch"] == saved.epoch
     resumed = zoo("train", "--resume", run)
     assert resumed.returncode == 0, resumed.stderr
-    expected, found = tensors(uninterrupted), tensors(run)
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        assert torch.equal(value, found[name]), name
-    assert without_clocks(metrics(uninterrupted)) == without_clocks(metrics(run))
+    require_same(run, uninterrupted)
 
 
 def test_a_second_signal_leaves_at_once(start, tmp_path):
     # The reward hangs when the epoch's one micro-batch is sampled: the first signal has to wait.
-    called = tmp_path / "called"
-    reward = tmp_path / "slow.py"
-    reward.write_text(
-        "import time\nfrom pathlib import Path\n\n"
-        f"called = Path({str(called)!r})\n\n\n"
-        "def score(images, prompts):\n"
-        "    if called.exists():\n"
-        "        called.write_text('again')\n"
-        "        time.sleep(600)\n"
-        "    called.write_text('once')\n"
-        "    return images.mean(dim=(1, 2, 3))\n"
-    )
+    reward, hangs = hanging_reward(tmp_path)
     changed = overrides(
         "nft",
         tmp_path / "out",
@@ -90,7 +66,7 @@ def test_a_second_signal_leaves_at_once(start, tmp_path):
         engine__micro_batch="{sample: 20, train: 20}",
     )
     process = start("train", NFT, *changed)
-    wait_until(lambda: called.exists() and called.read_text() == "again", process)
+    wait_until(hangs, process)
     process.send_signal(signal.SIGINT)
     assert any("again to leave at once" in line for line in process.stdout)
     assert process.poll() is None

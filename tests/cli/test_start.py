@@ -7,7 +7,7 @@ import torch
 
 from tests.exports import inputs
 from tests.loras import adapted
-from tests.runs import RECIPES, metrics, only_run, overrides, tensors, zoo
+from tests.runs import RECIPES, metrics, only_run, overrides, require_same_tensors, tensors, zoo
 from zoo.policy import lora_files
 from zoo.policy.weights import Lora
 
@@ -74,8 +74,7 @@ def test_a_resumed_run_does_not_need_the_file_and_goes_on_where_it_was(lora, tmp
     shutil.rmtree(folder)
     ended = zoo("train", "--resume", run, "--epochs", 2)
     assert ended.returncode == 0, ended.stderr
-    one, other = tensors(run), tensors(whole)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    require_same_tensors(run, whole)
     assert zoo("sample", run, "-p", "a seven", "-n", 1, "-o", tmp_path / "a.png").returncode == 0
 
 

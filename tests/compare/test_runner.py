@@ -61,7 +61,7 @@ def test_what_is_run_and_the_suite_are_written_where_it_is_run(start, tmp_path):
     assert (recipe["name"], recipe["seed"], recipe["epochs"]) == ("flow_grpo_1", 1, 2)
     assert recipe["output_dir"] == str(out / "runs")
     (run,) = (out / "runs" / "flow_grpo_1").iterdir()
-    assert run_dir.resolved(run) == recipe
+    assert run_dir.read_resolved_recipe(run) == recipe
     assert "flow_grpo_1 starts" in (out / "logs" / "flow_grpo_1.log").read_text()
 
 

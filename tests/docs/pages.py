@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 from tests.runs import ROOT
 
@@ -41,3 +42,12 @@ def commands(text: str) -> list[list[str]]:
     """
     lines = "".join(blocks(text)).replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("zoo ")]
+
+
+def has_key(recipe: Any, key: str) -> bool:
+    """Whether a recipe as data has the key `a.b.c`."""
+    for part in key.split("."):
+        if not isinstance(recipe, dict) or part not in recipe:
+            return False
+        recipe = recipe[part]
+    return True

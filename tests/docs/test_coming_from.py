@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.docs.pages import has_key
 from tests.runs import ROOT
 from zoo.recipe.recipe import load_recipe
 
@@ -13,14 +14,6 @@ RECIPES = [
     load_recipe(ROOT / "recipes" / f"{name}.yaml").resolved()
     for name in ("nft_sd3_multi", "flow_grpo_sd3_geneval", "dpo_sd3_pickscore")
 ]
-
-
-def has(data, keys):
-    for key in keys:
-        if not isinstance(data, dict) or key not in data:
-            return False
-        data = data[key]
-    return True
 
 
 def ours():
@@ -35,7 +28,7 @@ def test_the_page_has_keys():
 
 @pytest.mark.parametrize("key", ours())
 def test_a_key_of_ours_is_one(key):
-    assert any(has(data, key.split(".")) for data in RECIPES)
+    assert any(has_key(data, key) for data in RECIPES)
 
 
 def test_its_recipes_are_there():

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from tests.docs.pages import DOCS, PAGES, README, blocks, code, links, name_of
+from tests.docs.pages import DOCS, PAGES, README, blocks, code, has_key, links, name_of
 from tests.runs import ROOT
 from zoo import registry
 from zoo.cli.main import app
@@ -54,21 +54,13 @@ def test_its_lines_but_for_tables_have_at_most_120_characters(page):
     assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
 
 
-def has(data, keys):
-    for key in keys:
-        if not isinstance(data, dict) or key not in data:
-            return False
-        data = data[key]
-    return True
-
-
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_keys_of_recipes_that_it_names_are_keys(page):
     sections = "|".join(RECIPES[0])
     for text in code(text_of(page)):
         match = re.match(rf"((?:{sections})(?:\.[a-z_]+)+)(?=$|[:= ])", text)
         if match and not match[1].endswith(".py"):
-            assert any(has(data, match[1].split(".")) for data in RECIPES), match[1]
+            assert any(has_key(data, match[1]) for data in RECIPES), match[1]
 
 
 @pytest.mark.parametrize(

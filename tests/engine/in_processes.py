@@ -39,10 +39,10 @@ def in_processes(
 
 def _main() -> int:
     """Starts the processes, or is one of them."""
-    from zoo.engine.launch import launch, started_by_launcher
+    from zoo.engine.launch import is_worker, launch
 
     processes, function, given = sys.argv[1:]
-    if started_by_launcher():
+    if is_worker():
         _call(function, json.loads(Path(given).read_text()))
         return 0
     failure = launch(["-m", "tests.engine.in_processes", *sys.argv[1:]], int(processes))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.engine.many_runs import run_all, run_one
-from tests.runs import RECIPES, metrics, overrides, tensors, without_clocks
+from tests.runs import RECIPES, metrics, overrides, require_same_tensors, without_clocks
 
 # Everything changes that may: the rewards and their number, the geometry, the loss, the rate.
 CHANGED = (
@@ -31,12 +31,6 @@ def spec(out, algorithm="nft", resume=None, **changes):
 
 def in_stages(out, **changes):
     return spec(out, **{"epochs": 6, "stages": STAGES, **RARELY, **changes})
-
-
-def same(first, second):
-    """Whether two runs' newest checkpoints are the same bit for bit."""
-    mine, theirs = tensors(first), tensors(second)
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[n], theirs[n]) for n in mine)
 
 
 def lines(run, but=()):
@@ -67,7 +61,7 @@ def test_equal_stages_are_no_stages(algorithm, tmp_path):
     stages = "[{epochs: 1}, {epochs: 2, sampler: {steps: 3}}, {epochs: 1}]"
     for out, said in ((staged, stages), (plain, "null")):
         run_one(spec(out, algorithm, stages=said, eval__every=1))
-    assert same(staged, plain)
+    require_same_tensors(staged, plain)
     assert lines(staged, but=["stage"]) == lines(plain)
     assert [line["stage"] for line in metrics(staged)] == [0, 0, 1, 1, 2]
     assert not any("stage" in line for line in metrics(plain))
@@ -111,7 +105,7 @@ def test_a_run_that_ends_early_goes_on_as_one_that_did_not(epochs, whole, tmp_pa
     run_one(in_stages(cut, epochs=epochs))
     assert [line["epoch"] for line in metrics(cut)] == list(range(epochs + 1))
     run_one(in_stages(gone_on, resume=cut))
-    assert same(gone_on, whole)
+    require_same_tensors(gone_on, whole)
     recorded = metrics(cut) + metrics(gone_on)
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in recorded))
     # Where it ended it was evaluated, too.

@@ -36,11 +36,22 @@ def quiet(pipeline_class, options):
 
 
 class LatentFamilyTests:
-    """`family` is the policy's class and `pipeline_class` diffusers'; the fixture its options.
+    """`family` is the policy's class and `pipeline_class` diffusers'.
 
+    `own` is the fixture with the options of its tiny pipeline, `other` that of another family's.
     `words` and `pooled` are the shapes of a prompt's embeddings; a latent is (the autoencoder's -
     `shift`) * `scale`.
     """
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def options(cls, request):
+        return request.getfixturevalue(cls.own)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def other_family(cls, request):
+        return request.getfixturevalue(cls.other)
 
     @pytest.fixture(scope="class")
     @classmethod

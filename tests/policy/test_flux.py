@@ -25,18 +25,9 @@ from zoo.testing import PolicyTests
 
 class TestFlux(LatentFamilyTests):
     family, pipeline_class = Flux, FluxPipeline
+    own, other = "dev", "sd3"
     words, pooled = (32, 64), (32,)
     shift, scale = 0.1159, 0.3611
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def options(cls, dev):
-        return dev
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def other_family(cls, sd3):
-        return sd3
 
     def arguments(self, noise, guidance, embedding=3.5):
         side = noise.shape[2]

@@ -10,18 +10,9 @@ from zoo.policy.sd3 import SD3
 
 class TestSD3(LatentFamilyTests):
     family, pipeline_class = SD3, StableDiffusion3Pipeline
+    own, other = "sd3", "dev"
     words, pooled = (77 + 32, 64), (64,)
     shift, scale = 0.0609, 1.5305
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def options(cls, sd3):
-        return sd3
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def other_family(cls, dev):
-        return dev
 
     def arguments(self, noise, guidance):
         return {"latents": noise, "guidance_scale": guidance}

@@ -21,7 +21,7 @@ def some_input() -> Tensor:
     return torch.linspace(-1, 1, 20).reshape(5, 4)
 
 
-def allocated(lora: Lora | None, *copies: Weights, seed: int = 0) -> WeightSets:
+def allocate(lora: Lora | None, *copies: Weights, seed: int = 0) -> WeightSets:
     sets = WeightSets(network(), lora, default_targets=("0", "2"))
     sets.allocate(copies, seed=seed)
     return sets
@@ -47,14 +47,14 @@ def output(sets: WeightSets, which: Weights) -> Tensor:
 def test_every_set_equals_the_bare_network_after_allocate(
     lora: Lora | None, which: Weights
 ) -> None:
-    sets = allocated(lora, *MOVED)
+    sets = allocate(lora, *MOVED)
     with torch.no_grad():
         assert torch.equal(output(sets, which), network()(some_input()))
 
 
 @BOTH
 def test_training_moves_live_and_no_other_set(lora: Lora | None) -> None:
-    sets = allocated(lora, *MOVED)
+    sets = allocate(lora, *MOVED)
     bare = output(sets, Weights.LIVE)
     train(sets)
     assert (output(sets, Weights.LIVE) - bare).abs().max() > 0.01
@@ -64,7 +64,7 @@ def test_training_moves_live_and_no_other_set(lora: Lora | None) -> None:
 
 @BOTH
 def test_the_reference_may_be_used_without_being_allocated(lora: Lora | None) -> None:
-    sets = allocated(lora)
+    sets = allocate(lora)
     bare = output(sets, Weights.LIVE)
     train(sets)
     assert torch.equal(output(sets, Weights.REFERENCE), bare)
@@ -72,7 +72,7 @@ def test_the_reference_may_be_used_without_being_allocated(lora: Lora | None) ->
 
 @BOTH
 def test_blending_with_decay_0_copies_live(lora: Lora | None) -> None:
-    sets = allocated(lora, *MOVED)
+    sets = allocate(lora, *MOVED)
     train(sets)
     for which in MOVED:
         sets.blend(which, decay=0.0)
@@ -81,7 +81,7 @@ def test_blending_with_decay_0_copies_live(lora: Lora | None) -> None:
 
 @BOTH
 def test_blending_with_decay_1_changes_nothing(lora: Lora | None) -> None:
-    sets = allocated(lora, Weights.OLD)
+    sets = allocate(lora, Weights.OLD)
     bare = output(sets, Weights.OLD)
     train(sets)
     sets.blend(Weights.OLD, decay=1.0)
@@ -90,7 +90,7 @@ def test_blending_with_decay_1_changes_nothing(lora: Lora | None) -> None:
 
 @BOTH
 def test_blending_averages_each_parameter(lora: Lora | None) -> None:
-    sets = allocated(lora, Weights.EMA)
+    sets = allocate(lora, Weights.EMA)
     before = {name: p.clone() for name, p in sets.parameters(Weights.EMA).items()}
     train(sets)
     sets.blend(Weights.EMA, decay=0.9)
@@ -101,7 +101,7 @@ def test_blending_averages_each_parameter(lora: Lora | None) -> None:
 
 @BOTH
 def test_a_copy_does_not_follow_live_after_a_blend(lora: Lora | None) -> None:
-    sets = allocated(lora, Weights.OLD)
+    sets = allocate(lora, Weights.OLD)
     train(sets)
     sets.blend(Weights.OLD, decay=0.0)
     blended = output(sets, Weights.OLD)
@@ -111,7 +111,7 @@ def test_a_copy_does_not_follow_live_after_a_blend(lora: Lora | None) -> None:
 
 @BOTH
 def test_gradients_reach_live_parameters_and_no_others(lora: Lora | None) -> None:
-    sets = allocated(lora, *MOVED)
+    sets = allocate(lora, *MOVED)
     sets(some_input()).sum().backward()
     live = {id(p) for p in sets.parameters().values()}
     assert any(p.grad is not None for p in sets.parameters().values())
@@ -125,14 +125,14 @@ def test_gradients_reach_live_parameters_and_no_others(lora: Lora | None) -> Non
 
 @BOTH
 def test_every_set_has_the_same_names(lora: Lora | None) -> None:
-    sets = allocated(lora, *MOVED)
+    sets = allocate(lora, *MOVED)
     for which in MOVED:
         assert list(sets.parameters(which)) == list(sets.parameters())
 
 
 @BOTH
 def test_the_set_before_is_back_after_using_another_even_when_it_fails(lora: Lora | None) -> None:
-    sets = allocated(lora, Weights.OLD)
+    sets = allocate(lora, Weights.OLD)
     bare = output(sets, Weights.OLD)
     train(sets)
     live = output(sets, Weights.LIVE)
@@ -149,7 +149,7 @@ def test_the_set_before_is_back_after_using_another_even_when_it_fails(lora: Lor
 
 @BOTH
 def test_using_another_set_keeps_what_requires_a_gradient(lora: Lora | None) -> None:
-    sets = allocated(lora, *MOVED)
+    sets = allocate(lora, *MOVED)
     before = [p.requires_grad for p in sets.network.parameters()]
     for which in MOVED:
         with sets.using(which):
@@ -157,8 +157,8 @@ def test_using_another_set_keeps_what_requires_a_gradient(lora: Lora | None) -> 
 
 
 def test_lora_starts_the_same_from_the_same_seed_whatever_else_is_allocated() -> None:
-    alone, among = allocated(Lora(), seed=3), allocated(Lora(), *MOVED, seed=3)
-    other = allocated(Lora(), seed=4)
+    alone, among = allocate(Lora(), seed=3), allocate(Lora(), *MOVED, seed=3)
+    other = allocate(Lora(), seed=4)
     for name, parameter in alone.parameters().items():
         assert torch.equal(parameter, among.parameters()[name])
     assert not torch.equal(
@@ -217,7 +217,7 @@ def test_before_allocate_there_is_only_live(lora: Lora | None) -> None:
 
 @BOTH
 def test_a_set_that_is_not_allocated_is_refused_with_the_fix(lora: Lora | None) -> None:
-    sets = allocated(lora, Weights.OLD)
+    sets = allocate(lora, Weights.OLD)
     with pytest.raises(ValueError, match=r"'ema' are not allocated .*live, old.* Weights.EMA in"):
         sets.blend(Weights.EMA, 0.9)
     with pytest.raises(ValueError, match=r"'ema' are not allocated"), sets.using(Weights.EMA):
@@ -227,7 +227,7 @@ def test_a_set_that_is_not_allocated_is_refused_with_the_fix(lora: Lora | None) 
 
 @BOTH
 def test_live_is_not_blended_into_itself_and_sets_are_allocated_once(lora: Lora | None) -> None:
-    sets = allocated(lora)
+    sets = allocate(lora)
     with pytest.raises(ValueError, match=r"not into itself"):
         sets.blend(Weights.LIVE, 0.5)
     with pytest.raises(RuntimeError, match=r"already allocated"):
@@ -236,7 +236,7 @@ def test_live_is_not_blended_into_itself_and_sets_are_allocated_once(lora: Lora 
 
 @BOTH
 def test_rows_are_counted_for_every_set(lora: Lora | None) -> None:
-    sets = allocated(lora, Weights.OLD)
+    sets = allocate(lora, Weights.OLD)
     sets(some_input())
     output(sets, Weights.OLD)
     output(sets, Weights.REFERENCE)
@@ -245,7 +245,7 @@ def test_rows_are_counted_for_every_set(lora: Lora | None) -> None:
 
 @BOTH
 def test_live_forwards_go_through_the_attached_engine(lora: Lora | None) -> None:
-    sets = allocated(lora, Weights.OLD)
+    sets = allocate(lora, Weights.OLD)
     seen: list[Tensor] = []
 
     def forward(x: Tensor) -> Tensor:

@@ -82,16 +82,21 @@ class WithSolver(Plain):
         pass
 
 
+FAKES = (
+    ("policies", "fake", FakePolicy),
+    ("samplers", "flow", Flow),
+    ("solvers", "euler", Euler),
+    ("rewards", "fake", FakeReward),
+    ("objectives", "plain", Plain),
+)
+
+
 @pytest.fixture(autouse=True)
 def recipe_file(register, tmp_path, monkeypatch):
     for kind, name, cls in [
-        ("policies", "fake", FakePolicy),
-        ("samplers", "flow", Flow),
+        *FAKES,
         ("samplers", "dataset", Dataset),
-        ("solvers", "euler", Euler),
         ("solvers", "noisy", Noisy),
-        ("rewards", "fake", FakeReward),
-        ("objectives", "plain", Plain),
         ("objectives", "on_path", OnPath),
         ("objectives", "with_solver", WithSolver),
     ]:

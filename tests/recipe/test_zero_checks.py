@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recipe.test_checks import RECIPE, Euler, FakePolicy, FakeReward, Flow, Plain
+from tests.recipe.test_checks import FAKES, RECIPE, Euler
 from zoo.recipe.recipe import RecipeError, load_recipe
 
 
@@ -13,14 +13,7 @@ class Adaptive(Euler):
 
 @pytest.fixture(autouse=True)
 def recipe_file(register, tmp_path, monkeypatch):
-    for kind, name, cls in [
-        ("policies", "fake", FakePolicy),
-        ("samplers", "flow", Flow),
-        ("solvers", "euler", Euler),
-        ("solvers", "adaptive", Adaptive),
-        ("rewards", "fake", FakeReward),
-        ("objectives", "plain", Plain),
-    ]:
+    for kind, name, cls in [*FAKES, ("solvers", "adaptive", Adaptive)]:
         register(kind, name, cls)
     monkeypatch.chdir(tmp_path)
     Path("r.yaml").write_text(RECIPE)

@@ -41,11 +41,11 @@ def test_where_no_folder_can_be_is_said_with_the_place(made, tmp_path):
 
 def test_a_run_that_goes_on_has_not_ended(made):
     folder = run_folder.create(made)
-    assert run_folder.ended(folder) is None
+    assert run_folder.read_end(folder) is None
     (folder / END).write_text('{"epoch": 3, "reason": "drift", "text": "far"}')
-    assert run_folder.ended(folder) == End(3, "drift", "far")
+    assert run_folder.read_end(folder) == End(3, "drift", "far")
     run_folder.goes_on(folder, run_folder.recipe_of(folder, ["eval.every=7"]))
-    assert run_folder.ended(folder) is None
+    assert run_folder.read_end(folder) is None
     assert run_folder.recipe_of(folder).eval.every == 7
 
 

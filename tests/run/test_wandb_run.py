@@ -103,14 +103,14 @@ class Login:
 
 
 def test_auto_is_what_the_environment_says_else_online_with_a_key(monkeypatch):
-    assert wandb_run._resolved(Login(False), "auto") == "offline"
-    assert wandb_run._resolved(Login(True), "auto") == "online"
-    assert wandb_run._resolved(Login(True), "offline") == "offline"
+    assert wandb_run._resolve_mode(Login(False), "auto") == "offline"
+    assert wandb_run._resolve_mode(Login(True), "auto") == "online"
+    assert wandb_run._resolve_mode(Login(True), "offline") == "offline"
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert wandb_run._resolved(Login(True), "auto") == "disabled"
-    assert wandb_run._resolved(Login(True), "online") == "online"
+    assert wandb_run._resolve_mode(Login(True), "auto") == "disabled"
+    assert wandb_run._resolve_mode(Login(True), "online") == "online"
 
 
 def test_online_without_a_key_is_refused_rather_than_asked_for():
     with pytest.raises(RuntimeError, match="wandb login"):
-        wandb_run._resolved(Login(False), "online")
+        wandb_run._resolve_mode(Login(False), "online")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.runs import RECIPES, metrics, only_run, overrides, tensors, zoo
+from tests.runs import RECIPES, metrics, only_run, overrides, require_same_tensors, zoo
 from tests.train_here import recipe, train_here
 from zoo.objective.flow_grpo import FlowGRPO
 from zoo.plan.geometry import plan
@@ -255,8 +255,7 @@ def test_a_run_whose_window_moves_is_the_same_resumed_and_on_two_processes(tmp_p
     whole, cut, two = run("whole", 4), run("cut", 2), run("two", 4, processes=2)
     resumed = zoo("train", "--resume", cut, "--epochs", 4)
     assert resumed.returncode == 0, resumed.stderr
-    for name, value in tensors(whole).items():
-        assert torch.equal(value, tensors(cut)[name]), name
+    require_same_tensors(cut, whole)
     expected = [line["reward"] for line in metrics(whole)]
     assert [line["reward"] for line in metrics(cut)] == expected
     assert [line["reward"] for line in metrics(two)] == pytest.approx(expected, rel=1e-5)

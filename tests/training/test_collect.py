@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.runs import RECIPES
-from tests.train_here import recipe
+from tests.train_here import images_of, recipe
 from zoo.rollout import Weights
 from zoo.training.build import build
 from zoo.training.collect import Groups, collect, shard_groups
@@ -35,13 +35,7 @@ def on(collector, rank, size):
 def test_an_image_has_its_groups_prompt_and_a_score_at_its_key(stage):
     share = shard_groups(stage.collector, groups(stage))
     images = {}
-
-    def look(batches):
-        for batch in batches:
-            images.update(zip(batch.key.tolist(), batch.images, strict=True))
-            yield batch
-
-    collected = collect(share, look(share.generate()))
+    collected = collect(share, images_of(share.generate(), images))
     assert sorted(images) == collected.rollout.key.tolist() == list(range(12))
     assert (
         collected.group.tolist() == collected.rollout.group.tolist() == [0] * 4 + [1] * 4 + [2] * 4

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.runs import RECIPES
-from tests.train_here import recipe
+from tests.train_here import images_of, recipe
 from zoo.run.tracker import Tracker
 from zoo.training.build import build
 from zoo.training.evaluate import evaluate
@@ -60,13 +60,7 @@ def test_every_image_is_seen_once_under_its_key_and_as_it_is_shown(sources):
     changes = {**SHORT, "engine__micro_batch__sample": 4, "data__eval": sources["plain"]}
     share = build(recipe(RECIPES["nft"], **changes)).stages[0].evaluator.shard()
     seen = {}
-
-    def look(batches):
-        for batch in batches:
-            seen.update(zip(batch.key.tolist(), batch.images, strict=True))
-            yield batch
-
-    made = evaluate(share, look(share.generate()))
+    made = evaluate(share, images_of(share.generate(), seen))
     assert sorted(seen) == list(range(15))
     # A column a prompt: image 2 of prompt 3 stands in row 2.
     torch.testing.assert_close(made.shown[2 * 5 + 3], seen[3 * 3 + 2], rtol=0, atol=0.51 / 255)

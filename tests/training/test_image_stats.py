@@ -15,12 +15,12 @@ def alone(local):
     return local
 
 
-def measured(images, group_size, cuts=()):
+def measure(images, group_size, cuts=()):
     stats = ImageStats(group_size)
     key = torch.arange(len(images))
     for part in key.tensor_split(cuts):
         stats.see(look(images[part]), part)
-    return stats.measured(alone)
+    return stats.measure(alone)
 
 
 def by_pairs(images, group_size):
@@ -35,7 +35,7 @@ def by_pairs(images, group_size):
 @pytest.mark.parametrize("cuts", [(), (1,), (5, 7), (4, 8)])
 def test_sums_over_micro_batches_are_those_over_pairs(cuts):
     images = torch.rand(12, 3, 8, 6, generator=torch.Generator().manual_seed(0))
-    found = measured(images, 4, cuts)
+    found = measure(images, 4, cuts)
     diversity, similarity = by_pairs(images, 4)
     assert found["diversity"] == pytest.approx(diversity, abs=1e-12)
     assert found["similarity"] == pytest.approx(similarity, abs=1e-12)
@@ -46,14 +46,14 @@ def test_large_images_are_compared_as_thumbnails():
     # A checkerboard that thumbnails average away.
     noise = torch.tensor([[0.1, -0.1], [-0.1, 0.1]]).repeat(32, 16)
     fine = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    found = measured(fine + noise, 3)
+    found = measure(fine + noise, 3)
     diversity, similarity = by_pairs(coarse, 3)
     assert found["diversity"] == pytest.approx(diversity, abs=1e-6)
     assert found["similarity"] == pytest.approx(similarity, abs=1e-6)
 
 
 def test_a_model_that_makes_one_image_has_no_diversity_and_is_all_alike():
-    found = measured(torch.full((8, 3, 16, 16), 0.3), 4)
+    found = measure(torch.full((8, 3, 16, 16), 0.3), 4)
     assert found["diversity"] == pytest.approx(0, abs=1e-7)
     assert found["similarity"] == pytest.approx(1, abs=1e-7)
     assert found["saturated"] == 0
@@ -61,28 +61,28 @@ def test_a_model_that_makes_one_image_has_no_diversity_and_is_all_alike():
 
 def test_one_image_a_prompt_has_no_diversity_and_one_prompt_no_similarity():
     images = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(2))
-    assert math.isnan(measured(images, 1)["diversity"])
-    assert math.isfinite(measured(images, 1)["similarity"])
-    assert math.isnan(measured(images, 4)["similarity"])
-    assert math.isfinite(measured(images, 4)["diversity"])
+    assert math.isnan(measure(images, 1)["diversity"])
+    assert math.isfinite(measure(images, 1)["similarity"])
+    assert math.isnan(measure(images, 4)["similarity"])
+    assert math.isfinite(measure(images, 4)["diversity"])
 
 
 def test_black_and_white_are_saturated_as_8_bits_show_them():
     values = torch.tensor([0.0, 0.49 / 255, 0.51 / 255, 0.5, 254.4 / 255, 254.6 / 255, 1.0, 0.2])
-    assert measured(values.reshape(1, 1, 2, 4).expand(2, 3, 2, 4), 2)["saturated"] == 0.5
+    assert measure(values.reshape(1, 1, 2, 4).expand(2, 3, 2, 4), 2)["saturated"] == 0.5
 
 
 def test_no_image_has_no_numbers():
-    found = ImageStats(4).measured(alone)
+    found = ImageStats(4).measure(alone)
     assert all(math.isnan(value) for value in found.values())
-    found = measured(torch.zeros(0, 3, 64, 64), 4)
+    found = measure(torch.zeros(0, 3, 64, 64), 4)
     assert all(math.isnan(value) for value in found.values())
 
 
 def test_videos_are_compared_frame_by_frame():
     videos = torch.rand(6, 2, 3, 4, 4, generator=torch.Generator().manual_seed(3))
     diversity, _ = by_pairs(videos, 3)
-    assert measured(videos, 3)["diversity"] == pytest.approx(diversity, abs=1e-12)
+    assert measure(videos, 3)["diversity"] == pytest.approx(diversity, abs=1e-12)
 
 
 def test_processes_that_share_the_groups_find_what_one_does():
@@ -94,9 +94,9 @@ def test_processes_that_share_the_groups_find_what_one_does():
             parts[rank].see(look(images[key]), key)
     with ThreadPoolExecutor(3) as threads:
         together = Together(3)
-        found = list(threads.map(lambda part: part.measured(together.gather(part)), parts))
+        found = list(threads.map(lambda part: part.measure(together.gather(part)), parts))
     assert found[0] == found[1] == found[2]
-    one = measured(images, 4)
+    one = measure(images, 4)
     assert found[0] == {name: pytest.approx(value, abs=1e-12) for name, value in one.items()}
 
 

@@ -23,10 +23,10 @@ from zoo.cli.output import (
 from zoo.cli.processes import join_processes, launch_workers
 from zoo.cli.source import ImageJob, load_model
 from zoo.engine.interrupt import Interrupt, Interrupted
-from zoo.engine.launch import rank, started_by_launcher
+from zoo.engine.launch import is_worker, rank
 from zoo.errors import UserError
 from zoo.reward.judge import Judge, RewardError
-from zoo.run.console import counted
+from zoo.run.console import count_on_bar
 from zoo.run.folder import environment
 from zoo.run.pictures import Writer
 from zoo.storage.files import or_null
@@ -100,7 +100,7 @@ def evaluate(job: ImageJob) -> None:
     if job.out is not None and not rank():
         require_free(job.out, overwrite=job.overwrite)
     processes = _num_processes(job.processes, len(job.prompts))
-    if processes > 1 and not started_by_launcher():
+    if processes > 1 and not is_worker():
         raise typer.Exit(launch_workers(processes, 0))
     with join_processes(job.source.recipe, sharded=False) as (size, _):
         if job.processes not in (None, "auto", str(size)):
@@ -160,7 +160,7 @@ def _make(
     )  # fmt: skip
     stopping = "stopping after these images; again to leave at once"
     with (
-        counted("images", job.num_images) as count,
+        count_on_bar("images", job.num_images) as count,
         Interrupt(engine, typer.echo, stopping) as interrupt,
     ):
 

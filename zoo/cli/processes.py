@@ -11,7 +11,7 @@ import typer
 
 from zoo.cli.library_output import LibraryOutput
 from zoo.engine.fault import Failure
-from zoo.engine.launch import join, launch, leave, rank, started_by_launcher
+from zoo.engine.launch import is_worker, join, launch, leave, rank
 from zoo.recipe.recipe import Recipe
 
 
@@ -27,9 +27,9 @@ def join_processes(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, Libr
     # The others wait at most while a reward of one hangs.
     scoring = max(stage.recipe.scoring.timeout for stage in recipe.timeline)
     seconds = recipe.engine.timeout + scoring
-    if started_by_launcher():
+    if is_worker():
         watchdog.start(seconds)
-    with LibraryOutput(rank()) if started_by_launcher() or sharded else nullcontext() as output:
+    with LibraryOutput(rank()) if is_worker() or sharded else nullcontext() as output:
         try:
             with watchdog.waiting():
                 # Longer, so that it is the watchdog who speaks: it knows the cause.

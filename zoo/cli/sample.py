@@ -10,7 +10,7 @@ from zoo.cli.output import ImageFolder, is_picture, remove_earlier, require_free
 from zoo.cli.source import ImageJob, load_model
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.run import pictures
-from zoo.run.console import counted
+from zoo.run.console import count_on_bar
 from zoo.seeds import Draws
 from zoo.training.components import evaluation_sampler
 from zoo.training.generate import encode, generate
@@ -59,7 +59,7 @@ def _make(job: ImageJob, out: Path) -> int:
     stopping = "stopping after these images; again to leave at once"
     with (
         pictures.Writer() as writer,
-        counted("images", job.num_images) as count,
+        count_on_bar("images", job.num_images) as count,
         Interrupt(model.engine, typer.echo, stopping) as interrupt,
     ):
         folder = None

@@ -9,7 +9,7 @@ import typer
 
 from zoo.cli.library_output import LibraryOutput
 from zoo.cli.processes import join_processes, launch_workers, leave_run_folder
-from zoo.engine.launch import rank, started_by_launcher
+from zoo.engine.launch import is_worker, rank
 from zoo.errors import UserError
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe
@@ -39,7 +39,7 @@ def train(
         return
     processes = num_processes(recipe)
     _require_ready(recipe, processes, resumed=resume is not None)
-    if (processes > 1 or max_restarts) and not started_by_launcher():
+    if (processes > 1 or max_restarts) and not is_worker():
         raise typer.Exit(launch_workers(processes, max_restarts))
     _work(recipe, resume)
 
@@ -87,7 +87,7 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
         return False
     if rank():
         return True
-    if run_dir.ended(folder) is None:
+    if run_dir.read_end(folder) is None:
         # A kill came between the last checkpoint and this.
         json_file.write(folder / run_dir.END, asdict(end))
     if end.reason == run_dir.EPOCHS:
@@ -125,14 +125,14 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
 def _work(recipe: Recipe, resume: Path | None) -> None:
     """One process of the run: the only one, or one of those that a launcher started."""
     with join_processes(recipe, sharded=recipe.engine.zero_stage is not None) as (size, output):
-        trained = _trained(recipe, resume, size, output)
+        trained = _build_and_train(recipe, resume, size, output)
     if rank() == 0:
         _say_the_end(trained)
     if trained.signal:
         raise typer.Exit(128 + trained.signal)
 
 
-def _trained(
+def _build_and_train(
     recipe: Recipe, resume: Path | None, size: int, output: LibraryOutput | None
 ) -> "Trained":
     """Builds the run and trains."""

@@ -12,7 +12,7 @@ from typing import Any
 from zoo.compare.suite import Budget, LoadedSuite
 from zoo.errors import suggest
 from zoo.plan.geometry import Plan
-from zoo.recipe.errors import FileOrigin, Loc, Origin, RecipeError, dotted, shown
+from zoo.recipe.errors import FileOrigin, Loc, Origin, RecipeError, dotted_path, shown
 from zoo.recipe.load import Override
 from zoo.recipe.model import Recipe
 
@@ -126,9 +126,9 @@ def find_differences(written: LoadedSuite, recipes: Mapping[str, Recipe]) -> Ite
             if mine.get(loc) != base.get(loc):
                 place = _place_of(recipes[name], loc, written.place("contenders", name))
                 yield (
-                    f"{place}: contender '{name}': {dotted(loc)} is {shown(mine.get(loc))}, and "
-                    f"that of '{first}' is {shown(base.get(loc))}: what is measured, and of which "
-                    "model, must be the same; `common` sets it for all"
+                    f"{place}: contender '{name}': {dotted_path(loc)} is {shown(mine.get(loc))}, "
+                    f"and that of '{first}' is {shown(base.get(loc))}: what is measured, and of "
+                    "which model, must be the same; `common` sets it for all"
                 )
 
 

@@ -72,9 +72,9 @@ class Comparison:
         """Of evaluated rewards: those first that no contender trains on."""
         runs = [run for contender in self.contenders for run in contender.runs.values()]
         labels = dict.fromkeys(label for run in runs for label in run.rewards)
-        return sorted(labels, key=self._trained)
+        return sorted(labels, key=self._has_trained)
 
-    def _trained(self, label: str) -> bool:
+    def _has_trained(self, label: str) -> bool:
         return any(contender.trains(label) for contender in self.contenders)
 
 

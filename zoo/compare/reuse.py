@@ -9,7 +9,7 @@ from typing import Any
 from zoo.errors import UserError, join_lines
 from zoo.recipe.model import Recipe
 from zoo.run import checkpoint
-from zoo.run.folder import ENVIRONMENT, ended, resolved
+from zoo.run.folder import ENVIRONMENT, read_end, read_resolved_recipe
 
 _SAME = ("zoo", "code", "python", "packages", "libraries")
 """Of the environment: what may change a run's numbers."""
@@ -51,7 +51,7 @@ def find_reusable(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> 
             continue
         newest = checkpoint.latest(folder)
         epoch = None if newest is None else checkpoint.epoch_of(newest)
-        same.append(EarlierRun(folder, ended(folder) is not None, epoch))
+        same.append(EarlierRun(folder, read_end(folder) is not None, epoch))
     first_ended = next((run for run in same if run.has_ended), None)
     begun = [run for run in same if run.epoch is not None and run.epoch > 0]
     furthest = max(begun, key=lambda run: (run.epoch, run.folder.name), default=None)
@@ -60,7 +60,7 @@ def find_reusable(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> 
 
 def _differences(folder: Path, recipe: Recipe, environment: dict[str, Any]) -> Iterator[str]:
     """What makes it another run, the first first."""
-    mine, wanted = resolved(folder), as_json(recipe.resolved())
+    mine, wanted = read_resolved_recipe(folder), as_json(recipe.resolved())
     for key in dict.fromkeys([*wanted, *mine]):
         if key != "output_dir" and mine.get(key) != wanted.get(key):
             yield f"its recipe has another {key}"

@@ -65,7 +65,7 @@ class SuiteRunner:
                 failed[planned.contender].append(self.failed[planned.name])
             elif earlier is not None:
                 why = f"interrupted after epoch {earlier.epoch}; the same command goes on with it"
-                failed[planned.contender].append(self._failed(planned, why))
+                failed[planned.contender].append(self._failure(planned, why))
         return Comparison(
             suite.name, suite.about, self.budget.spent, suite.seeds,
             tuple(
@@ -97,7 +97,7 @@ class SuiteRunner:
             self.say(f"{head} {describe_run(read_run(left.folder))}{resumed}")
         elif not runner.asked:
             why = last_error(log, start, code) if code else _NO_END
-            self.failed[planned.name] = self._failed(planned, why)
+            self.failed[planned.name] = self._failure(planned, why)
             self.say(f"{head} failed, {why} ({log})")
         else:
             self.say(f"{head} interrupted")
@@ -107,7 +107,7 @@ class SuiteRunner:
             self.out / RUNS / planned.name, planned.recipe, environment(planned.recipe)
         )
 
-    def _failed(self, planned: PlannedRun, why: str) -> FailedRun:
+    def _failure(self, planned: PlannedRun, why: str) -> FailedRun:
         return FailedRun(planned.seed, why, f"{LOGS}/{planned.name}.log")
 
     def _left(self, done: int) -> float:

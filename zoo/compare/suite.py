@@ -24,7 +24,7 @@ from zoo.recipe.errors import (
     Origin,
     Origins,
     RecipeError,
-    dotted,
+    dotted_path,
     shown,
 )
 from zoo.recipe.explain import validate
@@ -169,7 +169,7 @@ def _mistakes(suite: Suite) -> Iterator[tuple[Loc, str]]:
     for where, fragment in fragments.items():
         for key in _SET_BY_THE_SUITE:
             if key in fragment:
-                mistake = f"{dotted((*where, key))} is set by the suite itself; remove it"
+                mistake = f"{dotted_path((*where, key))} is set by the suite itself; remove it"
                 yield (*where, key), mistake
     if _EXTENDS in suite.common:
         yield ("common", _EXTENDS), "common is merged over recipes and extends none; write `recipe`"

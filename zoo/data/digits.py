@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from zoo import seeds
 from zoo.prompt import ImageBytes, Prompt, PromptError
@@ -114,3 +115,17 @@ def _png(i: int, image: np.ndarray) -> ImageBytes:
     buffer = BytesIO()
     Image.fromarray((image * 255).round().astype(np.uint8)).save(buffer, format="PNG")
     return ImageBytes(f"digit {i}", buffer.getvalue())
+
+
+def grey(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1 8 8"]:
+    """The mean of the channels, from [0, 1] to [-1, 1].
+
+    Raises:
+        ValueError: the images are not of 8 x 8 pixels.
+    """
+    if images.shape[-2:] != (SIZE, SIZE):
+        raise ValueError(
+            f"the digits task takes images of {SIZE} x {SIZE} pixels, not {images.shape[-2]} x "
+            f"{images.shape[-1]}; resize stored ones, and use digit rewards with the digits policy"
+        )
+    return images.mean(dim=1, keepdim=True) * 2.0 - 1.0

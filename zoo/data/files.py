@@ -53,9 +53,9 @@ def _prompts(path: Path, shown: str, column: str | None) -> list[Prompt]:
     name = column or "prompt"
     readers = {
         ".jsonl": lambda: _objects(path, shown, name),
-        ".json": lambda: _listed(path, shown, name),
-        ".csv": lambda: tables.separated(path, shown, name, ","),
-        ".tsv": lambda: tables.separated(path, shown, name, "\t"),
+        ".json": lambda: _read_list(path, shown, name),
+        ".csv": lambda: tables.read_separated(path, shown, name, ","),
+        ".tsv": lambda: tables.read_separated(path, shown, name, "\t"),
         ".parquet": lambda: tables.parquet(path, shown, name),
     }
     return [_prompt(place, row, name, path.parent) for place, row in readers[kind]()]
@@ -73,7 +73,7 @@ def _objects(path: Path, shown: str, column: str) -> tables.Rows:
         yield place, entry
 
 
-def _listed(path: Path, shown: str, column: str) -> tables.Rows:
+def _read_list(path: Path, shown: str, column: str) -> tables.Rows:
     whole = _json(path.read_text(encoding="utf-8-sig"), shown)
     if not isinstance(whole, list):
         raise PromptError(

@@ -117,10 +117,10 @@ def load(
 
     where = f"hub:{repo}"
 
-    def refused(why: str) -> PromptError:
+    def refuse(why: str) -> PromptError:
         return PromptError(f"prompts '{where}' cannot be had: {why}")
 
-    with raising(Request(repo, "dataset", revision), refused):
+    with raising(Request(repo, "dataset", revision), refuse):
         # The card first: with it the list of files comes, from the Hub or from the cache.
         folder = _fetch(repo, revision, ["README.md"])
         commit = folder.name

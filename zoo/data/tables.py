@@ -12,7 +12,7 @@ Rows = Iterator[tuple[str, Mapping[str, Any]]]
 """Where a row is, as errors say it, and its values by column."""
 
 
-def separated(path: Path, shown: str, column: str, separator: str) -> Rows:
+def read_separated(path: Path, shown: str, column: str, separator: str) -> Rows:
     """The rows of a table with a heading; all values are text.
 
     Raises:

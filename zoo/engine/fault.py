@@ -67,7 +67,7 @@ def at_fault(ended: Sequence[Ended], asked: int = 0) -> Failure | None:
     failed = [end for end in ended if end.code]
     if not failed:
         return None
-    if asked and any(_stopped_by(end, asked) for end in failed):
+    if asked and any(_was_stopped_by(end, asked) for end in failed):
         return Failure(failed[0].rank, 128 + asked, "")
     end = min(failed, key=_remoteness)  # of equals the first
     message, trace = _said(end)
@@ -76,7 +76,7 @@ def at_fault(ended: Sequence[Ended], asked: int = 0) -> Failure | None:
     return Failure(end.rank, end.code if end.code > 0 else 128 - end.code, message, trace)
 
 
-def _stopped_by(end: Ended, number: int) -> bool:
+def _was_stopped_by(end: Ended, number: int) -> bool:
     """Whether the signal ended it: it said nothing, as it does where Python handles SIGINT."""
     by_signal = end.code in (-number, 128 + number, 1)
     return end.words is None and (by_signal or end.by_launcher)

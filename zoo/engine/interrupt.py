@@ -51,13 +51,13 @@ class Interrupt:
         if isinstance(error, Interrupted):
             self.left_by = error.number
 
-    def asked(self) -> int:
+    def agree(self) -> int:
         """The signal that any process got, or 0; all processes must call it, and get the same."""
         return int(self._engine.gather(torch.tensor([self._number])).max())
 
     def leave_if_asked(self) -> None:
         """Raises `Interrupted` on every process if any was asked to stop."""
-        number = self.asked()
+        number = self.agree()
         if number:
             raise Interrupted(number)
 

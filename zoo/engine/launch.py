@@ -57,7 +57,7 @@ _WORDS = "TORCHELASTIC_ERROR_FILE"
 """Names the file for a worker's last words; an external `torchrun` sets it too."""
 
 
-def started_by_launcher() -> bool:
+def is_worker() -> bool:
     """Whether this process is a worker already."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
@@ -109,7 +109,7 @@ def launch(
         try:
             for rank in range(processes):
                 workers.append(_Worker(rank, arguments, shared, Path(folder) / f"{rank}.json"))
-            failure = at_fault(_ended(workers), asked[0] if asked else 0)
+            failure = at_fault(_wait_for_all(workers), asked[0] if asked else 0)
             if failure is None:
                 workers.clear()
             return failure
@@ -145,7 +145,7 @@ class _Worker:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def ended(self) -> Ended:
+    def read_end(self) -> Ended:
         code = self.code()
         assert code is not None
         words = None
@@ -155,7 +155,7 @@ class _Worker:
         return Ended(self.rank, code, words, self.by_launcher)
 
 
-def _ended(workers: Sequence[_Worker]) -> list[Ended]:
+def _wait_for_all(workers: Sequence[_Worker]) -> list[Ended]:
     """Waits for all, in the order of their ends; once one has failed only so long."""
     running, ended = list(workers), []
     until = float("inf")
@@ -163,7 +163,7 @@ def _ended(workers: Sequence[_Worker]) -> list[Ended]:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
         for worker in [worker for worker in running if worker.code() is not None]:
             running.remove(worker)
-            ended.append(worker.ended())
+            ended.append(worker.read_end())
             if ended[-1].code:
                 until = min(until, time.monotonic() + _patience(ended[-1]))
         if time.monotonic() > until:

@@ -227,18 +227,18 @@ def _sample_one(recipe: Recipe, policy: StandIn) -> OneImage:
     if isinstance(sampler, StoredImages):
         path = Path(torch.zeros(1, *policy.latent_shape), 0)
         return OneImage(sampler, objective, policy, path, cond)
-    with _located(recipe, ("sampler",)), torch.no_grad():
+    with _giving_place(recipe, ("sampler",)), torch.no_grad():
         path = sampler.sample(policy, prompts, cond, draws, keep_path=objective.needs_path)
     return OneImage(sampler, objective, policy, path, cond)
 
 
 def _rows_of(recipe: Recipe, one: OneImage, rank: int, processes: int) -> Rows:
-    with _located(recipe, ("objective",)):
+    with _giving_place(recipe, ("objective",)):
         return epoch_rows(recipe, one, rank, processes)
 
 
 @contextmanager
-def _located(recipe: Recipe, default: Loc) -> Iterator[None]:
+def _giving_place(recipe: Recipe, default: Loc) -> Iterator[None]:
     """Gives what a component says does not fit its place: its own, or else the default."""
     try:
         yield

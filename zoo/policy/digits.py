@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from zoo.data.digits import CAPTIONS, SIZE, WORDS
+from zoo.data.digits import CAPTIONS, SIZE, WORDS, grey
 from zoo.policy.base import Policy
 from zoo.policy.lora import ATTENTION
 from zoo.policy.pretrained import Dtype, base_dtype, place
@@ -156,12 +156,7 @@ class Digits(Policy):
         Raises:
             ValueError: the images are not of 8 x 8 pixels.
         """
-        if images.shape[-2:] != (SIZE, SIZE):
-            raise ValueError(
-                f"the digits model takes images of {SIZE} x {SIZE} pixels, not "
-                f"{images.shape[-2]} x {images.shape[-1]}; resize them"
-            )
-        return 2.0 * images.mean(dim=1, keepdim=True) - 1.0
+        return grey(images)
 
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """Even steps from 1 to 0: at this resolution no shift is needed."""

@@ -89,7 +89,7 @@ class Origins:
         return loc in self.places and self.places[loc].on_command_line
 
 
-def dotted(loc: Loc) -> str:
+def dotted_path(loc: Loc) -> str:
     """A location as an override writes it: `rewards.0.weight`."""
     return ".".join(map(str, loc))
 

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from zoo.errors import join_lines, suggest
 from zoo.recipe.constructor_schema import options_model
 from zoo.recipe.describe import bare, describe_type, field_types, slot_of
-from zoo.recipe.errors import Loc, Origins, RecipeError, dotted, shown
+from zoo.recipe.errors import Loc, Origins, RecipeError, dotted_path, shown
 from zoo.registry import BrokenPluginError
 
 M = TypeVar("M", bound=BaseModel)
@@ -61,10 +61,10 @@ def _line(details: ErrorDetails, place: _Location, origins: Origins) -> str:
     context = details.get("ctx", {})
     if kind == "extra_forbidden":
         allowed = list(_keys(place))
-        unknown = dotted((*loc, key))
+        unknown = dotted_path((*loc, key))
         hint = suggest(str(key), allowed, "allowed")
         return f"{origins.at((*loc, key))}: unknown key '{unknown}'{hint}"
-    at, what = origins.at(loc), dotted(loc) or f"the {_whole(place.annotation)}"
+    at, what = origins.at(loc), dotted_path(loc) or f"the {_whole(place.annotation)}"
     # In a list that is too short pydantic misses an index, in a mapping a key.
     if kind == "missing" and isinstance(key, str):
         return f"{at}: {what} needs '{key}': {describe_type(_keys(place).get(key, Any))}"

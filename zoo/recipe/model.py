@@ -22,7 +22,7 @@ from zoo.recipe.errors import (
     Origins,
     RecipeError,
     RefusedOptionsError,
-    dotted,
+    dotted_path,
 )
 from zoo.recipe.sections import (
     Advantage,
@@ -172,4 +172,6 @@ class Recipe(RecipeSections):
         except RefusedOptionsError as error:
             at = next((loc for loc, other in components(self) if other is component), ())
             loc = (*at, *error.loc)
-            raise RecipeError(f"{self.origin(loc)}: {dotted(loc)}: {error}") from error.__cause__
+            raise RecipeError(
+                f"{self.origin(loc)}: {dotted_path(loc)}: {error}"
+            ) from error.__cause__

@@ -16,21 +16,6 @@ from zoo.recipe.stages import ends_early_by_wish, read_stages
 from zoo.recipe.tiny import put, smaller
 from zoo.reward.base import Reward
 
-
-class _Single(Strict):
-    reward: Annotated[RewardEntry, Slot(Reward, base=Weighted, find=reward_class)]
-
-
-def single_reward(name: str, overrides: Sequence[str] = ()) -> RewardEntry:
-    """The reward of that name with options `a.b=c`, as `-s` has them.
-
-    Raises:
-        RecipeError: the name or an option is wrong; a line each.
-    """
-    raw = read_data({"reward": {"name": name}}, overrides, below=("reward",))
-    return validate(_Single, raw.data, raw.origins).reward
-
-
 __all__ = ["Recipe", "RecipeError", "load_recipe", "load_stage", "recipe_from", "whole_recipe"]
 
 
@@ -114,3 +99,17 @@ def _recipe(raw: Raw, *, may_end_early: bool) -> Recipe:
     check(recipe)
     stages = read_stages(recipe, raw, may_end_early=may_end_early)
     return Recipe.of(sections, raw.origins, stages)
+
+
+class _Single(Strict):
+    reward: Annotated[RewardEntry, Slot(Reward, base=Weighted, find=reward_class)]
+
+
+def single_reward(name: str, overrides: Sequence[str] = ()) -> RewardEntry:
+    """The reward of that name with options `a.b=c`, as `-s` has them.
+
+    Raises:
+        RecipeError: the name or an option is wrong; a line each.
+    """
+    raw = read_data({"reward": {"name": name}}, overrides, below=("reward",))
+    return validate(_Single, raw.data, raw.origins).reward

@@ -6,7 +6,7 @@ from typing import Any
 
 from zoo.errors import suggest
 from zoo.recipe.checks import check
-from zoo.recipe.errors import Loc, Origins, RecipeError, dotted
+from zoo.recipe.errors import Loc, Origins, RecipeError, dotted_path
 from zoo.recipe.explain import validate
 from zoo.recipe.load import Raw, stage_of
 from zoo.recipe.model import CHANGEABLE, CHANGEABLE_OPTIM, Recipe, RecipeSections, Stage
@@ -70,7 +70,7 @@ def _refuse(
     loc: Loc, written: Mapping[str, Any], allowed: tuple[str, ...], known: tuple[str, ...]
 ) -> Iterator[tuple[Loc, str]]:
     for key in written:
-        name = dotted((*loc, key))
+        name = dotted_path((*loc, key))
         if key in allowed:
             continue
         if key in known:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.recipe.errors import Loc, Origin, RecipeError, dotted, shown
+from zoo.recipe.errors import Loc, Origin, RecipeError, dotted_path, shown
 
 DEFAULT_NAMES: Mapping[Loc, str] = {("sampler",): "flow"}
 """Components that a recipe may leave unnamed, and what they are then."""
@@ -63,15 +63,16 @@ def put(node: Node, keys: Sequence[str], new: Node, loc: Loc) -> Node:
         if not key.isdecimal() or int(key) >= size:
             allowed = f"an index from 0 to {size - 1}" if size else "nothing, as the list is empty"
             raise RecipeError(
-                f"{new.origin}: {dotted(loc)} is a list of {size}: allowed after it is {allowed}, "
-                f"not '{key}'; to make it longer set it whole: -s '{dotted(loc)}=[...]'"
+                f"{new.origin}: {dotted_path(loc)} is a list of {size}: allowed after it is "
+                f"{allowed}, not '{key}'; to make it longer set it whole: -s "
+                f"'{dotted_path(loc)}=[...]'"
             )
         items = list(node.value)
         items[int(key)] = put(items[int(key)], rest, new, (*loc, int(key)))
         return Node(items, node.origin)
     raise RecipeError(
-        f"{new.origin}: {dotted(loc)} is {shown(node.value)} ({node.origin}), which has no "
-        f"'{key}'; set it whole: -s '{dotted(loc)}={{{key}: ...}}'"
+        f"{new.origin}: {dotted_path(loc)} is {shown(node.value)} ({node.origin}), which has no "
+        f"'{key}'; set it whole: -s '{dotted_path(loc)}={{{key}: ...}}'"
     )
 
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -117,6 +118,14 @@ class Page:
 def missing(text: str) -> Note:
     """Says what a report has not, and why."""
     return Note(text, MISSING)
+
+
+def add_figures(blocks: list[Block], figures: Sequence[Figure], *, none: str) -> None:
+    """Adds them to a section's blocks; `none` is said where it has nothing at all."""
+    if figures:
+        blocks.append(Figures(tuple(figures)))
+    elif not blocks:
+        blocks.append(missing(none))
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from zoo.report.curves import slug
 from zoo.report.embed import tiles
-from zoo.report.page import Block, Figure, Figures, Section, Tiles, missing
+from zoo.report.page import Block, Figure, Figures, Section, Tiles, add_figures, missing
 from zoo.report.plots import histograms
 from zoo.run.record import EvaluationRecord, RunRecord
 
@@ -61,10 +61,7 @@ def spread(run: RunRecord) -> Section:
                 histograms(drawn, x_label=name),
             )
         )
-    if figures:
-        blocks.append(Figures(tuple(figures)))
-    elif not blocks:
-        blocks.append(missing("No image's scores are recorded."))
+    add_figures(blocks, figures, none="No image's scores are recorded.")
     return Section("histograms", "Score histograms", tuple(blocks))
 
 

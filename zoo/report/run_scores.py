@@ -16,6 +16,7 @@ from zoo.report.page import (
     Note,
     Section,
     Table,
+    add_figures,
     count,
     duration,
     missing,
@@ -64,10 +65,7 @@ def curves(run: RunRecord) -> Section:
         blocks.append(missing("There are no evaluations: the recipe has no eval, or none was due."))
     elif not any(key[:11] == "eval_error/" for line in run.evaluated for key in line):
         blocks.append(missing("No standard errors are recorded: an earlier version made this run."))
-    if figures:
-        blocks.append(Figures(tuple(figures)))
-    elif not blocks:
-        blocks.append(missing("No epoch is recorded yet."))
+    add_figures(blocks, figures, none="No epoch is recorded yet.")
     return Section("scores", "Scores", tuple(blocks))
 
 

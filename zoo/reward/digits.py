@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.data.digits import SIZE, WORDS, Labelled, digits_of, halves
+from zoo.data.digits import WORDS, Labelled, digits_of, grey, halves
 from zoo.prompt import Prompt
 from zoo.reward.base import KnownAnswer, Reward, Scores
 
@@ -112,17 +112,3 @@ def _first_of_each(half: Labelled, scores: Float[Tensor, "10"], *, tolerance: fl
     images = torch.from_numpy(half.images[first]).unsqueeze(1).repeat(1, 3, 1, 1)
     prompts = [Prompt(f"the digit {word}", {"digit": i}) for i, word in enumerate(WORDS)]
     return KnownAnswer(images, prompts, scores, tolerance)
-
-
-def grey(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1 8 8"]:
-    """The mean of the channels, from [0, 1] to [-1, 1].
-
-    Raises:
-        ValueError: the images are not of 8 x 8 pixels.
-    """
-    if images.shape[-2:] != (SIZE, SIZE):
-        raise ValueError(
-            f"digit rewards score images of {SIZE} x {SIZE} pixels, not {images.shape[-2]} x "
-            f"{images.shape[-1]}; use them with the digits policy"
-        )
-    return images.mean(dim=1, keepdim=True) * 2.0 - 1.0

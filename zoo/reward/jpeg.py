@@ -18,12 +18,14 @@ from zoo.prompt import Prompt
 from zoo.reward.base import Reward
 
 
-class JpegCompressibility(Reward):
-    """Minus the size of an image as a JPEG file, in kB / 500: smooth images score higher."""
-
+class _JpegSize(Reward):
     def __init__(self, *, quality: Annotated[int, Ge(1), Le(100)] = 95) -> None:
         """`quality` is the JPEG encoder's, from 1 to 100."""
         self._quality = quality
+
+
+class JpegCompressibility(_JpegSize):
+    """Minus the size of an image as a JPEG file, in kB / 500: smooth images score higher."""
 
     def score(
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
@@ -32,12 +34,8 @@ class JpegCompressibility(Reward):
         return -_kilobytes(images, self._quality) / 500.0
 
 
-class JpegIncompressibility(Reward):
+class JpegIncompressibility(_JpegSize):
     """The size of an image as a JPEG file, in kB / 500: busy images score higher."""
-
-    def __init__(self, *, quality: Annotated[int, Ge(1), Le(100)] = 95) -> None:
-        """`quality` is the JPEG encoder's, from 1 to 100."""
-        self._quality = quality
 
     def score(
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]

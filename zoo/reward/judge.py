@@ -14,8 +14,8 @@ from torch import Tensor
 from zoo.prompt import Prompt
 from zoo.reward.base import Scores
 from zoo.reward.reward_thread import (
-    Batch,
     RewardError,
+    RewardInput,
     RewardThread,
     Scored,
     WeightedReward,
@@ -87,7 +87,7 @@ class Judge:
         if not prompts:
             return
         for thread in self._single:
-            thread.put(Batch(images, tuple(prompts)))
+            thread.put(RewardInput(images, tuple(prompts)))
         if self._whole:
             for i, number in enumerate(group.tolist()):
                 gathered = self._groups.setdefault(number, _Group())
@@ -106,7 +106,7 @@ class Judge:
         """
         by_group = [place for _, group in sorted(self._groups.items()) for place in group.places]
         for _, group in sorted(self._groups.items()):
-            batch = Batch(torch.stack(group.images), tuple(group.prompts))
+            batch = RewardInput(torch.stack(group.images), tuple(group.prompts))
             group.images.clear()
             for thread in self._whole:
                 thread.put(batch)

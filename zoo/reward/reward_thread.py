@@ -37,7 +37,7 @@ class WeightedReward:
 
 
 @dataclass(frozen=True)
-class Batch:
+class RewardInput:
     """Images and their prompts, to be scored in one call."""
 
     images: Tensor
@@ -71,7 +71,7 @@ class RewardThread:
         self.weighted = weighted
         self._timeout = timeout
         self._retries = retries
-        self._todo: queue.Queue[Batch | None] = queue.Queue()
+        self._todo: queue.Queue[RewardInput | None] = queue.Queue()
         self._done: queue.Queue[Result | RewardError] = queue.Queue()
         self._pending = 0
         self._retried = 0
@@ -80,7 +80,7 @@ class RewardThread:
         # A daemon: a reward that hangs for ever must not keep the process from ending.
         threading.Thread(target=self._work, name=f"reward {weighted.label}", daemon=True).start()
 
-    def put(self, batch: Batch) -> None:
+    def put(self, batch: RewardInput) -> None:
         """Queues a batch."""
         self._pending += 1
         self._todo.put(batch)
@@ -127,7 +127,7 @@ class RewardThread:
             # Else the images would be kept until the next batch comes.
             del batch
 
-    def _score(self, batch: Batch) -> Result | RewardError:
+    def _score(self, batch: RewardInput) -> Result | RewardError:
         """A batch's scores, or why there are none."""
         label, tries = self.weighted.label, 1 + self._retries
         reason = f"reward '{label}' hangs"
@@ -152,7 +152,7 @@ class RewardThread:
             self._retried += attempt < self._retries
         return FailedBatch(len(batch.prompts), f"{reason}; its images are invalid")
 
-    def _call(self, batch: Batch) -> Scores:
+    def _call(self, batch: RewardInput) -> Scores:
         # Gradient mode is per thread.
         with torch.no_grad():
             result: object = self.weighted.reward.score(batch.images, batch.prompts)
@@ -162,7 +162,7 @@ class RewardThread:
         numbers = {name: self._numbers(batch, extra) for name, extra in extras.items()}
         return Scores(self._numbers(batch, value), numbers)
 
-    def _numbers(self, batch: Batch, value: object) -> Float[Tensor, " batch"]:
+    def _numbers(self, batch: RewardInput, value: object) -> Float[Tensor, " batch"]:
         """The value as float64 on the CPU, if it is one number an image; not finite is NaN."""
         label, wanted = self.weighted.label, len(batch.prompts)
         if not isinstance(value, Tensor):

@@ -124,7 +124,7 @@ def _progress(console: Console, *notes: ProgressColumn, transient: bool = False)
 
 
 @contextmanager
-def counted(
+def count_on_bar(
     what: str, total: int, *, console: Console | None = None
 ) -> Iterator[Callable[[int], None]]:
     """Yields what to call with the number done so far: a bar on a terminal, nothing elsewhere."""

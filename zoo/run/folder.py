@@ -114,13 +114,13 @@ def goes_on(folder: Path, recipe: Recipe) -> None:
     json_file.write(folder / _RECIPE, recipe.resolved())
 
 
-def ended(folder: Path) -> End | None:
+def read_end(folder: Path) -> End | None:
     """Why a run came to its end; none where it is going on, was interrupted or has failed."""
     path = folder / END
     return End(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def resolved(folder: Path) -> dict[str, Any]:
+def read_resolved_recipe(folder: Path) -> dict[str, Any]:
     """The recipe in a run's folder as data: what it names need not be installed.
 
     Raises:

@@ -68,7 +68,7 @@ def read_run(folder: Path) -> RunRecord:
     Raises:
         UserError: it is not a run's folder, or a file in it is damaged.
     """
-    recipe = run_dir.resolved(folder)
+    recipe = run_dir.read_resolved_recipe(folder)
     probes = _json(folder / run_dir.PROBES) or []
     log = folder / tracking.LOG
     return RunRecord(
@@ -79,7 +79,7 @@ def read_run(folder: Path) -> RunRecord:
         _evaluations(folder),
         tuple(ProbeRecord(**{**probe, "measured": or_nan(probe["measured"])}) for probe in probes),
         tuple(_warnings(log.read_text()) if log.is_file() else ()),
-        run_dir.ended(folder),
+        run_dir.read_end(folder),
     )
 
 

@@ -85,7 +85,7 @@ class WandbRun(Sink):
                 console="off",
                 finish_timeout=_CLOSE_SECONDS,
             )
-            mode: Any = _resolved(wandb, self._mode)
+            mode: Any = _resolve_mode(wandb, self._mode)
             with wandb.init(**self._options, mode=mode, settings=settings) as run:
                 # By epoch, not by wandb's own step, which would refuse the epochs that a resumed
                 # run makes again.
@@ -97,7 +97,7 @@ class WandbRun(Sink):
             self._warn(f"wandb is off for the rest of this run: {type(error).__name__}: {lines[0]}")
 
 
-def _resolved(wandb: Any, mode: str) -> str:
+def _resolve_mode(wandb: Any, mode: str) -> str:
     """Auto is what WANDB_MODE says, else online with a key and offline without.
 
     Raises:

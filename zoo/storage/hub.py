@@ -68,8 +68,8 @@ class Request:
 
 
 @contextmanager
-def raising(request: Request, refused: Callable[[str], Exception]) -> Iterator[None]:
-    """Raises `refused` of the reason where the Hub, the network or the disk gives no files."""
+def raising(request: Request, refuse: Callable[[str], Exception]) -> Iterator[None]:
+    """Raises `refuse` of the reason where the Hub, the network or the disk gives no files."""
     from huggingface_hub import errors
 
     try:
@@ -80,7 +80,7 @@ def raising(request: Request, refused: Callable[[str], Exception]) -> Iterator[N
             why = one_line(error)
         if why is None:
             raise
-        raise refused(why) from None
+        raise refuse(why) from None
 
 
 def why_not_uploaded(error: Exception, repo: str) -> str:

@@ -28,7 +28,7 @@ class PolicyTests(ABC):
         """As many prompts that it can read; the first five differ."""
         return some_prompts(num)
 
-    def allocated(self) -> Policy:
+    def allocate(self) -> Policy:
         """A new instance with the sets of weights that a run may ask for."""
         policy = self.make()
         policy.weights.allocate((Weights.OLD, Weights.EMA), seed=0)
@@ -37,7 +37,7 @@ class PolicyTests(ABC):
     @_GUIDED
     def test_encode_gives_a_row_a_prompt_without_gradients(self, guidance: float) -> None:
         """Text encoders are never trained."""
-        cond = self.allocated().encode(self.prompts(_NUM), guidance=guidance)
+        cond = self.allocate().encode(self.prompts(_NUM), guidance=guidance)
         assert cond.guidance == guidance
         for value in cond.tensors.values():
             assert len(value.index if isinstance(value, Lookup) else value) == _NUM
@@ -48,7 +48,7 @@ class PolicyTests(ABC):
         self, guidance: float
     ) -> None:
         """Whatever the type of the weights."""
-        policy = self.allocated()
+        policy = self.allocate()
         x, t = _inputs(policy)
         before = x.clone()
         velocity = policy.velocity(x, t, policy.encode(self.prompts(_NUM), guidance=guidance))
@@ -60,7 +60,7 @@ class PolicyTests(ABC):
     @_GUIDED
     def test_a_row_does_not_depend_on_its_batch(self, guidance: float) -> None:
         """Batches differ with the number of processes; an image must not."""
-        policy = self.allocated()
+        policy = self.allocate()
         perturb(policy)
         x, t = _inputs(policy)
         cond = policy.encode(self.prompts(_NUM), guidance=guidance)
@@ -73,7 +73,7 @@ class PolicyTests(ABC):
 
     def test_conditions_of_one_table_can_be_joined(self) -> None:
         """Prompts are encoded once and their rows cut and put together."""
-        policy = self.allocated()
+        policy = self.allocate()
         x, t = _inputs(policy)
         cond = policy.encode(self.prompts(_NUM), guidance=2.0)
         both = join([cond, cond])
@@ -85,7 +85,7 @@ class PolicyTests(ABC):
     @_GUIDED
     def test_gradients_reach_all_of_live_and_nothing_else(self, guidance: float) -> None:
         """What no gradient reaches is not trained, and other sets are moved by hand alone."""
-        policy = self.allocated()
+        policy = self.allocate()
         # LoRA's B starts at 0, where A has no gradient.
         perturb(policy)
         x, t = _inputs(policy)
@@ -102,7 +102,7 @@ class PolicyTests(ABC):
 
     def test_gradients_flow_through_the_conditional_branch_only(self) -> None:
         """With guidance, the branch without the prompt is taken as it is."""
-        policy = self.allocated()
+        policy = self.allocate()
         perturb(policy)
         x, t = _inputs(policy)
         live = list(policy.weights.parameters().values())
@@ -117,7 +117,7 @@ class PolicyTests(ABC):
 
     def test_every_set_of_weights_is_used_by_the_forward(self) -> None:
         """All start as the pre-trained model, and moving one moves no other."""
-        policy = self.allocated()
+        policy = self.allocate()
         x, t = _inputs(policy)
         cond = policy.encode(self.prompts(_NUM))
 
@@ -136,7 +136,7 @@ class PolicyTests(ABC):
 
     def test_rows_through_the_network_are_counted(self) -> None:
         """That is: `velocity` calls the network only as `self.weights(...)`."""
-        policy = self.allocated()
+        policy = self.allocate()
         x, t = _inputs(policy)
         for guidance, forwards in ((1.0, 1), (2.0, 2)):
             cond = policy.encode(self.prompts(_NUM), guidance=guidance)
@@ -149,7 +149,7 @@ class PolicyTests(ABC):
     @pytest.mark.parametrize("scale", [1.0, 100.0])
     def test_decoded_images_are_float32_and_in_range(self, scale: float) -> None:
         """[batch, 3, height, width], or with frames before the 3, in [0, 1]."""
-        policy = self.allocated()
+        policy = self.allocate()
         x, _ = _inputs(policy)
         images = policy.decode(scale * x)
         assert images.dtype == torch.float32
@@ -160,7 +160,7 @@ class PolicyTests(ABC):
 
     def test_images_become_latents_of_the_models_shape(self) -> None:
         """Offline data is learned from so."""
-        policy = self.allocated()
+        policy = self.allocate()
         x, _ = _inputs(policy)
         latents = policy.latents(policy.decode(x))
         assert latents.shape == (_NUM, *policy.latent_shape)
@@ -170,7 +170,7 @@ class PolicyTests(ABC):
     @pytest.mark.parametrize("steps", [1, 2, 10, 50])
     def test_a_grid_falls_from_at_most_one_to_zero(self, steps: int) -> None:
         """In float64 on the CPU, one point more than steps."""
-        grid = self.allocated().grid(steps)
+        grid = self.allocate().grid(steps)
         assert (grid.shape, grid.dtype, grid.device.type) == ((steps + 1,), torch.float64, "cpu")
         assert 0 < float(grid[0]) <= 1
         assert float(grid[-1]) == 0
@@ -178,7 +178,7 @@ class PolicyTests(ABC):
 
     def test_two_builds_are_the_same_model(self) -> None:
         """Every process builds its own."""
-        one, two = self.allocated(), self.allocated()
+        one, two = self.allocate(), self.allocate()
         x, t = _inputs(one)
         with torch.no_grad():
             a = one.velocity(x, t, one.encode(self.prompts(_NUM)))

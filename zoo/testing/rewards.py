@@ -42,7 +42,7 @@ class RewardTests(ABC):
         """A wrong shape stops a run; images belong to the run and stay as they are."""
         reward, images = self.make(), self.images(_NUM)
         before = images.clone()
-        for value in scored(reward, images, self.group(reward, _NUM)).values():
+        for value in score_all(reward, images, self.group(reward, _NUM)).values():
             assert value.shape == (_NUM,)
             assert value.is_floating_point()
             assert not bool(value.isinf().any())
@@ -52,7 +52,7 @@ class RewardTests(ABC):
     def test_most_of_the_images_are_scored(self) -> None:
         """A run stops where more than half of the scores are NaN."""
         reward = self.make()
-        value = scored(reward, self.images(_NUM), self.group(reward, _NUM))[""]
+        value = score_all(reward, self.images(_NUM), self.group(reward, _NUM))[""]
         assert float(value.isnan().float().mean()) <= 0.5
 
     @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
@@ -60,7 +60,7 @@ class RewardTests(ABC):
         """An untrained or broken model makes them; infinity is no way to say so."""
         reward = self.make()
         images = torch.full_like(self.images(2), level)
-        for value in scored(reward, images, self.group(reward, 2)).values():
+        for value in score_all(reward, images, self.group(reward, 2)).values():
             assert value.shape == (2,)
             assert not bool(value.isinf().any())
 
@@ -68,8 +68,8 @@ class RewardTests(ABC):
         """A run that is resumed must be judged as before: no state, nothing drawn."""
         reward, other, images = self.make(), self.make(), self.images(_NUM)
         prompts = self.group(reward, _NUM)
-        once = scored(reward, images, prompts)
-        for again in (scored(reward, images, prompts), scored(other, images, prompts)):
+        once = score_all(reward, images, prompts)
+        for again in (score_all(reward, images, prompts), scored(other, images, prompts)):
             assert again.keys() == once.keys()
             for name, value in once.items():
                 torch.testing.assert_close(again[name], value, rtol=0, atol=0, equal_nan=True)
@@ -78,8 +78,8 @@ class RewardTests(ABC):
         """The order within a batch or a group means nothing."""
         reward, images = self.make(), self.images(_NUM)
         prompts, order = self.group(reward, _NUM), torch.tensor([4, 0, 6, 2, 1, 5, 3])
-        straight = scored(reward, images, prompts)
-        turned = scored(reward, images[order], [prompts[i] for i in order])
+        straight = score_all(reward, images, prompts)
+        turned = score_all(reward, images[order], [prompts[i] for i in order])
         for name, value in straight.items():
             torch.testing.assert_close(
                 turned[name], value[order], rtol=1e-5, atol=1e-6, equal_nan=True
@@ -91,9 +91,9 @@ class RewardTests(ABC):
         if reward.groupwise:
             pytest.skip("it scores a whole group together")
         prompts = self.group(reward, _NUM)
-        whole = scored(reward, images, prompts)
+        whole = score_all(reward, images, prompts)
         for some in ([0], [3, 1], [2, 4, 5, 6]):
-            part = scored(reward, images[some], [prompts[i] for i in some])
+            part = score_all(reward, images[some], [prompts[i] for i in some])
             for name, value in whole.items():
                 torch.testing.assert_close(
                     part[name], value[some], rtol=1e-4, atol=1e-5, equal_nan=True
@@ -110,15 +110,15 @@ class RewardTests(ABC):
         if reward.reads_pixels:
             pytest.skip("it reads pixels")
         prompts, empty = self.group(reward, _NUM), images.new_zeros(_NUM, 3, 0, 0)
-        bare = scored(reward, empty, prompts)
-        for name, value in scored(reward, images, prompts).items():
+        bare = score_all(reward, empty, prompts)
+        for name, value in score_all(reward, images, prompts).items():
             torch.testing.assert_close(bare[name], value, rtol=0, atol=0, equal_nan=True)
 
     def test_a_group_of_any_size_is_scored(self) -> None:
         """A group of one has nothing to be compared with: NaN says so, an exception does not."""
         reward = self.make()
         for num in (1, 2, 5):
-            for value in scored(reward, self.images(num), list(self.prompts(1)) * num).values():
+            for value in score_all(reward, self.images(num), list(self.prompts(1)) * num).values():
                 assert value.shape == (num,)
                 assert not bool(value.isinf().any())
 
@@ -129,11 +129,11 @@ class RewardTests(ABC):
 
         def without_gradients() -> dict[str, Tensor]:
             with torch.no_grad():
-                return scored(reward, images, prompts)
+                return score_all(reward, images, prompts)
 
         with ThreadPoolExecutor(1) as thread:
             there = thread.submit(without_gradients).result()
-        for name, value in scored(reward, images, prompts).items():
+        for name, value in score_all(reward, images, prompts).items():
             torch.testing.assert_close(there[name], value, rtol=1e-5, atol=1e-6, equal_nan=True)
 
     def test_prompts_without_metadata_are_scored_or_refused_in_a_line(self) -> None:
@@ -141,7 +141,7 @@ class RewardTests(ABC):
         reward, images = self.make(), self.images(2)
         bare = without_metadata(self.group(reward, 2))
         try:
-            reason, values = "", scored(reward, images, bare)
+            reason, values = "", score_all(reward, images, bare)
         except PromptError as error:
             reason, values = str(error), {}
         assert reason.strip() or values[""].shape == (2,)
@@ -152,8 +152,8 @@ class RewardTests(ABC):
         """Whatever the device that the reward computes on."""
         reward, images = self.make(), self.images(2)
         prompts = self.group(reward, 2)
-        here = scored(reward, images, prompts)
-        for name, value in scored(reward, images.to(device), prompts).items():
+        here = score_all(reward, images, prompts)
+        for name, value in score_all(reward, images.to(device), prompts).items():
             assert value.device.type == device
             torch.testing.assert_close(
                 value.cpu(), here[name], rtol=1e-3, atol=1e-4, equal_nan=True
@@ -166,12 +166,12 @@ class RewardTests(ABC):
         if not answers:
             pytest.skip("it has no known answers")
         for known in answers:
-            value = scored(reward, known.images, known.prompts)[""]
+            value = score_all(reward, known.images, known.prompts)[""]
             wanted = torch.as_tensor(known.scores, dtype=value.dtype)
             torch.testing.assert_close(value, wanted, rtol=0, atol=known.tolerance, equal_nan=True)
 
 
-def scored(reward: Reward, images: Tensor, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
+def score_all(reward: Reward, images: Tensor, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
     """The values, as "", and the extras by their names: [rows] each."""
     scores = reward.score(images, prompts)
     scores_and_extras = scores if isinstance(scores, Scores) else Scores(scores)

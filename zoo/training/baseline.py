@@ -45,7 +45,7 @@ def measure_untrained(run: StageRun, tracker: Tracker, interrupt: Interrupt) -> 
     record = {
         **metrics.counters(progress, run.stage),
         **metrics.rewards(collected, run.collector.judge.weights),
-        **metrics.probed(probes),
+        **metrics.probe_record(probes),
     }
     del collected  # else its path would be held while the evaluation makes images
 

@@ -155,7 +155,7 @@ def collect(share: Shard, batches: Iterable[Batch]) -> Collected:
         group=groups.of_image,
         num_evals=int(engine.gather(torch.tensor([num_evals])).sum()),
         num_broken=int(num_broken.sum()),
-        stats=stats.measured(engine.gather),
+        stats=stats.measure(engine.gather),
         out_of_range=max(out_of_range, default=None),
     )
 

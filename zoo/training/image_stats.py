@@ -62,7 +62,7 @@ class ImageStats:
         where = torch.tensor(place, device=pixels.device)
         self._sums.add(where, len(self._place), pixels, looks.clipped)
 
-    def measured(self, gather: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    def measure(self, gather: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Of all processes' images, whose rows `gather` has; the same on every process.
 
         `diversity` is the distance of two images of one prompt, `similarity` is 1 less that of two
@@ -73,7 +73,7 @@ class ImageStats:
         own = 0 if self._sums is None else self._sums.width
         width = int(gather(torch.tensor([own])).max())
         mine = torch.zeros(width + 7, dtype=torch.float64)
-        total = gather((mine if self._sums is None else self._sums.reduced())[None]).sum(0)
+        total = gather((mine if self._sums is None else self._sums.reduce())[None]).sum(0)
         images, clipped, several, within, groups, squares, sizes = total[:7].tolist()
         across = math.nan
         if groups > 1:
@@ -115,7 +115,7 @@ class _Sums:
         self._value.index_add_(0, place, pixels)
         self._clipped += clipped.sum()
 
-    def reduced(self) -> Float[Tensor, " values"]:
+    def reduce(self) -> Float[Tensor, " values"]:
         """Images, clipped; groups of several, their distances; groups, squares, sizes; means."""
         mean, square = self._value / self._count[:, None], self._square / self._count
         size = mean.square().mean(1)

@@ -90,7 +90,7 @@ def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
             tracker.record(record)
 
             # Save, where it is due or the last chance; then see whether the run goes on.
-            signal, lost = interrupt.asked(), idle == MAX_IDLE_EPOCHS
+            signal, lost = interrupt.agree(), idle == MAX_IDLE_EPOCHS
             if signal or end or lost or _checkpoint_due(current, progress):
                 save(current, tracker, progress)
             _require_progress(lost, record)

@@ -130,7 +130,7 @@ def epoch(
     }
 
 
-def probed(probes: tuple[Probe, ...]) -> Record:
+def probe_record(probes: tuple[Probe, ...]) -> Record:
     """`probe/<name>`: what was measured."""
     return {f"probe/{probe.name.replace(' ', '_')}": probe.measured for probe in probes}
 

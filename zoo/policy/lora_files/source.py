@@ -116,11 +116,11 @@ def _fetch(source: str, repo: str, inside: str, revision: str | None) -> Files:
     def fetch(names: list[str], of: str | None) -> Path:
         return Path(snapshot_download(repo, revision=of, allow_patterns=names))
 
-    def refused(why: str) -> LoraError:
+    def refuse(why: str) -> LoraError:
         return LoraError(f"'{source}' is no file or folder here and cannot be had: {why}")
 
     request = Request(repo, revision=revision)
-    with raising(request, refused):
+    with raising(request, refuse):
         # With the card the list of all files comes, from the Hub or from the cache.
         commit = fetch(["README.md"], revision).name
         names = {entry.path for entry in get_cached_repo_tree(repo, revision=commit)}
@@ -132,6 +132,6 @@ def _fetch(source: str, repo: str, inside: str, revision: str | None) -> Files:
         name = below + _chosen([each for each in _CANDIDATES if each in here], here, source)
     _require_safe(name, source)
     beside = str(Path(name).with_name(PEFT_CONFIG))
-    with raising(request, refused):
+    with raising(request, refuse):
         folder = fetch([name, *([beside] if beside in names else [])], commit)
     return _file(folder, name, source)
