@@ -18,11 +18,21 @@ def out(tmp_path):
     return tmp_path / "out"
 
 
+def require_nothing_but_a_log(folder, line):
+    """A run's folder tells why it ended, and has no result."""
+    assert (folder / "run.log").read_text().splitlines()[-1].endswith(line)
+    assert (folder / "metrics.jsonl").read_text() == ""
+    assert not (folder / "checkpoints").exists()
+
+
 @pytest.fixture
 def mistake(zoo_here, out):
-    """Runs a command that must be refused; gives the one line."""
+    """Runs a command that must be refused; gives the one line.
 
-    def run(*arguments):
+    Of a run that has `begun` its folder stays, with the line in its log and nothing else of it.
+    """
+
+    def run(*arguments, begun=False):
         ended = zoo_here(*arguments)
         assert ended.code == 2, ended.err
         (line,) = ended.lines
@@ -30,7 +40,10 @@ def mistake(zoo_here, out):
         assert "Traceback" not in line
         assert "pydantic.dev" not in line
         assert "--debug" not in line
-        assert not out.exists()
+        if begun:
+            require_nothing_but_a_log(only_run(out), line)
+        else:
+            assert not out.exists()
         return line.removeprefix("error: ")
 
     return run
@@ -165,7 +178,7 @@ def test_a_broken_prompt_file_is_said_with_its_line(name, text, said, tmp_path, 
 
 def test_a_training_prompt_that_the_policy_cannot_read_is_said(tmp_path, recipe, mistake):
     (tmp_path / "prompts.txt").write_text("a zebra\n")
-    line = mistake("train", recipe(f"data: {{train: {tmp_path / 'prompts.txt'}}}"))
+    line = mistake("train", recipe(f"data: {{train: {tmp_path / 'prompts.txt'}}}"), begun=True)
     assert "unknown word 'zebra'" in line
 
 
@@ -208,7 +221,7 @@ def test_a_reward_file_that_is_missing_or_lacks_the_function_is_said(tmp_path, r
     ],
 )
 def test_a_reward_that_never_works_stops_the_run_at_once(body, said, reward_file, out, mistake):
-    line = mistake("train", NFT, *overrides("nft", out, **reward_file(body)))
+    line = mistake("train", NFT, *overrides("nft", out, **reward_file(body)), begun=True)
     assert "'mine'" in line or "my_reward.py" in line
     assert re.search(said, line), line
 
@@ -223,7 +236,7 @@ def test_a_reward_that_hangs_for_ever_stops_the_run_and_the_process_ends(reward_
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert "'mine' took over 0.5 s" in line
-    assert not out.exists()
+    require_nothing_but_a_log(only_run(out), line)
     assert time.perf_counter() - started < 90
 
 

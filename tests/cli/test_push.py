@@ -91,7 +91,7 @@ def test_the_base_model_is_named_where_the_hub_can_know_it(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "mine").mkdir(parents=True)
     chosen = property(lambda self: base)
-    monkeypatch.setattr(export_module._Chosen, "base", chosen)
+    monkeypatch.setattr(export_module._CheckpointWeights, "base", chosen)
     assert zoo_here("export", run, "--out", "out").code == 0
     assert ModelCard.load(tmp_path / "out" / "README.md").data.base_model == said
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from zoo.errors import one_line
+from zoo.errors import UserError, join_lines, one_line
 from zoo.recipe.model import Recipe
 from zoo.run import evaluations, pictures
 from zoo.run.console import Bar, Display
@@ -169,7 +169,8 @@ class RunFiles(Sink):
         """In `run.log` why a run ended that nobody stopped."""
         if isinstance(error, Exception):
             with (self._run_dir / LOG).open("a") as file:
-                file.write(f"{ERROR}{one_line(error)}\n")
+                said = join_lines(error) if isinstance(error, UserError) else one_line(error)
+                file.write(f"{ERROR}{said}\n")
 
     def evaluation(self, record: EvaluationRecord) -> None:
         """A file under `evaluations/`."""

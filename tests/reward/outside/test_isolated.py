@@ -244,7 +244,7 @@ def test_a_worker_ends_with_a_parent_that_is_killed_while_it_hangs(python, tmp_p
     orders.write_text("hang")
     code = (
         "import torch\n"
-        "from tests.reward.test_isolated import TWO, PROMPTS, reward\n"
+        "from tests.reward.outside.test_isolated import TWO, PROMPTS, reward\n"
         f"made = reward({python!r}, 'faulty', orders={str(orders)!r})\n"
         "print(made._worker.pid, flush=True)\n"
         "made.score(TWO, PROMPTS)\n"
