@@ -63,6 +63,8 @@ def test_a_comparison_says_what_it_does_and_writes_the_report(whole):
     assert "collecting and learning" in (out / "logs" / "nft_0.log").read_text()
 
 
+# What is reused is in tests/compare/test_runner.py.
+@pytest.mark.slow
 def test_a_second_start_reuses_all_and_a_new_seed_runs_only_that(whole):
     suite, out, _ = whole
     before = folders(out)
@@ -154,6 +156,8 @@ def test_a_folder_in_use_is_refused(start, tmp_path, zoo_here):
     assert process.poll() is None
 
 
+# So is it there, without processes.
+@pytest.mark.slow
 def test_a_contender_that_fails_does_not_lose_the_others(tmp_path):
     broken = tmp_path / "broken"
     broken.touch()

@@ -117,7 +117,7 @@ def test_tags_have_rows_of_their_own_under_each_score(quick, zoo_here):
 
 def test_several_processes_make_the_images_and_scores_of_one(quick, tmp_path):
     # The noise is the same; a batch of another shape may round its last bit otherwise.
-    for count in (1, 2, 3):
+    for count in (1, 3):
         out = tmp_path / str(count)
         ended = zoo("eval", NFT, *quick, "--processes", count, "--out", out)
         assert ended.returncode == 0, ended.stderr

@@ -142,6 +142,8 @@ def test_an_error_is_said_with_its_process_and_one_traceback(stage, broken, goes
     assert goes_on()
 
 
+# Of groups without a run it is in tests/engine/test_launch.py.
+@pytest.mark.slow
 @STAGES
 def test_a_process_that_is_killed_is_said_with_the_signal(stage, broken, goes_on):
     ended = broken(SIGNAL.format("SIGKILL"), 10, stage)

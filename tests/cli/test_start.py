@@ -35,9 +35,13 @@ LAYOUTS = {
     "ZeRO-2 on two": {"engine__processes": 2, "engine__zero_stage": 2},
     "ZeRO-3": {"engine__zero_stage": 3},
 }
+FAST = ("plain", "ZeRO-2 on two")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "layout",
+    [pytest.param(each, marks=[pytest.mark.slow] * (each not in FAST)) for each in LAYOUTS],
+)
 def test_a_run_starts_there_on_every_engine(layout, lora, tmp_path):
     folder, values = lora
     changes = options(folder, **STILL, **LAYOUTS[layout])
@@ -54,28 +58,28 @@ def test_a_run_starts_there_on_every_engine(layout, lora, tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "probed"), [({}, True), ({"objective__ref_update": 0}, False)])
-def test_dpo_starts_there_with_no_false_alarm(changes, probed, lora, tmp_path):
+def test_dpo_starts_there_with_no_false_alarm(changes, probed, lora, zoo_here, tmp_path):
     changes = options(lora[0], **STILL, **changes)
-    ended = zoo("train", RECIPES["dpo"], *overrides("dpo", tmp_path, **changes))
-    assert ended.returncode == 0, ended.stderr
-    assert "probe failed" not in ended.stdout + ended.stderr
+    ended = zoo_here("train", RECIPES["dpo"], *overrides("dpo", tmp_path, **changes))
+    assert ended.code == 0, ended.err
+    assert "probe failed" not in ended.out + ended.err
     before, *_ = metrics(only_run(tmp_path))
     assert any("reference" in name for name in before) == probed
 
 
-def test_a_resumed_run_does_not_need_the_file_and_goes_on_where_it_was(lora, tmp_path):
+def test_a_resumed_run_does_not_need_the_file_and_goes_on_where_it_was(lora, zoo_here, tmp_path):
     folder = shutil.copytree(lora[0], tmp_path / "lora")
     changes = options(folder, epochs=1, eval="null")
-    ended = zoo("train", RECIPES["nft"], *overrides("nft", tmp_path / "out", **changes))
-    assert ended.returncode == 0, ended.stderr
+    ended = zoo_here("train", RECIPES["nft"], *overrides("nft", tmp_path / "out", **changes))
+    assert ended.code == 0, ended.err
     run = only_run(tmp_path / "out")
     whole = shutil.copytree(run, tmp_path / "whole")
-    assert zoo("train", "--resume", whole, "--epochs", 2).returncode == 0
+    assert zoo_here("train", "--resume", whole, "--epochs", 2).code == 0
     shutil.rmtree(folder)
-    ended = zoo("train", "--resume", run, "--epochs", 2)
-    assert ended.returncode == 0, ended.stderr
+    ended = zoo_here("train", "--resume", run, "--epochs", 2)
+    assert ended.code == 0, ended.err
     require_same_tensors(run, whole)
-    assert zoo("sample", run, "-p", "a seven", "-n", 1, "-o", tmp_path / "a.png").returncode == 0
+    assert zoo_here("sample", run, "-p", "a seven", "-n", 1, "-o", tmp_path / "a.png").code == 0
 
 
 def test_what_an_export_of_a_run_is_another_starts_from(zoo_here, lora, tmp_path):
@@ -130,9 +134,9 @@ def test_check_reads_neither_the_weights_nor_the_hub(lora, zoo_here, tmp_path, m
 @torch.no_grad()
 @pytest.mark.parametrize("init", ["gaussian", "kaiming"])
 def test_however_a_lora_is_initialised_live_starts_at_the_base(init):
-    from tests.loras import allocated, base
+    from tests.loras import allocate, base
 
-    weights = allocated(Lora(rank=8, alpha=16, init=init))
+    weights = allocate(Lora(rank=8, alpha=16, init=init))
     live = weights.parameters()
     a = live["transformer_blocks.0.attn.to_q.lora_A.weight"]
     assert all(bool((p == 0).all()) == (".lora_B." in name) for name, p in live.items())

@@ -11,6 +11,7 @@ from tests.runs import (
     RECIPES,
     clean_environment,
     command,
+    metrics,
     only_run,
     overrides,
     require_same,

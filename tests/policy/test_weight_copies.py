@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.policy.test_weights import MOVED, allocated, network, output, some_input, train
+from tests.policy.test_weights import MOVED, allocate, network, output, some_input, train
 from zoo.policy import weight_copies as networks
 from zoo.policy.weights import Lora, WeightSets
 from zoo.rollout import Weights
@@ -31,7 +31,7 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> list[Weights]:
 
 
 def test_every_set_has_the_values_of_copies_on_the_device() -> None:
-    sets, others = on_host(*MOVED), allocated(None, *MOVED)
+    sets, others = on_host(*MOVED), allocate(None, *MOVED)
     for each in (sets, others):
         train(each)
         each.blend(Weights.OLD, decay=0.7)

@@ -272,7 +272,7 @@ class Unwritable(Scorer):
 
 
 class Unreadable(Scorer):
-    def __init__(self, *, size: "Missing" = 3):
+    def __init__(self, *, size: "Missing" = 3):  # noqa: F821
         pass
 
 

@@ -228,6 +228,7 @@ def test_every_epoch_has_the_rows_that_were_planned_on_any_number_of_processes(m
         assert planned.collect_forwards == 8 * 16 * 10
 
 
+@pytest.mark.slow
 def test_a_window_that_slides_learns_the_digits(tmp_path):
     """The judge's 0.51 became 0.93 when this was written."""
     made = recipe(

@@ -69,7 +69,7 @@ class RewardTests(ABC):
         reward, other, images = self.make(), self.make(), self.images(_NUM)
         prompts = self.group(reward, _NUM)
         once = score_all(reward, images, prompts)
-        for again in (score_all(reward, images, prompts), scored(other, images, prompts)):
+        for again in (score_all(reward, images, prompts), score_all(other, images, prompts)):
             assert again.keys() == once.keys()
             for name, value in once.items():
                 torch.testing.assert_close(again[name], value, rtol=0, atol=0, equal_nan=True)

@@ -26,7 +26,7 @@ class AskedBrightness(Reward):
 
 def _brightness(prompt: Prompt) -> float:
     asked = prompt.metadata.get("brightness")
-    if type(asked) not in (int, float) or not 0 <= asked <= 1:
+    if isinstance(asked, bool) or not isinstance(asked, (int, float)) or not 0 <= asked <= 1:
         raise PromptError(
             f"the prompt {prompt.text!r} has metadata {dict(prompt.metadata)}; the reward "
             'asked_brightness needs {"brightness": 0 to 1} in it'

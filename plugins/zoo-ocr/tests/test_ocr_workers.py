@@ -88,7 +88,7 @@ def test_a_worker_that_dies_at_work_is_one_clear_error_and_the_next_call_works(m
         return pack(image)
 
     with monkeypatch.context() as patched:
-        patched.setattr(readers, "packed", killing)
+        patched.setattr(readers, "pack", killing)
         with pytest.raises(WorkerError, match=r"ended while .* exit code -9; the next") as caught:
             one.read(images)
     assert "\n" not in str(caught.value)
@@ -108,7 +108,7 @@ def test_a_call_that_hangs_is_ended_by_interrupt(ocr, monkeypatch):
     for pid in ocr._readers.pids:
         os.kill(pid, signal.SIGSTOP)
     with monkeypatch.context() as patched, ThreadPoolExecutor(1) as thread:
-        patched.setattr(readers, "packed", announced)
+        patched.setattr(readers, "pack", announced)
         call = thread.submit(ocr.score, images[:1], prompts[:1])
         assert sending.wait(60)
         assert ocr.interrupt()

@@ -109,8 +109,8 @@ def _prepare(image: Pixels, options: EngineOptions) -> Pixels:
     if scale <= 1.0:
         return framed
     size = (round(width * scale), round(height * scale))
-    enlarged: Pixels = cv2.resize(framed, size, interpolation=cv2.INTER_CUBIC)
-    return enlarged
+    enlarged = cv2.resize(framed, size, interpolation=cv2.INTER_CUBIC)
+    return enlarged.astype(np.uint8, copy=False)
 
 
 def _frame(image: Pixels, border: int) -> Pixels:

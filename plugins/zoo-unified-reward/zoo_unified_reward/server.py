@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt
 
+from zoo.reward.outside.address import is_spaced, parse_address
+
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
