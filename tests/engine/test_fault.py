@@ -69,13 +69,13 @@ def test_a_trace_goes_with_its_cause():
 def test_a_signal_that_was_passed_on_is_no_fault(number):
     for first in (Ended(0, 128 + number), Ended(0, -number), Ended(0, 1)):
         for second in (Ended(1, 128 + number), Ended(1, 1, GLOO), Ended(1, -9, by_launcher=True)):
-            failure = at_fault([first, second], number)
+            failure = at_fault([first, second], [number])
             assert (failure.exit_code, failure.message) == (128 + number, "")
             assert failure.stopped
 
 
 def test_a_failure_after_a_signal_is_still_said():
-    failure = at_fault([Ended(0, 1, CAUSE), Ended(1, 1, GLOO)], signal.SIGINT)
+    failure = at_fault([Ended(0, 1, CAUSE), Ended(1, 1, GLOO)], [signal.SIGINT])
     assert failure.message == CAUSE.message
 
 

@@ -13,6 +13,7 @@ import typer
 
 from zoo.cli import image_commands, report_commands
 from zoo.cli.options import Debug, Overrides, Tiny
+from zoo.cli.streams import outlive_readers
 
 app = typer.Typer(
     name="zoo",
@@ -223,9 +224,8 @@ def run() -> None:
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
+    outlive_readers()
     code = _run()
-    sys.stdout.flush()
-    sys.stderr.flush()
     if "torch.distributed.distributed_c10d" in sys.modules:
         # The threads of torch's process store sometimes abort the interpreter's shutdown (2.13),
         # and a run that ended well would look as if it had failed.

@@ -9,6 +9,7 @@ import typer
 
 from zoo.cli.library_output import LibraryOutput
 from zoo.cli.processes import join_processes, launch_workers, leave_run_folder
+from zoo.cli.streams import keep_in
 from zoo.engine.launch import is_worker, rank
 from zoo.errors import UserError
 from zoo.recipe.errors import RecipeError
@@ -191,11 +192,12 @@ def _tracker(
     recipe: Recipe, folder: Path, rank: int, progress: "Progress", wandb_id: str | None
 ) -> "Tracker":
     """What this process records to: the run's folder, or nothing."""
-    from zoo.run.tracker import Tracker, open_tracker, truncate
+    from zoo.run.tracker import LOG, Tracker, open_tracker, truncate
 
     if rank > 0:
         return Tracker(folder)
     leave_run_folder(folder)
+    keep_in(folder / LOG)
     # A run that goes on from before its first epoch records that line again.
     truncate(folder, progress.epoch or -1)
     return open_tracker(folder, recipe, progress.epoch, wandb_id)

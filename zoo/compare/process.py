@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from zoo.engine.stop_signals import catch_stopping
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -44,20 +46,17 @@ class Children(ProcessRunner):
 
     @contextmanager
     def listen(self) -> Iterator[None]:
-        """Inside, SIGINT and SIGTERM are for the run: it saves and leaves, at the second at once.
+        """Inside, signals to stop are for the run: it saves and leaves, at the second at once.
 
         A run that is left at the end is stopped, and waited for.
         """
-        caught = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(number, self._pass_on) for number in caught]
-        try:
-            yield
-        finally:
-            if self._process is not None and self._process.poll() is None:
-                self._process.terminate()
-                self._process.wait()
-            for number, handler in zip(caught, before, strict=True):
-                signal.signal(number, handler)
+        with catch_stopping(self._pass_on):
+            try:
+                yield
+            finally:
+                if self._process is not None and self._process.poll() is None:
+                    self._process.terminate()
+                    self._process.wait()
 
     def run(self, arguments: Sequence[str], log: Path) -> int:
         """One run, to its end."""

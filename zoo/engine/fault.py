@@ -4,7 +4,9 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+from zoo.engine.stop_signals import STOPPING
+
+_STOPPED = tuple(128 + number for number in STOPPING)
 """A worker's exit code where it was asked to stop, and did."""
 
 
@@ -55,20 +57,21 @@ class Failure:
 
     @property
     def stopped(self) -> bool:
-        """Whether it was SIGINT or SIGTERM that ended it."""
+        """Whether it was a signal to stop that ended it."""
         return self.exit_code in _STOPPED
 
 
-def at_fault(ended: Sequence[Ended], asked: int = 0) -> Failure | None:
+def at_fault(ended: Sequence[Ended], asked: Sequence[int] = ()) -> Failure | None:
     """The failure that caused the others, or None where all ended well.
 
-    `ended` is in the order of their ends, `asked` the signal that was passed on to them, or 0.
+    `ended` is in the order of their ends, `asked` has the signals that were passed on to them.
     """
     failed = [end for end in ended if end.code]
     if not failed:
         return None
-    if asked and any(_was_stopped_by(end, asked) for end in failed):
-        return Failure(failed[0].rank, 128 + asked, "")
+    for number in reversed(asked):
+        if any(_was_stopped_by(end, number) for end in failed):
+            return Failure(failed[0].rank, 128 + number, "")
     end = min(failed, key=_remoteness)  # of equals the first
     message, trace = _said(end)
     if end.words is not None and end.words.waited:

@@ -1,6 +1,7 @@
 """Stopping politely: a signal sets a flag that all processes agree on; a second leaves at once."""
 
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import TypeVar
@@ -8,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from zoo.engine.base import Engine
+from zoo.engine.stop_signals import WARNINGS, catch_stopping
 
 T = TypeVar("T")
 
@@ -20,10 +22,12 @@ class Interrupted(Exception):
         self.number = number
 
 
-class Interrupt:
-    """Catches SIGINT and SIGTERM while it is entered."""
+_SECONDS_OF_ONE_REQUEST = 1.0
+"""A scheduler's signal reaches a worker twice: by itself, and passed on by the launcher."""
 
-    _signals = (signal.SIGINT, signal.SIGTERM)
+
+class Interrupt:
+    """Catches the signals to stop while it is entered: see `stop_signals`."""
 
     def __init__(
         self,
@@ -38,16 +42,15 @@ class Interrupt:
         self._number = 0
         self.left_by = 0
         """The signal that ended the `with` block, or 0."""
-        self._before: dict[int, object] = {}
+        self._since = 0.0
+        self._catching = catch_stopping(self._ask)
 
     def __enter__(self) -> "Interrupt":
-        for number in self._signals:
-            self._before[number] = signal.signal(number, self._ask)
+        self._catching.__enter__()
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._catching.__exit__(None, None, None)
         if isinstance(error, Interrupted):
             self.left_by = error.number
 
@@ -72,8 +75,11 @@ class Interrupt:
             self.leave_if_asked()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._number:
+        if self._number and number in WARNINGS:
+            return  # It is stopping.
+        if self._number in (0, *WARNINGS):
+            self._number, self._since = number, time.monotonic()
+            self._say(self._what)
+        elif number == signal.SIGINT or self._since + _SECONDS_OF_ONE_REQUEST < time.monotonic():
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self._number = number
-        self._say(self._what)

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from zoo.engine.fault import Ended, Failure, Words, at_fault
+from zoo.engine.stop_signals import catch_stopping
 from zoo.storage.files import write_text
 
 
@@ -89,7 +90,7 @@ def launch(
     """Runs `python arguments` in so many processes here; the failure at fault, or None.
 
     When one fails the others are ended. Two launches on one machine do not meet: the port is free
-    and their own. SIGINT and SIGTERM are passed on, and the workers take the time they need.
+    and their own. Signals to stop are passed on, and the workers take the time they need.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -109,7 +110,7 @@ def launch(
         try:
             for rank in range(processes):
                 workers.append(_Worker(rank, arguments, shared, Path(folder) / f"{rank}.json"))
-            failure = at_fault(_wait_for_all(workers), asked[0] if asked else 0)
+            failure = at_fault(_wait_for_all(workers), asked)
             if failure is None:
                 workers.clear()
             return failure
@@ -179,7 +180,7 @@ def _patience(failed: Ended) -> float:
 
 @contextmanager
 def _pass_signals_on(workers: Sequence[_Worker]) -> Iterator[Sequence[int]]:
-    """SIGINT and SIGTERM go to the workers, which save and leave, or leave at the second.
+    """Signals to stop go to the workers, which save and leave, or leave at the second.
 
     At the third they are ended whatever they do. Yields the signals so far.
     """
@@ -193,9 +194,5 @@ def _pass_signals_on(workers: Sequence[_Worker]) -> Iterator[Sequence[int]]:
             else:
                 worker.kill()
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with catch_stopping(pass_on):
         yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -77,12 +77,19 @@ class Display(Sink):
 
     def say(self, text: str) -> None:
         """A line above the bars."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._print(text)
 
     def warn(self, text: str, *, again: bool) -> None:
         """A line that is seen, once."""
         if not again:
-            self._console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+            self._print(f"warning: {text}", style="yellow")
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        if self._progress.live.is_started and not self._console.is_terminal:
+            # The terminal was closed, and bars would fill the log that has its lines now.
+            self._progress.stop()
+            self._console = Console(highlight=False)
+        self._console.print(text, style=style, markup=False, soft_wrap=True)
 
     def begin(self, phase: str, steps: int) -> None:
         """The lower bar starts anew: one that came and went would flicker in a fast run."""
