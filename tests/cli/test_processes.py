@@ -1,9 +1,12 @@
 """What the launcher does after a failure; the processes themselves are in test_faults.py."""
 
+import socket
+import subprocess
 import sys
 
 import pytest
 
+from tests.runs import RECIPES, ROOT, clean_environment, command, overrides
 from zoo.cli import processes as restarts
 from zoo.engine.fault import Failure
 
@@ -82,3 +85,23 @@ def test_a_mistake_and_a_signal_are_not_tried_again(code, launches):
 
 def test_being_asked_to_stop_is_no_error(launches):
     assert launches(Failure(0, 130, "")) == (130, [ANEW], [])
+
+
+@pytest.mark.slow
+def test_a_node_that_never_comes_is_said_on_the_terminal_and_leaves_nothing(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "tmp").mkdir()
+    place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    chosen = overrides("nft", tmp_path / "out", engine__timeout=6, engine__processes="auto")
+    ended = subprocess.run(
+        command("train", RECIPES["nft"], *chosen), cwd=ROOT, capture_output=True, text=True,
+        env=clean_environment(**place, TMPDIR=str(tmp_path / "tmp")), timeout=120, check=False,
+    )  # fmt: skip
+    first, last = ended.stderr.splitlines()
+    assert first == f"waiting for 1 of 2 processes at 127.0.0.1:{port}"
+    assert last.startswith(f"error: 1 of 2 processes did not come to 127.0.0.1:{port} within 6 s: ")
+    assert ended.returncode == 2
+    assert not list((tmp_path / "tmp").iterdir())
+    assert not (tmp_path / "out").exists()

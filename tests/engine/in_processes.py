@@ -39,7 +39,8 @@ def in_processes(
 
 def _main() -> int:
     """Starts the processes, or is one of them."""
-    from zoo.engine.launch import is_worker, launch
+    from zoo.engine.launch import launch
+    from zoo.engine.rendezvous import is_worker
 
     processes, function, given = sys.argv[1:]
     if is_worker():
@@ -53,12 +54,12 @@ def _main() -> int:
 def _call(function: str, argument: Any) -> None:
     import torch
 
-    from zoo.engine import launch as processes
     from zoo.engine.launch import report
+    from zoo.engine.rendezvous import join, leave
 
     torch.set_num_threads(1)
     module, _, name = function.partition(":")
-    processes.join(600, alone=True)
+    join(600, print, alone=True)
     try:
         getattr(import_module(module), name)(argument)
         torch.distributed.barrier()
@@ -67,7 +68,7 @@ def _call(function: str, argument: Any) -> None:
 
         report(traceback.format_exc())
         raise
-    processes.leave()
+    leave()
 
 
 if __name__ == "__main__":

@@ -36,6 +36,43 @@ def dog():
     return made
 
 
+class Told:
+    """What another process would tell."""
+
+    def __init__(self):
+        self.own, self.theirs = [], 0
+
+    def tell(self, count):
+        self.own.append(count)
+
+    def hear(self):
+        return (str(self.theirs).encode(),)
+
+
+@pytest.fixture
+def heard(dog):
+    dog._beats = Told()
+    return dog._beats
+
+
+def test_a_slow_process_is_waited_for_as_long_as_it_goes_on(dog, heard):
+    dog.pulse()
+    with dog.waiting():
+        for _ in range(20 * 60 // 30):
+            dog.pass_by(30)
+            heard.theirs += 1
+        assert not dog.said
+        dog.pass_by(48)
+    assert [cause for cause, _ in dog.said][:1] == ["waited 44 s for the other processes"]
+
+
+def test_the_others_are_told_of_every_sign_of_progress(dog, heard):
+    for _ in range(3):
+        dog.pulse()
+        dog.pass_by(1)
+    assert heard.own == [1, 2, 3]
+
+
 def test_it_is_not_armed_before_the_first_pulse(dog):
     dog.pass_by(1000)
     assert not dog.said

@@ -23,7 +23,7 @@ from zoo.cli.output import (
 from zoo.cli.processes import join_processes, launch_workers
 from zoo.cli.source import ImageJob, load_model
 from zoo.engine.interrupt import Interrupt, Interrupted
-from zoo.engine.launch import is_worker, rank
+from zoo.engine.rendezvous import is_worker, rank
 from zoo.errors import UserError
 from zoo.reward.judge import Judge, RewardError
 from zoo.run.console import count_on_bar

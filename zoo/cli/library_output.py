@@ -8,7 +8,10 @@ import faulthandler
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+from zoo.errors import UserError
 
 _OUT, _ERR = 1, 2
 
@@ -33,6 +36,11 @@ class LibraryOutput:
             faulthandler.enable(file=_ERR)
         return self
 
+    def say(self, line: str) -> None:
+        """A line for the terminal, whose stderr this has taken."""
+        with suppress(OSError):
+            os.write(self._before[_ERR], f"{line}\n".encode())
+
     def into(self, run_dir: Path) -> None:
         """Moves what was written so far to the run's folder, and goes on there.
 
@@ -54,9 +62,11 @@ class LibraryOutput:
             os.close(before)
         log = self._log
         # With an error before there is a run, the log is all that is left of it.
-        wanted = self._in_run or error is not None
-        if log.is_file() and not (wanted and log.stat().st_size):
+        failed = isinstance(error, Exception) and not isinstance(error, UserError)
+        if log.is_file() and not ((self._in_run or failed) and log.stat().st_size):
             log.unlink()
+        elif failed and not self._in_run and log.is_file():
+            sys.stderr.write(f"process {self._rank}: what libraries printed is in {log}\n")
 
     def _go_on_in(self, log: Path) -> None:
         _flush()

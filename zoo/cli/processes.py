@@ -5,13 +5,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import typer
 
 from zoo.cli.library_output import LibraryOutput
 from zoo.engine.fault import Failure
-from zoo.engine.launch import is_worker, join, launch, leave, rank
+from zoo.engine.launch import launch
+from zoo.engine.rendezvous import is_worker, join, leave, rank
 from zoo.recipe.recipe import Recipe
 
 
@@ -22,18 +24,15 @@ def join_processes(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, Libr
     `sharded` is for DeepSpeed, which needs a process group of one process too, and is noisy.
     """
     from zoo.engine import watchdog
+    from zoo.engine.beats import Beats
 
     _share_cores(recipe)
-    # The others wait at most while a reward of one hangs.
-    scoring = max(stage.recipe.scoring.timeout for stage in recipe.timeline)
-    seconds = recipe.engine.timeout + scoring
-    if is_worker():
-        watchdog.start(seconds)
+    seconds, say = recipe.engine.timeout, partial(typer.echo, err=True)
     with LibraryOutput(rank()) if is_worker() or sharded else nullcontext() as output:
         try:
-            with watchdog.waiting():
-                # Longer, so that it is the watchdog who speaks: it knows the cause.
-                size = join(seconds + 120, alone=sharded)
+            size, store = join(seconds, output.say if output else say, alone=sharded)
+            if is_worker():
+                watchdog.start(seconds, Beats(store, rank(), size) if store else None)
             yield size, output
         finally:
             leave()

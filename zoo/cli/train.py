@@ -10,7 +10,7 @@ import typer
 from zoo.cli.library_output import LibraryOutput
 from zoo.cli.processes import join_processes, launch_workers, leave_run_folder
 from zoo.cli.streams import keep_in
-from zoo.engine.launch import is_worker, rank
+from zoo.engine.rendezvous import is_worker, rank
 from zoo.errors import UserError
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe

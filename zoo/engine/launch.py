@@ -9,42 +9,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-
-import torch
-import torch.distributed as dist
 
 from zoo.engine.fault import Ended, Failure, Words, at_fault
 from zoo.engine.stop_signals import catch_stopping
 from zoo.storage.files import write_text
-
-
-def join(timeout: float, *, alone: bool = False) -> int:
-    """Joins the other processes, where a launcher started this one among several.
-
-    `timeout` in seconds is how long any process waits for the others. With `alone` a single
-    process makes a group of its own, as DeepSpeed needs. Returns the number of processes.
-    """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if dist.is_initialized():
-        return size
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    if size > 1:
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
-    elif alone:
-        os.environ.setdefault("LOCAL_RANK", "0")
-        store = torch._C._distributed_c10d.HashStore()
-        dist.init_process_group(backend, store=store, rank=0, world_size=1)
-    return size
-
-
-def leave() -> None:
-    """Leaves the process group, if in one."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
 
 _SECONDS_TO_END = 5
 """What the others are given when a worker has failed: to notice, to save, to say why."""
@@ -56,16 +26,6 @@ _SECONDS_BETWEEN_LOOKS = 0.05
 
 _WORDS = "TORCHELASTIC_ERROR_FILE"
 """Names the file for a worker's last words; an external `torchrun` sets it too."""
-
-
-def is_worker() -> bool:
-    """Whether this process is a worker already."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
-def rank() -> int:
-    """This process's number among those that a launcher started; 0 where it is alone."""
-    return int(os.environ.get("RANK", "0"))
 
 
 def report(message: str, *, trace: str = "", waited: bool = False) -> bool:

@@ -13,9 +13,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from zoo.engine.beats import Beats
 from zoo.engine.launch import report
 
 _SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_BEATS = 1.0
 
 Fail = Callable[[str, str], None]
 """Given the cause and a traceback, which may be empty."""
@@ -25,17 +27,27 @@ class Watchdog:
     """Looks from a thread of its own whether the main thread goes on.
 
     It is armed by the first pulse; waiting for other processes is timed always, and longer: one
-    that hangs must be found before those that wait for it.
+    that hangs must be found before those that wait for it. One that is slow, and alive, is waited
+    for as long as it takes.
     """
 
     def __init__(
-        self, seconds: float, fail: Fail, *, clock: Callable[[], float] = time.monotonic
+        self,
+        seconds: float,
+        fail: Fail,
+        beats: Beats | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Calls `fail` after so many seconds without a sign of progress."""
+        """Calls `fail` after so many seconds without a sign of progress, here or of `beats`."""
         self._seconds = seconds
         self._fail = fail
+        self._beats = beats
         self._clock = clock
         self._pulse: float | None = None
+        self._pulses = 0
+        self._heard: object = None
+        self._heard_at = self._exchanged = float("-inf")
         self._waiting: float | None = None
         self._looked = self._started = clock()
         self._parent = os.getppid()
@@ -52,6 +64,7 @@ class Watchdog:
     def pulse(self) -> None:
         """A sign of progress."""
         self._pulse = self._clock()
+        self._pulses += 1
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -74,16 +87,27 @@ class Watchdog:
         if now - self._looked > 10 * _SECONDS_BETWEEN_LOOKS:
             self._started = now
         self._looked = now
+        self._exchange(now)
         # Read in this order: on leaving `waiting` the pulse is renewed first.
         waiting, pulse = self._waiting, self._pulse
         if waiting is not None:
-            seconds = now - max(waiting, self._started)
+            seconds = now - max(waiting, self._started, self._heard_at)
             if seconds > self._seconds + min(max(0.1 * self._seconds, 3), 30):
                 self._fail(f"waited {seconds:.0f} s for the other processes", "")
         elif pulse is not None:
             seconds = now - max(pulse, self._started)
             if seconds > self._seconds:
                 self._fail(f"no progress for {seconds:.0f} s", _trace_of_main())
+
+    def _exchange(self, now: float) -> None:
+        """Tells the others of this process's progress, and hears of theirs."""
+        if self._beats is None or now - self._exchanged < _SECONDS_BETWEEN_BEATS:
+            return
+        self._exchanged = now
+        self._beats.tell(self._pulses)
+        heard = self._beats.hear()
+        if heard != self._heard:
+            self._heard, self._heard_at = heard, now
 
     def _watch(self) -> None:
         while not self._ended.wait(_SECONDS_BETWEEN_LOOKS):
@@ -96,11 +120,14 @@ class Watchdog:
 _watchdog: Watchdog | None = None
 
 
-def start(seconds: float) -> None:
-    """From now on this process ends if there is no progress for so long."""
+def start(seconds: float, beats: Beats | None = None) -> None:
+    """From now on this process ends if there is no progress for so long.
+
+    With `beats` the others hear of this one's progress, and it of theirs.
+    """
     global _watchdog
     stop()
-    _watchdog = Watchdog(seconds, _leave)
+    _watchdog = Watchdog(seconds, _leave, beats)
     _watchdog.start()
 
 

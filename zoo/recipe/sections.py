@@ -177,7 +177,7 @@ class EngineOptions(Strict):
     `gradient_checkpointing` computes activations again for the backward pass: much less memory for
     a forward more. `compile` has torch compile the network's repeated blocks.
     `deepspeed` takes DeepSpeed's own options. `timeout` is how many seconds to wait for other
-    processes.
+    processes to come, and for a sign of life from them.
     """
 
     processes: Count | Literal["auto"] = 1

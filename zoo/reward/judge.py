@@ -97,7 +97,7 @@ class Judge:
         self._submitted += len(prompts)
 
     def finish(self, progress: Callable[[], None] = lambda: None) -> Verdict:
-        """Waits for all scores since the last `finish`; calls `progress` after each batch.
+        """Waits for all scores since the last `finish`; calls `progress` every second.
 
         Then the rewards rest: see `Reward.rest`. One that cannot is among the failures.
 

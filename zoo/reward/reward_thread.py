@@ -8,7 +8,7 @@ collection's images are invalid at once, and the next collection tries anew.
 import queue
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 import torch
@@ -86,14 +86,17 @@ class RewardThread:
         self._todo.put(batch)
 
     def drain(self, progress: Callable[[], None] = lambda: None) -> Scored:
-        """Waits for all that was put since the last `drain`; calls `progress` after each batch.
+        """Waits for all that was put since the last `drain`; calls `progress` every second.
+
+        That is progress however slow the reward is: each call has its time, and its end.
 
         Raises:
             RewardError: the reward returned something that is not one number an image.
         """
-        results = []
-        for _ in range(self._pending):
-            results.append(self._done.get())
+        results: list[Result | RewardError] = []
+        while len(results) < self._pending:
+            with suppress(queue.Empty):
+                results.append(self._done.get(timeout=1.0))
             progress()
         drained = Scored(tuple(r for r in results if not isinstance(r, RewardError)), self._retried)
         self._pending, self._retried = 0, 0
