@@ -175,7 +175,9 @@ class EngineOptions(Strict):
     processes, at 2 gradients too, at 3 parameters too; without a stage every process has all.
     `offload` keeps the optimizer's state, or it and the parameters, in the host's memory.
     `gradient_checkpointing` computes activations again for the backward pass: much less memory for
-    a forward more. `compile` has torch compile the network's repeated blocks.
+    a forward more. `compile` has torch compile the network's repeated blocks. `deterministic` takes
+    kernels that give the same numbers every time, which on CUDA are slower, and raises where an
+    operation has none.
     `deepspeed` takes DeepSpeed's own options. `timeout` is how many seconds to wait for other
     processes to come, and for a sign of life from them.
     """
@@ -189,6 +191,7 @@ class EngineOptions(Strict):
     micro_batch: MicroBatchSizes = MicroBatchSizes()
     gradient_checkpointing: bool = False
     compile: bool = False
+    deterministic: bool = False
     timeout: Seconds = 600.0
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from zoo.engine.base import AdamWOptions, Engine
+from zoo.engine.determinism import use_deterministic_kernels
 from zoo.engine.plain import PlainEngine
 from zoo.objective.base import Objective
 from zoo.policy import lora_files
@@ -149,6 +150,8 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
         RecipeError: a component refuses its options, or the network what is asked of it.
         RewardError: a reward does not give its known answers.
     """
+    if recipe.engine.deterministic:
+        use_deterministic_kernels()
     device = _use(device_of(recipe))
 
     # Prompts, rewards, samplers and objectives of all stages come first: they fail in seconds.
