@@ -25,8 +25,11 @@ from zoo.training.components import copies
 _PARTS = ("weights", "copies", "gradients", "optimizer", "activations", "buffers", "runtime")
 
 
-USUAL_UTILISATION = 0.4
-"""Of what a matrix product reaches: a whole epoch's, by benchmarks/throughput.py."""
+UTILISATION = (0.25, 0.5)
+"""From and to: a whole epoch's, as a part of what a matrix product reaches.
+
+benchmarks/throughput.py measures it; small micro-batches and what waits for the host have less.
+"""
 
 
 def print_cost(console: Console, recipe: Recipe, processes: int) -> None:
@@ -86,17 +89,23 @@ def _time(footprints: Sequence[Footprint], epochs: Sequence[int], device: torch.
     rate = reachable(device, footprints[0].dtype)
     dtype = str(footprints[0].dtype).removeprefix("torch.")
 
-    def takes(number: float) -> str:
-        return _duration(number / (USUAL_UTILISATION * rate))
+    low, high = UTILISATION
+
+    def takes(least: float, most: float) -> str:
+        return _from_to(_duration(least / (high * rate)), _duration(most / (low * rate)))
 
     total = sum(number * times for number, times in zip(flops, epochs, strict=True))
-    an_epoch = " to ".join(map(_flops, sorted({min(flops), max(flops)})))
-    its_time = " to ".join(map(takes, sorted({min(flops), max(flops)})))
+    least, most = min(flops), max(flops)
     return (
-        f"time: {an_epoch} an epoch a process; at {USUAL_UTILISATION:.0%} of the "
-        f"{_flops(rate)} a second that a {dtype} product reaches here {its_time}, "
-        f"{sum(epochs)} epochs {takes(total)}; rewards and evaluation not counted"
+        f"time: {_from_to(_flops(least), _flops(most))} an epoch a process; at {high:.0%} to "
+        f"{low:.0%} of the {_flops(rate)} a second that {dtype} products reach here "
+        f"{takes(least, most)}, {sum(epochs)} epochs {takes(total, total)}; rewards and evaluation "
+        "not counted"
     )
+
+
+def _from_to(least: str, most: str) -> str:
+    return least if least == most else f"{least} to {most}"
 
 
 def _flops(number: float) -> str:
