@@ -3,7 +3,9 @@
 import builtins
 import json
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from zoo.data.prompts import load
 from zoo.prompt import PromptError
@@ -207,3 +209,75 @@ def test_a_folder_without_prompts_says_what_it_has(file, tmp_path):
 def test_options_that_are_wrong_are_said(options, said, tmp_path):
     with pytest.raises(PromptError, match=said):
         load(f"{tmp_path}?{options}")
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "written"),
+    [("a.csv", ";", ";"), ("a.csv", "|", "%7C"), ("a.csv", "\t", "tab"), ("a.tsv", ",", "%2C")],
+)
+def test_another_separator_is_read_where_it_is_named_and_guessed_where_not(
+    file, name, separator, written
+):
+    source = file(name, f'prompt{separator}digit\n"a {separator} b"{separator}7\n')
+    (prompt,) = load(f"{source}?separator={written}")
+    assert (prompt.text, prompt.metadata) == (f"a {separator} b", {"digit": "7"})
+    with pytest.raises(PromptError, match=r"has one column, .*; if its separator is .*separator="):
+        load(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "said"),
+    [
+        ("a.csv", "ab", "separator is one character or tab, not 'ab'"),
+        ("a.csv", '"', "separator is one character or tab"),
+        ("a.jsonl", ";", "is no .csv or .tsv"),
+    ],
+)
+def test_a_separator_that_cannot_be_is_refused(file, name, separator, said):
+    with pytest.raises(PromptError, match=said):
+        load(f"{file(name, '')}?separator={separator}")
+
+
+def test_a_heading_that_repeats_itself_is_refused(file, tmp_path):
+    for source in (file("a.csv", "prompt,digit,digit\na,1,2\n"), repeated(tmp_path / "a.parquet")):
+        with pytest.raises(PromptError, match="has 2 columns 'digit', of which one would be lost"):
+            load(source)
+
+
+def repeated(path):
+    columns = [pyarrow.array(["a"]), pyarrow.array([1]), pyarrow.array([2])]
+    parquet.write_table(pyarrow.table(columns, names=["prompt", "digit", "digit"]), path)
+    return str(path)
+
+
+def test_rows_without_a_prompt_are_left_out_where_that_is_asked(file, tmp_path):
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"prompt": ["a", None, " ", "b"]}), path)
+    for source in (file("a.csv", 'prompt,x\na,1\n,2\n" ",3\nb,4\n'), str(path)):
+        with pytest.raises(PromptError, match=r'its "prompt" is empty; .*\?skip_empty=true'):
+            load(source)
+        assert texts(f"{source}?skip_empty=true") == ["a", "b"]
+    with pytest.raises(PromptError, match="skip_empty is true or false, not '1'"):
+        load(f"{path}?skip_empty=1")
+
+
+def test_every_arrow_type_of_plain_values_is_read(tmp_path):
+    words = pyarrow.array(["a", "b", "a"])
+    columns = {
+        "prompt": words.dictionary_encode(),
+        "view": words.cast(pyarrow.string_view()),
+        "kind": words.cast(pyarrow.large_string()).dictionary_encode(),
+        "box": pyarrow.array([[1, 2], [3, 4], [5, 6]], pyarrow.list_(pyarrow.int64(), 2)),
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    first, *rest = load(str(tmp_path / "a.parquet"))
+    assert [first.text, *(prompt.text for prompt in rest)] == ["a", "b", "a"]
+    assert first.metadata == {"view": "a", "kind": "a", "box": [1, 2]}
+
+
+def test_a_column_and_a_file_may_have_any_name(file):
+    source = file("a?b=c&d.csv", "what & why?,x\nhello,1\n")
+    with pytest.raises(PromptError, match="has no column 'prompt'"):
+        load(source)
+    source = file("a.csv", "what & why?,x\nhello,1\n")
+    assert texts(f"{source}?column=what %26 why?") == ["hello"]

@@ -4,17 +4,20 @@
 * `.jsonl`: an object a line, `{"prompt": "the digit seven", "digit": 7}`. Lines of GenEval's
   `evaluation_metadata.jsonl` and of Flow-GRPO's `train_metadata.jsonl` are such objects.
 * `.json`: a list of such objects, or of texts.
-* `.csv`, `.tsv`: with a heading; values are text. `.parquet`: needs pyarrow; a null counts as not
-  there, and columns that JSON cannot hold (dates, say) are left out.
+* `.csv`, `.tsv`: with a heading; values are text. `?separator=;` is for other separators.
+* `.parquet`: needs pyarrow; a null counts as not there, and columns that JSON cannot hold (dates,
+  say) are left out.
 
 A prompt may come with images, a preference pair, say: see `images` for the columns.
 
-The prompt is in the column `prompt` or in the one that `?column=` names. Repeated prompts stay: a
-data set may repeat one to have it seen more often.
+The prompt is in the column `prompt` or in the one that `?column=` names. Rows without one are
+refused, or with `?skip_empty=true` left out. Repeated prompts stay: a data set may repeat one to
+have it seen more often.
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Never
 
@@ -25,14 +28,26 @@ SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """The kinds of files, by the end of their names."""
 
 
-def load(path: Path, shown: str, /, *, column: str | None = None) -> list[Prompt]:
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read: the prompts' column, what separates values, rows without a prompt."""
+
+    column: str | None = None
+    separator: str | None = None
+    skip_empty: bool = False
+
+
+AS_USUAL = Reading()
+
+
+def load(path: Path, shown: str, /, *, reading: Reading = AS_USUAL) -> list[Prompt]:
     """All prompts of a file, in its order; `shown` is what errors call it.
 
     Raises:
         PromptError: in one line, what is wrong with which line of it.
     """
     try:
-        prompts = _prompts(path, shown, column)
+        prompts = _prompts(path, shown, reading)
     except FileNotFoundError:
         raise PromptError(
             f"prompt file '{shown}' does not exist (looked for {path.absolute()})"
@@ -44,21 +59,43 @@ def load(path: Path, shown: str, /, *, column: str | None = None) -> list[Prompt
     return prompts
 
 
-def _prompts(path: Path, shown: str, column: str | None) -> list[Prompt]:
+def _prompts(path: Path, shown: str, reading: Reading) -> list[Prompt]:
     kind = path.suffix.lower()
     if kind == ".txt":
-        if column is not None:
-            raise PromptError(f"prompt file '{shown}' is plain text: it has no column '{column}'")
+        if reading.column is not None:
+            raise PromptError(
+                f"prompt file '{shown}' is plain text: it has no column '{reading.column}'"
+            )
         return [Prompt(line) for _, line in _lines(path)]
-    name = column or "prompt"
+    name = reading.column or "prompt"
+    separator = _separator(shown, kind, reading.separator)
     readers = {
         ".jsonl": lambda: _objects(path, shown, name),
         ".json": lambda: _read_list(path, shown, name),
-        ".csv": lambda: tables.read_separated(path, shown, name, ","),
-        ".tsv": lambda: tables.read_separated(path, shown, name, "\t"),
+        ".csv": lambda: tables.read_separated(path, shown, name, separator),
+        ".tsv": lambda: tables.read_separated(path, shown, name, separator),
         ".parquet": lambda: tables.parquet(path, shown, name),
     }
-    return [_prompt(place, row, name, path.parent) for place, row in readers[kind]()]
+    rows = [row for row in readers[kind]() if not (reading.skip_empty and _is_empty(*row, name))]
+    return [_prompt(place, row, name, path.parent) for place, row in rows]
+
+
+def _separator(shown: str, kind: str, given: str | None) -> str:
+    """Of a table of text; a tab is written as %09 or `tab`."""
+    if given is not None and kind not in (".csv", ".tsv"):
+        raise PromptError(f"prompt file '{shown}' is no .csv or .tsv: nothing separates its values")
+    separator = {None: "\t" if kind == ".tsv" else ",", "tab": "\t"}.get(given, given)
+    if separator is None or len(separator) != 1 or separator in '"\r\n':
+        raise PromptError(
+            f"prompt file '{shown}': separator is one character or tab, not {given!r}; write "
+            f"{shown}?separator=;"
+        )
+    return separator
+
+
+def _is_empty(place: str, row: Mapping[str, Any], column: str) -> bool:
+    text = row.get(column)
+    return text is None or (isinstance(text, str) and not text.strip())
 
 
 def _objects(path: Path, shown: str, column: str) -> tables.Rows:
@@ -120,7 +157,10 @@ def _instead(shown: str, entry: Any) -> str:
 def _prompt(place: str, row: Mapping[str, Any], column: str, folder: Path) -> Prompt:
     text = row.get(column)
     if not isinstance(text, str) or not text.strip():
-        raise PromptError(f'{place}: its "{column}" is empty; write a prompt, or remove it')
+        raise PromptError(
+            f'{place}: its "{column}" is empty; write a prompt, or leave all such rows out: '
+            "?skip_empty=true"
+        )
     others = {key: value for key, value in row.items() if key != column}
     found, metadata = images.found_in(others, folder, place)
     return Prompt(text, metadata, found)

@@ -94,7 +94,7 @@ def load(
     split: str | None = None,
     config: str | None = None,
     revision: str | None = None,
-    column: str | None = None,
+    reading: files.Reading = files.AS_USUAL,
 ) -> list[Prompt]:
     """All prompts of a split, in its files' order.
 
@@ -103,7 +103,7 @@ def load(
         split: such as train; may be left out where there is only one.
         config: one of the configurations that the card lists.
         revision: a branch, a tag or a commit; by default the main branch as it is now.
-        column: where the prompts are; by default `prompt`.
+        reading: how its files are read.
 
     Raises:
         PromptError: in one line, why there are none.
@@ -129,7 +129,7 @@ def load(
         ]
         chosen = _choose(folder, names, where, inside.strip("/"), split, config)
         _fetch(repo, commit, chosen)
-    loaded = (files.load(folder / name, f"{where}/{name}", column=column) for name in chosen)
+    loaded = (files.load(folder / name, f"{where}/{name}", reading=reading) for name in chosen)
     return [prompt for prompts in loaded for prompt in prompts]
 
 

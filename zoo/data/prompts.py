@@ -44,7 +44,7 @@ def load(written: str) -> list[Prompt]:
 
 
 def folder(
-    path: Path, shown: str, /, *, split: str | None = None, column: str | None = None
+    path: Path, shown: str, /, *, split: str | None = None, reading: files.Reading = files.AS_USUAL
 ) -> list[Prompt]:
     """All prompts of a split, from the files of a folder that are called after it.
 
@@ -53,7 +53,7 @@ def folder(
     """
     names = [each.name for each in path.iterdir() if each.is_file()]
     chosen = splits.choose(names, shown, split)
-    found = (files.load(path / each, f"{shown}/{each}", column=column) for each in chosen)
+    found = (files.load(path / each, f"{shown}/{each}", reading=reading) for each in chosen)
     return [prompt for prompts in found for prompt in prompts]
 
 

@@ -6,7 +6,9 @@ it, with their types and ranges. `%20` and the like are decoded; YAML takes spac
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, get_args, get_origin
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from urllib.parse import unquote
 
 from annotated_types import Ge
@@ -21,6 +23,8 @@ def parts(source: str) -> tuple[str, dict[str, str]]:
     Raises:
         PromptError: an option has no value, or is written twice.
     """
+    if "?" in source and Path(source).is_file():
+        return source, {}
     place, _, written = source.partition("?")
     options: dict[str, str] = {}
     for pair in filter(None, written.split("&")):
@@ -48,21 +52,43 @@ def read(
         if key not in allowed:
             what = suggest(key, allowed, "allowed") if allowed else "; it has no options"
             raise PromptError(f"prompts '{source}': unknown option '{key}'{what}")
-    parameters = inspect.signature(reader).parameters
-    values = {
-        key: _value(source, key, text, parameters[key].annotation) for key, text in options.items()
-    }
+    values: dict[str, Any] = {}
+    for name, parameter in _keywords(reader).items():
+        hint = parameter.annotation
+        if is_dataclass(hint):
+            own = get_type_hints(hint, include_extras=True)
+            values[name] = hint(
+                **{
+                    key: _value(source, key, options[key], own[key])
+                    for key in own
+                    if key in options
+                }
+            )
+        elif name in options:
+            values[name] = _value(source, name, options[name], hint)
     return reader(*given, **values)
 
 
 def names(reader: Callable[..., object]) -> list[str]:
-    """The options that a reader has."""
-    parameters = inspect.signature(reader).parameters.values()
-    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    """The options that a reader has; of a parameter that is a dataclass, its fields."""
+    found: list[str] = []
+    for name, parameter in _keywords(reader).items():
+        hint = parameter.annotation
+        found += [field.name for field in fields(hint)] if is_dataclass(hint) else [name]
+    return found
 
 
-def _value(source: str, key: str, text: str, hint: Any) -> str | int:
-    """Text as it is, or a whole number where the hint is one, at least as large as it says."""
+def _keywords(reader: Callable[..., object]) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(reader).parameters
+    return {name: each for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY}
+
+
+def _value(source: str, key: str, text: str, hint: Any) -> str | int | bool:
+    """Text as it is, or a whole number or true or false where the hint is one."""
+    if hint is bool:
+        if text not in ("true", "false"):
+            raise PromptError(f"prompts '{source}': {key} is true or false, not '{text}'")
+        return text == "true"
     kinds = [hint, *get_args(hint)]
     kind, *limits = next(
         (get_args(each) for each in kinds if get_origin(each) is Annotated), (str,)

@@ -8,6 +8,9 @@ from typing import Any
 from zoo.errors import one_line, suggest
 from zoo.prompt import ImageCell, PromptError
 
+_SEPARATORS = (";", "\t", "|", ",")
+"""Those in use."""
+
 Rows = Iterator[tuple[str, Mapping[str, Any]]]
 """Where a row is, as errors say it, and its values by column."""
 
@@ -23,7 +26,7 @@ def read_separated(path: Path, shown: str, column: str, separator: str) -> Rows:
         reader = csv.reader(file, delimiter=separator, strict=True)
         try:
             heading = next(reader, [])
-            _require(column, heading, shown)
+            _require(column, heading, shown, separator)
             for row in filter(None, reader):
                 place = f"{shown}:{reader.line_num}"
                 if len(row) != len(heading):
@@ -65,11 +68,24 @@ def parquet(path: Path, shown: str, column: str) -> Rows:
         yield f"{shown}: row {i}", _without_nulls(row) | cells
 
 
-def _require(column: str, found: list[str], shown: str) -> None:
+def _require(column: str, found: list[str], shown: str, separator: str = "") -> None:
     if column not in found:
+        other = next((each for each in _SEPARATORS if separator and each in found[0]), None)
+        if len(found) == 1 and other not in (None, separator):
+            written = "tab" if other == "\t" else other
+            raise PromptError(
+                f"prompt file '{shown}' has one column, '{found[0]}'; if its separator is "
+                f"{written!r}, write {shown}?separator={written}"
+            )
         raise PromptError(
             f"prompt file '{shown}' has no column '{column}'{suggest(column, found, 'it has')}; "
             f"name the one with the prompts: {shown}?column=NAME"
+        )
+    repeated = next((name for name in found if found.count(name) > 1), None)
+    if repeated is not None:
+        raise PromptError(
+            f"prompt file '{shown}' has {found.count(repeated)} columns '{repeated}', of which "
+            "one would be lost; rename the others"
         )
 
 
@@ -79,10 +95,14 @@ def _plain(kind: Any) -> bool:
 
     if types.is_struct(kind):
         return all(_plain(field.type) for field in kind)
-    if types.is_list(kind) or types.is_large_list(kind):
+    of_values = (
+        types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view,
+        types.is_large_list_view, types.is_dictionary, types.is_run_end_encoded,
+    )  # fmt: skip
+    if any(test(kind) for test in of_values):
         return _plain(kind.value_type)
     tests = (
-        types.is_string, types.is_large_string, types.is_boolean,
+        types.is_string, types.is_large_string, types.is_string_view, types.is_boolean,
         types.is_integer, types.is_floating, types.is_null,
     )  # fmt: skip
     return any(test(kind) for test in tests)

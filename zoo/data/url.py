@@ -19,7 +19,7 @@ SCHEMES = ("https://", "http://")
 _SECONDS = 60.0
 
 
-def load(address: str, /, *, column: str | None = None) -> list[Prompt]:
+def load(address: str, /, *, reading: files.Reading = files.AS_USUAL) -> list[Prompt]:
     """All prompts of the file, in its order; its suffix says what it is, as of a local one.
 
     Raises:
@@ -30,7 +30,7 @@ def load(address: str, /, *, column: str | None = None) -> list[Prompt]:
             f"prompts '{address}' are not a {', '.join(files.SUFFIXES[:-1])} or "
             f"{files.SUFFIXES[-1]} file; name one"
         )
-    return files.load(_fetch(address), address, column=column)
+    return files.load(_fetch(address), address, reading=reading)
 
 
 def _fetch(address: str) -> Path:
