@@ -64,3 +64,5 @@ class Prompt:
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
     images: tuple[StoredImage, ...] = ()
+    place: str = field(default="", compare=False, repr=False)
+    """Where it is written, as errors say it: `prompts.txt:3`."""

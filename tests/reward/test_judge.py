@@ -191,6 +191,24 @@ def test_a_prompt_that_cannot_be_used_is_not_tried_again() -> None:
     )
 
 
+def test_a_prompt_that_cannot_be_used_costs_its_own_images_only():
+    def only_even(images, prompts):
+        odd = [prompt.text for prompt in prompts if int(prompt.text) % 2]
+        if odd:
+            raise PromptError(f"{odd[0]} is odd")
+        return Scores(values(images), {"double": 2 * values(images)})
+
+    scorer = Scored(only_even)
+    found = verdict(scorer, numbers=(2.0, 2.0, 3.0, 4.0, 2.0))
+    torch.testing.assert_close(
+        found.scores["a"], torch.tensor([2, 2, NAN, 4, 2]).double(), equal_nan=True
+    )
+    torch.testing.assert_close(found.scores["a"] * 2, found.extras["a/double"], equal_nan=True)
+    assert found.failures == ("reward 'a' raised PromptError: 3 is odd; its images are invalid",)
+    assert [len(call) for call in scorer.calls] == [5, 2, 1, 1, 1]
+    assert found.retried == {"a": 0}
+
+
 def test_after_a_call_that_hangs_the_collection_is_invalid_and_the_next_one_is_scored() -> None:
     release = threading.Event()
 

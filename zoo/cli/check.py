@@ -10,9 +10,11 @@ from zoo.cli.check_cost import print_cost
 from zoo.cli.errors import exit_code, lines
 from zoo.plan.geometry import Batches, Plan
 from zoo.plan.preflight import (
+    PromptCounts,
+    count_prompts_of_stages,
     geometries,
     num_processes,
-    num_prompts_of_stages,
+    refused_prompts,
     require_deepspeed_options,
     require_local_start,
 )
@@ -36,7 +38,7 @@ def check(recipes: list[Path], overrides: list[str], epochs: int | None, *, tiny
 
 
 def _print(path: Path, recipe: Recipe) -> None:
-    prompts = num_prompts_of_stages(recipe)
+    prompts = count_prompts_of_stages(recipe)
     processes = num_processes(recipe)
     plans = geometries(recipe, processes)
     require_deepspeed_options(recipe)
@@ -47,7 +49,7 @@ def _print(path: Path, recipe: Recipe) -> None:
     if recipe.stages:
         rows = _stage_lines(recipe, plans, prompts)
     else:
-        rows = _lines(recipe, plans[0], *prompts[0])
+        rows = _lines(recipe, plans[0], prompts[0])
     if recipe.stop_when is not None:
         rows.append(("ends earlier", _conditions(recipe.stop_when)))
     for name, text in rows:
@@ -55,15 +57,17 @@ def _print(path: Path, recipe: Recipe) -> None:
     console = Console(highlight=False)
     console.print(f"[bold]{path}[/bold]: ok")
     console.print(table)
+    for line in refused_prompts(prompts):
+        console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
     print_cost(console, recipe, processes)
 
 
-def _lines(recipe: Recipe, plan: Plan, num_prompts: int, num_eval: int) -> list[tuple[str, str]]:
+def _lines(recipe: Recipe, plan: Plan, prompts: PromptCounts) -> list[tuple[str, str]]:
     images = f"{plan.groups} groups x {plan.group_size} = {plan.images:,} images"
     rows = [
         ("trains", f"{_what(recipe)} on {_rewards(recipe)}"),
         ("processes", _processes(recipe, plan.processes)),
-        ("an epoch", f"{images}, of {num_prompts} prompts"),
+        ("an epoch", f"{images}, of {prompts.train} prompts"),
         ("sampling", _batches(plan.sampling, plan.processes)),
         ("training", f"{plan.rows:,} rows in {plan.updates} updates"),
         ("", _batches(plan.training, plan.processes)),
@@ -75,13 +79,15 @@ def _lines(recipe: Recipe, plan: Plan, num_prompts: int, num_eval: int) -> list[
         total = f"{forwards * recipe.epochs:,} in {recipe.epochs} epochs"
         rows.append(("", f"{forwards:,} an epoch, {total}"))
     if recipe.eval:
-        images = f"{num_eval * recipe.eval.images_per_prompt:,} images of {num_eval} prompts"
+        images = (
+            f"{prompts.eval * recipe.eval.images_per_prompt:,} images of {prompts.eval} prompts"
+        )
         rows.append(("evaluation", f"{images}, every {recipe.eval.every} epochs"))
     return rows
 
 
 def _stage_lines(
-    recipe: Recipe, plans: list[Plan], prompts: list[tuple[int, int]]
+    recipe: Recipe, plans: list[Plan], prompts: list[PromptCounts]
 ) -> list[tuple[str, str]]:
     """A line for each stage, and what they come to up to the run's end."""
     rows = [
@@ -89,9 +95,9 @@ def _stage_lines(
         ("processes", _processes(recipe, plans[0].processes)),
     ]
     images, forwards, counted = 0, 0, True
-    for stage, plan, (num_prompts, _) in zip(recipe.timeline, plans, prompts, strict=True):
+    for stage, plan, counts in zip(recipe.timeline, plans, prompts, strict=True):
         epochs = max(0, stage.end - stage.start)
-        an_epoch = f"{plan.groups} x {plan.group_size} images of {num_prompts:,} prompts"
+        an_epoch = f"{plan.groups} x {plan.group_size} images of {counts.train:,} prompts"
         if plan.collect_forwards is None:
             counted, told = False, f"{plan.train_forwards:,} forwards to train"
         else:

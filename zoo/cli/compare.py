@@ -19,9 +19,9 @@ from zoo.compare.suite import load_suite
 from zoo.errors import UserError
 from zoo.plan.geometry import Plan
 from zoo.plan.preflight import (
+    count_prompts_of_stages,
     geometries,
     num_processes,
-    num_prompts_of_stages,
     require_deepspeed_options,
     require_device,
     require_start,
@@ -69,7 +69,7 @@ def _examine(recipe: Recipe) -> Plan:
     processes = num_processes(recipe)
     require_device(recipe)
     try:
-        num_prompts_of_stages(recipe)
+        count_prompts_of_stages(recipe)
     except PromptError as error:
         raise RecipeError(str(error)) from error
     plans = geometries(recipe, processes)

@@ -108,15 +108,18 @@ def _numbers(record: Mapping[str, float | None]) -> dict[str, float]:
 
 def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
     from zoo.plan.preflight import (
+        count_prompts_of_stages,
         geometries,
-        num_prompts_of_stages,
+        refused_prompts,
         require_deepspeed_options,
         require_device,
         require_start,
     )
 
     require_device(recipe)
-    num_prompts_of_stages(recipe)
+    for line in refused_prompts(count_prompts_of_stages(recipe)):
+        if not is_worker():
+            typer.echo(f"warning: {line}", err=True)
     geometries(recipe, processes)
     require_deepspeed_options(recipe)
     if not resumed:

@@ -66,7 +66,7 @@ def _prompts(path: Path, shown: str, reading: Reading) -> list[Prompt]:
             raise PromptError(
                 f"prompt file '{shown}' is plain text: it has no column '{reading.column}'"
             )
-        return [Prompt(line) for _, line in _lines(path)]
+        return [Prompt(line, place=f"{shown}:{i}") for i, line in _lines(path)]
     name = reading.column or "prompt"
     separator = _separator(shown, kind, reading.separator)
     readers = {
@@ -163,4 +163,4 @@ def _prompt(place: str, row: Mapping[str, Any], column: str, folder: Path) -> Pr
         )
     others = {key: value for key, value in row.items() if key != column}
     found, metadata = images.found_in(others, folder, place)
-    return Prompt(text, metadata, found)
+    return Prompt(text, metadata, found, place)

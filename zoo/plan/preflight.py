@@ -1,5 +1,8 @@
 """What can be known to fail before anything is paid for."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 
 from zoo.data import images
@@ -10,6 +13,7 @@ from zoo.policy import lora_files
 from zoo.policy.weights import Lora
 from zoo.prompt import Prompt, PromptError
 from zoo.recipe.recipe import Recipe, RecipeError
+from zoo.recipe.sections import RewardEntry
 from zoo.sampler.base import StoredImages
 from zoo.training.build import device_of, lora_of, start_place
 
@@ -43,11 +47,24 @@ def num_processes(recipe: Recipe) -> int:
     return min(max(1, torch.cuda.device_count()), groups)
 
 
-def num_prompts(recipe: Recipe) -> tuple[int, int]:
+@dataclass(frozen=True)
+class PromptCounts:
     """How many prompts there are to train on, and how many to evaluate.
 
+    `refused` has a line for each reward that cannot use some of them.
+    """
+
+    train: int
+    eval: int
+    refused: tuple[str, ...] = ()
+
+
+def count_prompts(recipe: Recipe) -> PromptCounts:
+    """Reads the prompts, and asks the rewards which of them they can use.
+
     Raises:
-        PromptError: they cannot be read, or lack the images that the sampler takes.
+        PromptError: they cannot be read, lack the images that the sampler takes, or are of no use
+            to a reward: more of them than `scoring.max_invalid` allows.
     """
     prompts = _load(recipe, "train", recipe.data.train)
     if issubclass(recipe.sampler.cls, StoredImages):
@@ -56,8 +73,43 @@ def num_prompts(recipe: Recipe) -> tuple[int, int]:
             images.require(prompts, recipe.data.group_size, who)
         except PromptError as error:
             raise PromptError(f"{recipe.origin(('data', 'train'))}: {error}") from error
-    train = len(prompts)
-    return train, len(evaluation_prompts(recipe)) if recipe.data.eval else train
+    refused = _refused(recipe, "train", prompts, recipe.rewards)
+    evaluated = evaluation_prompts(recipe) if recipe.data.eval else prompts
+    if recipe.eval is not None:
+        judges = recipe.eval.rewards or recipe.rewards
+        refused += _refused(recipe, "eval" if recipe.data.eval else "train", evaluated, judges)
+    return PromptCounts(len(prompts), len(evaluated), tuple(dict.fromkeys(refused)))
+
+
+def _refused(
+    recipe: Recipe, which: str, prompts: Sequence[Prompt], rewards: Sequence[RewardEntry]
+) -> list[str]:
+    """A line for each reward that cannot use some of the prompts."""
+    lines = []
+    for reward in rewards:
+        why = [text for prompt in prompts if (text := _why_refused(reward, prompt))]
+        if not why:
+            continue
+        share = len(why) / len(prompts)
+        line = (
+            f"data.{which}: the reward '{reward.label}' cannot use {len(why):,} of "
+            f"{len(prompts):,} prompts: {why[0]}"
+        )
+        if share > recipe.scoring.max_invalid or share == 1:
+            raise PromptError(
+                f"{recipe.origin(('data', which))}: {line} (scoring.max_invalid allows "
+                f"{recipe.scoring.max_invalid:.0%})"
+            )
+        lines.append(f"{line}; their images are invalid")
+    return lines
+
+
+def _why_refused(reward: RewardEntry, prompt: Prompt) -> str:
+    try:
+        reward.cls.check_prompt(prompt, reward.options)
+    except PromptError as error:
+        return f"{prompt.place}: {error}" if prompt.place else str(error)
+    return ""
 
 
 def evaluation_prompts(recipe: Recipe) -> list[Prompt]:
@@ -71,13 +123,18 @@ def evaluation_prompts(recipe: Recipe) -> list[Prompt]:
     return _load(recipe, "eval", recipe.data.eval)
 
 
-def num_prompts_of_stages(recipe: Recipe) -> list[tuple[int, int]]:
-    """As `num_prompts`, of each stage.
+def count_prompts_of_stages(recipe: Recipe) -> list[PromptCounts]:
+    """As `count_prompts`, of each stage.
 
     Raises:
-        PromptError: they cannot be read, or lack the images that the sampler takes.
+        PromptError: one has prompts that cannot be read or used.
     """
-    return [num_prompts(stage.recipe) for stage in recipe.timeline]
+    return [count_prompts(stage.recipe) for stage in recipe.timeline]
+
+
+def refused_prompts(counts: Sequence[PromptCounts]) -> list[str]:
+    """All lines of refused prompts, each once."""
+    return list(dict.fromkeys(line for count in counts for line in count.refused))
 
 
 def require_device(recipe: Recipe) -> None:

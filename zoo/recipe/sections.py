@@ -215,7 +215,7 @@ class Scoring(Strict):
 
     timeout: Seconds = 300.0
     retries: Annotated[int, Ge(0)] = 2
-    max_invalid: Annotated[float, Ge(0), Le(1)] = 0.5
+    max_invalid: Annotated[float, Ge(0), Le(1)] = 0.1
 
 
 class CheckpointOptions(Strict):

@@ -59,6 +59,16 @@ class Reward(ABC):
     ) -> Float[Tensor, " batch"] | Scores:
         """A score for each image in [0, 1]."""
 
+    @classmethod
+    def check_prompt(cls, prompt: Prompt, options: Mapping[str, Any]) -> None:
+        """Looks whether images of a prompt can be scored, before anything is loaded.
+
+        `options` are the constructor's, as the recipe has them. By default any prompt will do.
+
+        Raises:
+            PromptError: what the prompt lacks.
+        """
+
     def known_answers(self) -> Sequence[KnownAnswer]:
         """Images with the scores that they must get, asked before a run; none by default."""
         return ()

@@ -4,8 +4,9 @@ They learn from different halves of the data set, so a policy that deceives the 
 the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,18 @@ class Classifier(nn.Sequential):
         )
 
 
-class Digit(Reward):
+class _AskedDigit(Reward):
+    @classmethod
+    def check_prompt(cls, prompt: Prompt, options: Mapping[str, Any]) -> None:
+        """Looks for the digit.
+
+        Raises:
+            PromptError: the metadata has none.
+        """
+        digits_of([prompt])
+
+
+class Digit(_AskedDigit):
     """Probability, in [0, 1], of the prompted digit under a CNN trained on half of the digits.
 
     Prompts need {"digit": 7} in their metadata, images 8 x 8 pixels. The weights ship with the
@@ -70,7 +82,7 @@ class Digit(Reward):
         return [_first_of_each(halves()[1], torch.tensor(scores), tolerance=0.01)]
 
 
-class DigitJudge(Reward):
+class DigitJudge(_AskedDigit):
     """1 where a support vector machine fitted on the other half names the prompted digit, else 0.
 
     Never train on it. It also records `distance_to_data`: the L2 distance, with pixels in [-1, 1],

@@ -50,6 +50,8 @@ class FailedBatch:
 
     num_images: int
     reason: str
+    by_prompt: bool = False
+    """Whether a prompt in it cannot be used."""
 
 
 Result = Scores | FailedBatch
@@ -72,7 +74,7 @@ class RewardThread:
         self._timeout = timeout
         self._retries = retries
         self._todo: queue.Queue[RewardInput | None] = queue.Queue()
-        self._done: queue.Queue[Result | RewardError] = queue.Queue()
+        self._done: queue.Queue[list[Result] | RewardError] = queue.Queue()
         self._pending = 0
         self._retried = 0
         self._hung = False
@@ -93,17 +95,18 @@ class RewardThread:
         Raises:
             RewardError: the reward returned something that is not one number an image.
         """
-        results: list[Result | RewardError] = []
-        while len(results) < self._pending:
+        batches: list[list[Result] | RewardError] = []
+        while len(batches) < self._pending:
             with suppress(queue.Empty):
-                results.append(self._done.get(timeout=1.0))
+                batches.append(self._done.get(timeout=1.0))
             progress()
-        drained = Scored(tuple(r for r in results if not isinstance(r, RewardError)), self._retried)
+        results = [result for batch in batches if isinstance(batch, list) for result in batch]
+        drained = Scored(tuple(results), self._retried)
         self._pending, self._retried = 0, 0
         self._left_behind, self._hung = self._hung, False
-        for result in results:
-            if isinstance(result, RewardError):
-                raise result
+        for batch in batches:
+            if isinstance(batch, RewardError):
+                raise batch
         return drained
 
     def rest(self) -> str:
@@ -130,8 +133,25 @@ class RewardThread:
             # Else the images would be kept until the next batch comes.
             del batch
 
-    def _score(self, batch: RewardInput) -> Result | RewardError:
-        """A batch's scores, or why there are none."""
+    def _score(self, batch: RewardInput) -> list[Result] | RewardError:
+        """A batch's scores, or why there are none; in parts where a prompt cannot be used."""
+        whole = self._try(batch)
+        if isinstance(whole, RewardError):
+            return whole
+        runs = _by_prompt(batch)
+        if isinstance(whole, Scores) or not whole.by_prompt or len(runs) == 1:
+            return [whole]
+        # It costs its own images, and not those that happen to be beside them.
+        results: list[Result] = []
+        for run in runs:
+            result = self._try(run)
+            if isinstance(result, RewardError):
+                return result
+            results.append(result)
+        return results
+
+    def _try(self, batch: RewardInput) -> Result | RewardError:
+        """One call, and more after one that failed."""
         label, tries = self.weighted.label, 1 + self._retries
         reason = f"reward '{label}' hangs"
         for attempt in range(tries):
@@ -150,7 +170,8 @@ class RewardThread:
                 reason = f"reward '{label}' raised {one_line(outcome)}"
             if isinstance(outcome, PromptError):
                 # The prompt will say no more the next time.
-                break
+                reason = f"{reason}; its images are invalid"
+                return FailedBatch(len(batch.prompts), reason, by_prompt=True)
             reason += f" ({tries} tries)" if tries > 1 else ""
             self._retried += attempt < self._retries
         return FailedBatch(len(batch.prompts), f"{reason}; its images are invalid")
@@ -180,6 +201,18 @@ class RewardThread:
             )
         value = value.detach().to("cpu", torch.float64)
         return value.masked_fill(~value.isfinite(), torch.nan)
+
+
+def _by_prompt(batch: RewardInput) -> list[RewardInput]:
+    """The batch in its order, cut where another prompt begins."""
+    starts = [
+        i for i, prompt in enumerate(batch.prompts) if not i or prompt != batch.prompts[i - 1]
+    ]
+    ends = [*starts[1:], len(batch.prompts)]
+    return [
+        RewardInput(batch.images[start:end], batch.prompts[start:end])
+        for start, end in zip(starts, ends, strict=True)
+    ]
 
 
 def invalid_scores(failed: FailedBatch) -> Float[Tensor, " batch"]:

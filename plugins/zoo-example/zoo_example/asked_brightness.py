@@ -1,6 +1,7 @@
 """A reward that reads what a prompt knows besides its text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,6 +16,11 @@ class AskedBrightness(Reward):
     In [-1, 0]. Prompts need {"brightness": 0 to 1} in their metadata: a line of a .jsonl file such
     as {"prompt": "the digit seven", "brightness": 0.2}.
     """
+
+    @classmethod
+    def check_prompt(cls, prompt: Prompt, options: Mapping[str, Any]) -> None:
+        """Looks for the wanted brightness, before a run starts."""
+        _brightness(prompt)
 
     def score(
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]

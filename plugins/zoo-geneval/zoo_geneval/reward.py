@@ -105,6 +105,15 @@ class GenEval(Reward):
             "counting_threshold": 0.002,
         }
 
+    @classmethod
+    def check_prompt(cls, prompt: Prompt, options: Mapping[str, Any]) -> None:
+        """Looks for GenEval's metadata.
+
+        Raises:
+            PromptError: what is missing or wrong.
+        """
+        read_wanted(prompt)
+
     @torch.no_grad()
     def score(
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]

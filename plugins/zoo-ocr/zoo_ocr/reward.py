@@ -7,8 +7,8 @@ image that could not be read is invalid (published: scores 0); rows of tilted te
 see zoo_ocr.wanted for what counts as the same character.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Le, MinLen, MultipleOf
@@ -76,6 +76,15 @@ class OCR(Reward):
             self._readers = Readers(options, workers=workers)
         except WorkerError as error:
             raise ValueError(str(error)) from error
+
+    @classmethod
+    def check_prompt(cls, prompt: Prompt, options: Mapping[str, Any]) -> None:
+        """Looks for the wanted text.
+
+        Raises:
+            PromptError: the prompt does not say which text it wants.
+        """
+        wanted_text(prompt, key=options["metadata_key"], quoted=options["quoted"])
 
     @torch.no_grad()
     def score(

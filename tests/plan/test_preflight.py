@@ -1,0 +1,62 @@
+"""Prompts that a reward cannot use are counted, and named, before anything is loaded."""
+
+import json
+
+import pytest
+
+from tests.runs import RECIPES
+from tests.train_here import recipe
+from zoo.plan.preflight import count_prompts
+from zoo.prompt import PromptError
+
+NFT = RECIPES["nft"]
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    """A file with so many usable prompts, and some that the reward `digit` cannot use."""
+
+    def write(good, bad, name="prompts.jsonl"):
+        usable = {"prompt": "a seven", "digit": 7}
+        lines = [usable] * good + [{"prompt": "a seven"}] * bad
+        path = tmp_path / name
+        path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        return str(path)
+
+    return write
+
+
+def test_a_few_are_a_warning_with_the_line_of_the_first(prompts):
+    source = prompts(19, 1)
+    counts = count_prompts(recipe(NFT, data__train=source))
+    assert (counts.train, counts.eval) == (20, 10)
+    (line,) = counts.refused
+    assert line.startswith(
+        f"data.train: the reward 'digit' cannot use 1 of 20 prompts: {source}:20: the prompt "
+    )
+    assert line.endswith("; their images are invalid")
+
+
+def test_more_than_may_be_invalid_are_refused(prompts):
+    for which in ("train", "eval"):
+        source = prompts(8, 2)
+        made = recipe(NFT, **{f"data__{which}": source})
+        with pytest.raises(PromptError) as raised:
+            count_prompts(made)
+        line = str(raised.value)
+        assert line.startswith(f"-s data.{which}={source}: data.{which}: the reward 'digit")
+        assert "cannot use 2 of 10 prompts" in line
+        assert line.endswith("(scoring.max_invalid allows 10%)")
+        allowed = recipe(NFT, **{f"data__{which}": source}, scoring__max_invalid=0.2)
+        assert count_prompts(allowed).refused
+
+
+def test_all_are_refused_whatever_is_allowed(prompts):
+    made = recipe(NFT, data__train=prompts(0, 3), scoring__max_invalid=1.0)
+    with pytest.raises(PromptError, match="cannot use 3 of 3 prompts"):
+        count_prompts(made)
+
+
+def test_all_of_the_recipes_own_can_be_used():
+    for path in RECIPES.values():
+        assert count_prompts(recipe(path)).refused == ()
