@@ -59,7 +59,7 @@ class Reward(ABC):
     ) -> Float[Tensor, " batch"] | Scores:
         """A score for each image in [0, 1]."""
 
-    @classmethod
+    @classmethod  # noqa: B027
     def check_prompt(cls, prompt: Prompt, options: Mapping[str, Any]) -> None:
         """Looks whether images of a prompt can be scored, before anything is loaded.
 
