@@ -1,5 +1,11 @@
-"""The order of the suite: what takes longest begins first, so that no worker waits for it alone."""
+"""The order of the suite: what takes longest begins first, so that no worker waits for it alone.
 
+And the environment: what a library puts there in one test is not there in the next, where it would
+make every command a process of its own (see `forked`).
+"""
+
+import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -44,3 +50,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if gone:
         raise pytest.UsageError(f"tests/conftest.py: LONGEST_FIRST names what is gone: {gone}")
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Puts the environment back after each test."""
+    before = dict(os.environ)
+    try:
+        return (yield)
+    finally:
+        if os.environ != before:
+            os.environ.clear()
+            os.environ.update(before)
