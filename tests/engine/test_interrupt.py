@@ -3,14 +3,17 @@
 import signal
 import time
 from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import pytest
 
 from zoo.engine import interrupt as module
+from zoo.engine.base import Engine
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.engine.stop_signals import STOPPING, catch_stopping
 
-ALONE = SimpleNamespace(gather=lambda tensor: tensor)
+ALONE = create_autospec(Engine, instance=True)
+ALONE.gather.side_effect = lambda tensor: tensor
 
 
 class LeftAtOnce(BaseException):

@@ -70,8 +70,9 @@ def parquet(path: Path, shown: str, column: str) -> Rows:
 
 def _require(column: str, found: list[str], shown: str, separator: str = "") -> None:
     if column not in found:
-        other = next((each for each in _SEPARATORS if separator and each in found[0]), None)
-        if len(found) == 1 and other not in (None, separator):
+        only = found[0] if separator and len(found) == 1 else ""
+        other = next((each for each in _SEPARATORS if each in only), separator)
+        if other != separator:
             written = "tab" if other == "\t" else other
             raise PromptError(
                 f"prompt file '{shown}' has one column, '{found[0]}'; if its separator is "

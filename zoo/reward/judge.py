@@ -157,13 +157,14 @@ def _drain_all(threads: Sequence[RewardThread], progress: Callable[[], None]) ->
 
 
 def _reasons(scored: Sequence[Scored]) -> list[str]:
-    """Why batches could not be scored."""
-    return [
+    """Why batches could not be scored, each reason once."""
+    reasons = (
         result.reason
         for done in scored
         for result in done.results
         if not isinstance(result, Scores)
-    ]
+    )
+    return list(dict.fromkeys(reasons))
 
 
 def _place(parts: list[Tensor], place: Int[Tensor, " images"]) -> Float[Tensor, " images"]:
