@@ -21,7 +21,7 @@ from zoo.reward.image_reward import ImageReward, write_random
 from zoo.reward.networks.blip import FULL
 from zoo.reward.outside.isolated import IsolatedReward
 from zoo.testing.inputs import some_images
-from zoo.testing.rewards import scored
+from zoo.testing.rewards import score_all
 
 pytestmark = pytest.mark.slow
 
@@ -138,7 +138,7 @@ def test_the_package_and_the_native_reward_agree_to_four_decimals(
         start_timeout=300.0,
     )
     native = ImageReward(CPU, **options)
-    theirs = torch.cat([scored(package, *case)[""].float() for case in cases()])
+    theirs = torch.cat([score_all(package, *case)[""].float() for case in cases()])
     ours = torch.cat([native.score(*case) for case in cases()])
     print(f"differences {(ours - theirs).abs().tolist()}, scores {theirs.tolist()}")  # noqa: T201
     torch.testing.assert_close(ours, theirs, rtol=0, atol=5e-5)

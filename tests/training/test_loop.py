@@ -202,7 +202,7 @@ def test_what_fails_before_any_update_leaves_a_folder_with_its_log_and_no_checkp
     ):
         train(run, Progress(), tracker)
     (line,) = (tmp_path / "run.log").read_text().splitlines()
-    assert line.startswith("error: RewardError: 100% of the images are invalid for reward 'digit'")
+    assert line.startswith("error: 100% of the images are invalid for reward 'digit'")
     assert [path.name for path in tmp_path.iterdir()] == ["run.log"]
 
 
