@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
 from urllib.parse import unquote
 
 from annotated_types import Ge
@@ -57,7 +57,7 @@ def read(
         hint = parameter.annotation
         if is_dataclass(hint):
             own = get_type_hints(hint, include_extras=True)
-            values[name] = hint(
+            values[name] = cast(Any, hint)(
                 **{
                     key: _value(source, key, options[key], own[key])
                     for key in own

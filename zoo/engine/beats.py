@@ -3,14 +3,15 @@
 from contextlib import suppress
 
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
 
 
 class Beats:
     """Tells the others how far this process is, and hears how far they are, through a store."""
 
-    def __init__(self, store: dist.Store, rank: int, size: int) -> None:
+    def __init__(self, store: Store, rank: int, size: int) -> None:
         """`store` is shared by all; a connection of its own is made, as a thread will use it."""
-        self._store = store.clone()
+        self._store = store.clone()  # type: ignore[attr-defined]
         self._own = f"beats/{rank}"
         self._others = [f"beats/{other}" for other in range(size) if other != rank]
         self.tell(0)

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from zoo.errors import UserError
 
@@ -66,7 +67,7 @@ _NO_LIMIT = timedelta(days=30)
 
 def join(
     seconds: float, say: Callable[[str], None], *, alone: bool = False
-) -> tuple[int, dist.Store | None]:
+) -> tuple[int, Store | None]:
     """Joins the other processes, where a launcher started this one among several.
 
     They are waited for so many seconds, and `say` is given a line if that takes a while. With
@@ -83,7 +84,7 @@ def join(
     if place.size > 1:
         store = meet(place, seconds, say)
         dist.init_process_group(
-            backend, store=dist.PrefixStore("torch", store), rank=place.rank,
+            backend, store=PrefixStore("torch", store), rank=place.rank,
             world_size=place.size, timeout=_NO_LIMIT,
         )  # fmt: skip
         return place.size, store
@@ -134,7 +135,7 @@ def _number(environment: Mapping[str, str], name: str, least: int, most: int) ->
     return int(given)
 
 
-def meet(place: Place, seconds: float, say: Callable[[str], None]) -> dist.Store:
+def meet(place: Place, seconds: float, say: Callable[[str], None]) -> Store:
     """A store that all processes have come to; `say` is given a line where one is waited for.
 
     Raises:
@@ -158,7 +159,7 @@ def meet(place: Place, seconds: float, say: Callable[[str], None]) -> dist.Store
     return store
 
 
-def _open_store(place: Place, seconds: float) -> dist.Store:
+def _open_store(place: Place, seconds: float) -> Store:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     first = place.rank == 0 and not place.agent
@@ -178,10 +179,10 @@ def _open_store(place: Place, seconds: float) -> dist.Store:
             f"process {place.rank} of {place.size} found no process 0 at {place.address} within "
             f"{seconds:g} s; is it running there, and is the port open? {_UNSET}"
         ) from error
-    return dist.PrefixStore(f"zoo/{place.restarts}", store)
+    return PrefixStore(f"zoo/{place.restarts}", store)
 
 
-def _who_is_missing(place: Place, store: dist.Store, seconds: float) -> str:
+def _who_is_missing(place: Place, store: Store, seconds: float) -> str:
     gone = [str(rank) for rank in range(place.size) if not store.check([f"here/{rank}"])]
     which = f"process{'es' if len(gone) > 1 else ''} {', '.join(gone[:10])}"
     return (
