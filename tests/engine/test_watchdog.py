@@ -63,7 +63,7 @@ def test_a_slow_process_is_waited_for_as_long_as_it_goes_on(dog, heard):
             heard.theirs += 1
         assert not dog.said
         dog.pass_by(48)
-    assert [cause for cause, _ in dog.said][:1] == ["waited 44 s for the other processes"]
+    assert [cause for cause, _ in dog.said][:1] == ["waited 45 s for the other processes"]
 
 
 def test_the_others_are_told_of_every_sign_of_progress(dog, heard):
