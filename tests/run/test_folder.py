@@ -27,7 +27,7 @@ def test_a_new_folder_has_the_recipe_and_the_environment(made):
     folder = run_folder.create(made)
     assert sorted(path.name for path in folder.iterdir()) == ["environment.json", "recipe.json"]
     assert run_folder.recipe_of(folder).resolved() == made.resolved()
-    assert run_folder.resolved(folder) == json.loads(json.dumps(made.resolved()))
+    assert run_folder.read_resolved_recipe(folder) == json.loads(json.dumps(made.resolved()))
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["code"].keys() >= {"zoo"}
     assert environment["libraries"]["torch"]
@@ -49,7 +49,10 @@ def test_a_run_that_goes_on_has_not_ended(made):
     assert run_folder.recipe_of(folder).eval.every == 7
 
 
-@pytest.mark.parametrize("override", ["optim.lr=1", "seed=2", "stages.0.rewards=[]"])
+@pytest.mark.parametrize(
+    "override",
+    ["optim.lr=1", "optim={total: 3}", "seed=2", "stages.0.rewards=[]"],
+)
 def test_what_would_make_it_another_run_is_refused(override, made):
     folder = run_folder.create(made)
     with pytest.raises(UserError, match=r"-s .*: a run that goes on may change only eng"):
