@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests import reference
-from zoo.advantage import group_advantage, mix
+from zoo.advantage import group_advantage, has_spread, mix
 
 NAN = float("nan")
 REWARDS = {
@@ -137,3 +137,20 @@ def test_an_unknown_std_is_refused(wrong) -> None:
 def test_an_unknown_mix_is_refused() -> None:
     with pytest.raises(ValueError, match="'sum' or 'gdpo', not 'mean'"):
         unwrap(mix)({"a": torch.zeros(1)}, {"a": 1.0}, torch.zeros(1, dtype=torch.long), how="mean")
+
+
+@pytest.mark.parametrize("how", ["sum", "gdpo"])
+def test_rewards_that_differ_by_rounding_alone_are_equal(how) -> None:
+    generator = torch.Generator().manual_seed(0)
+    reward = torch.full((48,), 0.35) + 1e-8 * torch.randn(48, generator=generator)
+    group = torch.arange(48) // 16
+    assert len(reward.unique()) > 1
+    assert not bool(has_spread(reward, group).any())
+    mixed = mix({"a": reward}, {"a": 1.0}, group, how=how)
+    assert not bool(group_advantage(mixed, group).any())
+
+
+def test_a_group_has_spread_where_its_valid_rewards_differ() -> None:
+    reward = torch.tensor([1.0, 1.0, NAN, 2.0, 2.001, NAN, NAN, 3.0, 0.0, 0.0])
+    group = torch.tensor([7, 7, 7, 2, 2, 4, 4, 5, 9, 9])
+    assert has_spread(reward, group).tolist() == [True, False, False, False, False]

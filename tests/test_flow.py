@@ -71,3 +71,18 @@ def test_gradients_reach_the_velocity() -> None:
     t = torch.tensor([0.0, 0.1, 0.2, 0.5, 1.0], dtype=torch.float64)
     flow.clean_from(x, v, t).sum().backward()
     torch.testing.assert_close(v.grad, -t[:, None].expand(5, 3))
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0, 6.7])
+@pytest.mark.parametrize("end", [1 / 5, 0.003])
+def test_the_shift_of_a_grid_is_found_wherever_its_even_steps_end(shift, end) -> None:
+    even = torch.linspace(1, end, 5, dtype=torch.float64)
+    grid = torch.cat([flow.shifted(even, shift), torch.zeros(1, dtype=torch.float64)])
+    assert flow.shift_of(grid) == pytest.approx(shift)
+    torch.testing.assert_close(flow.shifted(flow.shifted(even, shift), 1 / shift), even)
+
+
+@pytest.mark.parametrize("power", [0.5, 2.0, 6.0])
+def test_a_grid_that_is_no_shifted_one_has_no_shift(power) -> None:
+    assert flow.shift_of(torch.linspace(1, 0, 6, dtype=torch.float64) ** power) is None
+    assert flow.shift_of(0.9 * torch.linspace(1, 0, 6, dtype=torch.float64)) is None

@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+_ROUNDING = 4 * torch.finfo(torch.float32).eps
+"""By which part equal rewards may differ: a few of a float32's last digits."""
 
 
 def group_advantage(
@@ -22,7 +25,7 @@ def group_advantage(
     """(reward - mean of its group) / (std + eps), in float64.
 
     `std` is of all rewards as they are (not of the residuals), or of the image's group. A group
-    whose rewards are all equal gets exactly 0.
+    whose rewards are all equal, as `has_spread` means it, gets exactly 0.
     """
     residual, group_std = _within_groups(reward, group)
     if std == "group":
@@ -30,6 +33,24 @@ def group_advantage(
     if std == "global":
         return residual / (_std(reward.double()) + eps)
     raise ValueError(f"std is 'global' or 'group', not {std!r}")
+
+
+def has_spread(
+    reward: Float[Tensor, " batch"], group: Int[Tensor, " batch"]
+) -> Bool[Tensor, " groups"]:
+    """Whether the valid rewards of each group differ, by more than float32 rounds; in their order.
+
+    A model scores equal images unequally in their last digits where they are in other batches.
+    """
+    reward = reward.double()
+    groups, member = torch.unique(group, return_inverse=True)
+
+    def furthest(filler: float, how: str) -> Float[Tensor, " groups"]:
+        valid = reward.masked_fill(reward.isnan(), filler)
+        return reward.new_full((len(groups),), filler).scatter_reduce(0, member, valid, how)
+
+    low, high = furthest(torch.inf, "amin"), furthest(-torch.inf, "amax")
+    return high - low > _ROUNDING * torch.maximum(low.abs(), high.abs())
 
 
 def mix(
@@ -78,14 +99,8 @@ def _within_groups(
 
     count = per_group(valid.double()).clamp(min=1)
     residual = (value - (per_group(value) / count)[member]).masked_fill(~valid, 0.0)
-    low = reward.new_full((num_groups,), torch.inf).scatter_reduce(
-        0, member, reward.masked_fill(~valid, torch.inf), "amin"
-    )
-    high = reward.new_full((num_groups,), -torch.inf).scatter_reduce(
-        0, member, reward.masked_fill(~valid, -torch.inf), "amax"
-    )
-    # The mean of equal numbers can miss them by a rounding error, which a tiny std would blow up.
-    residual = residual.masked_fill((low >= high)[member], 0.0)
+    # Rounding errors, of the rewards or of their mean, which a tiny std would blow up.
+    residual = residual.masked_fill(~has_spread(reward, group)[member], 0.0)
     group_std = (per_group(residual.square()) / count).sqrt()[member]
     return residual.masked_fill(~valid, torch.nan), group_std
 

@@ -44,3 +44,24 @@ def noise_from(
 ) -> Float[Tensor, "batch *latent"]:
     """The noise that a velocity at x and t points on to."""
     return x + (1 - over_latent(t, x)) * velocity
+
+
+def shifted(u: Float[Tensor, " batch"], shift: float) -> Float[Tensor, " batch"]:
+    """Times moved towards noise, as Esser et al. 2024 (arXiv 2403.03206); by 1 they are not."""
+    return shift * u / (1 + (shift - 1) * u)
+
+
+def shift_of(grid: Float[Tensor, "6"]) -> float | None:
+    """The shift of five even steps from u = 1 to any u > 0 and one to 0; None for another grid.
+
+    The odds t / (1 - t) are `shift` times those of u, which for a last step at u = s are
+    (1 + s) / (1 - s) in the middle and s / (1 - s) at the end.
+    """
+    t = grid[:-1].double()
+    odds = t / (1 - t)
+    shift = float(odds[2] - 2 * odds[4])
+    if shift <= 0:
+        return None
+    u = shifted(t, 1 / shift)
+    even = torch.linspace(1, float(u[-1]), len(u), dtype=torch.float64)
+    return shift if torch.allclose(u, even, rtol=0, atol=1e-3) else None

@@ -98,8 +98,9 @@ class Rows:
     `key` identifies a row over all processes and seeds its noise, so it must be unique over them:
     derive it from `Rollout.key` or `Rollout.group`. `unit`, likewise of all processes, is what is
     shuffled and cut into updates: rows of one unit (an image's timesteps) are trained in the same
-    update. `weight` is any number >= 0; an update's loss is the mean with these weights over all
-    processes' rows, so 0 drops a row.
+    update. Number the units group by group, as many for each, as `Rollout.key` does: then each
+    group is cut evenly, and with it the work of every process. `weight` is any number >= 0; an
+    update's loss is the mean with these weights over all processes' rows, so 0 drops a row.
     """
 
     key: Int[Tensor, " rows"]

@@ -39,11 +39,12 @@ def test_check_has_a_line_for_each_stage_and_what_they_come_to(run, zoo_here, mo
     found = rows(said)
     assert found["trains"] == "digits with nft in 2 stages"
     assert found["stage 0 (one)"] == (
-        "1 epoch on digit x 1; an epoch is 5 x 4 images of 40 prompts, 180 forwards"
+        "1 epoch on digit x 1; an epoch is 5 x 4 images of 40 prompts, 180 forwards, padding 0% "
+        "of sampling, 5% of training"
     )
     assert found["stage 1"] == (
         "2 epochs on digit x 1, diversity x 0.3; an epoch is 5 x 4 images of 40 prompts, "
-        "160 forwards"
+        "160 forwards, padding 0% of sampling, 5% of training"
     )
     assert found["in all"] == "3 epochs, 60 images, 500 forwards"
     assert "of stage 0 (one), which needs most" in said

@@ -28,7 +28,8 @@ from zoo.sampler.ode import Euler
 from zoo.sampler.sde import FlowSDE
 from zoo.seeds import Draws
 from zoo.training.collect import Collector, Groups, collect, shard_groups
-from zoo.training.learn import Learned, Learner, LearningRate, cut, learn
+from zoo.training.learn import Learned, Learner, cut, learn
+from zoo.training.learning_rate import LearningRate
 
 CPU = torch.device("cpu")
 GROUPS, GROUP_SIZE, STEPS = 3, 4, 4
@@ -80,7 +81,7 @@ class Setting:
         learner = Learner(
             self.engine, self.policy, self.objective, updates, micro, LearningRate(lr)
         )
-        parts = cut(self.engine, rows, updates, seed=0, epoch=0)
+        parts = cut(self.engine, rows, updates, num_groups=GROUPS, seed=0, epoch=0)
         return learn(learner, rows, parts, self.draws(rows), 0)
 
     def perturb(self, which: Weights, scale: float = 0.02) -> None:

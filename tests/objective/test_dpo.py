@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from tests import reference
+from zoo.errors import MisfitError
+from zoo.flow import shifted
 from zoo.objective.dpo import DPO, DPORows, diffusion_dpo_loss
+from zoo.plan.geometry import StandIn
 from zoo.rollout import Cond, Path, Rollout
 from zoo.seeds import Draws
 
@@ -124,3 +127,47 @@ def test_images_collected_with_guidance_are_learned_from_without() -> None:
     )
     assert rows.cond.guidance == 1.0
     assert images(rows.win) == [0, 0]
+
+
+class WithGrid(StandIn):
+    """Its times are those of a function of even ones; it remembers the times it is asked at."""
+
+    def __init__(self, times) -> None:
+        super().__init__()
+        self.times, self.asked = times, []
+
+    def grid(self, num_steps: int) -> Tensor:
+        even = torch.linspace(1, 0.003, num_steps, dtype=torch.float64)
+        return torch.cat([self.times(even), torch.zeros(1, dtype=torch.float64)])
+
+    def velocity(self, x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+        self.asked.append(t)
+        return super().velocity(x, t, cond)
+
+
+def asked(times, **options) -> tuple[Tensor, Tensor]:
+    """The times that a loss is taken at, and those of the draws without a shift."""
+    policy = WithGrid(times)
+    policy.weights.allocate([], seed=0, reference=True)
+    rows = pairs([0.0, 1.0], [0, 0], times=50)
+    draws = Draws(0, "loss", 0, rows.key)
+    DPO(**options).loss(policy, rows, draws)
+    return policy.asked[0], draws.at("t").normal().sigmoid().repeat(2)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0, 2.2])
+def test_times_are_shifted_as_the_policys_own_grid(shift) -> None:
+    found, even = asked(lambda even: shifted(even, shift))
+    torch.testing.assert_close(found, shifted(even, shift))
+
+
+def test_a_shift_that_is_written_is_taken_whatever_the_grid() -> None:
+    found, even = asked(torch.square, shift=5.0)
+    torch.testing.assert_close(found, shifted(even, 5.0))
+
+
+@pytest.mark.parametrize("times", [torch.square, lambda even: 0.9 * even, torch.sqrt])
+def test_a_grid_that_is_no_shifted_one_is_refused_with_the_fix(times) -> None:
+    with pytest.raises(MisfitError, match=r"write objective.shift: 1.0") as raised:
+        asked(times)
+    assert raised.value.loc == ("objective", "shift")

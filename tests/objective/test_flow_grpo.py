@@ -81,7 +81,8 @@ def test_each_image_is_trained_once_at_each_step_that_has_a_log_probability() ->
     torch.testing.assert_close(rows.log_prob, image + 0.1 * (step + 1))
     torch.testing.assert_close(rows.s, rows.t - 0.25)
     torch.testing.assert_close(rows.advantage, advantage().float()[image])
-    assert torch.equal(rows.weight, torch.ones(18))
+    # The third image got just its group's mean: as published it is not trained on.
+    assert torch.equal(rows.weight, (image != 2).float())
 
 
 def test_trained_steps_chooses_so_many_of_each_image() -> None:
@@ -92,7 +93,7 @@ def test_trained_steps_chooses_so_many_of_each_image() -> None:
     assert rows.key.tolist() == list(range(12))
 
 
-def test_equal_groups_and_invalid_images_get_weight_zero() -> None:
+def test_images_without_an_advantage_and_invalid_ones_get_weight_zero() -> None:
     made = rollout()
     a = torch.tensor([0.0, 0.0, NAN, 1.0, NAN, -1.0], dtype=torch.float64)
     rows = FlowGRPO(FlowSDE()).rows(made, a, draws(made))

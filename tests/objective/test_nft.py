@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests import reference
-from zoo.objective.nft import NFT, nft_loss, old_decay, optimality
+from zoo.objective.nft import NFT, OldSchedule, nft_loss, old_decay, optimality
 
 MODES = ["all", "positive_only", "negative_only", "one_only", "binary"]
 WEIGHTINGS = ["adaptive", "uniform"]
@@ -149,3 +149,25 @@ def test_an_unknown_weighting_is_refused() -> None:
     live, old, x, clean = inputs()
     with pytest.raises(ValueError, match="'adaptive' or 'uniform', not 'plain'"):
         unwrap(nft_loss)(live, old, x, clean, 0.5, torch.ones(6), beta=1.0, weighting="plain")
+
+
+TYPE_2 = OldSchedule(flat=75, rate=0.0075, cap=0.999)
+
+
+@pytest.mark.parametrize(
+    ("old", "before", "after", "doubted"),
+    [
+        (OldSchedule(), 0, 1, False),  # nothing has moved
+        (OldSchedule(), 0, 2, True),  # live had moved at the second update
+        (OldSchedule(), 1, 2, True),  # old has kept of itself
+        (OldSchedule(rate=0), 40, 41, False),  # old is set to live after each epoch
+        (OldSchedule(rate=0), 40, 42, True),
+        (TYPE_2, 75, 76, False),
+        (TYPE_2, 76, 77, True),
+    ],
+)
+def test_live_that_never_left_old_is_doubted(old, before, after, doubted) -> None:
+    objective = NFT(old=old)
+    assert len(objective.doubts({"old_gap": 0.0}, before, after)) == doubted
+    assert objective.doubts({"old_gap": 1e-30}, before, after) == ()
+    assert objective.doubts({}, before, after) == ()

@@ -95,3 +95,16 @@ def test_an_objective_that_names_no_option_is_at_fault_itself(monkeypatch):
     with pytest.raises(PlanError, match=r"^the objective 'nft': it has no rows") as raised:
         plan(recipe, 1)
     assert raised.value.loc == ("objective",)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+@pytest.mark.parametrize("processes", [1, 8, 16])
+def test_no_row_is_run_in_vain_where_the_geometry_allows(name, processes):
+    recipe = load_recipe(
+        RECIPES[name],
+        ["data.groups_per_epoch=48", "data.group_size=24", "optim.updates_per_epoch=3",
+         "sampler.steps=3"],
+    )  # fmt: skip
+    planned = plan(recipe, processes)
+    assert planned.sampling.filled == pytest.approx(0)
+    assert planned.training.filled == pytest.approx(0)

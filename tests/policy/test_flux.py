@@ -16,6 +16,7 @@ from tests.policy.latent_families import (
     start,
 )
 from tests.runs import RECIPES, zoo
+from zoo.flow import shift_of
 from zoo.plan.footprint import footprint
 from zoo.policy.flux import Flux
 from zoo.recipe.recipe import load_recipe
@@ -73,6 +74,7 @@ class TestFlux(LatentFamilyTests):
         wanted = [shift * t / (1 + (shift - 1) * t) for t in even] + [0.0]
         grid = torch.tensor(wanted, dtype=torch.float64)
         torch.testing.assert_close(policy.grid(10), grid, rtol=0, atol=1e-6)
+        assert shift_of(policy.grid(5)) == pytest.approx(shift, abs=1e-4)
 
     @pytest.mark.parametrize("device", ["cpu", "meta"])
     def test_the_guidance_embedding_must_be_one_that_the_model_has(self, options, schnell, device):

@@ -5,6 +5,7 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 
 from tests.policy.latent_families import PROMPTS, LatentFamilyTests, require_trained
+from zoo.flow import shift_of
 from zoo.policy.sd3 import SD3
 
 
@@ -22,6 +23,9 @@ class TestSD3(LatentFamilyTests):
         torch.testing.assert_close(
             policy.grid(10), torch.tensor(published, dtype=torch.float64), rtol=0, atol=5e-5
         )
+
+    def test_the_shift_is_the_published_one(self, policy):
+        assert shift_of(policy.grid(5)) == pytest.approx(3, abs=1e-4)
 
     def test_without_t5_zeros_stand_in_for_it(self, options, policy):
         words = self.made(options, t5=False).encode(PROMPTS).tensors["words"].rows()

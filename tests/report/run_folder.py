@@ -29,6 +29,7 @@ def run_folder(folder: Path, *, epochs: int = 6, every: int = 2, seed: int = 0, 
         line = {
             "epoch": epoch, "step": 4 * epoch, "num_evals": 2000 * epoch, "num_images": 128 * epoch,
             "seconds": 1.5 * epoch, "peak_memory_gb": 0.5, "reward": score - 0.05,
+            "flat_groups": epoch, "flat_groups_share": epoch / 8,
         }  # fmt: skip
         if epoch:
             line |= {"loss": 20.0 / epoch, "kl": 0.01 * epoch, "lr": 0.003,

@@ -36,6 +36,7 @@ def read(folder) -> Checked:
 def test_a_page_says_what_was_run_and_what_came_of_it(page):
     for part in (
         "objective nft (beta 0.1)", "solver dpm2, 10 steps", "trained on fox", "held out judge",
+        "groups without spread 43.8% of all, 6 (75.0%) in the last epoch",
         "epochs 6 of 6", "12,000 forwards", "ended all 6 epochs",
         "fox trained on 0.000 ± 0.020 0.865 ± 0.020 0.865 6",
         "judge held out -0.100 ± 0.030 0.765 ± 0.030 0.765 6",
@@ -201,3 +202,11 @@ def test_a_run_whose_rewards_are_all_trained_on_is_told_what_it_cannot_see(folde
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"is not a run folder: it has no recipe\.json"):
         write_run(tmp_path)
+
+
+def test_evaluations_of_other_prompts_are_told_from_those_before(folder):
+    lines = metrics(folder)
+    for line in lines[5:]:
+        line["monitor/compared_since"] = 5
+    write_metrics(folder, lines)
+    assert read(folder).text.count("From epoch 5 on evaluations are of other prompts") == 1

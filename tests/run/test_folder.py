@@ -49,7 +49,10 @@ def test_a_run_that_goes_on_has_not_ended(made):
     assert run_folder.recipe_of(folder).eval.every == 7
 
 
-@pytest.mark.parametrize("override", ["optim.lr=1", "seed=2", "stages.0.rewards=[]"])
+@pytest.mark.parametrize(
+    "override",
+    ["optim.lr=1", "optim={total: 3}", "seed=2", "stages.0.rewards=[]"],
+)
 def test_what_would_make_it_another_run_is_refused(override, made):
     folder = run_folder.create(made)
     with pytest.raises(UserError, match=r"-s .*: a run that goes on may change only eng"):

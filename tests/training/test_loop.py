@@ -1,6 +1,7 @@
 """The loop in this process: its order, what a bar counts, and each way to leave it."""
 
 import signal
+from contextlib import nullcontext
 from itertools import groupby
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.runs import RECIPES, metrics, without_clocks
 from tests.train_here import recipe, train_here
 from zoo.engine.interrupt import Interrupted
+from zoo.policy.weights import WeightSets
 from zoo.reward.digits import Digit
 from zoo.reward.judge import RewardError
 from zoo.run import checkpoint
@@ -214,6 +216,29 @@ def test_a_run_that_learns_nothing_for_three_epochs_is_ended_and_saved(tmp_path,
         listen(tmp_path / "run", made=small("dpo", epochs=9, eval="null", **PAIRS))
     assert checkpoint.epochs(tmp_path / "run") == [3]
     assert "some updates were passed over" in (tmp_path / "run" / "run.log").read_text()
+
+
+def test_a_reward_that_says_nothing_is_warned_of_though_nft_learns_from_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(Digit, "score", lambda self, images, prompts: images.new_ones(len(images)))
+    monkeypatch.setattr("zoo.training.components.require_known_answers", lambda *args: None)
+    trained, _ = listen(tmp_path / "run", epochs=1, eval="null")
+    assert trained.progress.step == 2
+    for line in metrics(tmp_path / "run"):
+        assert (line["flat_groups"], line["flat_groups_share"]) == (3, 1.0)
+    assert "the rewards say nothing" in (tmp_path / "run" / "run.log").read_text()
+
+
+def test_a_reward_that_says_something_is_not_warned_of(tmp_path):
+    listen(tmp_path / "run", epochs=2, eval="null")
+    assert [line["flat_groups"] for line in metrics(tmp_path / "run")] == [0, 0, 0]
+    assert not (tmp_path / "run" / "run.log").exists()
+
+
+def test_a_policy_that_never_switches_to_old_is_warned_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(WeightSets, "using", lambda self, which: nullcontext())
+    listen(tmp_path / "run", epochs=1, eval="null")
+    assert metrics(tmp_path / "run")[-1]["old_gap"] == 0
+    assert "old_gap was exactly 0" in (tmp_path / "run" / "run.log").read_text()
 
 
 def test_an_interrupt_is_no_error_of_the_run():

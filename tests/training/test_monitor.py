@@ -9,7 +9,7 @@ from tests.runs import RECIPES
 from tests.train_here import recipe, train_here
 from zoo.recipe.errors import RecipeError
 from zoo.run import checkpoint
-from zoo.run.record import read_run
+from zoo.run.record import ranking, read_run
 from zoo.training.build import build
 from zoo.training.state import Progress, restore
 
@@ -170,3 +170,22 @@ def test_a_target_that_no_reward_records_is_refused_before_the_first_update(tmp_
     with pytest.raises(RecipeError, match=r"'judge/distance', which evaluations do not score; did"):
         train(tmp_path / "run", stop_when="{target: {label: judge/distance, at_least: 1}}")
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+OTHER_PROMPTS = """[
+    {epochs: 2},
+    {epochs: 1, data: {eval: 'builtin:digits/train'}},
+    {epochs: 1, data: {eval: 'builtin:digits/train'}, eval: {rewards: [{name: diversity}]}},
+]"""
+
+
+def test_the_best_is_of_evaluations_that_can_be_compared(tmp_path):
+    lines = train(tmp_path / "run", stages=OTHER_PROMPTS, checkpoint__keep=9)
+    assert [line.get("monitor/compared_since") for line in lines] == [None, None, None, 3, 4]
+    run = build(recipe(RECIPES["nft"], **SHORT, stages=OTHER_PROMPTS), resumed=True)
+    for epoch, best in ((3, 3), (4, 4)):
+        progress, _ = restore(run, checkpoint.folder_of(tmp_path / "run", epoch))
+        assert progress.watched.best_epoch == best
+    ranked = ranking(tmp_path / "run")
+    assert [each.is_comparable for each in ranked.evaluations] == [False] * 4 + [True]
+    assert ranked.best.epoch == 4

@@ -107,7 +107,9 @@ def _stage_lines(
         length = "1 epoch" if stage.recipe.epochs == 1 else f"{stage.recipe.epochs} epochs"
         length = length if epochs == stage.recipe.epochs else f"{epochs} of its {length}"
         on = _rewards(stage.recipe)
-        rows.append((stage.shown, f"{length} on {on}; an epoch is {an_epoch}, {told}"))
+        padding = f"{plan.sampling.filled:.0%} of sampling, {plan.training.filled:.0%} of training"
+        told = f"{an_epoch}, {told}, padding {padding}"
+        rows.append((stage.shown, f"{length} on {on}; an epoch is {told}"))
     total = f"{recipe.epochs} epochs, {images:,} images"
     rows.append(("in all", f"{total}, {forwards:,} forwards" if counted else total))
     return rows

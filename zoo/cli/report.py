@@ -27,7 +27,7 @@ def best(run_dir: Path, by: str | None) -> None:
         raise checkpoint.CheckpointError(
             f"{run_dir} has no checkpoint of an epoch that was evaluated"
         )
-    above = [one for one in ranked.evaluations if one.score > chosen.score]
+    above = [one for one in ranked.comparable if one.score > chosen.score]
     if above:
         top = max(above, key=lambda one: one.score)
         typer.echo(
@@ -67,6 +67,8 @@ def _table(ranked: Ranking) -> Table:
 
 
 def _mark(evaluation: Evaluation, ranked: Ranking) -> str:
+    if not evaluation.is_comparable:
+        return "of other prompts or rewards"
     if not evaluation.has_checkpoint:
         return "no checkpoint"
     return "best" if evaluation is ranked.best else ""

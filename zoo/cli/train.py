@@ -142,6 +142,7 @@ def _build_and_train(
     """Builds the run and trains."""
     from zoo.plan.preflight import geometries
     from zoo.run import checkpoint
+    from zoo.run import folder as run_dir
     from zoo.training import state as run_state
     from zoo.training.build import build
     from zoo.training.loop import train as run_loop
@@ -156,16 +157,29 @@ def _build_and_train(
     progress, wandb_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
 
     # The folder, which the first process makes, and what is recorded there and shown.
-    engine = run.model.engine
+    engine, before = run.model.engine, recipe if resume is None else run_dir.recipe_of(resume)
     folder = _run_folder(recipe, resume, engine)
     if output is not None:
         output.into(folder)
     with _tracker(recipe, folder, engine.rank, progress, wandb_id) as tracker:
+        if start is not None:
+            tracker.warn(*run_state.tell_other_cut(run, start))
+            _tell_rate(tracker, before, recipe, progress)
         trained = run_loop(run, progress, tracker)
 
     # No process leaves before the first has saved: the launcher ends all when one has left.
     engine.barrier()
     return trained
+
+
+def _tell_rate(tracker: "Tracker", before: Recipe, now: Recipe, progress: "Progress") -> None:
+    """Says what becomes of the learning rate where a run goes on otherwise than it began."""
+    from zoo.training.learning_rate import compare_rates
+
+    change = compare_rates(before, now, epoch=progress.epoch, step=progress.step)
+    if change is not None:
+        tracker.say(change.said)
+        tracker.warn(*change.warnings)
 
 
 def _run_folder(recipe: Recipe, resume: Path | None, engine: "Engine") -> Path:

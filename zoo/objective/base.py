@@ -98,6 +98,13 @@ class Objective(ABC, Generic[R]):
         """What must hold before the first update of a run, measured on some rows."""
         return ()
 
+    def doubts(self, metrics: Mapping[str, float], before: int, after: int) -> Sequence[str]:
+        """What cannot be right in an epoch's averages, a line each, which the run warns of.
+
+        So many optimizer steps were done `before` and `after` it.
+        """
+        return ()
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint must keep, as JSON can hold it."""
         return {}

@@ -2,8 +2,8 @@
 
 Wallace et al. 2023 (arXiv 2311.12908, eq. 14). The best and the worst images of each group make
 pairs; both get the same noise and the same t, and live is asked to fit the winner better, relative
-to the reference, than the loser. Times are logit-normal, then shifted as SD3's. Offline it is the
-sampler `dataset` with the reward `preference` and ref_update 0.
+to the reference, than the loser. Times are logit-normal, then shifted as the policy's own grid is.
+Offline it is the sampler `dataset` with the reward `preference` and ref_update 0.
 
 Departs from the published online run: it collects with the reference and never moves it in its
 shipped config; here live collects (`collect_with` changes that) and the reference is set to live
@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.errors import MisfitError
-from zoo.flow import noised, velocity_target
+from zoo.flow import noised, shift_of, shifted, velocity_target
 from zoo.objective.base import Loss, Objective, Probe
 from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
@@ -70,7 +70,7 @@ class DPO(Objective[DPORows]):
         ref_update: Annotated[int, Ge(0)] = 40,
         pairs_per_group: Annotated[int, Ge(1)] = 1,
         draws_per_pair: Annotated[int, Ge(1)] = 39,
-        shift: Annotated[float, Gt(0)] = 3.0,
+        shift: Annotated[float, Gt(0)] | None = None,
         collect_with: Literal["live", "reference"] = "live",
     ) -> None:
         """Hyper-parameters; the defaults are the published online run's but for those named above.
@@ -80,7 +80,8 @@ class DPO(Objective[DPORows]):
             ref_update: optimizer steps after which the reference becomes live; 0 (offline): never.
             pairs_per_group: best with worst, second best with second worst, and so on.
             draws_per_pair: draws of (noise, t) for each pair.
-            shift: t = shift u / (1 + (shift - 1) u) of a logit-normal u; 3 is SD3's, 1 is none.
+            shift: t = shift u / (1 + (shift - 1) u) of a logit-normal u; none: that of the policy's
+                own grid, which for SD3 is 3, for FLUX grows with the resolution.
             collect_with: the weights that collect.
         """
         self.beta = beta
@@ -140,8 +141,8 @@ class DPO(Objective[DPORows]):
     def loss(self, policy: Policy, rows: DPORows, draws: Draws) -> Loss:
         """The DPO loss of each pair; winner and loser go through the network together."""
         win, lose = rows.win.rows(), rows.lose.rows()
-        u = draws.at("t").normal().sigmoid()
-        t = self.shift * u / (1 + (self.shift - 1) * u)
+        shift = _own_shift(policy) if self.shift is None else self.shift
+        t = shifted(draws.at("t").normal().sigmoid(), shift)
         noise = draws.at("noise").normal(tuple(win.shape[1:]))
         clean, t, noise = (
             torch.cat([win, lose]),
@@ -182,3 +183,19 @@ class DPO(Objective[DPORows]):
             loss = self.loss(policy, rows, draws).per_row
         furthest = float(loss[(loss - math.log(2)).abs().argmax()])
         return (Probe("loss at live == reference", furthest, math.log(2), 1e-3),)
+
+
+def _own_shift(policy: Policy) -> float:
+    """The shift of the policy's grid.
+
+    Raises:
+        MisfitError: it has none: its times are no even ones, shifted.
+    """
+    shift = shift_of(policy.grid(5))
+    if shift is None:
+        raise MisfitError(
+            ("objective", "shift"),
+            "the policy's times are not even ones with a shift, which dpo could take for its own; "
+            "write objective.shift: 1.0 for times without one, 3.0 for those of SD3",
+        )
+    return shift

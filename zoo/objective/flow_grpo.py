@@ -15,7 +15,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from zoo.errors import MisfitError
@@ -58,8 +58,9 @@ class FlowGRPORows(Rows):
 class FlowGRPO(Objective[FlowGRPORows]):
     """Flow-GRPO (arXiv 2505.05470): a clipped policy gradient on the steps of a stochastic solver.
 
-    Groups whose rewards are all equal carry no signal and get weight 0. With guidance, the
-    unconditional branch is detached, and the reference is guided too.
+    Images of advantage exactly 0 (all of a group whose rewards are equal, and one that got just its
+    group's mean) carry no signal and get weight 0, as published: nor are they held to the
+    reference. With guidance, the unconditional branch is detached, and the reference is guided too.
     """
 
     needs_path = True
@@ -120,7 +121,7 @@ class FlowGRPO(Objective[FlowGRPORows]):
         device = path.clean.device
         num_points, points = path.x.shape[1], path.x.flatten(0, 1)
         at = (image * num_points + step).to(device)
-        weight = (~advantage.isnan()).float() * _has_signal(advantage, rollout.group)
+        weight = (advantage.nan_to_num() != 0).float()
         grid = path.grid.to(device, torch.float32)
         return FlowGRPORows(
             key=(rollout.key[:, None] * trained + torch.arange(trained)).flatten(),
@@ -169,14 +170,3 @@ class FlowGRPO(Objective[FlowGRPORows]):
             ratio = self.loss(policy, rows, draws).metrics["ratio"]
         furthest = float(ratio[(ratio - 1).abs().argmax()])
         return (Probe("on-policy ratio", furthest, 1.0, min(1e-3, 0.1 * self.clip_range)),)
-
-
-def _has_signal(
-    advantage: Float[Tensor, " batch"], group: Int[Tensor, " batch"]
-) -> Float[Tensor, " batch"]:
-    """1 for the images of groups in which some advantage is not 0, else 0."""
-    _, member = torch.unique(group, return_inverse=True)
-    any_nonzero = torch.zeros(len(group), dtype=advantage.dtype).scatter_reduce(
-        0, member, advantage.nan_to_num().abs(), "amax"
-    )
-    return (any_nonzero > 0).float()[member]

@@ -10,7 +10,7 @@ clean-latent form with adaptive weighting (`uniform` is the paper's). Prompts ar
 one group where a prompt comes twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
@@ -229,9 +229,24 @@ class NFT(Objective[NFTRows]):
 
     def after_epoch(self, weights: WeightSets, step: int) -> None:
         """Old moves towards live."""
-        weights.blend(
-            Weights.OLD, old_decay(step, flat=self.old.flat, rate=self.old.rate, cap=self.old.cap)
+        weights.blend(Weights.OLD, self._decay(step))
+
+    def doubts(self, metrics: Mapping[str, float], before: int, after: int) -> Sequence[str]:
+        """Old must lag behind live: after the first step of an epoch, and where it keeps of itself.
+
+        Where it does not, the loss is regression on the images, weighted by reward.
+        """
+        lags = before > 0 and self._decay(before) > 0
+        if metrics.get("old_gap") != 0 or not (lags or after - before > 1):
+            return ()
+        return (
+            "old_gap was exactly 0 throughout an epoch in which live had left old: the two are one "
+            "set of weights, and what is left of nft is regression weighted by reward; does the "
+            "policy switch sets where weights.using asks for one, and does optim.lr move live?",
         )
+
+    def _decay(self, step: int) -> float:
+        return old_decay(step, flat=self.old.flat, rate=self.old.rate, cap=self.old.cap)
 
     def probes(self, policy: Policy, rows: NFTRows, draws: Draws) -> Sequence[Probe]:
         """At zero advantage, where live and old are equal, there is no gradient.

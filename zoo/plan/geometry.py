@@ -156,7 +156,9 @@ def plan(recipe: Recipe, processes: int) -> Plan:
 
     # The process that has most says how many micro-batches all of them run.
     share = largest_shard(data.groups_per_epoch, size=processes) * data.group_size
-    update = updates(unit, optim.updates_per_epoch, seed=recipe.seed, epoch=0)
+    update = updates(
+        unit, optim.updates_per_epoch, num_groups=data.groups_per_epoch, seed=recipe.seed, epoch=0
+    )
     largest = [most_rows(rank[update == u]) for u in range(optim.updates_per_epoch)]
     sample = balanced_batch_size(share, micro_batch.sample)
     train = balanced_batch_size(

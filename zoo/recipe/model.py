@@ -160,6 +160,11 @@ class Recipe(RecipeSections):
         updates = self.epochs * self.optim.updates_per_epoch
         return self.stage_recipes or (Stage(self, self.epochs, updates),)
 
+    def stage_at(self, epoch: int) -> Stage:
+        """The stage that goes on once so many epochs are done; the last one after its end."""
+        timeline = self.timeline
+        return next((stage for stage in timeline if epoch < stage.end), timeline[-1])
+
     def build(self, component: Component[T], given: Mapping[str, object]) -> T:
         """Constructs a component of this recipe: see `Component.build`.
 

@@ -148,7 +148,10 @@ class Ema(Strict):
 
 
 class Optim(Strict):
-    """AdamW. `warmup` counts updates."""
+    """AdamW. `warmup` and `total` count updates of the whole run.
+
+    At `total` a schedule that falls comes to 0; by default where the run ends.
+    """
 
     lr: Annotated[float, Gt(0)] = 3e-4
     betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.999)
@@ -156,6 +159,7 @@ class Optim(Strict):
     weight_decay: Annotated[float, Ge(0)] = 1e-4
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: Annotated[int, Ge(0)] = 0
+    total: Count | None = None
     updates_per_epoch: Count = 1
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
     ema: Ema | None = None

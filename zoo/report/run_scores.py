@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from zoo.report.curves import Lines, figure, series, slug
+from zoo.report.curves import Lines, figure, series, slug, values
 from zoo.report.page import (
     WARNING,
     Block,
@@ -23,7 +23,7 @@ from zoo.report.page import (
     number,
     with_error,
 )
-from zoo.run.record import RunRecord
+from zoo.run.record import COMPARED_SINCE, RunRecord
 from zoo.storage.files import or_nan
 
 _HELD_OUT, _TRAINED, _BESIDES = 0, 1, 2
@@ -65,6 +65,11 @@ def curves(run: RunRecord) -> Section:
         blocks.append(missing("There are no evaluations: the recipe has no eval, or none was due."))
     elif not any(key[:11] == "eval_error/" for line in run.evaluated for key in line):
         blocks.append(missing("No standard errors are recorded: an earlier version made this run."))
+    blocks += [
+        Note(f"From epoch {count(epoch)} on evaluations are of other prompts or held-out rewards "
+             "than before: what changes there need not be the model.")
+        for epoch in dict.fromkeys(line.get(COMPARED_SINCE) for line in run.evaluated) if epoch
+    ]  # fmt: skip
     add_figures(blocks, figures, none="No epoch is recorded yet.")
     return Section("scores", "Scores", tuple(blocks))
 
@@ -119,8 +124,19 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
     held_out = [label for label, trained in run.rewards.items() if not trained]
     yield "held out", ", ".join(held_out) or ("none" if run.rewards else "not recorded")
     yield "epochs", f"{count(last.get('epoch'))} of {recipe.get('epochs', '?')}"
+    yield "groups without spread", _flat_groups(run)
     yield "cost", _cost(last)
     yield "ended", run.end.text if run.end else "not yet"
+
+
+def _flat_groups(run: RunRecord) -> str:
+    """Of the epochs that were trained on: how many groups' rewards said nothing."""
+    _, numbers = values(run.metrics[1:], "flat_groups")
+    _, shares = values(run.metrics[1:], "flat_groups_share")
+    if not numbers or not shares:
+        return "not recorded"
+    mean = sum(shares) / len(shares)
+    return f"{mean:.1%} of all, {count(numbers[-1])} ({shares[-1]:.1%}) in the last epoch"
 
 
 def _cost(last: Mapping[str, float | None]) -> str:

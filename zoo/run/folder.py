@@ -17,6 +17,7 @@ import torch
 from zoo import __version__, registry
 from zoo.errors import UserError
 from zoo.recipe.component import components
+from zoo.recipe.errors import OptionOrigin
 from zoo.recipe.load import Override, Overrides
 from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
 from zoo.storage import files as json_file
@@ -33,7 +34,7 @@ _RECIPE = "recipe.json"
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft", "deepspeed", "torchdiffeq", "numpy")
 """Those that results depend on, besides packages with components."""
 
-GOING_ON = ("engine", "eval", "scoring", "checkpoint", "tracking", "stop_when")
+GOING_ON = ("engine", "eval", "scoring", "checkpoint", "tracking", "stop_when", "optim.total")
 """What may change in a run that goes on."""
 
 IMAGES = ("engine", "eval", "scoring", "data", "policy")
@@ -87,7 +88,8 @@ def recipe_of(
 ) -> Recipe:
     """The recipe that a run was started with, with changes: by default such as it may go on with.
 
-    With `done`, that of the one stage that such a checkpoint is of.
+    Another number of `epochs` leaves the learning rate's schedule as it was. With `done`, that of
+    the one stage that such a checkpoint is of.
 
     Raises:
         UserError: the folder is no run's, or an override would make it another run.
@@ -97,7 +99,8 @@ def recipe_of(
         if isinstance(override, Override):
             continue  # an option that the command has
         keys = [key.strip() for key in override.partition("=")[0].split(".")]
-        if (keys[2:] if keys[0] == "stages" else keys)[:1] not in [[key] for key in changeable]:
+        own = keys[2:] if keys[0] == "stages" else keys
+        if not any(own[: len(key)] == key for key in (each.split(".") for each in changeable)):
             what = "a run that goes on" if changeable is GOING_ON else "images of a run"
             raise UserError(
                 f"-s {override}: {what} may change only {', '.join(changeable)}; "
@@ -105,7 +108,21 @@ def recipe_of(
             )
     if done is not None:
         return load_stage(path, done, overrides)
-    return load_recipe(path, overrides, epochs, begun=True)
+    kept = _kept_schedule(path) if epochs is not None else ()
+    return load_recipe(path, (*kept, *overrides), epochs, begun=True)
+
+
+def _kept_schedule(path: Path) -> Overrides:
+    """What has a falling learning rate go on as it was, however many epochs there are now.
+
+    Stages need none: their schedule is over all of them, wherever the run ends.
+    """
+    recipe = load_recipe(path, begun=True)
+    optim = recipe.optim
+    if recipe.stages or optim.schedule == "constant" or optim.total is not None:
+        return ()
+    total = recipe.timeline[0].run_updates
+    return (Override(("optim", "total"), total, OptionOrigin("--epochs")),)
 
 
 def goes_on(folder: Path, recipe: Recipe) -> None:

@@ -109,16 +109,22 @@ def _json(path: Path) -> Any:
 
 
 HELD_OUT, TRAINED = "monitor/held_out", "monitor/trained"
+COMPARED_SINCE = "monitor/compared_since"
+"""The first epoch whose evaluation is of the same prompts and rewards; runs before have it not."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation's epoch, score and other numbers, and whether there is a checkpoint of it."""
+    """An evaluation's epoch, score and other numbers, and whether there is a checkpoint of it.
+
+    It is comparable where it is of the same prompts and rewards as the run's last one.
+    """
 
     epoch: int
     score: float
     record: Mapping[str, float | None]
     has_checkpoint: bool
+    is_comparable: bool
 
 
 @dataclass(frozen=True)
@@ -131,8 +137,15 @@ class Ranking:
     @property
     def best(self) -> Evaluation | None:
         """The best of those with a checkpoint; of equals the first."""
-        scored = [e for e in self.evaluations if e.has_checkpoint and not math.isnan(e.score)]
-        return max(scored, key=lambda each: each.score, default=None)
+        return max(
+            (each for each in self.comparable if each.has_checkpoint),
+            key=lambda each: each.score, default=None,
+        )  # fmt: skip
+
+    @property
+    def comparable(self) -> tuple[Evaluation, ...]:
+        """Those that have a score which says the same of each."""
+        return tuple(e for e in self.evaluations if e.is_comparable and not math.isnan(e.score))
 
 
 def ranking(run_dir: Path, by: str | None = None) -> Ranking:
@@ -148,8 +161,15 @@ def ranking(run_dir: Path, by: str | None = None) -> Ranking:
             "recipe eval: {}"
         )
     metric = _metric(record, by)
-    saved = set(checkpoint.epochs(run_dir))
-    return Ranking(metric, tuple(_evaluation(line, metric, saved) for line in record.evaluated))
+    saved, since = set(checkpoint.epochs(run_dir)), record.evaluated[-1].get(COMPARED_SINCE) or 0
+    return Ranking(
+        metric,
+        tuple(
+            Evaluation(epoch, or_nan(line.get(metric)), line, epoch in saved, epoch >= since)
+            for line in record.evaluated
+            for epoch in [int(line["epoch"] or 0)]
+        ),
+    )
 
 
 def best_epoch(run_dir: Path, by: str | None = None) -> int:
@@ -173,8 +193,3 @@ def _metric(record: RunRecord, by: str | None) -> str:
         labels = sorted(key.removeprefix("eval/") for key in known if key.startswith("eval/"))
         raise UserError(f"--by {by}: evaluations do not score it{suggest(by, labels, 'scored')}")
     return f"eval/{by}"
-
-
-def _evaluation(line: Mapping[str, float | None], metric: str, saved: set[int]) -> Evaluation:
-    epoch, score = int(line["epoch"] or 0), line.get(metric)
-    return Evaluation(epoch, or_nan(score), line, epoch in saved)

@@ -31,12 +31,14 @@ from zoo.training.components import (
     Components,
     EvaluationComponents,
     Shared,
+    compared_since,
     copies,
     keeps_reference,
 )
 from zoo.training.drift import base_of
 from zoo.training.evaluate import EVALUATION, Evaluator
-from zoo.training.learn import Learner, LearningRate
+from zoo.training.learn import Learner
+from zoo.training.learning_rate import rate_of
 from zoo.training.stored import EncodedImages, ImageCache
 
 
@@ -56,7 +58,8 @@ class Model:
 class StageRun:
     """Everything that the recipe of one stage names, built; without stages, of the whole run.
 
-    Stages share the model, and the rewards and prompts that they have in common.
+    Stages share the model, and the rewards and prompts that they have in common. Evaluations from
+    epoch `compared_since` on can be compared with this stage's.
     """
 
     model: Model
@@ -65,6 +68,7 @@ class StageRun:
     collector: Collector
     learner: Learner
     evaluator: Evaluator | None
+    compared_since: int
 
     @property
     def recipe(self) -> Recipe:
@@ -169,8 +173,9 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
 
     # The engine last: it takes the weights as they are to be trained.
     model = Model(make_engine(recipe, policy.weights, device), policy, moved)
-    stages, cache = zip(recipe.timeline, components, strict=True), _image_cache(components)
-    return Run(model, tuple(_stage_run(model, stage, parts, cache) for stage, parts in stages))
+    cache = _image_cache(components)
+    stages = zip(recipe.timeline, components, compared_since(recipe), strict=True)
+    return Run(model, tuple(_stage_run(model, *stage, cache) for stage in stages))
 
 
 def _image_cache(components: Sequence[Components]) -> ImageCache:
@@ -179,13 +184,15 @@ def _image_cache(components: Sequence[Components]) -> ImageCache:
     return ImageCache(max([s.cache_gb for s in samplers if isinstance(s, StoredImages)], default=0))
 
 
-def _stage_run(model: Model, stage: Stage, parts: Components, cache: ImageCache) -> StageRun:
+def _stage_run(
+    model: Model, stage: Stage, parts: Components, since: int, cache: ImageCache
+) -> StageRun:
     """What a stage does with the model."""
     recipe, engine, policy = stage.recipe, model.engine, model.policy
     optim, micro_batch = recipe.optim, recipe.engine.micro_batch
     learner = Learner(
         engine, policy, parts.objective, optim.updates_per_epoch, micro_batch.train,
-        LearningRate(optim.lr, optim.schedule, optim.warmup, stage.run_updates),
+        rate_of(stage),
         ema_cap=optim.ema.cap if optim.ema else None,
     )  # fmt: skip
     sampler: Sampler | EncodedImages
@@ -196,7 +203,7 @@ def _stage_run(model: Model, stage: Stage, parts: Components, cache: ImageCache)
     return StageRun(
         model, stage, parts.prompts,
         Collector(engine, policy, sampler, parts.judge, micro_batch.sample),
-        learner, _evaluator(model, recipe, parts.evaluation),
+        learner, _evaluator(model, recipe, parts.evaluation), since,
     )  # fmt: skip
 
 

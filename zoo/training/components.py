@@ -6,6 +6,7 @@ run name it, and evaluation beside training.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -110,6 +111,31 @@ def evaluation_sampler(recipe: Recipe, options: EvalOptions) -> FlowSampler:
 def evaluated_weights(recipe: Recipe) -> Weights:
     """The set that a run of this recipe evaluates: the one to show and to share."""
     return Weights.EMA if recipe.optim.ema else Weights.LIVE
+
+
+def evaluated_rewards(recipe: Recipe) -> tuple[dict[str, float], dict[str, float]]:
+    """What evaluations score: labels and weights of what is held out, and of what is trained on."""
+    entries = (recipe.eval.rewards if recipe.eval else ()) or recipe.rewards
+    weight_of = {entry.measures: entry.weight for entry in recipe.rewards}
+    trained = {e.label: weight_of[e.measures] for e in entries if e.measures in weight_of}
+    return {e.label: e.weight for e in entries if e.label not in trained}, trained
+
+
+def compared_since(recipe: Recipe) -> tuple[int, ...]:
+    """By stage, the first epoch whose evaluation can be compared with the stage's own.
+
+    Those before it were of other prompts, or their score was of other rewards.
+    """
+    timeline, since = recipe.timeline, [0]
+    for before, stage in pairwise(timeline):
+        same = _scored_on(before.recipe) == _scored_on(stage.recipe)
+        since.append(since[-1] if same else stage.start + 1)
+    return tuple(since)
+
+
+def _scored_on(recipe: Recipe) -> tuple[str, dict[str, float]]:
+    held_out, trained = evaluated_rewards(recipe)
+    return recipe.data.eval or recipe.data.train, held_out or trained
 
 
 def copies(recipe: Recipe) -> frozenset[Weights]:

@@ -14,6 +14,10 @@ from zoo.training.collect import Collected, Groups, collect, shard_groups
 from zoo.training.learn import Learned, cut, learn, num_batches
 from zoo.training.state import Progress
 
+_FLAT = (
+    "the rewards say nothing: within every group all images were given the same one, or none that "
+    "is valid; what is learned from them is no preference (see flat_groups in metrics.jsonl)"
+)
 _EMPTY = (
     "some updates were passed over: no image in them carries a signal "
     "(all rewards of a group equal, or invalid); see empty_updates in metrics.jsonl"
@@ -71,10 +75,18 @@ def learn_epoch(
     rows = run.objective.rows(rollout, advantage[rollout.key], draws)
 
     # The rows of all processes, shuffled and cut into the epoch's updates.
-    parts = cut(engine, rows, run.learner.num_updates, seed=seed, epoch=epoch)
+    num_groups = run.recipe.data.groups_per_epoch
+    parts = cut(
+        engine, rows, run.learner.num_updates, num_groups=num_groups, seed=seed, epoch=epoch
+    )
     draws = Draws(seed, "loss", epoch, rows.key, engine.device)
     bar = tracker.bar("learning", num_batches(run.learner, parts))
     learned = learn(run.learner, rows, parts, draws, progress.step, bar)
+
+    # What goes on without an error, and should not.
+    if not advantage.nan_to_num().any():
+        tracker.warn(_FLAT)
     if learned.num_empty:
         tracker.warn(_EMPTY)
+    tracker.warn(*run.objective.doubts(learned.metrics, progress.step, learned.step))
     return learned

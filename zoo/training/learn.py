@@ -1,52 +1,31 @@
 """Learning from rows: a seeded cut of the epoch's units into updates, for any number of processes.
 
-Every process knows every row's unit and weight, shuffles the units alike, trains the rows it holds
-and weighs them by the weight of the whole update, so that gradients averaged over processes are
-those of one process with all rows.
+Every process knows every row's unit and weight, cuts the units alike, trains the rows it holds and
+weighs them by the weight of the whole update, so that gradients averaged over processes are those
+of one process with all rows.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import cos, pi
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zoo import seeds
 from zoo.engine.base import Engine
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.rollout import Rows, Weights, take
 from zoo.run.console import NO_BAR, Bar
 from zoo.seeds import Draws
+from zoo.training.learning_rate import LearningRate
 from zoo.training.micro_batches import (
     MicroBatch,
     balanced_batch_size,
     micro_batches,
     num_micro_batches,
 )
-
-
-@dataclass(frozen=True)
-class LearningRate:
-    """A learning rate by update: up from 0 over `warmup`, then constant or down to 0 at `total`."""
-
-    peak: float
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup: int = 0
-    total: int = 1
-
-    def at(self, step: int) -> float:
-        """The rate of update `step`, counted from 0."""
-        if step < self.warmup:
-            return self.peak * (step + 1) / self.warmup
-        done = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
-        factor = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + cos(pi * done)) / 2}[
-            self.schedule
-        ]
-        return self.peak * factor
 
 
 @dataclass(frozen=True)
@@ -64,6 +43,11 @@ class Learner:
     micro_batch: int
     rate: LearningRate
     ema_cap: float | None = None
+
+
+CUT = 2
+"""Of the way in which rows are cut. A checkpoint has that of its run; without one it is 1, where
+all units were shuffled together."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +78,14 @@ class Learned:
     num_empty: int
 
 
-def cut(engine: Engine, rows: Rows, num_updates: int, *, seed: int, epoch: int) -> Cut:
-    """Shuffles all processes' units by seed and cuts them into `num_updates` nearly equal parts."""
+def cut(
+    engine: Engine, rows: Rows, num_updates: int, *, num_groups: int, seed: int, epoch: int
+) -> Cut:
+    """Cuts all processes' units, which are of so many groups, into nearly equal parts."""
     unit = rows.unit.cpu()
     rank = engine.gather(torch.full_like(unit, engine.rank))
     every, weight = engine.gather(unit), engine.gather(rows.weight.double())
-    update = updates(every, num_updates, seed=seed, epoch=epoch)
+    update = updates(every, num_updates, num_groups=num_groups, seed=seed, epoch=epoch)
     local = update[rank == engine.rank]
     return Cut(
         rows=tuple((local == u).nonzero()[:, 0] for u in range(num_updates)),
@@ -109,14 +95,22 @@ def cut(engine: Engine, rows: Rows, num_updates: int, *, seed: int, epoch: int) 
 
 
 def updates(
-    unit: Int[Tensor, " rows"], num_updates: int, *, seed: int, epoch: int
+    unit: Int[Tensor, " rows"], num_updates: int, *, num_groups: int, seed: int, epoch: int
 ) -> Int[Tensor, " rows"]:
-    """The update of each row, given the units of all processes' rows in any order."""
+    """The update of each row, given the units of all processes' rows in any order.
+
+    Each group's units are shuffled and dealt out over the updates, so every process, which has
+    whole groups, has as much to do in each of them. Where the groups have not equally many units
+    all are dealt out as one.
+    """
     every, member = torch.unique(unit, return_inverse=True)
-    position = seeds.order(len(every), seed=seed, purpose="updates", epoch=epoch).argsort()
-    # As torch.tensor_split cuts: the first parts get one more.
-    sizes = torch.tensor([len(part) for part in position.tensor_split(num_updates)])
-    return torch.bucketize(position, sizes.cumsum(0), right=True)[member]
+    groups = num_groups if len(every) % num_groups == 0 else 1
+    group = torch.arange(groups)
+    place = Draws(seed, "updates", epoch, group).permutation(len(every) // groups)
+    # What is left over of the first groups goes to the first update, of the next ones to the next:
+    # each process has groups from the first to the last, and so as much left over for each update.
+    first = group * num_updates // groups
+    return ((place + first[:, None]) % num_updates).flatten()[member]
 
 
 def most_rows(rank: Int[Tensor, " rows"]) -> int:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.advantage import has_spread
 from zoo.engine.base import Engine
 from zoo.objective.base import Probe
 from zoo.recipe.model import Stage
@@ -93,11 +94,14 @@ def rewards(collected: Collected, weights: dict[str, float]) -> Record:
     """Means over valid images: `reward` of the weighted sum, `reward/<label>` of each as it is.
 
     The weighted sum also where GDPO mixes, whose own mean is 0 by construction. Besides,
-    `collected/<name>` says what the images are like.
+    `flat_groups` and `flat_groups_share` are the groups within which it is the same for all images,
+    and `collected/<name>` says what the images are like.
     """
     scores = collected.verdict.scores
     total = torch.stack([weights[label] * score for label, score in scores.items()]).sum(0)
     record = {"reward": float(total.nanmean()), "reward_std": float(_std(total))}
+    flat = ~has_spread(total, collected.group)
+    record |= {"flat_groups": int(flat.sum()), "flat_groups_share": float(flat.double().mean())}
     for label, score in {**scores, **collected.verdict.extras}.items():
         record[f"reward/{label}"] = float(score.nanmean())
     for label, score in scores.items():

@@ -18,12 +18,14 @@ from zoo.recipe.sections import RewardEntry
 from zoo.run import evaluations
 from zoo.run.console import short
 from zoo.run.evaluations import EvaluationRecord
+from zoo.run.record import COMPARED_SINCE
 from zoo.run.tracker import Tracker
 from zoo.training.build import StageRun
+from zoo.training.components import evaluated_rewards
 from zoo.training.evaluate import EvaluationResult, evaluate
 from zoo.training.reward_hacking import Change, detect
 from zoo.training.standard_errors import Estimate, clusters, estimate
-from zoo.training.state import Progress
+from zoo.training.state import BestSoFar, Progress
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class RunEvaluation:
     """An evaluation of a run and all numbers to be recorded of it.
 
     `rewards` says of each label whether it is trained on. `score` is that of the held-out rewards,
-    with their weights in `eval.rewards`; where there are none, of those that are trained on.
+    with their weights in `eval.rewards`; where there are none, of those that are trained on. Scores
+    of evaluations from epoch `compared_since` on are of the same prompts and rewards.
     """
 
     result: EvaluationResult
@@ -40,6 +43,7 @@ class RunEvaluation:
     shown_prompts: tuple[str, ...]
     images_per_prompt: int
     score: Estimate
+    compared_since: int
 
     def file(self, epoch: int) -> EvaluationRecord:
         """What is kept of it."""
@@ -73,9 +77,7 @@ def evaluate_run(
 
     # Which rewards are trained on, and which are there to see whether these are cheated.
     entries = options.rewards or stage.recipe.rewards
-    weight_of = {entry.measures: entry.weight for entry in stage.recipe.rewards}
-    trained = {e.label: weight_of[e.measures] for e in entries if e.measures in weight_of}
-    held_out = {e.label: e.weight for e in entries if e.label not in trained}
+    held_out, trained = evaluated_rewards(stage.recipe)
     prompts = evaluator.groups.prompts
     cluster = clusters(prompts).repeat_interleave(options.images_per_prompt)
     sums = {
@@ -89,20 +91,23 @@ def evaluate_run(
         **{f"monitor/{name}": total.mean for name, total in sums.items()},
         **{f"monitor/{name}": value for name, value in result.monitor.items()},
         "seconds/evaluate": seconds,
+        **({COMPARED_SINCE: stage.compared_since} if stage.compared_since else {}),
     }
     return RunEvaluation(
         result, record, {entry.label: entry.label in trained for entry in entries},
         tuple(prompt.text for prompt in prompts[: result.columns]),
-        options.images_per_prompt, next(iter(sums.values())),
+        options.images_per_prompt, next(iter(sums.values())), stage.compared_since,
     )  # fmt: skip
 
 
 def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Progress) -> Progress:
     """Keeps an evaluation's pictures and scores, and warns where rewards have parted.
 
-    Returns the progress, which knows the best evaluation, with this one.
+    Returns the progress, which knows the best evaluation that this can be compared with.
     """
     best = progress.watched
+    if best.best_epoch is not None and best.best_epoch < evaluation.compared_since:
+        best = BestSoFar()
     tracker.warn(*evaluation.result.failures)
     if len(evaluation.result.shown):
         tracker.picture(evaluation.result.picture(), progress.epoch)

@@ -15,6 +15,7 @@ from zoo.run.tracker import Tracker
 from zoo.storage import tensor_file
 from zoo.storage.tensor_file import TensorFile
 from zoo.training.build import Model, Run, StageRun
+from zoo.training.learn import CUT
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def save(run: StageRun, tracker: Tracker, progress: Progress) -> None:
         "progress": asdict(progress),
         "objective": run.objective.state(),
         "wandb_id": tracker.wandb_id,
+        "cut": CUT,
         "zoo": __version__,
         "packages": registry.packages(),
     }
@@ -91,6 +93,25 @@ def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
     progress = _progress(saved)
     run.stage_at(progress.epoch).objective.load(saved.state["objective"])
     return progress, saved.state["wandb_id"]
+
+
+def tell_other_cut(run: Run, folder: Path) -> tuple[str, ...]:
+    """What to warn of where a checkpoint's run was cut into updates in another way until now.
+
+    With one update an epoch every way is the same.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    saved = checkpoint.load(folder)
+    left = [stage for stage in run.stages if saved.epoch < stage.stage.end]
+    if saved.state.get("cut", 1) == CUT or all(each.learner.num_updates == 1 for each in left):
+        return ()
+    return (
+        "an earlier version began this run and drew at random which images are trained in which "
+        "update of an epoch; from here on each group's are spread evenly over them: as good, "
+        "not bit for bit what that version would have given",
+    )
 
 
 def progress_of(folder: Path) -> Progress:

@@ -64,6 +64,12 @@ def test_small_text_in_a_large_image_is_read(ocr):
     assert score(ocr, picture("Mind the gap", size=(512, 512), letters=14), "Mind the gap") == 1.0
 
 
+def test_an_image_is_read_as_it_is_up_to_the_published_side(ocr):
+    small = picture("Fresh Bread\nDaily, 7 to 9!\n(no cash)", size=(512, 512), letters=8)
+    assert score(ocr, small, "Fresh Bread Daily, 7 to 9! (no cash)") > 0.9
+    assert score(OCR(detection_side=320), small, "Fresh Bread Daily, 7 to 9! (no cash)") < 0.5
+
+
 def test_noisy_text_is_read(ocr):
     generator = torch.Generator().manual_seed(0)
     clean = picture("OPEN", size=(128, 128))
