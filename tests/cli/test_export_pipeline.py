@@ -31,7 +31,7 @@ def run(model, tmp_path_factory):
     short = overrides(
         "nft", root, epochs=1, eval="null", policy=f"{{name: sd3, {options}, lora: null}}",
         rewards="[{name: jpeg_compressibility}]", data__groups_per_epoch=1, data__group_size=2,
-        sampler__steps=1, optim__updates_per_epoch=1, optim__lr=1e-3,
+        sampler__steps=2, optim__updates_per_epoch=1, optim__lr=1e-3,
     )  # fmt: skip
     train(RECIPES["nft"], short[1::2], None, None)
     return only_run(root)
