@@ -11,6 +11,7 @@ from zoo import registry
 from zoo.recipe.recipe import load_recipe
 
 NFT = RECIPES["nft"]
+LORA = "LoRA of rank 8 on 15 layers, 15,360 parameters\n"
 
 
 def rows(text):
@@ -42,6 +43,7 @@ def test_check_prints_the_geometry(zoo_here):
         "180 an epoch, 720 in 4 epochs",
     ]
     assert table["evaluation"] == ["10 images of 10 prompts, every 2 epochs"]
+    assert f"trained: {LORA}" in ended.out
 
 
 def test_check_counts_pairs(zoo_here):
@@ -144,6 +146,7 @@ def test_overrides_and_epochs_change_a_run(zoo_here, tmp_path):
     recipe = json.loads((run / "recipe.json").read_text())
     assert (recipe["seed"], recipe["epochs"], recipe["eval"]) == (7, 2, None)
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["000002"]
+    assert f"other: trains {LORA}" in ended.out
     assert f"run folder {run}" in ended.out
 
     again = zoo_here("train", "--resume", run)

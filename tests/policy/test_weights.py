@@ -256,3 +256,12 @@ def test_live_forwards_go_through_the_attached_engine(lora: Lora | None) -> None
     sets.attach(forward)
     assert torch.equal(sets(some_input()), sets.network(some_input()))
     assert len(seen) == 1
+
+
+def test_what_is_trained_is_said_with_the_layers_that_the_targets_matched() -> None:
+    # A and B of 2 rows or columns: 4 in and 8 out, then 8 in and 3 out.
+    assert allocate(Lora(rank=2, alpha=4)).trained == "LoRA of rank 2 on 2 layers, 46 parameters"
+    assert allocate(Lora(rank=2, alpha=4, targets=("2", "x.0", "proj"))).trained == (
+        "LoRA of rank 2 on 1 layer, 22 parameters; no layer is named like x.0, proj"
+    )
+    assert allocate(None).trained == "the whole network, 67 parameters"

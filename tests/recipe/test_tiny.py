@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.runs import RECIPES, metrics, only_run, zoo
+from zoo.errors import UserError
 from zoo.policy.sd3 import SD3
 from zoo.recipe.recipe import load_recipe
 from zoo.recipe.tiny import AT_MOST
@@ -116,6 +117,18 @@ def test_a_tiny_run_trains_and_goes_on(own, tmp_path):
     done = zoo("train", "--resume", run, "--epochs", "3", **cache)
     assert done.returncode == 0, done.stderr
     assert metrics(run)[-1]["epoch"] == 3
+
+
+def test_a_home_that_cannot_be_written_is_said_with_the_variable_to_set(own, monkeypatch, tmp_path):
+    for name in ("XDG_CACHE_HOME", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(UserError) as raised:
+        load_recipe(own, tiny=True)
+    line = str(raised.value)
+    assert line.startswith(f"the cache {tmp_path}/home/.cache/zoo/tiny/")
+    assert line.endswith("Not a directory; export XDG_CACHE_HOME=DIR, a folder that can be written")
 
 
 def test_a_run_that_goes_on_cannot_be_made_tiny(tmp_path):

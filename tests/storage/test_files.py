@@ -1,8 +1,9 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all; where what can be made again is kept."""
 
 import json
 import math
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +64,33 @@ def test_numbers_that_json_has_not_are_null_and_come_back_as_nan(tmp_path):
     assert (files.or_null(2.5), files.or_null(math.nan), files.or_null(math.inf)) == (
         2.5, None, None,
     )  # fmt: skip
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch):
+    for name, where in (("HOME", "/home/ann"), ("HF_HOME", "/big/hf"), ("XDG_CACHE_HOME", "/c")):
+        monkeypatch.setenv(name, where)
+    assert files.cache_folder("tiny") == Path("/c/zoo/tiny")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert files.cache_folder("tiny") == Path("/big/hf/zoo/tiny")
+    monkeypatch.delenv("HF_HOME")
+    assert files.cache_folder("tiny") == Path("/home/ann/.cache/zoo/tiny")
+
+
+def test_a_cache_that_is_not_to_be_had_is_said_with_what_to_set(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "zoo"
+    with pytest.raises(files.CacheError) as raised, files.filling_cache(folder):
+        pass
+    assert str(raised.value) == (
+        f"the cache {folder} cannot be written: Not a directory; export XDG_CACHE_HOME=DIR, a "
+        "folder that can be written"
+    )
+
+    def none(cls):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", classmethod(none))
+    for name in ("XDG_CACHE_HOME", "HF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(files.CacheError, match=r"^there is no home folder .*XDG_CACHE_HOME=DIR"):
+        files.cache_folder("tiny")

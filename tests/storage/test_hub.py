@@ -96,6 +96,11 @@ CASES = {
         lambda: OSError(errno.ENOSPC, "No space left on device"),
         f"{NO_ROOM} to a folder on another disk",
     ),
+    "a cache that cannot be written": (
+        lambda: PermissionError(errno.EACCES, "Permission denied", "/cache/models--ann--lora"),
+        "the Hub's cache (/cache) cannot be written (Permission denied: /cache/models--ann--lora); "
+        "set HF_HOME to a folder that can be",
+    ),
     "quota": (
         lambda: OSError(errno.EDQUOT, "Disk quota exceeded"),
         f"{NO_ROOM} to a folder on another disk",

@@ -39,6 +39,7 @@ def print_cost(console: Console, recipe: Recipe, processes: int) -> None:
     except NoEstimateError as error:
         console.print(f"no estimate of memory and time: {error}", markup=False)
         return
+    console.print(f"trained: {footprints[0].trains}", markup=False)
     cuda = recipe.engine.device != "cpu" and torch.cuda.is_available()
     epochs = [max(0, stage.end - stage.start) for stage in recipe.timeline]
     console.print(_time(footprints, epochs, torch.device("cuda" if cuda else "cpu")))

@@ -82,12 +82,13 @@ def export(
     require_free_for_export(out)
     exported = _make_export(chosen, form)
     with in_place_of(out) as folder:
-        exported.write(folder)
+        weights_folder = exported.write(folder)
         card = folder / CARD
         card.write_text(_card(chosen, exported, push or out.resolve().name), encoding="utf-8")
-        for path in folder.iterdir():
+        for path in weights_folder.iterdir():
             # safetensors gives its files to their owner alone.
-            path.chmod(card.stat().st_mode)
+            if path.is_file():
+                path.chmod(card.stat().st_mode)
     typer.echo(f"wrote {out}: {exported.kind}, the {chosen.which.value} weights of {chosen.folder}")
     if push is not None:
         typer.echo(f"pushed to {push_folder(out, push, private=private)}")
@@ -120,7 +121,8 @@ def _make_export(chosen: _CheckpointWeights, form: str) -> Export:
                 "--format peft: this run trained the whole network, and PEFT's files are of LoRA "
                 "adapters; use --format diffusers"
             )
-        return Full(_fill(_policy(chosen.recipe).weights.network, chosen))
+        policy = _policy(chosen.recipe)
+        return Full(_fill(policy.weights.network, chosen), policy)
     # A policy of its own kind may take its LoRA in other words: then only it knows.
     lora = lora_of(chosen.recipe)
     if lora is None:

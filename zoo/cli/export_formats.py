@@ -10,25 +10,42 @@ from torch import Tensor
 
 from zoo.errors import UserError
 from zoo.policy import lora_files
+from zoo.policy.base import Policy
 from zoo.policy.weights import Lora
 from zoo.storage.hub import LOGIN, why_not_uploaded
 
 
 @dataclass(frozen=True)
 class Full:
-    """A network of diffusers, its weights put in."""
+    """A network of diffusers, its weights put in, and what its policy has beside it."""
 
     network: Any
-    kind = "the whole network for diffusers"
+    policy: Policy
     loaded_by = "diffusers"
     tags = ()
 
-    def write(self, folder: Path) -> None:
-        """Writes its files into a folder."""
-        self.network.save_pretrained(folder)
+    @property
+    def _is_alone(self) -> bool:
+        return self.policy.network_folder == "."
+
+    @property
+    def kind(self) -> str:
+        """What it is, in words."""
+        return f"the whole {'network' if self._is_alone else 'pipeline'} for diffusers"
+
+    def write(self, folder: Path) -> Path:
+        """Writes its files into a folder; returns where those of the network are."""
+        self.policy.write_rest(folder)
+        self.network.save_pretrained(folder / self.policy.network_folder)
+        return folder / self.policy.network_folder
 
     def loading(self, folder: str) -> tuple[str, ...]:
         """How to load it from a folder, in Python."""
+        if not self._is_alone:
+            return (
+                "from diffusers import DiffusionPipeline",
+                f'pipeline = DiffusionPipeline.from_pretrained("{folder}")',
+            )
         name = type(self.network).__name__
         return f"from diffusers import {name}", f'network = {name}.from_pretrained("{folder}")'
 
@@ -49,9 +66,10 @@ class DiffusersLora(_Lora):
     kind = "LoRA for diffusers"
     loaded_by = "diffusers"
 
-    def write(self, folder: Path) -> None:
-        """Writes its file into a folder."""
+    def write(self, folder: Path) -> Path:
+        """Writes its file into a folder, which it returns."""
         lora_files.write_diffusers(folder, self.tensors, self.lora)
+        return folder
 
     def loading(self, folder: str) -> tuple[str, ...]:
         """How to load it from a folder, in Python."""
@@ -74,9 +92,10 @@ class PeftLora(_Lora):
     kind = "LoRA for PEFT"
     loaded_by = "peft"
 
-    def write(self, folder: Path) -> None:
-        """Writes its file into a folder."""
+    def write(self, folder: Path) -> Path:
+        """Writes its files into a folder, which it returns."""
         lora_files.write_peft(folder, self.tensors, self.lora, base=self.base)
+        return folder
 
     def loading(self, folder: str) -> tuple[str, ...]:
         """How to load it from a folder, in Python."""

@@ -23,7 +23,11 @@ CARD = "README.md"
 MARK = "<!-- zoo export -->"
 """In the card of what an export wrote."""
 
-_WRITTEN = re.compile(r"README\.md|(adapter_)?config\.json|.+\.safetensors(\.index\.json)?")
+_WRITTEN = re.compile(
+    r"README\.md|(adapter_config|config|model_index)\.json|.+\.safetensors(\.index\.json)?"
+)
+_OF_A_PART = re.compile(r".+\.(json|safetensors|model)|merges\.txt")
+"""In a pipeline's folders."""
 
 
 def require_free_for_export(out: Path) -> None:
@@ -35,10 +39,22 @@ def require_free_for_export(out: Path) -> None:
     card = out / CARD
     ours = card.is_file() and MARK in card.read_text(encoding="utf-8", errors="replace")
     for path in sorted(out.iterdir()):
-        if not (ours and _WRITTEN.fullmatch(path.name) and path.is_file()):
+        theirs = path if not ours else _not_written(path)
+        if theirs is not None:
             raise UserError(
-                f"--out {out} holds {path.name}, which no export wrote; name another folder"
+                f"--out {out} holds {theirs.relative_to(out)}, which no export wrote; name another "
+                "folder"
             )
+
+
+def _not_written(path: Path) -> Path | None:
+    """What no export wrote, of what is in the folder of one: a file, or one in a part's folder."""
+    if path.is_file():
+        return None if _WRITTEN.fullmatch(path.name) else path
+    if not (path.parent / "model_index.json").is_file():
+        return path
+    inside = sorted(path.iterdir())
+    return next((f for f in inside if not (f.is_file() and _OF_A_PART.fullmatch(f.name))), None)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from zoo.plan.preflight import require_device
 from zoo.policy import lora_files
 from zoo.prompt import Prompt
 from zoo.recipe.errors import FileOrigin, OptionOrigin, Origin
+from zoo.recipe.expand import expanded
 from zoo.recipe.load import Override, Overrides, from_yaml
 from zoo.recipe.recipe import Recipe, load_stage
 from zoo.recipe.sections import EvalOptions
@@ -186,7 +187,8 @@ def _lora_overrides(lora: str | None) -> list[Override]:
         return []
     origin = OptionOrigin(f"--lora {lora}")
     try:
-        start = {"start": lora, **lora_files.settings(lora)}
+        place = expanded(lora, origin, "policy.lora.start")
+        start = {"start": lora, **lora_files.settings(place)}
     except lora_files.LoraError as error:
         raise UserError(f"{origin}: {error}") from error
     return [Override(("policy", "lora"), start, origin)]

@@ -154,6 +154,8 @@ def _build_and_train(
     if not rank():
         typer.echo(f"{recipe.name}: loading rewards and model")
     run = build(recipe, resumed=start is not None)
+    if not rank():
+        typer.echo(f"{recipe.name}: trains {run.model.policy.weights.trained}")
     progress, wandb_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
 
     # The folder, which the first process makes, and what is recorded there and shown.

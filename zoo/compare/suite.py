@@ -27,6 +27,7 @@ from zoo.recipe.errors import (
     dotted_path,
     shown,
 )
+from zoo.recipe.expand import expanded
 from zoo.recipe.explain import validate
 from zoo.recipe.load import Override, Overrides, Raw, from_yaml, merge_fragments, part, read
 from zoo.recipe.recipe import Recipe, whole_recipe
@@ -121,7 +122,7 @@ class LoadedSuite:
             raise RecipeError(
                 f"{place}: extends must be the path of a recipe, not {shown(written)}"
             )
-        path = beside(place, written)
+        path = beside(place, expanded(written, place, str(loc[-1])))
         if not path.is_file():
             suite = Path(self.raw.origins.source).resolve()
             others = [file for file in path.parent.glob("*.yaml") if file.resolve() != suite]

@@ -1,6 +1,6 @@
 """A file of prompts on the web: `https://HOST/PATH/train.txt?column=prompt`.
 
-It is fetched once, into `$XDG_CACHE_HOME/zoo/prompts`, and read from there ever after: name an
+It is fetched once, into the folder `prompts` of the cache, and read from there ever after: name an
 address whose content never changes, one with a commit in it, say.
 """
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from zoo.data import files
 from zoo.errors import one_line
 from zoo.prompt import Prompt, PromptError
-from zoo.storage.files import cache_folder, replacing
+from zoo.storage.files import cache_folder, filling_cache, replacing
 
 SCHEMES = ("https://", "http://")
 
@@ -34,18 +34,22 @@ def load(address: str, /, *, reading: files.Reading = files.AS_USUAL) -> list[Pr
 
 
 def _fetch(address: str) -> Path:
-    """The cached file, fetched if it is not there yet."""
+    """The cached file, fetched if it is not there yet.
+
+    Raises:
+        CacheError: it cannot be kept.
+    """
     name = PurePosixPath(urlsplit(address).path).name
     digest = hashlib.sha256(address.encode()).hexdigest()[:16]
     path = cache_folder("prompts") / digest / name
     if path.is_file():
         return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            _download(address, file)
-    except OSError as error:
-        raise PromptError(f"prompts '{address}' cannot be kept in {path}: {error}") from None
+    with (
+        filling_cache(path.parent),
+        replacing(path) as temporary,
+        temporary.open("wb") as file,
+    ):
+        _download(address, file)
     return path
 
 

@@ -61,6 +61,8 @@ class Footprint:
     """Of an epoch: see `flops`; None where the solver makes as many forwards as it needs."""
     dtype: torch.dtype
     """What most parameters are of."""
+    trains: str
+    """What of the network is trained, in words."""
     copies_on_host: bool = False
     """Whether the other sets are in the host's memory; what is lent of them is in the phases."""
 
@@ -128,6 +130,7 @@ def _dry_run(
         accumulates=planned.training.count > planned.updates,
         flops=None if planned.collect_forwards is None else dry.count_flops(cond, rows),
         dtype=max(sharable, key=torch.Tensor.numel).dtype,
+        trains=weights.trained,
         copies_on_host=weights.copies_on == "cpu",
     )
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -30,6 +30,9 @@ class Policy(ABC):
 
     latent_shape: tuple[int, ...]
     """[C, H, W], or [C, T, H, W] for video."""
+
+    network_folder: ClassVar[str] = "."
+    """Where the network is in a published model's folder: by default it is all that there is."""
 
     @abstractmethod
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
@@ -63,6 +66,9 @@ class Policy(ABC):
     @abstractmethod
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The family's time grid, from its first t (at most 1) down to 0, float64 on the CPU."""
+
+    def write_rest(self, folder: Path) -> None:  # noqa: B027  (by default there is none)
+        """Writes what a published model has beside its network into a folder, for an export."""
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from zoo.policy.latent import Family, LatentOptions, LatentPolicy
 from zoo.policy.lora import ATTENTION
 from zoo.policy.pretrained import Dtype, Pretrained
 from zoo.policy.weights import CopiesOn, Lora
+from zoo.storage.place import Place
 
 _FEED_FORWARDS = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2")
 _PATCH = 2
@@ -28,10 +29,11 @@ _PATCH = 2
 class Flux(LatentPolicy):
     """FLUX.1 dev or schnell; LoRA on the attention projections and the two-stream feed-forwards.
 
-    `pretrained` is a folder in diffusers' layout or a hub id. The text encoders are on the device
-    only while they encode. There are two guidances: `guidance_embedding`, an input that dev was
-    distilled to follow at no cost, and the sampler's and evaluation's `guidance`, which is
-    classifier-free with the empty prompt, takes twice the forwards and is rarely used with FLUX.
+    `pretrained` is a folder in diffusers' layout, a hub id, or a single file as published
+    (`.safetensors`). The text encoders are on the device only while they encode. There are two
+    guidances: `guidance_embedding`, an input that dev was distilled to follow at no cost, and the
+    sampler's and evaluation's `guidance`, which is classifier-free with the empty prompt, takes
+    twice the forwards and is rarely used with FLUX.
     """
 
     family = Family(
@@ -48,8 +50,10 @@ class Flux(LatentPolicy):
         device: torch.device,
         /,
         *,
-        pretrained: str = "black-forest-labs/FLUX.1-dev",
+        pretrained: Place = "black-forest-labs/FLUX.1-dev",
         revision: str | None = None,
+        variant: str | None = None,
+        parts: Place | None = None,
         resolution: Annotated[int, Ge(16), MultipleOf(16)] = 512,
         guidance_embedding: Annotated[float, Ge(0)] | None = 3.5,
         dtype: Dtype = "bfloat16",
@@ -60,6 +64,9 @@ class Flux(LatentPolicy):
         copies_on: CopiesOn = "device",
     ) -> None:
         """`dtype` is of the base, the text encoders and the autoencoder; `lora` null trains all.
+
+        `variant` is that of the files: fp16, say. Of a single file the network is taken, all else
+        from `parts`, a folder or hub id; null is the pipeline that diffusers takes the file for.
 
         `guidance_embedding` must be null for a model that has none: schnell. `max_text_tokens` of
         T5 are 512 in dev and 256 in schnell as published, 128 in Flow-GRPO's training: fewer are
@@ -72,7 +79,7 @@ class Flux(LatentPolicy):
         options = LatentOptions(
             resolution, dtype, lora, max_text_tokens, cached_prompts, decode_batch, copies_on
         )
-        self._load(Pretrained(pretrained, revision), device, options)
+        self._load(Pretrained.of(pretrained, revision, variant, parts), device, options)
         self._ids = _position_ids(self.latent_shape[1] // _PATCH).to(device)
 
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
@@ -98,6 +105,8 @@ class Flux(LatentPolicy):
         write_flux(folder)
         return {
             "pretrained": str(folder),
+            "variant": None,
+            "parts": None,
             "resolution": 64,
             "max_text_tokens": 32,
             "dtype": "float32",
@@ -117,16 +126,16 @@ class Flux(LatentPolicy):
         )
         return _unpack(out[0].float(), x.shape)
 
-    def _require(self, model: str, config: Any) -> None:
+    def _require(self, files: Pretrained, config: Any) -> None:
         guidance = self._guidance_embedding
         if config.guidance_embeds and guidance is None:
             raise ValueError(
-                f"the model '{model}' was distilled with a guidance embedding, and "
+                f"the model '{files.source}' was distilled with a guidance embedding, and "
                 "guidance_embedding is null; write guidance_embedding: 3.5"
             )
         if guidance is not None and not config.guidance_embeds:
             raise ValueError(
-                f"the model '{model}' has no guidance embedding, and guidance_embedding is "
+                f"the model '{files.source}' has no guidance embedding, and guidance_embedding is "
                 f"{guidance:g}; write guidance_embedding: null"
             )
 

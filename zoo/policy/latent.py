@@ -1,89 +1,25 @@
-"""What latent families share: text encoders, the autoencoder, guidance, and their policy."""
+"""What latent families share: the autoencoder, guidance, and their policy."""
 
 from abc import abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.policy.base import Policy
 from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, place
+from zoo.policy.text_encoders import Pooled, Tables, TextEncoders, Words, shapes_alone
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt
 from zoo.rollout import Cond, Lookup, rows_of
 
-Words = Float[Tensor, "texts tokens width"]
-Pooled = Float[Tensor, "texts pooled_width"]
-Tables = Callable[[Sequence[str]], tuple[Words, Pooled]]
-"""The embeddings of texts on a policy's device, a row each: of the words, and of the whole."""
-Encode = Callable[[list[str]], tuple[Words, Pooled]]
-
 _ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 """As pipelines name them."""
-
-_TOGETHER = 16
-"""Texts that go through the encoders together."""
-
-
-class TextEncoders:
-    """Encoders, and the embeddings used last in the host's memory, up to a number of texts."""
-
-    def __init__(
-        self,
-        encoders: Sequence[nn.Module],
-        encode: Encode,
-        device: torch.device,
-        *,
-        kept: int,
-    ) -> None:
-        """`encode` uses the encoders, which are on the device when it is called."""
-        self._encoders = [encoder.eval().requires_grad_(False) for encoder in encoders]
-        self._encode, self._device = encode, device
-        self._num_kept = kept
-        self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
-
-    def __call__(self, texts: Sequence[str]) -> tuple[Words, Pooled]:
-        """Encodes the texts that are not kept, which must be distinct."""
-        embeddings = {text: self._kept[text] for text in texts if text in self._kept}
-        for text in embeddings:
-            self._kept.move_to_end(text)
-        missing = [text for text in texts if text not in embeddings]
-        if missing:
-            fresh = dict(zip(missing, self._embed(missing), strict=True))
-            embeddings |= fresh
-            self._kept |= fresh
-            while len(self._kept) > self._num_kept:
-                self._kept.popitem(last=False)
-        words, pooled = (torch.stack([embeddings[text][i] for text in texts]) for i in (0, 1))
-        return words.to(self._device), pooled.to(self._device)
-
-    @torch.no_grad()
-    def _embed(self, texts: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
-        for encoder in self._encoders:
-            encoder.to(self._device)
-        embeddings: list[tuple[Tensor, Tensor]] = []
-        for start in range(0, len(texts), _TOGETHER):
-            words, pooled = self._encode(list(texts[start : start + _TOGETHER]))
-            embeddings += zip(words.cpu(), pooled.cpu(), strict=True)
-        for encoder in self._encoders:
-            encoder.to("cpu")
-        return embeddings
-
-
-def shapes_alone(config: Any, tokens: int, dtype: torch.dtype) -> Tables:
-    """What stands in for the encoders of a transformer with that configuration, on the meta device.
-
-    The configuration is diffusers' and has the widths; `tokens` is what a text has of them.
-    """
-    width, pooled_width = config.joint_attention_dim, config.pooled_projection_dim
-    empty = partial(torch.empty, dtype=dtype, device="meta")
-    return lambda texts: (empty(len(texts), tokens, width), empty(len(texts), pooled_width))
-
 
 Latents = Float[Tensor, "batch channels rows columns"]
 Images = Float[Tensor, "batch 3 height width"]
@@ -226,6 +162,8 @@ class LatentPolicy(Policy):
 
     family: ClassVar[Family]
 
+    network_folder = "transformer"
+
     def _load(
         self,
         files: Pretrained,
@@ -243,13 +181,14 @@ class LatentPolicy(Policy):
         import diffusers
 
         self._device, self._dtype = device, base_dtype(options.dtype, options.lora)
+        self._files, self._without = files, without
         files.require(self.family.pipeline, policy=self.family.policy)
         network, vae, self._scheduler = files.flow_parts(
             getattr(diffusers, self.family.transformer), device, self._dtype
         )
         self._vae = Vae(vae.to(device), resolution=options.resolution, portion=options.decode_batch)
         self.latent_shape = self._vae.latent_shape
-        self._require(files.source, network.config)
+        self._require(files, network.config)
         self._text = self._tables(files, network, options, without)
         place(network, device, self._dtype)
         self.weights = WeightSets(
@@ -283,9 +222,13 @@ class LatentPolicy(Policy):
             kept=options.cached_prompts,
         )
 
+    def write_rest(self, folder: Path) -> None:
+        """All parts of the pipeline that this policy uses, but for the network, and its index."""
+        self._files.copy_parts(folder, network=self.network_folder, without=self._without)
+
     @abstractmethod
-    def _require(self, model: str, config: Any) -> None:
-        """Refuses a model, by its transformer's configuration, that these options do not fit.
+    def _require(self, files: Pretrained, config: Any) -> None:
+        """Refuses a model, also by its transformer's configuration, that these options do not fit.
 
         Raises:
             ValueError: they do not.

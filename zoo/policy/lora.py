@@ -11,6 +11,7 @@ from annotated_types import Ge
 from torch import nn
 
 from zoo import seeds
+from zoo.storage.place import Place
 
 ATTENTION = (
     "attn.to_q",
@@ -38,16 +39,17 @@ class Lora:
     deviation 1 / rank, as published, or kaiming's uniform one, which is PEFT's own default.
 
     `start` is a LoRA to go on from instead: a folder of PEFT's or diffusers' or a `.safetensors`
-    file (FLUX's also in the layout of kohya, ComfyUI or XLabs), here or on the Hub
-    (`OWNER/NAME[/FOLDER][@REVISION]`). It must be of the same rank and layers; alpha may differ. A
-    reference that does not move stays the model without any LoRA.
+    file, also with the names of kohya, ComfyUI, BFL or XLabs, here or on the Hub
+    (`OWNER/NAME[/FOLDER][@REVISION]`). It must be of the same layers and rank, the largest where
+    layers have several; alpha may differ. A reference that does not move stays the model without
+    any LoRA.
     """
 
     rank: Annotated[int, Ge(1)] = 32
     alpha: Annotated[int, Ge(1)] = 64
     targets: tuple[str, ...] = ()
     init: Init = "gaussian"
-    start: str | None = None
+    start: Place | None = None
 
 
 def inject(

@@ -1,17 +1,21 @@
 """Published models: found, checked and loaded with the precision that training needs."""
 
 import json
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from zoo.errors import join_lines
+from zoo.errors import join_lines, one_line
 from zoo.policy.weights import Lora
 from zoo.storage.hub import Request
+from zoo.storage.tensor_file import TensorFile
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -37,15 +41,45 @@ def place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     nn.Module.to(network, device, dtype).eval()
 
 
-T = TypeVar("T")
+_INDEX = "model_index.json"
+"""The file of a pipeline that names its parts."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """`source` is a folder, or a hub id whose `revision` is a branch, a tag or a commit."""
+    """`source` is a folder, or a hub id whose `revision` is a branch, a tag or a commit.
+
+    Files of weights are those of a `variant`, fp16, say. The network may be in a `file` of its own,
+    as published.
+    """
 
     source: str
     revision: str | None = None
+    variant: str | None = None
+    file: str | None = None
+
+    @classmethod
+    def of(
+        cls, named: str, revision: str | None, variant: str | None, parts: str | None
+    ) -> "Pretrained":
+        """A folder, a hub id, or a single `.safetensors` file whose pipeline's parts are `parts`.
+
+        Raises:
+            ValueError: there is no such file, it cannot be read, or there are parts without one.
+        """
+        if not named.endswith(".safetensors"):
+            if parts is not None:
+                raise ValueError(
+                    f"parts are of a model in a single .safetensors file, and pretrained is "
+                    f"'{named}'; leave parts out"
+                )
+            return cls(named, revision, variant)
+        if not Path(named).is_file():
+            raise ValueError(
+                f"the model '{named}' is no file here; name one, or a folder in diffusers' layout "
+                "or a hub id"
+            )
+        return cls(parts or _pipeline_of(named), revision, variant, named)
 
     def index(self) -> Mapping[str, Any]:
         """What `model_index.json` says: the pipeline's class, and the class of every part.
@@ -56,7 +90,7 @@ class Pretrained:
         try:
             return dict(json.loads(self._index_file().read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            raise self._refusal("model_index.json", error) from error
+            raise self._refusal(_INDEX, error) from error
 
     def config(self, cls: Any, part: str) -> dict[str, Any]:
         """The configuration of a part."""
@@ -71,7 +105,7 @@ class Pretrained:
         Raises:
             ValueError: it is missing, broken, of another architecture, or cannot be had.
         """
-        kwargs = {} if dtype is None else {"dtype": dtype}
+        kwargs = {} if dtype is None else {"dtype": dtype, "variant": self.variant}
         try:
             return cls.from_pretrained(
                 self.source, subfolder=part, revision=self.revision, **kwargs
@@ -82,9 +116,11 @@ class Pretrained:
     def pipeline(self, cls: Any, dtype: torch.dtype, without: Mapping[str, None]) -> Any:
         """A whole pipeline with its weights on the CPU, less the parts that are not wanted."""
         try:
-            return cls.from_pretrained(self.source, revision=self.revision, dtype=dtype, **without)
+            return cls.from_pretrained(
+                self.source, revision=self.revision, variant=self.variant, dtype=dtype, **without
+            )
         except Exception as error:
-            raise self._refusal("model_index.json", error) from error
+            raise self._refusal(_INDEX, error) from error
 
     def require(self, name: str, *, policy: str) -> None:
         """Refuses a model of another family.
@@ -111,12 +147,55 @@ class Pretrained:
         # diffusers has no types.
         autoencoder: Any = diffusers.AutoencoderKL
         scheduler: Any = diffusers.FlowMatchEulerDiscreteScheduler
-        named = {"transformer": transformer, "vae": autoencoder}
-        models = [
-            self.empty(cls, part) if device.type == "meta" else self.load(cls, part, dtype)
-            for part, cls in named.items()
-        ]
-        return models[0], models[1], self.load(scheduler, "scheduler")
+        parts = self.load(scheduler, "scheduler")
+        if device.type == "meta":
+            return self.empty(transformer, "transformer"), self.empty(autoencoder, "vae"), parts
+        network = self._network(transformer, "transformer", dtype)
+        return network, self.load(autoencoder, "vae", dtype), parts
+
+    def _network(self, cls: Any, part: str, dtype: torch.dtype) -> Any:
+        """The network, from its own file where it has one; diffusers knows the published names."""
+        if self.file is None:
+            return self.load(cls, part, dtype)
+        try:
+            network = cls.from_single_file(
+                self.file,
+                config=self.source,
+                config_revision=self.revision,
+                subfolder=part,
+                dtype=dtype,
+            )
+        except Exception as error:
+            raise self._file_refusal(one_line(error)) from error
+        missing = sorted(name for name, tensor in network.state_dict().items() if tensor.is_meta)
+        if missing:
+            raise self._file_refusal(f"it lacks '{missing[0]}'")
+        return network
+
+    def lacks(self, part: str) -> bool:
+        """Whether the pipeline is without a part: it names none, or the folder has none."""
+        named, folder = self.index().get(part), Path(self.source)
+        return not named or not any(named) or (folder.is_dir() and not (folder / part).is_dir())
+
+    def copy_parts(self, folder: Path, *, network: str, without: Collection[str]) -> None:
+        """Puts the pipeline's index and parts into a folder, as links where the disk is the same.
+
+        The `network` is in the index alone, and what it is `without` not even there.
+
+        Raises:
+            OSError: they cannot be read or written.
+        """
+        index, base = dict(self.index()), self._index_file().parent
+        for name, named in index.items():
+            if not isinstance(named, list) or name == network:
+                continue
+            if name in without:
+                index[name] = [None, None]
+                continue
+            for file in sorted((base / name).rglob("*")):
+                if file.is_file():
+                    _link(file.resolve(), folder / file.relative_to(base))
+        (folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
     def empty(self, cls: Any, part: str) -> Any:
         """A part of that architecture on the meta device: shapes and no weights."""
@@ -127,18 +206,53 @@ class Pretrained:
     def _index_file(self) -> Path:
         folder = Path(self.source)
         if folder.is_dir():
-            return folder / "model_index.json"
+            return folder / _INDEX
         from huggingface_hub import hf_hub_download
 
-        return Path(hf_hub_download(self.source, "model_index.json", revision=self.revision))
+        return Path(hf_hub_download(self.source, _INDEX, revision=self.revision))
 
     def _refusal(self, part: str, error: Exception) -> ValueError:
         # A folder has no reason but its own files.
         local = Path(self.source).is_dir()
+        if local and part == _INDEX and (Path(self.source) / "config.json").is_file():
+            return ValueError(
+                f"the model '{self.source}' is a network alone, without its pipeline's other "
+                "parts; if a run was exported there, do it again: zoo export RUN_DIR --out DIR"
+            )
         why = None if local else Request(self.source, revision=self.revision).refusal(error)
         if why is None:
             name, text = type(error).__name__, join_lines(error)[:200]
             why = f"has no usable '{part}': {name}: {text}"
         else:
             why = f"is no folder here and cannot be had from the Hub: {why}"
-        return ValueError(f"the model '{self.source}' {why}; to try the recipe without it: --tiny")
+        fix = "to try the recipe without it: --tiny"
+        if self.file is not None:
+            fix = f"its parts go with '{self.file}': name others with policy.parts, or {fix}"
+        return ValueError(f"the model '{self.source}' {why}; {fix}")
+
+    def _file_refusal(self, why: str) -> ValueError:
+        return ValueError(
+            f"the model '{self.file}' has no usable network for '{self.source}': {why}; name the "
+            "pipeline that it is of: policy.parts"
+        )
+
+
+def _pipeline_of(file: str) -> str:
+    """The hub id of the pipeline of a single file, which diffusers knows by names and shapes."""
+    from diffusers.loaders.single_file_utils import fetch_diffusers_config
+
+    try:
+        header = TensorFile(Path(file))
+        shapes = {name: torch.empty(header.shape(name), device="meta") for name in header}
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"the model '{file}' cannot be read: {one_line(error)}") from error
+    return str(fetch_diffusers_config(shapes)["pretrained_model_name_or_path"])
+
+
+def _link(file: Path, new: Path) -> None:
+    """Another name for a file, or a copy of it on another disk."""
+    new.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, new)
+    except OSError:
+        shutil.copyfile(file, new)

@@ -18,6 +18,7 @@ from zoo.policy.latent import Family, LatentOptions, LatentPolicy
 from zoo.policy.lora import ATTENTION
 from zoo.policy.pretrained import Dtype, Pretrained
 from zoo.policy.weights import CopiesOn, Lora
+from zoo.storage.place import Place
 
 _T5 = ("text_encoder_3", "tokenizer_3")
 
@@ -25,8 +26,8 @@ _T5 = ("text_encoder_3", "tokenizer_3")
 class SD3(LatentPolicy):
     """Stable Diffusion 3.5 Medium or Large, or 3 Medium; LoRA on its eight attention projections.
 
-    `pretrained` is a folder in diffusers' layout or a hub id. The text encoders are on the device
-    only while they encode.
+    `pretrained` is a folder in diffusers' layout, a hub id, or a single file as published
+    (`.safetensors`). The text encoders are on the device only while they encode.
     """
 
     family = Family(
@@ -42,8 +43,10 @@ class SD3(LatentPolicy):
         device: torch.device,
         /,
         *,
-        pretrained: str = "stabilityai/stable-diffusion-3.5-medium",
+        pretrained: Place = "stabilityai/stable-diffusion-3.5-medium",
         revision: str | None = None,
+        variant: str | None = None,
+        parts: Place | None = None,
         resolution: Annotated[int, Ge(16), MultipleOf(16)] = 512,
         dtype: Dtype = "bfloat16",
         lora: Lora | None = Lora(rank=32, alpha=64),  # noqa: B008  (frozen)
@@ -55,6 +58,9 @@ class SD3(LatentPolicy):
     ) -> None:
         """`dtype` is of the base, the text encoders and the autoencoder; `lora` null trains all.
 
+        `variant` is that of the files: fp16, say. Of a single file the network is taken, all else
+        from `parts`, a folder or hub id; null is the pipeline that diffusers takes the file for.
+
         `t5` false does without the third and by far the largest text encoder. `cached_prompts`
         embeddings (1.7 MB each in bfloat16) are kept in the host's memory. `decode_batch` images
         are decoded together. With `copies_on` cpu the old, reference and EMA weights of training
@@ -64,7 +70,9 @@ class SD3(LatentPolicy):
         options = LatentOptions(
             resolution, dtype, lora, max_text_tokens, cached_prompts, decode_batch, copies_on
         )
-        self._load(Pretrained(pretrained, revision), device, options, without=() if t5 else _T5)
+        self._t5 = t5
+        files = Pretrained.of(pretrained, revision, variant, parts)
+        self._load(files, device, options, without=() if t5 else _T5)
 
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The scheduler's own sigmas, its shift applied, then 0."""
@@ -80,6 +88,8 @@ class SD3(LatentPolicy):
         write_sd3(folder)
         return {
             "pretrained": str(folder),
+            "variant": None,
+            "parts": None,
             "resolution": 64,
             "max_text_tokens": 32,
             "dtype": "float32",
@@ -95,7 +105,11 @@ class SD3(LatentPolicy):
         )
         return out[0].float()
 
-    def _require(self, model: str, config: Any) -> None:
+    def _require(self, files: Pretrained, config: Any) -> None:
+        if self._t5 and files.lacks(_T5[0]):
+            raise ValueError(
+                f"the model '{files.source}' has no T5 (text_encoder_3); write t5: false"
+            )
         largest = config.pos_embed_max_size * config.patch_size * self._vae.factor
         if self._resolution > largest:
             raise ValueError(

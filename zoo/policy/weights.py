@@ -138,6 +138,24 @@ class WeightSets:
         return sets
 
     @property
+    def trained(self) -> str:
+        """What of the network is trained, in words: the layers that LoRA's targets matched.
+
+        Raises:
+            ValueError: nothing is allocated yet.
+        """
+        self.parameters()
+        count = f"{sum(map(math.prod, self._shapes.values())):,} parameters"
+        if self.lora is None:
+            return f"the whole network, {count}"
+        layers = {f".{name.rpartition('.lora_')[0]}" for name in self._shapes}
+        targets = self.lora.targets or self._targets
+        idle = [t for t in targets if not any(layer.endswith(f".{t}") for layer in layers)]
+        none = f"; no layer is named like {', '.join(idle)}" if idle else ""
+        number = "1 layer" if len(layers) == 1 else f"{len(layers)} layers"
+        return f"LoRA of rank {self.lora.rank} on {number}, {count}{none}"
+
+    @property
     def networks(self) -> tuple[nn.Module, ...]:
         """The network, and in full fine-tuning those of the other sets."""
         return tuple(self.module.sets.values())

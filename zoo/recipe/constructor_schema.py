@@ -10,10 +10,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     Field,
     GetCoreSchemaHandler,
     PydanticUserError,
@@ -34,6 +36,7 @@ from zoo.recipe.component import Component, Named, Record
 from zoo.recipe.errors import shown
 from zoo.recipe.signature import INTERFACES, hints_of, kind_of, require, signature, where
 from zoo.registry import SINGULAR, BrokenPluginError, UnknownComponentError
+from zoo.storage.place import expand_path
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,8 @@ def _declare(annotation: Any, records: Mapping[type, type[Record]]) -> Any:
         return Annotated[Component, Slot(bare)]
     if isinstance(bare, type) and is_dataclass(bare):
         return records.get(bare) or _record(bare)
+    if bare is Path:
+        return Annotated[Path, AfterValidator(expand_path)]
     if origin is Annotated:
         return Annotated[(_declare(arguments[0], records), *arguments[1:])]
     if origin in (Union, UnionType):

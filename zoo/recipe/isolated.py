@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from zoo.registry import BrokenPluginError
 from zoo.reward.outside.isolated import IsolatedReward
 from zoo.reward.outside.process import WorkerError, description
+from zoo.storage.place import Place
 
 _PLAIN: Mapping[str, Any] = {
     "boolean": bool,
@@ -85,6 +86,8 @@ def _annotation(schema: Mapping[str, Any]) -> Any:
         return Literal[tuple(schema["enum"])]
     if "anyOf" in schema:
         return Union[tuple(_annotation(member) for member in schema["anyOf"])]  # noqa: UP007
+    if schema.get("format") == "path":
+        return Place
     if schema["type"] == "array":
         base: Any = list[_annotation(schema["items"])]  # type: ignore[misc]
     elif "properties" in schema:

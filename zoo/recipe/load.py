@@ -28,6 +28,7 @@ from zoo.recipe.errors import (
     RecipeError,
     shown,
 )
+from zoo.recipe.expand import expanded
 from zoo.recipe.tree import Node, merge, plain, put, to_tree
 
 _MAX_DEPTH = 50
@@ -167,7 +168,8 @@ def _file(path: Path, trail: tuple[Path, ...]) -> Node:
             f"{extends.origin}: extends must be the path of one other recipe, relative to this "
             f"file (extends: base.yaml), not {shown(plain(extends))}"
         )
-    base = Path(os.path.normpath(path.parent / extends.value))
+    named = expanded(extends.value, extends.origin, "extends")
+    base = Path(os.path.normpath(path.parent / named))
     if not base.is_file():
         raise RecipeError(
             f"{extends.origin}: extends {base}, which is no file{_sibling(base, path)}"

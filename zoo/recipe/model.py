@@ -36,12 +36,12 @@ from zoo.recipe.sections import (
     Rewards,
     Scoring,
     StopWhen,
-    Text,
     Tracking,
     default,
 )
 from zoo.recipe.tree import DEFAULT_NAMES
 from zoo.sampler.base import ImageSource, Sampler, StoredImages
+from zoo.storage.place import Place
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ class RecipeSections(Strict):
     scoring: Scoring = Scoring()
     checkpoint: CheckpointOptions = CheckpointOptions()
     stop_when: StopWhen | None = None
-    output_dir: Text = "runs"
+    output_dir: Place = "runs"
     tracking: Tracking = Tracking()
     stages: Annotated[tuple[StageEntry, ...], MinLen(1)] | None = None
 

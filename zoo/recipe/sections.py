@@ -17,6 +17,7 @@ from zoo.recipe.constructor_schema import Slot, component_class
 from zoo.recipe.errors import Loc
 from zoo.reward.base import Reward
 from zoo.sampler.base import Solver
+from zoo.storage.place import Place
 
 Count = Annotated[int, Ge(1)]
 Seconds = Annotated[float, Gt(0)]
@@ -54,7 +55,7 @@ class Isolation(Strict):
     `start_timeout` is how many seconds it has to load its model.
     """
 
-    python: Text
+    python: Place
     start_timeout: Seconds = 300.0
 
 
@@ -134,9 +135,9 @@ class Data(Strict):
     `zoo.data.images`. `tiny` is read in their place by `--tiny`, where they need a network.
     """
 
-    train: Text
-    eval: Text | None = None
-    tiny: Text | None = None
+    train: Place
+    eval: Place | None = None
+    tiny: Place | None = None
     groups_per_epoch: Count
     group_size: Count
 

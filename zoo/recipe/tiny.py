@@ -18,7 +18,7 @@ from zoo.recipe.component import Component, components
 from zoo.recipe.errors import Loc
 from zoo.recipe.model import Recipe, Stage
 from zoo.reward.base import Reward
-from zoo.storage.files import cache_folder, fingerprint
+from zoo.storage.files import cache_folder, filling_cache, fingerprint
 
 AT_MOST: Mapping[Loc, int] = {
     ("epochs",): 2,
@@ -108,22 +108,29 @@ def _tiny_weights(component: Component[Any]) -> dict[str, Any]:
     """The options that load a component's random weights, which are written where they are not."""
     folder = cache_folder("tiny") / fingerprint(component.cls.__module__)
     name = f"{component.cls.__module__}.{component.cls.__qualname__}"
-    folder.mkdir(parents=True, exist_ok=True)
     if not (folder / name / _OPTIONS).is_file():
-        # Every process of a run may come here at once: each writes whole, the first to rename wins.
-        temporary = Path(tempfile.mkdtemp(dir=folder, prefix="."))
-        try:
-            new = temporary / name
-            options = component.cls.write_tiny(new)
-            if not options:
+        with filling_cache(folder):
+            if not _write_tiny(component.cls, folder, name):
                 return {}
-            here = {key: _move(value, temporary, folder) for key, value in options.items()}
-            (new / _OPTIONS).write_text(json.dumps(here))
-            with suppress(OSError):
-                new.rename(folder / name)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     return dict(json.loads((folder / name / _OPTIONS).read_text()))
+
+
+def _write_tiny(cls: Any, folder: Path, name: str) -> bool:
+    """Whether there are any; they are in that folder then, with the options that load them."""
+    # Every process of a run may come here at once: each writes whole, the first to rename wins.
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix="."))
+    try:
+        new = temporary / name
+        options = cls.write_tiny(new)
+        if not options:
+            return False
+        here = {key: _move(value, temporary, folder) for key, value in options.items()}
+        (new / _OPTIONS).write_text(json.dumps(here))
+        with suppress(OSError):
+            new.rename(folder / name)
+        return True
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _move(value: Any, old: Path, new: Path) -> Any:

@@ -18,6 +18,7 @@ from zoo.reward.networks.clip import Clip, DType, choose_device, load_clip
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.pixels import clip_pixels
 from zoo.reward.networks.published import tensors_of
+from zoo.storage.place import Place
 
 FILE = "aesthetic-model.pth"
 """The file of weights in the hub's repository, sac+logos+ava1-l14-linearMSE.pth by another name."""
@@ -38,8 +39,8 @@ class Aesthetic(ClipReward):
         device: torch.device,
         /,
         *,
-        model: str = "openai/clip-vit-large-patch14",
-        weights: str = "trl-lib/ddpo-aesthetic-predictor",
+        model: Place = "openai/clip-vit-large-patch14",
+        weights: Place = "trl-lib/ddpo-aesthetic-predictor",
         dtype: DType = "float32",
         run_on: str | None = None,
         offload: bool = False,

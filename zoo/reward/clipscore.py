@@ -16,6 +16,7 @@ from zoo.prompt import Prompt
 from zoo.reward.networks.clip import Clip, DType, choose_device, load_clip, load_tokenizer
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.pixels import float_pixels
+from zoo.storage.place import Place
 
 _PUBLISHED = "openai/clip-vit-large-patch14"
 _LOGIT = 100.0
@@ -33,8 +34,8 @@ class ClipScore(ClipReward):
         device: torch.device,
         /,
         *,
-        model: str = _PUBLISHED,
-        tokenizer: str = _PUBLISHED,
+        model: Place = _PUBLISHED,
+        tokenizer: Place = _PUBLISHED,
         dtype: DType = "float32",
         run_on: str | None = None,
         offload: bool = False,

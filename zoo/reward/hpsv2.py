@@ -18,6 +18,7 @@ from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.open_clip import clip_model
 from zoo.reward.networks.pixels import padded_pixels
 from zoo.reward.networks.published import tensors_of
+from zoo.storage.place import Place
 
 FILE = "HPS_v2.1_compressed.pt"
 """The file of weights in the published repository."""
@@ -36,8 +37,8 @@ class HPSv2(ClipReward):
         device: torch.device,
         /,
         *,
-        weights: str = "xswu/HPSv2",
-        tokenizer: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        weights: Place = "xswu/HPSv2",
+        tokenizer: Place = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
         dtype: DType = "float32",
         run_on: str | None = None,
         offload: bool = False,

@@ -20,6 +20,7 @@ from zoo.reward.networks.blip import TINY, Network, Sizes, random_weights
 from zoo.reward.networks.pixels import centre, pil_bicubic, shorter_side, standard
 from zoo.reward.networks.published import tensors_of
 from zoo.storage.hub import Request
+from zoo.storage.place import Place
 
 FILE = "ImageReward.pt"
 """The file of weights in the published repository."""
@@ -42,8 +43,8 @@ class ImageReward(Reward):
         device: torch.device,
         /,
         *,
-        weights: str = "THUDM/ImageReward",
-        tokenizer: str = "google-bert/bert-base-uncased",
+        weights: Place = "THUDM/ImageReward",
+        tokenizer: Place = "google-bert/bert-base-uncased",
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     ) -> None:
         """`weights` is a file ImageReward.pt, or a repository of the hub that has it.

@@ -15,6 +15,7 @@ from zoo.prompt import Prompt
 from zoo.reward.networks.clip import Clip, DType, choose_device, load_clip, load_tokenizer
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.pixels import clip_pixels
+from zoo.storage.place import Place
 
 _SCALE = 26.0
 
@@ -31,8 +32,8 @@ class PickScore(ClipReward):
         device: torch.device,
         /,
         *,
-        model: str = "yuvalkirstain/PickScore_v1",
-        tokenizer: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        model: Place = "yuvalkirstain/PickScore_v1",
+        tokenizer: Place = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
         dtype: DType = "float32",
         run_on: str | None = None,
         offload: bool = False,

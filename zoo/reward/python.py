@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward
+from zoo.storage.place import Place
 
 _FORM = "write path: my_file.py:my_function"
 
@@ -24,7 +25,7 @@ class PythonReward(Reward):
 
     chosen_by = ("path",)
 
-    def __init__(self, *, path: str) -> None:
+    def __init__(self, *, path: Place) -> None:
         """`path` is 'my_file.py:my_function', relative to the working directory.
 
         Raises:

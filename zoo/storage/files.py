@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from zoo.errors import UserError
+
+_SET_A_CACHE = "export XDG_CACHE_HOME=DIR, a folder that can be written"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -70,6 +74,36 @@ def fingerprint(module: str) -> str:
     return digest.hexdigest()[:16]
 
 
+class CacheError(UserError):
+    """A folder for what can be made again that is not to be had; with the variable to set."""
+
+
 def cache_folder(name: str) -> Path:
-    """`$XDG_CACHE_HOME/zoo/<name>`, by default below `~/.cache`; it may not exist yet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoo" / name
+    """Of a kind of what can be made or fetched again; it may not exist yet.
+
+    `zoo/<name>` in `$XDG_CACHE_HOME`, else in `$HF_HOME`, which is for what is large, else in
+    `~/.cache`.
+
+    Raises:
+        CacheError: neither is set, and there is no home folder.
+    """
+    named = os.environ.get("XDG_CACHE_HOME") or os.environ.get("HF_HOME")
+    try:
+        return (Path(named).expanduser() if named else Path.home() / ".cache") / "zoo" / name
+    except RuntimeError:
+        raise CacheError(f"there is no home folder for a cache; {_SET_A_CACHE}") from None
+
+
+@contextmanager
+def filling_cache(folder: Path) -> Iterator[None]:
+    """Makes a folder of the cache, in which what is inside then writes.
+
+    Raises:
+        CacheError: instead of an OSError of that folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise CacheError(f"the cache {folder} cannot be written: {why}; {_SET_A_CACHE}") from error

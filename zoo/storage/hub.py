@@ -10,6 +10,8 @@ from zoo.errors import first_line, one_line
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+
 _MOST = 200
 """Characters of what the Hub itself says."""
 
@@ -114,6 +116,11 @@ def _refusal(error: BaseException) -> str | None:
         return (
             f"there is no room for it in the Hub's cache ({constants.HF_HUB_CACHE}); make some, "
             "or set HF_HOME to a folder on another disk"
+        )
+    if isinstance(error, OSError) and error.filename and error.errno in _NOT_WRITABLE:
+        return (
+            f"the Hub's cache ({constants.HF_HUB_CACHE}) cannot be written ({error.strerror}: "
+            f"{error.filename}); set HF_HOME to a folder that can be"
         )
     return None
 

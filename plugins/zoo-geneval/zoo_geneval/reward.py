@@ -17,6 +17,7 @@ from torch import Tensor
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward, Scores
+from zoo.storage.place import Place
 from zoo_geneval.colors import ColorNamer
 from zoo_geneval.crops import crop
 from zoo_geneval.detections import Detection, Limits
@@ -48,8 +49,8 @@ class GenEval(Reward):
         device: torch.device,
         /,
         *,
-        detector: str = "facebook/mask2former-swin-small-coco-instance",
-        clip: str = "openai/clip-vit-large-patch14",
+        detector: Place = "facebook/mask2former-swin-small-coco-instance",
+        clip: Place = "openai/clip-vit-large-patch14",
         score: Literal["training", "accuracy", "strict"] = "training",
         clamp: bool = False,
         partial_position: bool = True,

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ class ImageRewardPackage(Reward):
         /,
         *,
         model: str = _MODEL,
-        med_config: str | None = None,
-        download_root: str | None = None,
+        med_config: Path | None = None,
+        download_root: Path | None = None,
     ) -> None:
         """`model` is ImageReward-v1.0, from the hub (1.8 GB), or a file of its weights.
 
@@ -42,7 +43,7 @@ class ImageRewardPackage(Reward):
         for name, file in (("model", model), ("med_config", med_config)):
             if file not in (_MODEL, None) and not os.path.isfile(file):
                 raise ValueError(
-                    f"{name} {file!r} is no file (the working directory is {os.getcwd()}); "
+                    f"{name} {str(file)!r} is no file (the working directory is {os.getcwd()}); "
                     f"name one, or leave it out for {_MODEL} from the hub"
                 )
         import torch
@@ -55,7 +56,10 @@ class ImageRewardPackage(Reward):
 
         self._no_grad = torch.no_grad
         self._model: Any = ImageReward.load(
-            model, device=device, download_root=download_root, med_config=med_config
+            model,
+            device=device,
+            download_root=None if download_root is None else str(download_root),
+            med_config=None if med_config is None else str(med_config),
         )
 
     def score(self, images: np.ndarray, prompts: Sequence[Prompt]) -> np.ndarray:

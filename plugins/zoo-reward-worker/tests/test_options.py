@@ -56,7 +56,7 @@ def test_every_type_has_a_schema_and_its_default():
         "count": {"type": "integer", "minimum": 1, "exclusiveMaximum": 9, "default": 2},
         "rate": {"type": "number", "default": 0.5},
         "flag": {"type": "boolean", "default": False},
-        "file": {"type": "string", "default": "x/y"},
+        "file": {"type": "string", "format": "path", "default": "x/y"},
         "one": {"enum": ["a", "b"], "default": "a"},
         "maybe": {"anyOf": [{"type": "number"}, {"type": "null"}], "default": None},
         "either": {"anyOf": [{"type": "integer"}, {"type": "string"}], "default": "no"},
@@ -70,7 +70,7 @@ def test_every_type_has_a_schema_and_its_default():
             "title": "Inner",
             "properties": {
                 "size": {"type": "integer", "default": 3},
-                "file": {"type": "string", "default": "a"},
+                "file": {"type": "string", "format": "path", "default": "a"},
             },
             "default": {"size": 4, "file": "a"},
         },

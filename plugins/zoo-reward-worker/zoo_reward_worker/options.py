@@ -96,7 +96,8 @@ def _schema(hint: Any, what: str) -> dict[str, Any]:
     if origin is Annotated:
         return {**_schema(arguments[0], what), **_limits(arguments[1:])}
     if hint in _PLAIN:
-        return {"type": _PLAIN[hint]}
+        # What recipes have of paths is expanded where they are read.
+        return {"type": _PLAIN[hint], **({"format": "path"} if hint is Path else {})}
     if origin is Literal:
         return {"enum": list(arguments)}
     if _is_union(origin):

@@ -13,6 +13,12 @@ from zoo.policy.lora_files import PEFT, PEFT_CONFIG
 from zoo.policy.weights import Lora
 
 
+def test_the_configuration_is_looked_at_before_the_tensors(tmp_path):
+    save_file({"base_model.model.x.hada_w1_a": torch.zeros(8, 64)}, tmp_path / PEFT)
+    (tmp_path / PEFT_CONFIG).write_text('{"peft_type": "LOHA", "r": 8}')
+    assert "is LOHA, not LORA" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -40,7 +46,7 @@ A, B = torch.zeros(8, 64), torch.zeros(64, 8)
     ("tensors", "said"),
     [
         ({"lora_unet_x.lora_down.weight": A, "lora_unet_x.lora_up.weight": B},
-         "'lora_unet_x.lora_up.weight', which diffusers does not read"),
+         "'lora_unet_x', which diffusers does not read"),
         ({"transformer.x.lora_magnitude_vector": A}, "is DoRA"),
         ({"transformer.x.lora_A.weight": A, "text_encoder.x.lora_A.weight": A}, "'text_encoder.x"),
         ({"transformer.x.lora_A.weight": A}, "'x' has A of rank 8, not A and B of one rank"),
@@ -48,11 +54,10 @@ A, B = torch.zeros(8, 64), torch.zeros(64, 8)
         ({"x.lora_A.weight": A, "x.lora_B.weight": B, "y.alpha": A}, "'y.alpha' and no LoRA of"),
         ({"x.lora_A.weight": A[None], "x.lora_B.weight": B}, "only matrices are supported"),
         ({"x.lora_A.weight": A.long(), "x.lora_B.weight": B}, "'x.lora_A.weight' is quantised"),
-        (
-            {"x.lora_A.weight": A, "x.lora_B.weight": B,
-             "y.lora_A.weight": A[:4], "y.lora_B.weight": B[:, :4]},
-            "layers of the ranks 4, 8, and a run's LoRA has one rank",
-        ),
+        ({"x.lora_A.a.weight": A, "x.lora_B.a.weight": B, "y.lora_A.b.weight": A,
+          "y.lora_B.b.weight": B}, "several adapters (a, b); save one of them alone"),
+        ({"base_model.model.x.lora_A.weight": A, "base_model.model.x.lora_B.weight": B},
+         "and only adapter_config.json says its alpha; put that beside it, and call it adapter_m"),
         ({"x.lora_A.weight": A, "x.lora_B.weight": B}, "another architecture: it has 'x', which"),
     ],
 )  # fmt: skip

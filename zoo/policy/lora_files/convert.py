@@ -1,13 +1,15 @@
-"""LoRAs in the layouts of other programs, as diffusers reads them: kohya's, XLabs', ComfyUI's.
+"""LoRAs of the layers of other programs, as those of diffusers' network: kohya's, BFL's, XLabs'.
 
-Diffusers' converters choose by names, and leave out in silence what they do not know: a layer, an
-alpha, the text encoder's part. So each layer of a file is converted by itself and must come out as
-large as it went in: by the Frobenius norm of alpha / rank * up down, which neither the splitting of
-a fused layer nor an exchange of its rows changes.
+FLUX's are converted by diffusers, layer by layer. Its converters choose by names, and leave out in
+silence what they do not know; so each layer must come out as large as it went in: by the Frobenius
+norm of up down, which neither the splitting of a fused layer nor an exchange of its rows changes.
+SD3's, which diffusers does not know, are those of Stability's code (`joint_blocks`, see diffusers'
+`convert_sd3_transformer_checkpoint_to_diffusers`), and of either family diffusers' own names with
+underscores for dots.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -15,102 +17,137 @@ from torch import Tensor
 from zoo.errors import one_line
 from zoo.policy.lora_files.names import are_lora, module_of
 from zoo.policy.lora_files.source import LoraError
-from zoo.storage.tensor_file import TensorFile
 
-_MATRIX = re.compile(r"(?P<layer>.+?)\.(lora[._])?(?P<part>down|up)\.weight")
-_FIX = "convert it to PEFT's or diffusers' layout with the program that wrote it"
+_FLAT = ("lora_unet_", "lora_transformer_")
+_TOP = (
+    "double_blocks.", "single_blocks.", "joint_blocks.", "img_in", "txt_in", "time_in.",
+    "vector_in.", "guidance_in.", "final_layer.",
+)  # fmt: skip
+"""Where the layers of the published code begin that diffusers' networks call otherwise."""
+
+_QKV = ("to_q", "to_k", "to_v")
+_OF_JOINT_BLOCKS: Mapping[str, tuple[str, ...]] = {
+    "x_block.attn.qkv": tuple(f"attn.{name}" for name in _QKV),
+    "x_block.attn.proj": ("attn.to_out.0",),
+    "x_block.attn2.qkv": tuple(f"attn2.{name}" for name in _QKV),
+    "x_block.attn2.proj": ("attn2.to_out.0",),
+    "x_block.mlp.fc1": ("ff.net.0.proj",),
+    "x_block.mlp.fc2": ("ff.net.2",),
+    "x_block.adaLN_modulation.1": ("norm1.linear",),
+    "context_block.attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "context_block.attn.proj": ("attn.to_add_out",),
+    "context_block.mlp.fc1": ("ff_context.net.0.proj",),
+    "context_block.mlp.fc2": ("ff_context.net.2",),
+    "context_block.adaLN_modulation.1": ("norm1_context.linear",),
+}
+_OWN = (
+    *{name for names in _OF_JOINT_BLOCKS.values() for name in names},
+    "norm.linear", "proj_mlp", "proj_out",
+)  # fmt: skip
+"""Of a block of SD3's or FLUX's network in diffusers."""
+
 _ROUNDING = 1e-4
 """Of a norm: a float32 has 6e-8, and a sum of thousands of products a little more."""
 
-
-class Converted(Mapping[str, Tensor]):
-    """Tensors in memory by their names in diffusers' network, alpha multiplied in; float32."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        """These."""
-        self._tensors = dict(tensors)
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._tensors[name]
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """A tensor's shape."""
-        return tuple(self._tensors[name].shape)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._tensors))
-
-    def __len__(self) -> int:
-        return len(self._tensors)
+Scaled = Mapping[str, tuple[Tensor, Tensor]]
+"""By layer: down and up matrices, float32, of which up down is what is added."""
 
 
-def is_foreign(file: TensorFile) -> bool:
-    """Whether it has the matrices of a LoRA by names that are not PEFT's."""
-    return any(_MATRIX.fullmatch(name) for name in file)
+def is_foreign(layer: str) -> bool:
+    """Whether another program's name of a layer."""
+    return layer.startswith((*_FLAT, *_TOP)) or ".processor." in layer
 
 
-def convert(file: TensorFile, source: str) -> Converted:
-    """All of a file, by the names of diffusers' network.
+def convert(layers: Scaled, source: str) -> dict[str, Tensor]:
+    """All of them as adapters, by the names of diffusers' network.
 
     Raises:
-        LoraError: diffusers does not read a part of it, or not as it is.
+        LoraError: a layer cannot be converted, or not as it is.
     """
-    layers: dict[str, dict[str, Tensor]] = {}
-    for name in file:
-        match = _MATRIX.fullmatch(name)
-        if match is None and not name.endswith(".alpha"):
-            raise LoraError(f"'{source}' has '{name}', which diffusers does not read; {_FIX}")
-        if not file.is_float(name):
-            raise LoraError(f"'{source}': '{name}' is quantised; save it in float32 or bfloat16")
-        layer = name.removesuffix(".alpha") if match is None else match["layer"]
-        # Products of bfloat16 would be rounded to it.
-        layers.setdefault(layer, {})[name] = file[name].float()
     converted: dict[str, Tensor] = {}
-    for tensors in layers.values():
-        by_name = _convert_layer(tensors, source)
+    for layer, (down, up) in layers.items():
+        by_name = _convert_layer(layer, down, up, source)
         if twice := converted.keys() & by_name.keys():
-            raise LoraError(f"'{source}' has '{min(twice)}' by two names; {_FIX}")
+            raise LoraError(f"'{source}' has '{min(twice)}' by two names; leave one out")
         converted |= by_name
-    return Converted(converted)
-
-
-def _convert_layer(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """What diffusers makes of a layer's matrices and alpha: whole, and nothing besides."""
-    names = ", ".join(f"'{name}'" for name in tensors)
-    parts = {m["part"]: tensors[name] for name in tensors if (m := _MATRIX.fullmatch(name))}
-    if parts.keys() != {"down", "up"} or any(matrix.ndim != 2 for matrix in parts.values()):
-        raise LoraError(f"'{source}' has {names}, which are not a down and an up matrix; {_FIX}")
-    if any(name.startswith(("lora_te", "text_encoder")) for name in tensors):
-        raise LoraError(
-            f"'{source}' has {names} of a text encoder, which stays as it is in training; leave "
-            "these out of the file"
-        )
-    try:
-        converted = _by_diffusers(tensors)
-    except Exception as error:
-        raise LoraError(
-            f"'{source}' has {names}, which diffusers does not read ({one_line(error)}); {_FIX}"
-        ) from error
-    if not converted or not are_lora(converted):
-        raise LoraError(f"'{source}' has {names}, which diffusers does not read; {_FIX}")
-    alpha = next((t for name, t in tensors.items() if name.endswith(".alpha")), None)
-    scale = 1.0 if alpha is None else float(alpha) / len(parts["down"])
-    size = scale**2 * _squared_norm(parts["down"], parts["up"])
-    if abs(sum(_sizes(converted)) - size) > _ROUNDING * size:
-        raise LoraError(f"'{source}' has {names}, of which diffusers gives up a part; {_FIX}")
     return converted
 
 
-def _by_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _convert_layer(layer: str, down: Tensor, up: Tensor, source: str) -> dict[str, Tensor]:
+    if not is_foreign(layer):
+        return _adapter(layer, down, up)
+    for find in (_flattened, _of_joint_block):
+        names = find(layer)
+        if names:
+            if names[0].endswith("norm1_context.linear") and len(up) == 2 * down.shape[1]:
+                # The last block's has shift and scale alone, which diffusers has the other way.
+                up = torch.cat([*reversed(up.chunk(2))])
+            if len(up) % len(names):
+                raise LoraError(
+                    f"'{source}': '{layer}' has {len(up)} rows, which are not {len(names)} layers'"
+                )
+            pairs = zip(names, up.chunk(len(names)), strict=True)
+            return {key: t for name, part in pairs for key, t in _adapter(name, down, part).items()}
+    return _by_diffusers(layer, down, up, source)
+
+
+def _adapter(layer: str, down: Tensor, up: Tensor) -> dict[str, Tensor]:
+    return {f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up.contiguous()}
+
+
+def _flattened(layer: str) -> tuple[str, ...]:
+    """Diffusers' own layer of a name in which underscores stand for dots."""
+    match = re.fullmatch(
+        rf"({'|'.join(_FLAT)})(?P<blocks>(single_)?transformer_blocks)_(?P<i>\d+)_(?P<rest>\w+)",
+        layer,
+    )
+    rest = {name.replace(".", "_"): name for name in _OWN}.get(match["rest"]) if match else None
+    return () if match is None or rest is None else (f"{match['blocks']}.{match['i']}.{rest}",)
+
+
+def _of_joint_block(layer: str) -> tuple[str, ...]:
+    """Diffusers' layers of one of Stability's, dotted or with underscores."""
+    match = re.fullmatch(
+        rf"({'|'.join(_FLAT)})?joint_blocks[._](?P<i>\d+)[._](?P<rest>[\w.]+)", layer
+    )
+    if match is None:
+        return ()
+    by_name = {name.replace(".", "_"): names for name, names in _OF_JOINT_BLOCKS.items()}
+    names = by_name.get(match["rest"].replace(".", "_"), ())
+    return tuple(f"transformer_blocks.{match['i']}.{name}" for name in names)
+
+
+def _by_diffusers(layer: str, down: Tensor, up: Tensor, source: str) -> dict[str, Tensor]:
+    """What diffusers makes of a layer of FLUX: whole, and nothing besides."""
+    fix = "convert it to diffusers' or PEFT's layout with the program that wrote it"
+    try:
+        converted = _read_by_diffusers(layer, down, up)
+    except Exception as error:
+        raise LoraError(
+            f"'{source}' has '{layer}', which diffusers does not read ({one_line(error)}); {fix}"
+        ) from error
+    if not converted or not are_lora(converted):
+        raise LoraError(f"'{source}' has '{layer}', which diffusers does not read; {fix}")
+    size = _squared_norm(down, up)
+    if abs(sum(_sizes(converted)) - size) > _ROUNDING * size:
+        raise LoraError(f"'{source}' has '{layer}', of which diffusers gives up a part; {fix}")
+    return converted
+
+
+def _read_by_diffusers(layer: str, down: Tensor, up: Tensor) -> dict[str, Tensor]:
     """As its pipelines read a file, and its networks what these give them."""
     from diffusers import FluxPipeline
     from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
 
-    # Of the families here FLUX's pipeline alone has converters; SD3's takes names as they are.
-    read = FluxPipeline.lora_state_dict(dict(tensors))
-    if not are_lora(read):
-        read = convert_unet_state_dict_to_peft(read)
-    return {name.removeprefix("transformer."): tensor for name, tensor in read.items()}
+    read: Callable[..., dict[str, Tensor]] = FluxPipeline.lora_state_dict
+    if ".processor." in layer:
+        tensors = read({f"{layer}.down.weight": down, f"{layer}.up.weight": up})
+    else:
+        name = layer if layer.startswith(_FLAT) else f"diffusion_model.{layer}"
+        tensors = read({f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up})
+    if not are_lora(tensors):
+        tensors = convert_unet_state_dict_to_peft(tensors)
+    return {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
 
 
 def _sizes(adapters: Mapping[str, Tensor]) -> Iterator[float]:

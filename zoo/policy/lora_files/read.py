@@ -1,16 +1,16 @@
-"""What the file of a LoRA holds, found in its header: layers, rank, scale; its tensors on demand.
+"""What the file of a LoRA holds, found in its header: layers, ranks, scale; its tensors on demand.
 
 A layer's scale is alpha / rank, or alpha / sqrt(rank) with rank-stabilised LoRA (Kalajdzievski
-2023, arXiv 2312.03732). PEFT's configuration says alpha; in diffusers' file the header or a tensor
-`<layer>.alpha` does, or else alpha is the rank. Where `alpha_pattern` gives layers alphas of their
-own, each has its own scale. What else would change the result is refused, never left out. Names of
-other programs are read as diffusers reads them (`convert.py`).
+2023, arXiv 2312.03732). PEFT's configuration says alpha; in other files the header or a tensor
+`<layer>.alpha` does, or else alpha is the rank. Layers may have ranks and alphas of their own, as
+`rank_pattern` and `alpha_pattern` give them. What else would change the result is refused, never
+left out. Layers by the names of other programs are converted (`convert.py`).
 """
 
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from zoo.errors import one_line
-from zoo.policy.lora_files.convert import Converted, convert, is_foreign
-from zoo.policy.lora_files.names import module_of, ranks
-from zoo.policy.lora_files.source import PEFT_CONFIG, Files, LoraError, find
+from zoo.policy.lora_files.convert import convert, is_foreign
+from zoo.policy.lora_files.names import PEFT_PREFIX, Stored, module_of, ranks, sort
+from zoo.policy.lora_files.source import PEFT, PEFT_CONFIG, Files, LoraError, find
 from zoo.storage.tensor_file import TensorFile
 
-_PEFT_PREFIX, _DIFFUSERS_PREFIX = "base_model.model.", "transformer."
 _METADATA = "lora_adapter_metadata"
 
 _HEEDED = {"r", "lora_alpha", "alpha_pattern", "rank_pattern", "use_rslora", "peft_type", "bias"}
@@ -39,12 +38,34 @@ _INITS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Ways to start, of `init_lora_weights`, that leave the base as it is."""
 
 
+class Converted(Mapping[str, Tensor]):
+    """Tensors in memory by their names in the network; float32."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        """These."""
+        self._tensors = dict(tensors)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape."""
+        return tuple(self._tensors[name].shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._tensors))
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
 @dataclass(frozen=True)
 class LoraFile:
     """A LoRA whose tensors are read when they are asked for."""
 
     where: str
-    rank: int
+    ranks: Mapping[str, int]
+    """By layer."""
     scales: Mapping[str, float]
     """By layer: what B A is multiplied with."""
     listed: tuple[str, ...]
@@ -56,6 +77,11 @@ class LoraFile:
     def layers(self) -> list[str]:
         """The layers that it is of."""
         return sorted(self.scales)
+
+    @property
+    def rank(self) -> int:
+        """The largest of all layers: what a network's LoRA must have to hold it."""
+        return max(self.ranks.values())
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""
@@ -81,7 +107,7 @@ class LoraFile:
 
 
 def read(source: str) -> LoraFile:
-    """Reads the header of a LoRA's file, and PEFT's configuration; all of a file to convert.
+    """Reads PEFT's configuration and the header of a LoRA's file; all of a file to convert.
 
     Raises:
         LoraError: there is none, or it is of a kind that cannot be taken over exactly.
@@ -91,44 +117,44 @@ def read(source: str) -> LoraFile:
         file = TensorFile(files.weights)
     except (OSError, SafetensorError) as error:
         raise LoraError(f"'{source}' cannot be read: {one_line(error)}") from error
-    if files.config is None and is_foreign(file):
-        return _read_converted(convert(file, source), source)
     config = _config(files, file, source)
-    alphas = {name for name in file if name.endswith(".alpha")}
-    names = _strip_prefix([name for name in file if name not in alphas], files, source)
-    try:
-        by_layer = ranks({name: file.shape(stored) for name, stored in names.items()})
-    except ValueError as error:
-        raise LoraError(f"'{source}': {error}") from error
-    rank = _rank(by_layer, source)
-    if integer := next((stored for stored in names.values() if not file.is_float(stored)), None):
-        raise LoraError(f"'{source}': '{integer}' is quantised; save it in float32 or bfloat16")
     if config is not None:
-        if alphas:
-            raise LoraError(f"'{source}' says alpha twice, in its header and in '{min(alphas)}'")
         _require_plain(config, source)
-        scales = {layer: _scale(config, layer, rank, source) for layer in by_layer}
-    else:
-        alpha_names = {name.removeprefix(_DIFFUSERS_PREFIX): name for name in alphas}
-        if stray := alpha_names.keys() - {f"{layer}.alpha" for layer in by_layer}:
-            raise LoraError(f"'{source}' has '{min(stray)}' and no LoRA of that layer")
-        scales = {
-            layer: float(file[alpha_names[f"{layer}.alpha"]]) / rank
-            if f"{layer}.alpha" in alpha_names
-            else 1.0
-            for layer in by_layer
-        }
+    stored = sort(file, source, None if files.config is None else PEFT_PREFIX)
+    if stored.prefix == PEFT_PREFIX and config is None:
+        raise LoraError(
+            f"'{source}' has PEFT's names, and only {PEFT_CONFIG} says its alpha; put that beside "
+            f"it, and call it {PEFT}"
+        )
+    names = stored.matrices
+    by_layer = _ranks(file, names, source)
+    for name in names.values():
+        if not file.is_float(name):
+            raise LoraError(f"'{source}': '{name}' is quantised; save it in float32 or bfloat16")
+    scales = _scales(config, stored, by_layer, file, source)
     targets = (config or {}).get("target_modules")
     listed = tuple(sorted(targets)) if isinstance(targets, list) else ()
-    return LoraFile(source, rank, scales, listed, file, names)
+    whole = LoraFile(source, by_layer, scales, listed, file, names)
+    return _converted(whole) if any(map(is_foreign, by_layer)) else whole
 
 
-def _read_converted(tensors: Converted, source: str) -> LoraFile:
-    """What diffusers made of another program's file, whose scales it multiplied in."""
-    shapes = {name: tensors.shape(name) for name in tensors}
-    rank = _rank(ranks(shapes), source)
-    scales = {module_of(name): 1.0 for name in tensors}
-    return LoraFile(source, rank, scales, (), tensors, {name: name for name in tensors})
+def _converted(file: LoraFile) -> LoraFile:
+    """By the names of diffusers' network, scales multiplied in."""
+    tensors = Converted(
+        convert(
+            {
+                layer: (
+                    file.tensor(f"{layer}.lora_A.weight", 1.0),
+                    file.tensor(f"{layer}.lora_B.weight", 1.0),
+                )
+                for layer in file.layers
+            },
+            file.where,
+        )
+    )
+    by_layer = _ranks(tensors, {name: name for name in tensors}, file.where)
+    scales = dict.fromkeys(by_layer, 1.0)
+    return LoraFile(file.where, by_layer, scales, (), tensors, {name: name for name in tensors})
 
 
 def _config(files: Files, file: TensorFile, source: str) -> dict[str, Any] | None:
@@ -138,7 +164,7 @@ def _config(files: Files, file: TensorFile, source: str) -> dict[str, Any] | Non
             config = json.loads(files.config.read_text(encoding="utf-8"))
         elif _METADATA in file.metadata:
             config = {
-                key.removeprefix(_DIFFUSERS_PREFIX): value
+                key.removeprefix("transformer."): value
                 for key, value in json.loads(file.metadata[_METADATA]).items()
             }
         else:
@@ -149,37 +175,39 @@ def _config(files: Files, file: TensorFile, source: str) -> dict[str, Any] | Non
         raise LoraError(f"'{source}': its {name} cannot be read: {one_line(error)}") from error
 
 
-def _strip_prefix(stored: list[str], files: Files, source: str) -> dict[str, str]:
-    """The names in the file, by those in the network."""
-    for name in stored:
-        if "magnitude" in name:
-            raise LoraError(f"'{source}' is DoRA ('{name}'), which is not LoRA and not supported")
-    if files.config is not None:
-        prefix = _PEFT_PREFIX
-    else:
-        # Saved by the pipeline, or by its network.
-        prefix = _DIFFUSERS_PREFIX if any(n.startswith(_DIFFUSERS_PREFIX) for n in stored) else ""
-    if other := next((name for name in stored if not name.startswith(prefix)), None):
-        raise LoraError(
-            f"'{source}' has '{other}', which is not of the network that is trained: its names "
-            f"begin with '{prefix}'"
-        )
-    return {name.removeprefix(prefix): name for name in stored}
-
-
-def _rank(by_layer: Mapping[str, Mapping[str, int]], source: str) -> int:
-    """The one rank of all layers."""
+def _ranks(file: TensorFile | Converted, names: Mapping[str, str], source: str) -> dict[str, int]:
+    """The rank of each layer, which both of its matrices have."""
+    try:
+        by_layer = ranks({name: file.shape(stored) for name, stored in names.items()})
+    except ValueError as error:
+        raise LoraError(f"'{source}': {error}") from error
     for layer, its in by_layer.items():
         if its.keys() != {"A", "B"} or its["A"] != its["B"]:
             ranks_given = " and ".join(f"{part} of rank {its[part]}" for part in sorted(its))
             raise LoraError(f"'{source}': '{layer}' has {ranks_given}, not A and B of one rank")
-    every = sorted({its["A"] for its in by_layer.values()})
-    if len(every) > 1:
-        raise LoraError(
-            f"'{source}' has layers of the ranks {', '.join(map(str, every))}, and a run's LoRA "
-            "has one rank"
-        )
-    return every[0]
+    return {layer: its["A"] for layer, its in by_layer.items()}
+
+
+def _scales(
+    config: Mapping[str, Any] | None,
+    stored: Stored,
+    by_layer: Mapping[str, int],
+    file: TensorFile,
+    source: str,
+) -> dict[str, float]:
+    """What each layer's B A is multiplied with."""
+    alphas = stored.alphas
+    if config is not None:
+        if alphas:
+            said = min(alphas.values())
+            raise LoraError(f"'{source}' says alpha twice, in its configuration and in '{said}'")
+        return {layer: _scale(config, layer, rank, source) for layer, rank in by_layer.items()}
+    if stray := alphas.keys() - by_layer.keys():
+        raise LoraError(f"'{source}' has '{alphas[min(stray)]}' and no LoRA of that layer")
+    return {
+        layer: float(file[alphas[layer]]) / rank if layer in alphas else 1.0
+        for layer, rank in by_layer.items()
+    }
 
 
 def _require_plain(config: Mapping[str, Any], source: str) -> None:

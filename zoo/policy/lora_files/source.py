@@ -40,7 +40,7 @@ class Files:
 
 def is_local(source: str) -> bool:
     """Whether a source is a file or folder here."""
-    return Path(source).expanduser().exists()
+    return Path(source).exists()
 
 
 def find(source: str) -> Files:
@@ -52,7 +52,7 @@ def find(source: str) -> Files:
     Raises:
         LoraError: there are none, or they cannot be had.
     """
-    path = Path(source).expanduser()
+    path = Path(source)
     if path.is_file():
         return _file(path.parent, path.name, source)
     if path.is_dir():

@@ -1,7 +1,8 @@
 """Starting from a LoRA: its weights become live's, exactly, or it is refused with the fix.
 
-A file's alpha may be another than the recipe's: what it differs by goes into B. Its rank and its
-layers must be the recipe's, which the recipe can be given from the file's `settings`.
+A file's alpha may be another than the recipe's: what it differs by goes into B. Its rank (where
+layers have several, the largest) and its layers must be the recipe's, which the recipe can be given
+from the file's `settings`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,7 +43,7 @@ def start_from(source: str, weights: WeightSets, copies: Iterable[Weights]) -> N
     file = read(source)
     require_fit(file, weights)
     assert weights.lora is not None
-    weights.assign(Weights.LIVE, _Scaled(file, weights.lora.alpha / weights.lora.rank))
+    weights.assign(Weights.LIVE, _Fitted(file, weights, weights.lora.alpha / weights.lora.rank))
     for which in copies:
         weights.blend(which, decay=0.0)
 
@@ -88,10 +89,12 @@ def require_fit(file: LoraFile, weights: WeightSets) -> None:
             f"policy.lora.targets: [{', '.join(shortest(file.layers, modules))}]"
         )
     for name, parameter in live.items():
-        if file.shape(name) != tuple(parameter.shape):
+        wanted = list(parameter.shape)
+        wanted[_rank_axis(name)] = file.ranks[module_of(name)]
+        if list(file.shape(name)) != wanted:
             raise LoraError(
                 f"the LoRA '{file.where}' is of another model: its '{name}' is of shape "
-                f"{list(file.shape(name))}, the policy's {list(parameter.shape)}"
+                f"{list(file.shape(name))}, the policy's {wanted}"
             )
 
 
@@ -106,7 +109,7 @@ def settings(source: str, network: nn.Module | None = None) -> dict[str, Any]:
         LoraError: there is none, or a run cannot start from it.
     """
     file = read(source)
-    alphas = {scale * file.rank for scale in file.scales.values()}
+    alphas = {scale * file.ranks[layer] for layer, scale in file.scales.items()}
     alpha = alphas.pop() if len(alphas) == 1 else 0.0
     if network is not None:
         targets = shortest(file.layers, [name for name, _ in network.named_modules()])
@@ -153,17 +156,33 @@ def _first(names: Sequence[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-class _Scaled(Mapping[str, Tensor]):
-    """A file's tensors for a network that multiplies by `scale`, each read when it is asked for."""
+class _Fitted(Mapping[str, Tensor]):
+    """A file's tensors for weights that multiply by `scale`, each read when it is asked for.
 
-    def __init__(self, file: LoraFile, scale: float) -> None:
+    A layer of a smaller rank keeps in the rest of A what it was drawn with, and in the rest of B
+    the zeros: the network is the file's, and training goes on at the whole rank.
+    """
+
+    def __init__(self, file: LoraFile, weights: WeightSets, scale: float) -> None:
         self._file, self._scale = file, scale
+        self._drawn = weights.parameters()
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._file.tensor(name, self._scale)
+        tensor, drawn = self._file.tensor(name, self._scale), self._drawn[name]
+        if tensor.shape == drawn.shape:
+            return tensor
+        rank = tensor.shape[_rank_axis(name)]
+        whole = drawn.detach().clone()
+        whole.narrow(_rank_axis(name), 0, rank).copy_(tensor)
+        return whole
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file.names)
 
     def __len__(self) -> int:
         return len(self._file.names)
+
+
+def _rank_axis(name: str) -> int:
+    """The axis of an adapter's matrix that is as long as the rank: rows of A, columns of B."""
+    return 1 if ".lora_B." in name else 0
