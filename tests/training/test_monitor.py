@@ -10,7 +10,6 @@ from tests.train_here import recipe, train_here
 from zoo.recipe.errors import RecipeError
 from zoo.run import checkpoint
 from zoo.run.record import read_run
-from zoo.training.base_range import WATCHED
 from zoo.training.build import build
 from zoo.training.looks import MEASURES
 from zoo.training.state import Progress, restore
@@ -105,7 +104,7 @@ def test_a_reward_that_is_cheated_is_warned_of_with_the_pictures(tmp_path):
     )  # fmt: skip
     assert lines[-1]["eval/white"] > lines[0]["eval/white"] + 0.05
     assert lines[-1]["eval/judge"] < lines[0]["eval/judge"] - 0.05
-    said = [text for text in read_run(tmp_path / "run").warnings if "may be cheated" in text]
+    said = [text for text in read_run(tmp_path / "run").warnings if "has risen" in text]
     assert said
     assert "the trained reward 'white' has risen" in said[-1]
     assert "the held-out 'judge' has fallen" in said[-1]
@@ -113,8 +112,11 @@ def test_a_reward_that_is_cheated_is_warned_of_with_the_pictures(tmp_path):
     assert pictures
     assert any(str(picture) in text for picture in pictures for text in said)
     left = [text for text in read_run(tmp_path / "run").warnings if LEFT in text]
-    assert [text.count("brightness") for text in left] == [1]  # once, though it stays out
-    (picture,) = (tmp_path / "run" / "images").glob("left_*.png")
+    # It left by the first evaluation and is not told again, though it stays out.
+    assert "brightness is" in left[0]
+    assert not any("brightness" in text for text in left[1:])
+    picture = tmp_path / "run" / "images" / "left_000004.png"
+    assert picture.is_file()
     assert str(picture) in left[0]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from zoo.storage.files import or_nan
 
-MARGIN = 1.0
+MARGIN = 2.0
 """How many standard deviations (over the images before training) a mean may go from the first."""
 
 WATCHED = ("brightness", "edge_density", "colour_entropy", "latent_square")

@@ -65,8 +65,9 @@ class ImageStats:
         width = int(gather(torch.tensor([own])).max())
         mine = torch.zeros(_SCALARS + 2 * len(MEASURES) + width, dtype=torch.float64)
         total = gather((mine if self._sums is None else self._sums.reduce())[None]).sum(0)
-        scalars, measured, together = total.split([_SCALARS, 2 * len(MEASURES), width])
-        images, several, within, groups, squares, sizes = scalars.tolist()
+        # As `reduce` has it: scalars, then measures, and the mean images from the end.
+        images, several, within, groups, squares, sizes = total[:_SCALARS].tolist()
+        measured, together = total[_SCALARS : len(total) - width], total[len(total) - width :]
         across = math.nan
         if groups > 1:
             size = float(together.square().mean())

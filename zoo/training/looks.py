@@ -56,7 +56,9 @@ def look(
     return Looks(_thumbnails(images), torch.stack(measures, 1))
 
 
-def _edge_density(luminance: Float[Tensor, "batch *frames height width"]) -> Float[Tensor, " batch"]:
+def _edge_density(
+    luminance: Float[Tensor, "batch *frames height width"],
+) -> Float[Tensor, " batch"]:
     beside, below = ((luminance.diff(dim=dim).abs() > _EDGE).flatten(1) for dim in (-1, -2))
     return _mean(torch.cat([beside, below], 1))
 

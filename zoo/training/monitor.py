@@ -153,8 +153,7 @@ def _warn_of_departure(tracker: Tracker, epoch: int, now: dict[str, float]) -> N
     )
     tracker.warn(
         f"epoch {epoch}: images have left the range of those before training: {told}: the reward "
-        "may be cheated"
-        + (f"; look at {picture}" if picture is not None else "")
+        "may be cheated" + (f"; look at {picture}" if picture is not None else "")
     )
 
 
