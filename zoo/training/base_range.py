@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from zoo.storage.files import or_nan
 
 MARGIN = 2.0
-"""How many standard deviations (over the images before training) a mean may go from the first."""
+"""How many standard deviations (over the images before training) a mean may go from the first.
+
+Measured on the digits: recipes/nft_digits.yaml goes 1.1 at most in 20 epochs (brightness),
+recipes/flow_grpo_digits.yaml 0.5 in 25; the same model, trained for contrast alone as in
+docs/monitor.md, goes 3.7 to 7.4 in all four within 5 epochs.
+"""
 
 WATCHED = ("brightness", "edge_density", "colour_entropy", "latent_square")
 """The measures of `looks` that have a range. Often no image is saturated before training, and the

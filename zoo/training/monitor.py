@@ -143,9 +143,8 @@ def _warn_of_departure(tracker: Tracker, epoch: int, now: dict[str, float]) -> N
     new = newly_departed(read(tracker.run_dir), now)
     if not new:
         return
-    names = ", ".join(f"{one.measure} {short(one.now)}" for one in new)
     picture = tracker.picture_of_two(
-        f"left_{epoch:06}.png", (0, "before training"), (epoch, f"epoch {epoch}: {names}")
+        f"left_{epoch:06}.png", (0, "before training"), (epoch, f"epoch {epoch}")
     )
     told = ", ".join(
         f"{one.measure} is {short(one.now)}, the range {short(one.low)} to {short(one.high)}"
