@@ -4,14 +4,16 @@ import pytest
 import torch
 
 from tests.runs import RECIPES, metrics, only_run, overrides, tensors, zoo
+from zoo.training.looks import MEASURES
 
 LR = 3e-3
 # What is summed over processes in another order may differ in the last digits.
 SAME = (
     "reward", "reward/digit", "eval/judge", "num_evals", "num_images", "step", "epoch", "loss",
-    "collected/diversity", "collected/similarity", "collected/saturated", "eval_error/judge",
-    "monitor/diversity", "monitor/similarity", "monitor/saturated", "monitor/drift",
+    "collected/diversity", "collected/similarity", "eval_error/judge",
+    "monitor/diversity", "monitor/similarity", "monitor/drift",
     "monitor/held_out", "monitor/trained",
+    *(f"{of}/{measure}" for of in ("collected", "monitor", "monitor_std") for measure in MEASURES),
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from zoo.run import pictures
+from zoo.training.looks import MEASURES
 
 PROMPTS = ("a <b>red</b> fox & $x$", "two `cats` | dogs")
 TILE = 8
@@ -65,7 +66,9 @@ def evaluate(folder: Path, epoch: int, score: float):
         "eval/fox": score, "eval/judge": held_out, "eval_error/fox": 0.02, "eval_error/judge": 0.03,
         "monitor/held_out": held_out, "monitor/trained": score,
         "monitor/diversity": 0.3 - 0.1 * score,
-        "monitor/similarity": 0.6, "monitor/saturated": 0.01 * epoch, "monitor/drift": 0.05 * epoch,
+        "monitor/similarity": 0.6, "monitor/drift": 0.05 * epoch,
+        **{f"monitor/{name}": 0.1 + 0.01 * epoch for name in MEASURES},
+        **{f"monitor_std/{name}": 0.04 for name in MEASURES},
         "seconds/evaluate": 0.25,
     }  # fmt: skip
 

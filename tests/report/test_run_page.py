@@ -10,7 +10,9 @@ from PIL import Image
 from tests.report.checked_html import Checked
 from tests.report.run_folder import metrics, run_folder, write, write_metrics
 from zoo.errors import UserError
+from zoo.report.monitors import MONITORS
 from zoo.report.run import write_run
+from zoo.training.base_range import WATCHED
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +192,34 @@ def test_warnings_stand_at_the_top_and_in_the_monitor_with_their_picture(folder)
     assert page.text.count(said) == 2
     assert page.text.count("slow disk") == 1
     assert "Trained and held-out rewards had parted at epoch 4." in page.alts
+
+
+def test_what_images_are_like_is_drawn_with_the_range_before_training(page):
+    for key in MONITORS:
+        assert any(alt.startswith(f"{key} by epoch: from") for alt in page.alts), key
+    assert page.text.count("; dotted: the range before training.") == len(WATCHED)
+
+
+def test_a_run_of_before_there_were_these_measures_shows_those_that_it_has(folder):
+    new = (*WATCHED, "monitor_std/")
+    kept = [
+        {key: value for key, value in line.items() if not any(name in key for name in new)}
+        for line in metrics(folder)
+    ]
+    write_metrics(folder, kept)
+    page = read(folder)
+    assert "saturated by epoch: from 0.1 to 0.16" in page.alts
+    assert not any(name in alt for alt in page.alts for name in WATCHED)
+    assert "the range before training" not in page.text
+
+
+def test_images_that_have_left_their_range_are_told_with_their_picture(folder):
+    said = "epoch 4: images have left the range of those before training: the reward may be cheated"
+    (folder / "run.log").write_text(f"warning: {said}\n")
+    shutil.copy(folder / "images" / "epoch_000004.png", folder / "images" / "left_000004.png")
+    page = read(folder)
+    assert page.text.count(said) == 2
+    assert "Images had left the range of those before training at epoch 4." in page.alts
 
 
 def test_a_run_whose_rewards_are_all_trained_on_is_told_what_it_cannot_see(folder):

@@ -1,4 +1,4 @@
-"""What images are like: sums over images against every pair of them, in float64."""
+"""What a set of images is like: sums over images against every one and every pair, in float64."""
 
 import math
 import threading
@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from zoo.training.image_stats import ImageStats, look
+from zoo.training.image_stats import ImageStats
+from zoo.training.looks import MEASURES, look
 
 
 def alone(local):
@@ -15,12 +16,16 @@ def alone(local):
     return local
 
 
-def measure(images, group_size, cuts=()):
+def measured(images, group_size, cuts=()):
     stats = ImageStats(group_size)
     key = torch.arange(len(images))
     for part in key.tensor_split(cuts):
-        stats.see(look(images[part]), part)
+        stats.see(look(images[part], images[part]), part)
     return stats.measure(alone)
+
+
+def measure(images, group_size, cuts=()):
+    return measured(images, group_size, cuts).values
 
 
 def by_pairs(images, group_size):
@@ -67,16 +72,28 @@ def test_one_image_a_prompt_has_no_diversity_and_one_prompt_no_similarity():
     assert math.isfinite(measure(images, 4)["diversity"])
 
 
-def test_black_and_white_are_saturated_as_8_bits_show_them():
-    values = torch.tensor([0.0, 0.49 / 255, 0.51 / 255, 0.5, 254.4 / 255, 254.6 / 255, 1.0, 0.2])
-    assert measure(values.reshape(1, 1, 2, 4).expand(2, 3, 2, 4), 2)["saturated"] == 0.5
+@pytest.mark.parametrize("cuts", [(), (1,), (5, 7)])
+def test_means_and_deviations_are_those_over_images(cuts):
+    images = torch.rand(12, 3, 8, 6, generator=torch.Generator().manual_seed(5))
+    images *= torch.linspace(0, 1, 12).reshape(-1, 1, 1, 1)
+    found, rows = measured(images, 4, cuts), look(images, images).measures
+    for i, name in enumerate(MEASURES):
+        assert found.values[name] == pytest.approx(float(rows[:, i].mean()), abs=1e-12)
+        assert found.deviations[name] == pytest.approx(float(rows[:, i].std()), abs=1e-9)
+
+
+def test_one_image_has_means_and_no_deviation():
+    found = measured(torch.rand(1, 3, 8, 6), 4)
+    assert all(math.isfinite(found.values[name]) for name in MEASURES)
+    assert all(math.isnan(found.deviations[name]) for name in MEASURES)
 
 
 def test_no_image_has_no_numbers():
-    found = ImageStats(4).measure(alone)
-    assert all(math.isnan(value) for value in found.values())
-    found = measure(torch.zeros(0, 3, 64, 64), 4)
-    assert all(math.isnan(value) for value in found.values())
+    for found in (ImageStats(4).measure(alone), measured(torch.zeros(0, 3, 64, 64), 4)):
+        assert set(found.values) == {"diversity", "similarity", *MEASURES}
+        assert set(found.deviations) == set(MEASURES)
+        every = (*found.values.values(), *found.deviations.values())
+        assert all(math.isnan(value) for value in every)
 
 
 def test_videos_are_compared_frame_by_frame():
@@ -91,13 +108,17 @@ def test_processes_that_share_the_groups_find_what_one_does():
     for rank, groups in enumerate(([0, 2], [1])):
         for group in groups:
             key = torch.arange(4) + 4 * group
-            parts[rank].see(look(images[key]), key)
+            parts[rank].see(look(images[key], images[key]), key)
     with ThreadPoolExecutor(3) as threads:
         together = Together(3)
         found = list(threads.map(lambda part: part.measure(together.gather(part)), parts))
     assert found[0] == found[1] == found[2]
-    one = measure(images, 4)
-    assert found[0] == {name: pytest.approx(value, abs=1e-12) for name, value in one.items()}
+    one = measured(images, 4)
+    for mine, expected in (
+        (found[0].values, one.values),
+        (found[0].deviations, one.deviations),
+    ):
+        assert mine == {name: pytest.approx(value, abs=1e-9) for name, value in expected.items()}
 
 
 class Together:

@@ -11,6 +11,7 @@ from zoo.recipe.errors import RecipeError
 from zoo.run import checkpoint
 from zoo.run.record import ranking, read_run
 from zoo.training.build import build
+from zoo.training.looks import MEASURES
 from zoo.training.state import Progress, restore
 
 SHORT = {
@@ -43,6 +44,10 @@ def test_an_evaluation_says_what_is_held_out_and_what_is_trained(tmp_path):
         assert 0 < line["monitor/similarity"] < 1
         assert 0 < line["monitor/saturated"] < 1
         assert 0 < line["collected/diversity"] < 1
+        for measure in MEASURES:
+            assert line[f"monitor/{measure}"] > 0
+            assert line[f"monitor_std/{measure}"] > 0
+            assert line[f"collected/{measure}"] > 0
         assert len(evaluation.shown_prompts) == 10
         assert evaluation.shown_rows == 2
     assert lines[0]["monitor/drift"] == 0
@@ -80,6 +85,8 @@ def test_without_held_out_rewards_the_trained_ones_say_what_is_best(tmp_path):
     assert lines[0]["monitor/trained"] == lines[0]["eval/digit"]
 
 
+LEFT = "images have left the range of those before training"
+
 CHEATED = """
 def white(images, prompts):
     '''A trick: the whiter, the better.'''
@@ -97,13 +104,25 @@ def test_a_reward_that_is_cheated_is_warned_of_with_the_pictures(tmp_path):
     )  # fmt: skip
     assert lines[-1]["eval/white"] > lines[0]["eval/white"] + 0.05
     assert lines[-1]["eval/judge"] < lines[0]["eval/judge"] - 0.05
-    said = [text for text in read_run(tmp_path / "run").warnings if "may be cheated" in text]
+    said = [text for text in read_run(tmp_path / "run").warnings if "has risen" in text]
     assert said
     assert "the trained reward 'white' has risen" in said[-1]
     assert "the held-out 'judge' has fallen" in said[-1]
     pictures = list((tmp_path / "run" / "images").glob("parted_*.png"))
     assert pictures
     assert any(str(picture) in text for picture in pictures for text in said)
+    left = [text for text in read_run(tmp_path / "run").warnings if LEFT in text]
+    # It left by the first evaluation and is not told again, though it stays out.
+    assert "brightness is" in left[0]
+    assert not any("brightness" in text for text in left[1:])
+    picture = tmp_path / "run" / "images" / "left_000004.png"
+    assert picture.is_file()
+    assert str(picture) in left[0]
+
+
+def test_an_honest_run_leaves_no_range(tmp_path):
+    train(tmp_path / "run", epochs=4, eval__every=2)
+    assert not any(LEFT in text for text in read_run(tmp_path / "run").warnings)
 
 
 def test_the_best_evaluation_is_saved_and_stays(tmp_path):

@@ -10,7 +10,7 @@ from zoo.prompt import ImageBytes, Prompt, PromptError
 from zoo.sampler.dataset import Dataset
 from zoo.seeds import Draws
 from zoo.training.generate import encode
-from zoo.training.image_stats import look
+from zoo.training.looks import MEASURES, look
 from zoo.training.stored import EncodedImages, ImageCache, own_prompt, read_stored
 
 CPU = torch.device("cpu")
@@ -119,8 +119,9 @@ def test_pixels_that_are_read_are_the_decoded_latents():
     kept = empty(policy)
     (batch,) = read(kept, stored(0, 1, 2), reads_pixels=True)
     assert torch.equal(batch.images, Digits(CPU).decode(batch.path.clean))
-    assert torch.equal(batch.looks.thumbnail, look(batch.images).thumbnail)
-    assert torch.equal(batch.looks.clipped, look(batch.images).clipped)
+    expected = look(batch.images, batch.path.clean)
+    assert torch.equal(batch.looks.thumbnail, expected.thumbnail)
+    assert torch.equal(batch.looks.measures, expected.measures)
 
 
 def test_grey_images_look_the_same_bit_for_bit_whether_or_not_they_are_decoded():
@@ -130,8 +131,9 @@ def test_grey_images_look_the_same_bit_for_bit_whether_or_not_they_are_decoded()
     kept = empty(Digits(CPU))
     (bare,), (decoded,) = (read(kept, images, 17, reads_pixels=flag) for flag in (False, True))
     assert torch.equal(bare.looks.thumbnail, decoded.looks.thumbnail)
-    assert torch.equal(bare.looks.clipped, decoded.looks.clipped)
-    assert set(bare.looks.clipped.tolist()) == {0, 1}
+    assert torch.equal(bare.looks.measures, decoded.looks.measures)
+    saturated = bare.looks.measures[:, MEASURES.index("saturated")]
+    assert set(saturated.tolist()) == {0, 1}
 
 
 def test_latents_do_not_depend_on_which_images_are_kept_already(tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from zoo.compare.results import AXES, Comparison, over_seeds
 from zoo.report.curves import slug
+from zoo.report.monitors import MONITORS
 from zoo.report.page import Block, Figure, Figures, Note, Section, missing
 from zoo.report.plots import Drawing, Series, lines
 
@@ -13,13 +14,6 @@ _LABELS: Mapping[str, str] = {
     "forwards": "network forwards",
     "images": "training images",
     "steps": "optimizer steps",
-}
-
-_MONITORS: Mapping[str, str] = {
-    "diversity": "RMS distance between images of one prompt (0 to 1); falling: collapse",
-    "drift": "relative RMS change of the velocity from the reference model's",
-    "similarity": "1 minus the RMS distance between images of different prompts",
-    "saturated": "share of channel values at 0 or 255",
 }
 
 
@@ -51,7 +45,7 @@ def scores(comparison: Comparison) -> Section:
 def monitors(comparison: Comparison) -> Section:
     """What tells of cheating, against training images."""
     figures, absent = [], []
-    for key, says in _MONITORS.items():
+    for key, says in MONITORS.items():
         drawn = [line for line in _series(comparison, f"monitor/{key}", "images") if line.num_drawn]
         if not drawn:
             absent.append(key)
@@ -63,7 +57,7 @@ def monitors(comparison: Comparison) -> Section:
         blocks.append(missing(f"Not recorded by any run: {', '.join(absent)}."))
     if figures:
         blocks.append(Figures(tuple(figures), large=True))
-    return Section("monitor", "Diversity, drift, similarity, saturation", tuple(blocks))
+    return Section("monitor", "What images are like, and drift", tuple(blocks))
 
 
 def who_trains(comparison: Comparison, label: str) -> str:

@@ -8,6 +8,7 @@ from zoo.compare.results import AXES, Comparison, Target, cost, cost_ratio, fina
 from zoo.compare.statistics import LEVEL, Interval
 from zoo.report.page import Block, Note, Section, Table, count, duration, missing, number
 from zoo.storage.files import or_nan
+from zoo.training.looks import MEASURES
 
 _COSTS = {"seconds": "time", "forwards": "forwards", "images": "images", "steps": "steps"}
 
@@ -37,20 +38,25 @@ def endings(comparison: Comparison) -> Section:
     """Where runs ended: cost, memory, and what tells of cheating."""
     head = ("contender", "seed", "ended by", "epochs", "time", *list(_COSTS)[1:], "memory (GB)")
     runs = tuple(_ends(comparison))
-    keys = ("held_out", "trained", "diversity", "drift", "similarity", "saturated")
-    rows = tuple(
-        (contender.name, *(_mean(final(contender, f"monitor/{key}")) for key in keys))
-        for contender in comparison.contenders
-    )
+    sums = ("held_out", "trained", "diversity", "drift", "similarity")
     caption = "At the last evaluation. held_out and trained are weighted sums of rewards."
     return Section(
         "ended",
         "Where runs ended",
         (
-            Table(caption, ("contender", *keys), rows),
+            _monitored(comparison, caption, sums),
+            _monitored(comparison, "Means over images at the last evaluation.", MEASURES),
             Table("Of each run; time is that of collecting and learning.", head, runs),
         ),
     )
+
+
+def _monitored(comparison: Comparison, caption: str, keys: tuple[str, ...]) -> Table:
+    rows = tuple(
+        (contender.name, *(_mean(final(contender, f"monitor/{key}")) for key in keys))
+        for contender in comparison.contenders
+    )
+    return Table(caption, ("contender", *keys), rows)
 
 
 def _finals(comparison: Comparison) -> Table:

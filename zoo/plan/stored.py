@@ -13,7 +13,7 @@ from zoo.prompt import Prompt
 from zoo.recipe.model import Recipe
 from zoo.rollout import Path
 from zoo.sampler.base import StoredImages
-from zoo.training.image_stats import look
+from zoo.training.looks import look
 from zoo.training.micro_batches import largest_shard
 from zoo.training.stored import TOGETHER, EncodedImage, encode_together
 
@@ -36,8 +36,8 @@ class StoredOnShapes:
         with META, torch.no_grad():
             self._size = policy.decode(torch.zeros(1, *policy.latent_shape)).shape[-2:]
             self._latents = torch.zeros(rows, *policy.latent_shape)
-        looks = look(torch.zeros(1, 3, *self._size))
-        one = EncodedImage(self._latents[0], looks.thumbnail[0], looks.clipped[0])
+        looks = look(torch.zeros(1, 3, *self._size), torch.zeros(1, *policy.latent_shape))
+        one = EncodedImage(self._latents[0], looks.thumbnail[0], looks.measures[0])
         self._encoded = mean_encoded(
             len({image for prompt in prompts for image in prompt.images}),
             largest_shard(planned.groups, size=planned.processes) * planned.group_size,

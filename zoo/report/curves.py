@@ -30,8 +30,15 @@ def series(metrics: Lines, key: str, name: str = "", style: int = 0, error: str 
     return Series(name, x, y, low, high, style)
 
 
-def figure(drawn: Iterable[Series], y_label: str, *, name: str, caption: str) -> Figure | None:
-    """The lines that have a point over epochs, or None where none has."""
+def figure(
+    drawn: Iterable[Series],
+    y_label: str,
+    *,
+    name: str,
+    caption: str,
+    marks: Sequence[float] = (),
+) -> Figure | None:
+    """The lines that have a point over epochs, or None where none has; `marks` are heights."""
     kept = [line for line in drawn if line.num_drawn]
     if not kept:
         return None
@@ -39,7 +46,7 @@ def figure(drawn: Iterable[Series], y_label: str, *, name: str, caption: str) ->
         name,
         caption,
         f"{y_label} by epoch: {'; '.join(map(_tell, kept))}",
-        lines(kept, x_label="epoch", y_label=y_label),
+        lines(kept, x_label="epoch", y_label=y_label, marks=marks),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from zoo.report.curves import Lines, figure, series, slug, values
+from zoo.report.monitors import MONITORS
 from zoo.report.page import (
     WARNING,
     Block,
@@ -25,17 +26,16 @@ from zoo.report.page import (
 )
 from zoo.run.record import COMPARED_SINCE, RunRecord
 from zoo.storage.files import or_nan
+from zoo.training.base_range import base_ranges
 
 _HELD_OUT, _TRAINED, _BESIDES = 0, 1, 2
 """Styles, the same throughout."""
 
-_MONITORS = {
-    "diversity": "RMS distance between images of one prompt (0 to 1). Falling: images collapse.",
-    "similarity": "1 minus the RMS distance between images of different prompts. Rising: prompts "
-    "matter less.",
-    "saturated": "Share of channel values at 0 or 255. Rising: colours burn out.",
-    "drift": "Relative RMS change of the velocity from the reference model's. 0: unchanged.",
+_PICTURES = {
+    "parted": "Trained and held-out rewards had parted",
+    "left": "Images had left the range of those before training",
 }
+"""Beginnings of the names of a warning's pictures, and what each shows."""
 
 
 def summary(run: RunRecord) -> Section:
@@ -77,7 +77,7 @@ def curves(run: RunRecord) -> Section:
 def monitor(run: RunRecord) -> Section:
     """Trained beside held-out rewards, and what else tells of cheating."""
     blocks: list[Block] = [
-        Note(text, WARNING) for text in run.warnings if re.search("parted|held", text)
+        Note(text, WARNING) for text in run.warnings if re.search("parted|held|cheated", text)
     ]
     if not any(key[:8] == "monitor/" for line in run.metrics for key in line):
         blocks.append(missing("No monitor/* is recorded: no evaluation, or an earlier version."))
@@ -96,13 +96,16 @@ def monitor(run: RunRecord) -> Section:
     caption = "Weighted sums of the evaluated rewards, on the held-out prompts. Parting lines "
     caption += "may be a sign of a reward that is cheated."
     drawn = [figure(both, "score", name="trained_held_out", caption=caption)]
-    for key, says in _MONITORS.items():
-        line = series(run.metrics, f"monitor/{key}")
-        drawn.append(figure([line], key, name=f"monitor_{key}", caption=says))
+    ranges = base_ranges(run.metrics)
+    for key, says in MONITORS.items():
+        line, ends = series(run.metrics, f"monitor/{key}"), ranges.get(key, ())
+        caption = f"{key}: {says}{'; dotted: the range before training' if ends else ''}."
+        drawn.append(figure([line], key, name=f"monitor_{key}", caption=caption, marks=ends))
     blocks.append(Figures(tuple(plot for plot in drawn if plot)))
-    pictures = tuple(_parting_pictures(run.folder))
-    if pictures:
-        blocks.append(Figures(pictures))
+    for kind, says in _PICTURES.items():
+        pictures = tuple(_pictures(run.folder, kind, says))
+        if pictures:
+            blocks.append(Figures(pictures))
     return Section("monitor", "Cheating monitor", tuple(blocks))
 
 
@@ -227,13 +230,13 @@ def _score_figures(run: RunRecord) -> Iterator[Figure]:
         yield plot
 
 
-def _parting_pictures(folder: Path) -> Iterator[Figure]:
-    for path in sorted((folder / "images").glob("parted_*.png")):
+def _pictures(folder: Path, kind: str, says: str) -> Iterator[Figure]:
+    for path in sorted((folder / "images").glob(f"{kind}_*.png")):
         try:
             with Image.open(path) as opened:
                 picture = opened.convert("RGB")
         except OSError:
             continue
         epoch = path.stem.partition("_")[2].lstrip("0") or "0"
-        caption = f"Trained and held-out rewards had parted at epoch {epoch}."
+        caption = f"{says} at epoch {epoch}."
         yield Figure(path.stem, caption, caption, picture, wide=True)

@@ -16,7 +16,7 @@ from zoo.rollout import Rollout, Weights, join
 from zoo.sampler.base import Sampler
 from zoo.seeds import Draws
 from zoo.training.generate import Batch, Wanted, encode, generate
-from zoo.training.image_stats import ImageStats
+from zoo.training.image_stats import ImageNumbers, ImageStats
 from zoo.training.micro_batches import largest_shard, shard
 from zoo.training.stored import EncodedImages, own_prompt, read_stored
 
@@ -85,9 +85,9 @@ class Collected:
     """This process's images, and the scores of all processes' in the order of their keys.
 
     `num_evals` counts network forwards on images over all processes, `num_broken` images that
-    came out non-finite (their scores are NaN). `stats` says what the others are like: see
-    `ImageStats`; `out_of_range` is how far any pixel of this process's is outside [0, 1], and None
-    where they have none: stored images that no reward looks at.
+    came out non-finite (their scores are NaN). `stats` says what the others are like;
+    `out_of_range` is how far any pixel of this process's is outside [0, 1], and None where they
+    have none: stored images that no reward looks at.
     """
 
     rollout: Rollout
@@ -95,7 +95,7 @@ class Collected:
     group: Int[Tensor, " images"]
     num_evals: int
     num_broken: int
-    stats: dict[str, float]
+    stats: ImageNumbers
     out_of_range: float | None
 
 

@@ -38,12 +38,14 @@ class EvaluationResult:
     """Every image's scores and extras in the order of keys, what they come to, and a picture.
 
     The key of image i of prompt p is p * images_per_prompt + i. `shown` has a column a prompt.
-    `monitor` has the numbers of `ImageStats`, and `drift` where there is a base to compare with.
+    `monitor` has the values of `ImageNumbers`, and `drift` where there is a base to compare with;
+    `deviations` are theirs.
     """
 
     scores: dict[str, Float[Tensor, " images"]]
     summaries: dict[str, Summary]
     monitor: dict[str, float]
+    deviations: dict[str, float]
     shown: Float[Tensor, "tiles 3 height width"]
     columns: int
     failures: tuple[str, ...] = ()
@@ -70,13 +72,14 @@ def evaluate(share: Shard, batches: Iterable[Batch], base: Base | None = None) -
     sheet = _Sheet(share)
     collected = collect(share, sheet.watch(batches))
     scores = {**collected.verdict.scores, **collected.verdict.extras}
-    monitor = dict(collected.stats)
+    monitor = dict(collected.stats.values)
     if base is not None:
         monitor["drift"] = measure_drift(share, collected.rollout, base)
     return EvaluationResult(
         scores,
         summaries(scores, share.groups.prompts, collected.group),
         monitor,
+        collected.stats.deviations,
         sheet.tiles(),
         sheet.columns,
         collected.verdict.failures,

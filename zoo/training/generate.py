@@ -16,7 +16,7 @@ from zoo.prompt import Prompt
 from zoo.rollout import Cond, Path, Weights, take
 from zoo.sampler.base import ImageSource, Sampler
 from zoo.seeds import Draws
-from zoo.training.image_stats import Looks, look
+from zoo.training.looks import Looks, look
 from zoo.training.micro_batches import balanced_batch_size, micro_batches, num_micro_batches
 
 
@@ -115,8 +115,8 @@ def generate(
         if micro.num_real < size:
             path, images = take(path, torch.arange(micro.num_real)), images[: micro.num_real]
 
-        rows = micro.index[: micro.num_real]
-        yield drop_broken(Batch(path, images, look(images), rows, wanted.key[rows], num_evals))
+        rows, looks = micro.index[: micro.num_real], look(images, path.clean)
+        yield drop_broken(Batch(path, images, looks, rows, wanted.key[rows], num_evals))
 
 
 def drop_broken(batch: Batch) -> Batch:

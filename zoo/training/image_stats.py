@@ -1,4 +1,4 @@
-"""What images are like, whatever their rewards: how diverse, how alike across prompts, how clipped.
+"""What a set of images is like: how diverse, how alike across prompts, and each measure's mean.
 
 A model that has found a trick often shows it here first: all images of a prompt become one image,
 all prompts become one picture, or pixels leave for black and white. Distances are root-mean-square
@@ -18,26 +18,22 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
-_LARGEST = 32
+from zoo.training.looks import MEASURES, Looks
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What is looked at of images: their thumbnails' values, and the share that is clipped.
+class ImageNumbers:
+    """What images are like, by name; the same on every process.
 
-    A value is clipped that is black or white in 8 bits.
+    `values` are `diversity`, the distance of two images of one prompt, `similarity`, which is 1
+    less that of two images of different prompts, both in [0, 1], and the mean of each of
+    `MEASURES`. `deviations` are these measures' standard deviations over images (of a sample: n -
+    1). NaN where there are no such images.
     """
 
-    thumbnail: Float[Tensor, "batch values"]
-    clipped: Float[Tensor, " batch"]
-
-
-def look(images: Float[Tensor, "batch *frames 3 height width"]) -> Looks:
-    """Looks at images in [0, 1], each for itself."""
-    clipped = (images < 0.5 / 255) | (images >= 254.5 / 255)
-    return Looks(_thumbnails(images), clipped.flatten(1).double().mean(1))
+    values: dict[str, float]
+    deviations: dict[str, float]
 
 
 class ImageStats:
@@ -60,34 +56,43 @@ class ImageStats:
         if self._sums is None:
             self._sums = _Sums(pixels.shape[1], pixels.device)
         where = torch.tensor(place, device=pixels.device)
-        self._sums.add(where, len(self._place), pixels, looks.clipped)
+        self._sums.add(where, len(self._place), pixels, looks.measures)
 
-    def measure(self, gather: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Of all processes' images, whose rows `gather` has; the same on every process.
-
-        `diversity` is the distance of two images of one prompt, `similarity` is 1 less that of two
-        images of different prompts, `saturated` the share of values that are black or white in 8
-        bits. All are in [0, 1], and NaN where there are no such images.
-        """
+    def measure(self, gather: Callable[[Tensor], Tensor]) -> ImageNumbers:
+        """Of all processes' images, whose rows `gather` has."""
         # A process without an image learns from the others how many values there are.
         own = 0 if self._sums is None else self._sums.width
         width = int(gather(torch.tensor([own])).max())
-        mine = torch.zeros(width + 7, dtype=torch.float64)
+        mine = torch.zeros(_SCALARS + 2 * len(MEASURES) + width, dtype=torch.float64)
         total = gather((mine if self._sums is None else self._sums.reduce())[None]).sum(0)
-        images, clipped, several, within, groups, squares, sizes = total[:7].tolist()
+        # As `reduce` has it: scalars, then measures, and the mean images from the end.
+        images, several, within, groups, squares, sizes = total[:_SCALARS].tolist()
+        measured, together = total[_SCALARS : len(total) - width], total[len(total) - width :]
         across = math.nan
         if groups > 1:
-            together = float(total[7:].square().mean())
-            across = 2 * (squares / groups - (together - sizes) / (groups * (groups - 1)))
-        return {
-            "diversity": _root(within / several if several else math.nan),
-            "similarity": 1 - _root(across),
-            "saturated": clipped / images if images else math.nan,
-        }
+            size = float(together.square().mean())
+            across = 2 * (squares / groups - (size - sizes) / (groups * (groups - 1)))
+        sums = zip(MEASURES, *measured.reshape(2, -1).tolist(), strict=True)
+        moments = {name: _moments(images, total, squared) for name, total, squared in sums}
+        return ImageNumbers(
+            {
+                "diversity": _root(within / several if several else math.nan),
+                "similarity": 1 - _root(across),
+                **{name: mean for name, (mean, _) in moments.items()},
+            },
+            {name: deviation for name, (_, deviation) in moments.items()},
+        )
+
+
+_SCALARS = 6
+"""Numbers that `_Sums.reduce` begins with."""
 
 
 class _Sums:
-    """By group: how many images, the sums of their values, and of their mean squares."""
+    """By group: how many images, the sums of their values, and of their mean squares.
+
+    Of all images: the sums of their measures, and of the squares of these.
+    """
 
     def __init__(self, width: int, device: torch.device) -> None:
         self.width = width
@@ -95,14 +100,14 @@ class _Sums:
             torch.zeros(0, dtype=torch.float64, device=device) for _ in range(2)
         )
         self._value = self._count.new_zeros(0, width)
-        self._clipped = self._count.new_zeros(())
+        self._measured = self._count.new_zeros(2, len(MEASURES))
 
     def add(
         self,
         place: Int[Tensor, " batch"],
         groups: int,
         pixels: Float[Tensor, "batch values"],
-        clipped: Float[Tensor, " batch"],
+        measures: Float[Tensor, "batch measures"],
     ) -> None:
         more = groups - len(self._count)
         if more > 0:
@@ -113,33 +118,26 @@ class _Sums:
         self._count.index_add_(0, place, pixels.new_ones(len(pixels)))
         self._square.index_add_(0, place, pixels.square().mean(1))
         self._value.index_add_(0, place, pixels)
-        self._clipped += clipped.sum()
+        self._measured += torch.stack([measures, measures.square()]).sum(1)
 
     def reduce(self) -> Float[Tensor, " values"]:
-        """Images, clipped; groups of several, their distances; groups, squares, sizes; means."""
+        """Images; groups of several, their distances; groups, squares, sizes; measures; means."""
         mean, square = self._value / self._count[:, None], self._square / self._count
         size = mean.square().mean(1)
         several = self._count > 1
         within = (2 * (square - size) * self._count / (self._count - 1))[several]
         groups = square.new_tensor(len(square))
         scalars = (
-            self._count.sum(), self._clipped, several.sum().double(), within.sum(),
+            self._count.sum(), several.sum().double(), within.sum(),
             groups, square.sum(), size.sum(),
         )  # fmt: skip
-        return torch.cat([torch.stack(scalars), mean.sum(0)]).cpu()
+        return torch.cat([torch.stack(scalars), self._measured.flatten(), mean.sum(0)]).cpu()
 
 
-def _thumbnails(
-    images: Float[Tensor, "batch *frames 3 height width"],
-) -> Float[Tensor, "batch values"]:
-    height, width = images.shape[-2:]
-    flat = images.detach().reshape(-1, *images.shape[-3:])
-    if max(height, width) > _LARGEST:
-        factor = _LARGEST / max(height, width)
-        size = (max(1, round(height * factor)), max(1, round(width * factor)))
-        flat = adaptive_avg_pool2d(flat.float(), size)
-    # Not reshape(len(images), -1), which no image at all would leave open.
-    return flat.reshape(*images.shape[:-2], *flat.shape[-2:]).flatten(1)
+def _moments(num: float, total: float, squares: float) -> tuple[float, float]:
+    """The mean of so many numbers, and their standard deviation."""
+    mean = total / num if num else math.nan
+    return mean, _root((squares - total * mean) / (num - 1) if num > 1 else math.nan)
 
 
 def _root(square: float) -> float:

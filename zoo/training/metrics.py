@@ -112,7 +112,7 @@ def rewards(collected: Collected, weights: dict[str, float]) -> Record:
             record[f"retries/{label}"] = count
     if collected.num_broken:
         record["broken_images"] = collected.num_broken
-    return record | {f"collected/{name}": value for name, value in collected.stats.items()}
+    return record | {f"collected/{name}": value for name, value in collected.stats.values.items()}
 
 
 def epoch(

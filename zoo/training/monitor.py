@@ -1,9 +1,10 @@
 """A run's evaluation, and what is watched in it: whether rewards go up for the wrong reason.
 
 A reward can be raised by better images or by a trick. So an evaluation is also scored by rewards
-that nobody trains on, says how diverse, alike and saturated images are and how far the model has
-gone from its base; and where a trained reward has risen while a held-out one has fallen, a warning
-says so, with the pictures to look at (the over-optimisation of Gao et al. 2022, arXiv 2210.10760).
+that nobody trains on, says what images are like (`looks`, `image_stats`) and how far the model has
+gone from its base. A warning, with the pictures to look at, says where a trained reward has risen
+while a held-out one has fallen (the over-optimisation of Gao et al. 2022, arXiv 2210.10760), and
+where images have left the range of those before training.
 """
 
 import time
@@ -19,7 +20,8 @@ from zoo.run import evaluations
 from zoo.run.console import short
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.record import COMPARED_SINCE
-from zoo.run.tracker import Tracker
+from zoo.run.tracker import Tracker, read
+from zoo.training.base_range import DEVIATION, newly_departed
 from zoo.training.build import StageRun
 from zoo.training.components import evaluated_rewards
 from zoo.training.evaluate import EvaluationResult, evaluate
@@ -90,6 +92,7 @@ def evaluate_run(
         **_errors(result, entries),
         **{f"monitor/{name}": total.mean for name, total in sums.items()},
         **{f"monitor/{name}": value for name, value in result.monitor.items()},
+        **{f"{DEVIATION}{name}": value for name, value in result.deviations.items()},
         "seconds/evaluate": seconds,
         **({COMPARED_SINCE: stage.compared_since} if stage.compared_since else {}),
     }
@@ -101,7 +104,7 @@ def evaluate_run(
 
 
 def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Progress) -> Progress:
-    """Keeps an evaluation's pictures and scores, and warns where rewards have parted.
+    """Keeps an evaluation's pictures and scores, and warns where these tell of a cheated reward.
 
     Returns the progress, which knows the best evaluation that this can be compared with.
     """
@@ -115,6 +118,7 @@ def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Pro
     tracker.evaluation(now)
     if best.best_epoch is not None:
         _warn_of_hacking(tracker, best.best_epoch, now)
+    _warn_of_departure(tracker, progress.epoch, evaluation.record)
     score = evaluation.score
     best = best.after(progress.epoch, score.mean, score.standard_error)
     return replace(progress, watched=best)
@@ -137,6 +141,23 @@ def _warn_of_hacking(tracker: Tracker, best_epoch: int, now: EvaluationRecord) -
         f"'{fell.label}' has fallen from {short(fell.before)} to {short(fell.after)} "
         f"({-fell.errors:.1f} standard errors): the reward may be cheated"
         + (f"; look at {picture}" if picture is not None else "")
+    )
+
+
+def _warn_of_departure(tracker: Tracker, epoch: int, now: dict[str, float]) -> None:
+    new = newly_departed(read(tracker.run_dir), now)
+    if not new:
+        return
+    picture = tracker.picture_of_two(
+        f"left_{epoch:06}.png", (0, "before training"), (epoch, f"epoch {epoch}")
+    )
+    told = ", ".join(
+        f"{one.measure} is {short(one.now)}, the range {short(one.low)} to {short(one.high)}"
+        for one in new
+    )
+    tracker.warn(
+        f"epoch {epoch}: images have left the range of those before training: {told}: the reward "
+        "may be cheated" + (f"; look at {picture}" if picture is not None else "")
     )
 
 

@@ -18,7 +18,7 @@ from zoo.prompt import Prompt, PromptError, StoredImage
 from zoo.rollout import Path
 from zoo.sampler.base import ImageSource, StoredImages
 from zoo.training.generate import Batch, Wanted, drop_broken
-from zoo.training.image_stats import Looks, look
+from zoo.training.looks import Looks, look
 from zoo.training.micro_batches import balanced_batch_size, micro_batches, num_micro_batches
 
 TOGETHER = 8
@@ -31,12 +31,12 @@ class EncodedImage:
 
     latents: Float[Tensor, "*latent"]
     thumbnail: Float[Tensor, " values"]
-    clipped: Float[Tensor, ""]
+    measures: Float[Tensor, " measures"]
 
     @property
     def num_bytes(self) -> int:
         """What it takes."""
-        return sum(part.nbytes for part in (self.latents, self.thumbnail, self.clipped))
+        return sum(part.nbytes for part in (self.latents, self.thumbnail, self.measures))
 
 
 class ImageCache:
@@ -93,8 +93,8 @@ class EncodedImages(ImageSource):
         height, width = self._resolution()
         pixels = torch.stack([reader.pixels(image, height, width) for image in images])
         latents = encode_together(self.policy, pixels.to(self.device), batch).cpu()
-        looks = look(as_decoded(pixels))
-        rows = zip(latents, looks.thumbnail, looks.clipped, strict=True)
+        looks = look(as_decoded(pixels), latents)
+        rows = zip(latents, looks.thumbnail, looks.measures, strict=True)
         # Copies: a row of a batch would keep all of it in memory.
         encoded = [EncodedImage(*(part.clone() for part in row)) for row in rows]
         for image, parts in zip(images, encoded, strict=True):
@@ -187,11 +187,11 @@ def read_stored(
         if reads_pixels:
             with torch.no_grad():
                 pixels = encoded.policy.decode(clean)[:num]
-            looks = look(pixels)
+            looks = look(pixels, clean[:num])
         else:
             pixels = clean.new_zeros(num, 3, 0, 0)
             looks = Looks(
                 torch.stack([part.thumbnail for part in parts])[:num],
-                torch.stack([part.clipped for part in parts])[:num],
+                torch.stack([part.measures for part in parts])[:num],
             )
         yield drop_broken(Batch(Path(clean[:num], 0), pixels, looks, rows, wanted.key[rows], 0))
