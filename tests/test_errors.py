@@ -1,6 +1,7 @@
 """The words that error messages share."""
 
-from zoo.errors import closest, first_line, join_lines, one_line, suggest
+from zoo.errors import UserError, closest, first_line, join_lines, one_line, suggest
+from zoo.recipe.errors import RecipeError
 
 
 def test_an_error_is_said_in_one_line_with_or_without_its_type():
@@ -23,3 +24,26 @@ def test_the_most_similar_name_is_suggested_and_all_are_listed():
         "; did you mean 'jpeg'? allowed: jpeg, digit"
     )
     assert suggest("x", [], "installed") == "; installed: none"
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no")
+
+
+class MuteForGood(Exception):
+    def __str__(self):
+        raise SystemExit(3)
+
+
+def test_an_error_that_cannot_say_anything_is_its_type():
+    for error in (Mute(), MuteForGood()):
+        for say in (first_line, one_line, join_lines):
+            assert say(error) == type(error).__name__
+
+
+def test_a_newline_in_what_was_given_makes_no_second_line():
+    assert UserError("no 'a\nerror: forged'").lines == ("no 'a\\nerror: forged'",)
+    error = RecipeError("x: no 'a\nb'", "y: \x1b[2J")
+    assert error.lines == ("x: no 'a\\nb'", "y: \\x1b[2J")
+    assert str(error).splitlines() == list(error.lines)

@@ -3,12 +3,19 @@
 import difflib
 from collections.abc import Sequence
 
+from zoo.visible import visible
+
 
 class UserError(Exception):
     """What the user can mend: its text says what was given, what is allowed, and the fix.
 
     A command prints it without a traceback and exits with 2; any other error is a failed run.
     """
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """A line for each mistake; a newline in what was given makes no other."""
+        return (visible(str(self)),)
 
 
 class MisfitError(ValueError):
@@ -23,20 +30,29 @@ class MisfitError(ValueError):
         self.loc = loc
 
 
+def text_of(error: BaseException) -> str:
+    """All that the error says; nothing where its class cannot say it."""
+    try:
+        return str(error)
+    # A plugin's own class may raise anything: that must not hide that there was an error.
+    except (Exception, SystemExit):
+        return ""
+
+
 def first_line(error: BaseException) -> str:
     """What the error says first; its type where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (text_of(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def one_line(error: BaseException) -> str:
     """The error's type and the first line that it says."""
-    name = type(error).__name__
-    return f"{name}: {first_line(error)}" if str(error).strip() else name
+    name, first = type(error).__name__, first_line(error)
+    return name if first == name else f"{name}: {first}"
 
 
 def join_lines(error: BaseException) -> str:
     """All that the error says, on one line; its type where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(text_of(error).split()) or type(error).__name__
 
 
 def closest(given: str, allowed: Sequence[str]) -> str:

@@ -201,3 +201,14 @@ def test_a_run_whose_rewards_are_all_trained_on_is_told_what_it_cannot_see(folde
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"is not a run folder: it has no recipe\.json"):
         write_run(tmp_path)
+
+
+def test_what_would_steer_a_page_is_shown(folder):
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["rewards"][0]["label"] = "fox"
+    recipe["data"]["train"] = "p\u202etxt.\x1b[2J\ud800"
+    write(folder / "recipe.json", recipe)
+    (folder / "run.log").write_text("warning: a \x1b]0;title\x07 b\u2028c\n", encoding="utf-8")
+    text = write_run(folder).read_text(encoding="utf-8")
+    assert text.replace("\n", "").isprintable()
+    assert r"a \x1b]0;title\x07 b\u2028c" in text

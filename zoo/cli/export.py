@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
 from torch import nn
 
 from zoo import __version__
@@ -30,8 +29,10 @@ from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run.folder import recipe_of
 from zoo.storage.tensor_file import TensorFile
+from zoo.terminal import say
 from zoo.training.build import lora_of
 from zoo.training.components import evaluated_weights
+from zoo.visible import visible
 
 FORMATS = ("diffusers", "peft")
 
@@ -88,9 +89,9 @@ def export(
         for path in folder.iterdir():
             # safetensors gives its files to their owner alone.
             path.chmod(card.stat().st_mode)
-    typer.echo(f"wrote {out}: {exported.kind}, the {chosen.which.value} weights of {chosen.folder}")
+    say(f"wrote {out}: {exported.kind}, the {chosen.which.value} weights of {chosen.folder}")
     if push is not None:
-        typer.echo(f"pushed to {push_folder(out, push, private=private)}")
+        say(f"pushed to {push_folder(out, push, private=private)}")
 
 
 def _choose(source: Path, epoch: int | None, weights: str | None) -> _CheckpointWeights:
@@ -173,7 +174,7 @@ def _card(chosen: _CheckpointWeights, exported: Export, name: str) -> str:
         "base model": chosen.base,
         "made by": f"diffusion-rl-zoo {__version__}",
     }
-    lines = [f"| {key} | {value} |" for key, value in rows.items() if value is not None]
+    lines = [f"| {key} | {visible(value)} |" for key, value in rows.items() if value is not None]
     return "\n".join((
         *_front_matter(chosen, exported),
         f"# {chosen.recipe.name}: {exported.kind}", "", MARK,

@@ -13,6 +13,7 @@ import typer
 
 from zoo.cli import image_commands, report_commands
 from zoo.cli.options import Debug, Overrides, Tiny
+from zoo.terminal import accept_all_characters, say
 
 app = typer.Typer(
     name="zoo",
@@ -223,6 +224,7 @@ def run() -> None:
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
+    accept_all_characters()
     code = _run()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -247,8 +249,7 @@ def _run() -> int:
         message, trace = last_words(error, debug=debug)
         if not report(message, trace=trace):
             if debug:
-                traceback.print_exc()
-            for line in lines(error):
-                typer.echo(f"error: {line}", err=True)
+                say(*traceback.format_exc().splitlines(), err=True)
+            say(*(f"error: {line}" for line in lines(error)), err=True)
         return exit_code(error)
     return 0

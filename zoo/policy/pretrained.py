@@ -1,6 +1,7 @@
 """Published models: found, checked and loaded with the precision that training needs."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,7 @@ class Pretrained:
 
     def _index_file(self) -> Path:
         folder = Path(self.source)
-        if folder.is_dir():
+        if os.path.isdir(folder):
             return folder / "model_index.json"
         from huggingface_hub import hf_hub_download
 
@@ -134,7 +135,7 @@ class Pretrained:
 
     def _refusal(self, part: str, error: Exception) -> ValueError:
         # A folder has no reason but its own files.
-        local = Path(self.source).is_dir()
+        local = os.path.isdir(self.source)
         why = None if local else Request(self.source, revision=self.revision).refusal(error)
         if why is None:
             name, text = type(error).__name__, join_lines(error)[:200]

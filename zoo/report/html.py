@@ -11,6 +11,7 @@ from zoo.report.page import Figure, Page, Tiles
 from zoo.report.plots import Drawing
 from zoo.report.templates import FOLDER, environment
 from zoo.storage.files import write_text
+from zoo.visible import visible
 
 _BESIDE = 640
 """Pixels that a picture beside another has at most: on a screen it is shown narrower."""
@@ -52,4 +53,6 @@ def _picture(image: Image.Image, alt: str) -> Markup:
 
 def _image(uri: str, size: tuple[int, int], alt: str, *, pixels: bool = False) -> Markup:
     sharp = Markup(' class="pixels"') if pixels else ""
-    return Markup('<img src="{}" width="{}" height="{}" alt="{}"{}>').format(uri, *size, alt, sharp)
+    return Markup('<img src="{}" width="{}" height="{}" alt="{}"{}>').format(
+        uri, *size, visible(alt), sharp
+    )

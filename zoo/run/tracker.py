@@ -16,6 +16,7 @@ from zoo.run.evaluations import EvaluationRecord
 from zoo.run.sink import Sink, finite
 from zoo.run.wandb_run import WandbRun
 from zoo.storage import files as json_file
+from zoo.visible import visible
 
 METRICS, LOG = "metrics.jsonl", "run.log"
 """In a run's folder: a line an epoch; warnings, and what libraries print."""
@@ -153,8 +154,7 @@ class RunFiles(Sink):
 
     def warn(self, text: str, *, again: bool) -> None:
         """A line of `run.log`, each time."""
-        with (self._run_dir / LOG).open("a") as file:
-            file.write(f"{WARNING}{text}\n")
+        self._log(f"{WARNING}{text}")
 
     def picture(self, name: str, picture: Image, path: Path, epoch: int) -> None:
         """A PNG file; an epoch's own also beside the first one, `before_after.png`."""
@@ -168,9 +168,12 @@ class RunFiles(Sink):
     def close(self, error: BaseException | None = None) -> None:
         """In `run.log` why a run ended that nobody stopped."""
         if isinstance(error, Exception):
-            with (self._run_dir / LOG).open("a") as file:
-                said = join_lines(error) if isinstance(error, UserError) else one_line(error)
-                file.write(f"{ERROR}{said}\n")
+            said = join_lines(error) if isinstance(error, UserError) else one_line(error)
+            self._log(f"{ERROR}{said}")
+
+    def _log(self, line: str) -> None:
+        with (self._run_dir / LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{visible(line)}\n")
 
     def evaluation(self, record: EvaluationRecord) -> None:
         """A file under `evaluations/`."""

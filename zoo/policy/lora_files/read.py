@@ -10,10 +10,11 @@ other programs are read as diffusers reads them (`convert.py`).
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -26,17 +27,38 @@ from zoo.storage.tensor_file import TensorFile
 _PEFT_PREFIX, _DIFFUSERS_PREFIX = "base_model.model.", "transformer."
 _METADATA = "lora_adapter_metadata"
 
-_HEEDED = {"r", "lora_alpha", "alpha_pattern", "rank_pattern", "use_rslora", "peft_type", "bias"}
 _OF_NO_EFFECT = {
     "auto_mapping", "base_model_name_or_path", "ensure_weight_tying", "eva_config",
-    "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights",
-    "layers_pattern", "layers_to_transform", "lora_dropout", "megatron_core", "peft_version",
-    "qalora_group_size", "revision", "runtime_config", "target_modules", "task_type",
+    "exclude_modules", "fan_in_fan_out", "inference_mode", "layers_pattern",
+    "layers_to_transform", "lora_dropout", "megatron_core", "peft_version", "qalora_group_size",
+    "r", "rank_pattern", "revision", "runtime_config", "task_type",
 }  # fmt: skip
 """On tensors that are there already: the layers are those of the file."""
 
 _INITS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Ways to start, of `init_lora_weights`, that leave the base as it is."""
+
+
+_NAME_PATTERN = re.compile(r"\^?([\w.-]|\\[.-])+\$?")
+_LARGEST_CONFIG = 1 << 20
+"""Characters: a configuration names some hundred layers."""
+_MOST_PATTERNS = 5_000
+_LONGEST_NAME = 500
+"""Characters of a tensor's name; diffusers' have less than a hundred."""
+
+
+class PeftConfig(BaseModel):
+    """Of PEFT's configuration what changes the result; null is PEFT's own default."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    peft_type: str = "LORA"
+    bias: str | None = None
+    init_lora_weights: bool | str | None = None
+    lora_alpha: float | None = None
+    alpha_pattern: dict[str, float] | None = None
+    use_rslora: bool | None = None
+    target_modules: list[str] | str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +129,7 @@ def read(source: str) -> LoraFile:
         if alphas:
             raise LoraError(f"'{source}' says alpha twice, in its header and in '{min(alphas)}'")
         _require_plain(config, source)
-        scales = {layer: _scale(config, layer, rank, source) for layer in by_layer}
+        scales = _scales(config, by_layer.keys(), rank, source)
     else:
         alpha_names = {name.removeprefix(_DIFFUSERS_PREFIX): name for name in alphas}
         if stray := alpha_names.keys() - {f"{layer}.alpha" for layer in by_layer}:
@@ -118,7 +140,7 @@ def read(source: str) -> LoraFile:
             else 1.0
             for layer in by_layer
         }
-    targets = (config or {}).get("target_modules")
+    targets = config.target_modules if config is not None else None
     listed = tuple(sorted(targets)) if isinstance(targets, list) else ()
     return LoraFile(source, rank, scales, listed, file, names)
 
@@ -131,11 +153,12 @@ def _read_converted(tensors: Converted, source: str) -> LoraFile:
     return LoraFile(source, rank, scales, (), tensors, {name: name for name in tensors})
 
 
-def _config(files: Files, file: TensorFile, source: str) -> dict[str, Any] | None:
+def _config(files: Files, file: TensorFile, source: str) -> PeftConfig | None:
     """PEFT's configuration, in a file of its own or in the header's metadata."""
+    name = PEFT_CONFIG if files.config else _METADATA
     try:
         if files.config is not None:
-            config = json.loads(files.config.read_text(encoding="utf-8"))
+            config = json.loads(_small_text(files.config))
         elif _METADATA in file.metadata:
             config = {
                 key.removeprefix(_DIFFUSERS_PREFIX): value
@@ -143,15 +166,28 @@ def _config(files: Files, file: TensorFile, source: str) -> dict[str, Any] | Non
             }
         else:
             return None
-        return dict(config)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        name = PEFT_CONFIG if files.config else _METADATA
+        return PeftConfig.model_validate_json(json.dumps(config))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "it"
+        raise LoraError(f"'{source}': its {name} is no LoRA's: {place}: {first['msg']}") from error
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise LoraError(f"'{source}': its {name} cannot be read: {one_line(error)}") from error
+
+
+def _small_text(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        text = file.read(_LARGEST_CONFIG + 1)
+    if len(text) > _LARGEST_CONFIG:
+        raise ValueError(f"it is over {_LARGEST_CONFIG:,} characters long")
+    return text
 
 
 def _strip_prefix(stored: list[str], files: Files, source: str) -> dict[str, str]:
     """The names in the file, by those in the network."""
     for name in stored:
+        if len(name) > _LONGEST_NAME:
+            raise LoraError(f"'{source}' has a tensor whose name is {len(name):,} characters long")
         if "magnitude" in name:
             raise LoraError(f"'{source}' is DoRA ('{name}'), which is not LoRA and not supported")
     if files.config is not None:
@@ -182,32 +218,53 @@ def _rank(by_layer: Mapping[str, Mapping[str, int]], source: str) -> int:
     return every[0]
 
 
-def _require_plain(config: Mapping[str, Any], source: str) -> None:
+def _require_plain(config: PeftConfig, source: str) -> None:
     """Refuses all that would make the result another one."""
-    if config.get("peft_type", "LORA") != "LORA":
-        raise LoraError(f"'{source}' is {config['peft_type']}, not LORA")
-    if config.get("bias", "none") not in ("none", None):
-        raise LoraError(f"'{source}' trained biases too (bias: {config['bias']}): not supported")
-    init = config.get("init_lora_weights")
-    if init not in _INITS:
+    if config.peft_type != "LORA":
+        raise LoraError(f"'{source}' is {config.peft_type}, not LORA")
+    if config.bias not in ("none", None):
+        raise LoraError(f"'{source}' trained biases too (bias: {config.bias}): not supported")
+    if config.init_lora_weights not in _INITS:
         raise LoraError(
-            f"'{source}' began with init_lora_weights {init}, which changes the base: convert it "
-            "with PEFT's path_initial_model_for_weight_conversion first"
+            f"'{source}' began with init_lora_weights {config.init_lora_weights}, which changes "
+            "the base: convert it with PEFT's path_initial_model_for_weight_conversion first"
         )
-    for key in sorted(config.keys() - _HEEDED - _OF_NO_EFFECT):
-        if config[key]:
+    others = config.model_extra or {}
+    for key in sorted(others.keys() - _OF_NO_EFFECT):
+        if others[key]:
             raise LoraError(f"'{source}' was trained with PEFT's {key}, which is not supported")
 
 
-def _scale(config: Mapping[str, Any], layer: str, rank: int, source: str) -> float:
-    """As PEFT finds it: the first pattern that the end of the layer's name matches."""
-    alpha = config.get("lora_alpha")
-    try:
-        for pattern, its in (config.get("alpha_pattern") or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", layer):
-                alpha = its
-                break
-        size = float(alpha)  # type: ignore[arg-type]
-    except (TypeError, ValueError, AttributeError, re.error) as error:
-        raise LoraError(f"'{source}' says no usable lora_alpha: {one_line(error)}") from error
-    return size / (math.sqrt(rank) if config.get("use_rslora") else rank)
+def _scales(
+    config: PeftConfig, layers: Collection[str], rank: int, source: str
+) -> dict[str, float]:
+    """As PEFT finds them: of the first pattern that the end of a layer's name matches."""
+    given = config.alpha_pattern or {}
+    if len(given) > _MOST_PATTERNS:
+        raise LoraError(
+            f"'{source}' has {len(given):,} of alpha_pattern; {_MOST_PATTERNS:,} may be"
+        )
+    # `attn.to_q` is of `blocks.0.attn.to_q`.
+    patterns = [
+        (re.compile(rf"(.*\.)?({_require_name(pattern, source)})$"), alpha)
+        for pattern, alpha in given.items()
+    ]
+    divisor = math.sqrt(rank) if config.use_rslora else rank
+    scales = {}
+    for layer in layers:
+        own = (alpha for pattern, alpha in patterns if pattern.match(layer))
+        alpha = next(own, config.lora_alpha)
+        if alpha is None:
+            raise LoraError(f"'{source}' says no usable lora_alpha: it is left out")
+        scales[layer] = alpha / divisor
+    return scales
+
+
+def _require_name(pattern: str, source: str) -> str:
+    """What PEFT and diffusers write; any other regular expression may take for ever to match."""
+    if not _NAME_PATTERN.fullmatch(pattern):
+        raise LoraError(
+            f"'{source}' has the alpha_pattern {pattern[:60]!r}, which is a regular expression; "
+            "write the names of its layers"
+        )
+    return pattern
