@@ -179,9 +179,10 @@ ODD = "größer ✓ 👩\u200d👩\u200d👧 \x1b[2J"
 def test_no_encoding_ends_a_run_or_its_evaluation(changes, tmp_path):
     words = tmp_path / "r.py"
     words.write_text(
-        "import torch\n"
+        "import itertools\n"
+        "calls = itertools.count()\n"
         "def score(images, prompts):\n"
-        f"    if len(images) % 2: raise ValueError({ODD!r})\n"
+        f"    if not next(calls): raise ValueError('größer ✓' + {ODD!r})\n"
         "    return images.flatten(1).mean(1)\n",
         encoding="utf-8",
     )
@@ -189,7 +190,8 @@ def test_no_encoding_ends_a_run_or_its_evaluation(changes, tmp_path):
     small = ["data.groups_per_epoch=2", "data.group_size=3", "sampler.steps=2", "eval.steps=2",
              "optim.updates_per_epoch=1", "eval.images_per_prompt=1", "eval.every=1",
              f"rewards=[{{name: digit}}, {{name: python, path: '{words}:score', label: mine}}]",
-             "engine.device=cpu", "scoring={max_invalid: 1, retries: 0}"]  # fmt: skip
+             "engine={device: cpu, micro_batch: {sample: 2, train: 8}}",
+             "scoring={max_invalid: 1, retries: 0}"]  # fmt: skip
     arguments = ["train", NFT, "--epochs", "1", *(part for one in small for part in ("-s", one))]
     environment = {**clean_environment(), **changes, "XDG_CACHE_HOME": str(out / "cache")}
     out.mkdir()

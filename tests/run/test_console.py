@@ -6,7 +6,7 @@ import math
 import pytest
 from rich.console import Console
 
-from zoo.run.console import Display, counted, line, short
+from zoo.run.console import Display, count_on_bar, line, short
 
 EPOCH = {
     "epoch": 3, "step": 12, "reward": 0.51234, "reward/digit": 0.4, "loss": 1.0,
@@ -90,7 +90,7 @@ def test_three_digits_are_enough(value, text):
 def test_images_are_counted_on_a_terminal_alone(terminal):
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=80, highlight=False)
-    with counted("images", 40, console=console) as count:
+    with count_on_bar("images", 40, console=console) as count:
         count(8)
         count(48)  # the last process's share may be larger
     assert ("40/40" in file.getvalue()) == terminal
