@@ -1,7 +1,28 @@
-"""What a user's mistakes have in common, and the words that their messages share."""
+"""What a user's mistakes have in common, the words that messages share, and others' text in them.
+
+Text that others wrote is made visible: what would steer a terminal or a page is shown instead.
+Escaped are control characters (an escape sequence clears a screen, a newline forges a line), the
+ones that turn the direction of writing, line separators, and halves of surrogate pairs, which no
+file in UTF-8 can hold. Joiners stay: emoji and several scripts are written with them.
+"""
 
 import difflib
+import re
 from collections.abc import Sequence
+
+_STEERING = re.compile(
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    r"""The text on one line, each such character as Python writes it: `\x1b`, `\n`, `\u202e`."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def visible_lines(text: str) -> str:
+    """The same, with its lines as they are."""
+    return "\n".join(map(visible, text.split("\n")))
 
 
 class UserError(Exception):
@@ -9,6 +30,11 @@ class UserError(Exception):
 
     A command prints it without a traceback and exits with 2; any other error is a failed run.
     """
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """A line for each mistake; a newline in what was given makes no other."""
+        return (visible(str(self)),)
 
 
 class MisfitError(ValueError):
@@ -23,20 +49,29 @@ class MisfitError(ValueError):
         self.loc = loc
 
 
+def text_of(error: BaseException) -> str:
+    """All that the error says; nothing where its class cannot say it."""
+    try:
+        return str(error)
+    # A plugin's own class may raise anything: that must not hide that there was an error.
+    except (Exception, SystemExit):
+        return ""
+
+
 def first_line(error: BaseException) -> str:
     """What the error says first; its type where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (text_of(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def one_line(error: BaseException) -> str:
     """The error's type and the first line that it says."""
-    name = type(error).__name__
-    return f"{name}: {first_line(error)}" if str(error).strip() else name
+    name, first = type(error).__name__, first_line(error)
+    return name if first == name else f"{name}: {first}"
 
 
 def join_lines(error: BaseException) -> str:
     """All that the error says, on one line; its type where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(text_of(error).split()) or type(error).__name__
 
 
 def closest(given: str, allowed: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.runs import RECIPES, ROOT, clean_environment, command, metrics, only_run, overrides
 from zoo.cli import streams
+from zoo.terminal import Terminal, say
 
 NFT = RECIPES["nft"]
 
@@ -61,12 +62,16 @@ def test_without_a_log_only_so_much_is_kept(pipe):
     assert streams._lost.endswith(b"xthe end\n")
 
 
-def test_characters_that_the_terminal_has_not_are_escaped(monkeypatch):
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_no_character_ends_a_command(encoding, monkeypatch):
     reader, writer = os.pipe()
-    with open(writer, "w", encoding="ascii", closefd=False) as plain:
-        stream = streams._lasting(writer, plain)
-    stream.write("🐶 \ud800\n")
-    assert os.read(reader, 100) == b"\\U0001f436 \\ud800\n"
+    with open(writer, "w", encoding=encoding, closefd=False) as plain:
+        monkeypatch.setattr(sys, "stdout", streams._lasting(writer, plain))
+    say("größer ✓ 🐶 \udcff")
+    Terminal(width=80).print("größer ✓ 🐶 \udcff")
+    for line in os.read(reader, 1000).decode(encoding).splitlines():
+        assert line.endswith("\\udcff")
+        assert ("✓" in line) == (encoding == "utf-8")
     os.close(reader)
     os.close(writer)
 

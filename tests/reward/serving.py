@@ -14,6 +14,7 @@ from zoo_reward_worker.wire import Message, encode
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward, Scores
+from zoo.reward.outside.connections import config
 from zoo.reward.outside.server import Served, application
 from zoo.reward.remote import Remote
 
@@ -37,8 +38,7 @@ def serving(
 ) -> Iterator[str]:
     """The address of a running server."""
     app = application(Served(reward, "mine", CPU, token, most))
-    config = uvicorn.Config(app, lifespan="on", log_level="critical", ws="none")
-    server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", port))
+    server, listening = uvicorn.Server(config(app)), socket.create_server(("127.0.0.1", port))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     while not server.started:

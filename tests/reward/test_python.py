@@ -1,5 +1,6 @@
 """A reward that is a function in the user's own file."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,42 @@ def test_a_file_that_is_not_python_is_refused(here: Path) -> None:
     (here / "mine.txt").write_text(SOURCE)
     with pytest.raises(ValueError, match=r"'mine.txt' is not Python source; name a .py file"):
         PythonReward(path="mine.txt:bright")
+
+
+def test_what_is_beside_the_file_can_be_imported_wherever_it_is(here: Path) -> None:
+    before = list(sys.path)
+    for folder, level in (("one", 1.0), ("two", 2.0)):
+        (here / folder / "parts").mkdir(parents=True)
+        (here / folder / "parts" / "__init__.py").write_text("")
+        (here / folder / "parts" / "scale.py").write_text(f"SCALE = {level}")
+        (here / folder / "helper_of_it.py").write_text("from parts.scale import SCALE")
+        (here / folder / "r.py").write_text(
+            "from helper_of_it import SCALE\n"
+            "def f(images, prompts): return images[:, 0, 0, 0] * SCALE"
+        )
+    for _ in range(2):
+        assert PythonReward(path="one/r.py:f").score(IMAGES, PROMPTS).tolist() == [0.25, 0.25]
+        assert PythonReward(path=f"{here}/two/r.py:f").score(IMAGES, PROMPTS).tolist() == [0.5, 0.5]
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    "line", ["from . import helper", "from .helper import x", "from .. import x"]
+)
+def test_a_relative_import_is_refused_with_the_fix(here: Path, line: str) -> None:
+    (here / "helper.py").write_text("x = 1")
+    (here / "r.py").write_text(line)
+    with pytest.raises(ValueError, match=r"relative import.*; write import x for from \. import x"):
+        PythonReward(path="r.py:f")
+
+
+@pytest.mark.parametrize("code", ["0", "3", "'over'"])
+def test_a_file_that_ends_the_process_is_refused(here: Path, code: str) -> None:
+    (here / "r.py").write_text(f"import sys\nsys.exit({code})\ndef f(images, prompts): ...")
+    with pytest.raises(ValueError, match=r"'r.py' cannot be imported: SystemExit"):
+        PythonReward(path="r.py:f")
+
+
+def test_a_name_that_is_too_long_is_no_file() -> None:
+    with pytest.raises(ValueError, match=r"does not exist"):
+        PythonReward(path=f"{'a' * 300}.py:f")

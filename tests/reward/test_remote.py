@@ -112,7 +112,7 @@ def test_known_answers_are_those_of_the_server_s_reward():
             return [KnownAnswer(images(2), prompts(2), scores + torch.tensor([0.0, 1.0]), 0.5)]
 
     with serving(Known()) as url, connected(url) as reward:
-        answers = score_known_answers(reward, CPU)
+        answers = score_known_answers(reward, "it", CPU, 60)
     assert [answer.right for answer in answers] == [False]
     assert (answers[0].scored - answers[0].wanted).round().tolist() == [0, -1]
 

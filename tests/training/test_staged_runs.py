@@ -23,9 +23,9 @@ def staged(stages: str, epochs: int, algorithm: str = "nft", **changes: object) 
 def test_the_same_reward_is_built_and_asked_once(monkeypatch):
     asked = []
 
-    def ask(reward, label, device):
+    def ask(reward, label, device, timeout):
         asked.append(label)
-        require_known_answers(reward, label, device)
+        require_known_answers(reward, label, device, timeout)
 
     monkeypatch.setattr("zoo.training.components.require_known_answers", ask)
     stages = """[

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from zoo.cli.check_cost import print_cost
 from zoo.cli.errors import exit_code, lines
@@ -20,6 +20,7 @@ from zoo.plan.preflight import (
 )
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.recipe.sections import StopWhen
+from zoo.terminal import Terminal, say
 
 
 def check(recipes: list[Path], overrides: list[str], epochs: int | None, *, tiny: bool) -> None:
@@ -31,8 +32,7 @@ def check(recipes: list[Path], overrides: list[str], epochs: int | None, *, tiny
             _print(path, recipe)
         except Exception as error:
             worst = max(worst, exit_code(error))
-            for line in lines(error):
-                typer.echo(f"error: {line}", err=True)
+            say(*(f"error: {line}" for line in lines(error)), err=True)
     if worst:
         raise typer.Exit(worst)
 
@@ -54,8 +54,8 @@ def _print(path: Path, recipe: Recipe) -> None:
         rows.append(("ends earlier", _conditions(recipe.stop_when)))
     for name, text in rows:
         table.add_row(name, text)
-    console = Console(highlight=False)
-    console.print(f"[bold]{path}[/bold]: ok")
+    console = Terminal()
+    console.print(Text.assemble((str(path), "bold"), ": ok"))
     console.print(table)
     for line in refused_prompts(prompts):
         console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)

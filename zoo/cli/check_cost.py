@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import psutil
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from zoo.plan.flops import reachable
@@ -20,6 +19,7 @@ from zoo.plan.memory import (
 )
 from zoo.recipe.recipe import Recipe
 from zoo.sampler.base import StoredImages
+from zoo.terminal import Terminal
 from zoo.training.components import copies
 
 _PARTS = ("weights", "copies", "gradients", "optimizer", "activations", "buffers", "runtime")
@@ -32,12 +32,12 @@ benchmarks/throughput.py measures it; small micro-batches and what waits for the
 """
 
 
-def print_cost(console: Console, recipe: Recipe, processes: int) -> None:
+def print_cost(console: Terminal, recipe: Recipe, processes: int) -> None:
     """Prints the estimates for this recipe on so many processes, or why there are none."""
     try:
         footprints = _footprints(recipe, processes)
     except NoEstimateError as error:
-        console.print(f"no estimate of memory and time: {error}", markup=False)
+        console.print(f"no estimate of memory and time: {error}")
         return
     console.print(f"trained: {footprints[0].trains}", markup=False)
     cuda = recipe.engine.device != "cpu" and torch.cuda.is_available()
@@ -62,8 +62,8 @@ def print_cost(console: Console, recipe: Recipe, processes: int) -> None:
     console.print(_table(estimates, own))
     of_stage = f"; of {recipe.timeline[largest].shown}, which needs most" if recipe.stages else ""
     note = f"(* this recipe; the parts are those at the peak{of_stage})"
-    console.print(note, style="dim", markup=False)
-    console.print(_verdict(estimates, _available(processes, cuda=cuda)), markup=False)
+    console.print(note, style="dim")
+    console.print(_verdict(estimates, _available(processes, cuda=cuda)))
 
 
 def _footprints(recipe: Recipe, processes: int) -> list[Footprint]:

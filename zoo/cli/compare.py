@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from zoo.compare import lock
@@ -30,6 +29,7 @@ from zoo.prompt import PromptError
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe
 from zoo.run.console import short
+from zoo.terminal import Terminal, say
 
 
 def compare(path: Path, overrides: list[str], out: Path | None, *, tiny: bool) -> None:
@@ -42,17 +42,17 @@ def compare(path: Path, overrides: list[str], out: Path | None, *, tiny: bool) -
     written = load_suite(path, overrides)
     folder = out or Path("comparisons") / f"{written.suite.name}{'_tiny' if tiny else ''}"
     planned = plan_runs(written, folder, _examine, tiny=tiny)
-    with lock.hold(folder, _say) as descriptor:
-        children = Children(descriptor, _say)
+    with lock.hold(folder, say) as descriptor:
+        children = Children(descriptor, say)
         with children.listen():
-            runner = SuiteRunner(written, planned, budget_of(written, tiny=tiny), folder, _say)
+            runner = SuiteRunner(written, planned, budget_of(written, tiny=tiny), folder, say)
             runner.run_all(children)
             _report(runner.comparison(f"zoo {shlex.join(sys.argv[1:])}"), folder)
     if children.asked:
-        _say("stopped; go on with the same command")
+        say("stopped; go on with the same command")
         raise typer.Exit(128 + children.asked[0])
     if runner.failed:
-        _say(f"{len(runner.failed)} of {len(planned)} runs failed; the same command tries again")
+        say(f"{len(runner.failed)} of {len(planned)} runs failed; the same command tries again")
         raise typer.Exit(1)
 
 
@@ -81,7 +81,7 @@ def _examine(recipe: Recipe) -> Plan:
 def _show(comparison: Comparison, report: Path) -> None:
     """The last scores of each contender and their cost, and where the report is."""
     # Where nobody looks lines need not be short.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Terminal(width=None if sys.stdout.isatty() else 120)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     columns = {label: f"eval/{label}" for label in comparison.labels} | {
         name: AXES[name] for name in ("seconds", "forwards")
@@ -92,8 +92,8 @@ def _show(comparison: Comparison, report: Path) -> None:
         cells = [_mean(final(contender, key)) for key in columns.values()]
         table.add_row(contender.name, f"{len(contender.runs)}/{len(comparison.seeds)}", *cells)
     console.print(table)
-    console.print("last scores: mean over seeds and its interval", style="dim", markup=False)
-    console.print(f"report: {report}", markup=False, soft_wrap=True)
+    console.print("last scores: mean over seeds and its interval", style="dim")
+    console.print(f"report: {report}", soft_wrap=True)
 
 
 def _mean(interval: Interval) -> str:
@@ -102,7 +102,3 @@ def _mean(interval: Interval) -> str:
     if interval.num_finite == 1 or interval.low == interval.high:
         return short(interval.value)
     return f"{short(interval.value)} [{short(interval.low)}, {short(interval.high)}]"
-
-
-def _say(text: str) -> None:
-    typer.echo(text)

@@ -1,6 +1,7 @@
 """`zoo env create`: a Python environment for a reward that cannot share zoo's."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from rich.console import Console
-
 from zoo.errors import UserError
+from zoo.terminal import Terminal
 
 LOCK = "requirements.lock"
 """The file in a plugin's package that pins everything it runs with."""
@@ -30,14 +30,14 @@ def create(plugin: str, out: Path | None, python: str | None) -> None:
     Raises:
         UserError: a step failed; what it said, and the fix.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="zoo_env_") as temporary:
         folder = Path(temporary)
         wheel = _wheel(plugin, folder / "plugin")
         lock = _lock(wheel, folder)
         worker = _wheel(_worker(), folder / "worker")
         target = out or Path("envs") / wheel.name.split("-")[0].replace("_", "-")
-        if target.exists():
+        if os.path.lexists(target):
             raise UserError(
                 f"'{target}' exists already; remove it to make it anew, or name another: --out DIR"
             )
@@ -50,10 +50,10 @@ def create(plugin: str, out: Path | None, python: str | None) -> None:
     interpreter = target / "bin" / "python"
     console.print(f"made {target}; a recipe names its rewards so:")
     for name in names:
-        console.print(f"  {{name: {name}, isolate: {{python: {interpreter}}}}}", markup=False)
+        console.print(f"  {{name: {name}, isolate: {{python: {interpreter}}}}}")
 
 
-def _fill(target: Path, python: str, lock: Path, wheels: list[Path], console: Console) -> None:
+def _fill(target: Path, python: str, lock: Path, wheels: list[Path], console: Terminal) -> None:
     console.print(f"making {target} with {python}")
     _run([python, "-m", "venv", str(target)], "a virtual environment cannot be made")
     pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--quiet"]
@@ -69,10 +69,10 @@ def _fill(target: Path, python: str, lock: Path, wheels: list[Path], console: Co
 
 
 def _wheel(plugin: str, folder: Path) -> Path:
-    if not Path(plugin).exists() and ("/" in plugin or plugin.endswith(".whl")):
+    if not os.path.exists(plugin) and ("/" in plugin or plugin.endswith(".whl")):
         raise UserError(f"there is no plugin '{plugin}'; the working directory is {Path.cwd()}")
     source = plugin
-    if Path(plugin).is_dir():
+    if os.path.isdir(plugin):
         # Built in a copy: pip would leave folders behind, and take what lies in old ones.
         source = str(folder / "source")
         shutil.copytree(plugin, source, ignore=shutil.ignore_patterns("build", "*.egg-info", ".*"))

@@ -4,7 +4,7 @@ import re
 import traceback
 from collections.abc import Sequence
 
-from zoo.errors import UserError
+from zoo.errors import UserError, first_line, one_line
 
 
 def exit_code(error: Exception) -> int:
@@ -17,10 +17,10 @@ def lines(error: Exception) -> Sequence[str]:
     memory = out_of_memory(error)
     if memory is not None:
         return [memory]
-    if _is_expected(error):
-        return str(error).splitlines()
-    message = str(error).splitlines() or [""]
-    return [f"{type(error).__name__}: {message[0]} (--debug shows the traceback)"]
+    if isinstance(error, UserError):
+        return error.lines
+    shown = one_line(error)
+    return [first_line(error) if _is_expected(error) else f"{shown} (--debug shows the traceback)"]
 
 
 def last_words(error: Exception, *, debug: bool) -> tuple[str, str]:
@@ -29,7 +29,7 @@ def last_words(error: Exception, *, debug: bool) -> tuple[str, str]:
     trace = "".join(whole[: -len(last)])
     memory = out_of_memory(error)
     if memory is not None or _is_expected(error):
-        return memory or str(error), trace if debug else ""
+        return memory or "\n".join(lines(error)), trace if debug else ""
     return "".join(last).rstrip(), trace
 
 

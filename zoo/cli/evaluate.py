@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from zoo.cli.output import (
@@ -30,6 +29,7 @@ from zoo.run.console import count_on_bar
 from zoo.run.folder import environment
 from zoo.run.pictures import Writer
 from zoo.storage.files import or_null
+from zoo.terminal import Terminal, say
 from zoo.training.build import Model, evaluation_judge
 from zoo.training.collect import Collector, Groups, shard_groups
 from zoo.training.components import evaluation_sampler
@@ -41,7 +41,7 @@ from zoo.training.standard_errors import Estimate, Summary
 
 def show(summaries: Mapping[str, Summary], failures: Sequence[str], num_broken: int) -> None:
     """Prints the scores, and what went wrong."""
-    console = Console(highlight=False)
+    console = Terminal()
     for line in failures:
         _warn(console, line)
     if num_broken:
@@ -87,8 +87,8 @@ def _number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:#.{digits}g}".removesuffix(".")
 
 
-def _warn(console: Console, text: str) -> None:
-    console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+def _warn(console: Terminal, text: str) -> None:
+    console.print(f"warning: {text}", style="yellow", soft_wrap=True)
 
 
 def evaluate(job: ImageJob) -> None:
@@ -119,7 +119,7 @@ def _work(job: ImageJob, size: int) -> int:
     model = load_model(job.source)
     first = model.engine.rank == 0
     if first:
-        typer.echo(f"{job.source.weights.value} weights of {job.source.origin}")
+        say(f"{job.source.weights.value} weights of {job.source.origin}")
     out = job.out
     with Writer() as writer:
         folder = None
@@ -132,7 +132,7 @@ def _work(job: ImageJob, size: int) -> int:
             result = _make(job, model, judge, folder)
         except Interrupted as stop:
             if first and folder is not None:
-                typer.echo(f"the images so far are in {folder.path / IMAGES}")
+                say(f"the images so far are in {folder.path / IMAGES}")
             return stop.number
         if folder is not None:
             folder.finish()
@@ -161,7 +161,7 @@ def _make(
     stopping = "stopping after these images; again to leave at once"
     with (
         count_on_bar("images", job.num_images) as count,
-        Interrupt(engine, typer.echo, stopping) as interrupt,
+        Interrupt(engine, say, stopping) as interrupt,
     ):
 
         def keep(batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -185,7 +185,7 @@ def _write(job: ImageJob, result: EvaluationResult, folder: ImageFolder | None, 
     elif out is not None:
         save_picture(result.picture(), out)
     if out is not None:
-        typer.echo(f"wrote {out}")
+        say(f"wrote {out}")
 
 
 def _results(job: ImageJob, result: EvaluationResult, size: int) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
 from torch import nn
 
 from zoo import __version__
@@ -22,7 +21,7 @@ from zoo.cli.export_formats import (
 )
 from zoo.cli.output import CARD, MARK, in_place_of, require_free_for_export
 from zoo.cli.source import checkpoint_folder, parse_weights
-from zoo.errors import UserError
+from zoo.errors import UserError, visible
 from zoo.policy import lora_files
 from zoo.policy.base import Policy
 from zoo.recipe.recipe import Recipe
@@ -30,6 +29,7 @@ from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run.folder import recipe_of
 from zoo.storage.tensor_file import TensorFile
+from zoo.terminal import say
 from zoo.training.build import lora_of
 from zoo.training.components import evaluated_weights
 
@@ -89,9 +89,9 @@ def export(
             # safetensors gives its files to their owner alone.
             if path.is_file():
                 path.chmod(card.stat().st_mode)
-    typer.echo(f"wrote {out}: {exported.kind}, the {chosen.which.value} weights of {chosen.folder}")
+    say(f"wrote {out}: {exported.kind}, the {chosen.which.value} weights of {chosen.folder}")
     if push is not None:
-        typer.echo(f"pushed to {push_folder(out, push, private=private)}")
+        say(f"pushed to {push_folder(out, push, private=private)}")
 
 
 def _choose(source: Path, epoch: int | None, weights: str | None) -> _CheckpointWeights:
@@ -175,7 +175,7 @@ def _card(chosen: _CheckpointWeights, exported: Export, name: str) -> str:
         "base model": chosen.base,
         "made by": f"diffusion-rl-zoo {__version__}",
     }
-    lines = [f"| {key} | {value} |" for key, value in rows.items() if value is not None]
+    lines = [f"| {key} | {visible(value)} |" for key, value in rows.items() if value is not None]
     return "\n".join((
         *_front_matter(chosen, exported),
         f"# {chosen.recipe.name}: {exported.kind}", "", MARK,

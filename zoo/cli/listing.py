@@ -12,14 +12,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from zoo import API_VERSION, __version__, registry
 from zoo.errors import join_lines, suggest
 from zoo.registry import BrokenPluginError, Entry
+from zoo.terminal import Terminal, say
 
 _EVERY_RUN = "zoo.recipe.recipe"
 
@@ -85,12 +84,12 @@ def schema(out: Path | None) -> None:
 
     text = json.dumps(recipe_schema(), indent=2)
     if out is None:
-        typer.echo(text)
+        say(*text.splitlines())
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(f"{text}\n", encoding="utf-8")
-    typer.echo(f"wrote {out}; a recipe that starts with this line is checked by it:")
-    typer.echo(f"# yaml-language-server: $schema={out.resolve().as_uri()}")
+    say(f"wrote {out}; a recipe that starts with this line is checked by it:")
+    say(f"# yaml-language-server: $schema={out.resolve().as_uri()}")
 
 
 def list_installed(kind: str | None, *, verbose: bool) -> None:
@@ -98,7 +97,7 @@ def list_installed(kind: str | None, *, verbose: bool) -> None:
     entries = [
         entry for one in ((kind,) if kind else registry.KINDS) for entry in registry.entries(one)
     ]
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     if verbose:
         _list_imports(console, entries)
         return
@@ -108,7 +107,7 @@ def list_installed(kind: str | None, *, verbose: bool) -> None:
     console.print(table)
 
 
-def _list_imports(console: Console, entries: Sequence[registry.Entry]) -> None:
+def _list_imports(console: Terminal, entries: Sequence[registry.Entry]) -> None:
     """The same with each one's import, then what is broken and why."""
     table = _table("kind", "name", "package", "version", "import", "")
     broken = []
@@ -121,7 +120,7 @@ def _list_imports(console: Console, entries: Sequence[registry.Entry]) -> None:
     console.print(table)
     console.print("\nimport: seconds in a process that has torch and zoo's interfaces already")
     for problem in broken:
-        console.print(f"broken: {problem}", markup=False)
+        console.print(f"broken: {problem}")
 
 
 def _row(entry: registry.Entry) -> tuple[str, str]:
@@ -154,7 +153,7 @@ def describe(name: str) -> None:
         raise registry.UnknownComponentError(
             f"nothing named '{name}' is installed{suggest(name, names, 'installed')}"
         )
-    console = Console(highlight=False)
+    console = Terminal()
     for kind in kinds:
         entry = registry.find(kind, name)
         whose = f"{registry.SINGULAR[kind]} of {entry.package} {entry.version}"
@@ -170,18 +169,18 @@ def describe_isolated(name: str, python: str) -> None:
     from zoo.recipe.isolated import isolated_class
 
     component = isolated_class(python, name)
-    _describe(Console(highlight=False), component, component.__name__, component.__module__)
+    _describe(Terminal(), component, component.__name__, component.__module__)
 
 
-def _describe(console: Console, component: type[Any], name: str, whose: str) -> None:
+def _describe(console: Terminal, component: type[Any], name: str, whose: str) -> None:
     from zoo.recipe.describe import describe as options_of
 
-    console.print(f"[bold]{name}[/bold], {whose}\n", soft_wrap=True)
-    console.print(inspect.getdoc(component) or "No description.", markup=False, soft_wrap=True)
+    console.print(Text.assemble((name, "bold"), f", {whose}\n"), soft_wrap=True)
+    console.print(inspect.getdoc(component) or "No description.", soft_wrap=True)
     console.print()
     documented = inspect.getdoc(component.__init__)
     if documented and documented != inspect.getdoc(object.__init__):
-        console.print(documented, markup=False, soft_wrap=True)
+        console.print(documented, soft_wrap=True)
         console.print()
     table = _table("option", "type", "default", "allowed")
     options = options_of(component)

@@ -14,6 +14,7 @@ import typer
 from zoo.cli import image_commands, report_commands
 from zoo.cli.options import Debug, Overrides, Tiny
 from zoo.cli.streams import outlive_readers
+from zoo.terminal import say
 
 app = typer.Typer(
     name="zoo",
@@ -247,8 +248,7 @@ def _run() -> int:
         message, trace = last_words(error, debug=debug)
         if not report(message, trace=trace):
             if debug:
-                traceback.print_exc()
-            for line in lines(error):
-                typer.echo(f"error: {line}", err=True)
+                say(*traceback.format_exc().splitlines(), err=True)
+            say(*(f"error: {line}" for line in lines(error)), err=True)
         return exit_code(error)
     return 0

@@ -5,14 +5,15 @@ replaced.
 """
 
 import keyword
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
 
-import typer
-
 from zoo import API_VERSION, registry
+from zoo.cli.output import writing
 from zoo.errors import UserError, suggest
+from zoo.terminal import say
 
 KINDS = {singular: kind for kind, singular in registry.SINGULAR.items()}
 
@@ -26,6 +27,10 @@ _OVERRIDES = {
 """What puts each kind into the digits recipe."""
 
 
+_NO_TEXT_IN_YAML = ("true", "false", "null")
+_LONGEST = 60
+
+
 def new_plugin(kind: str, name: str, out: Path) -> None:
     """Writes `out`/zoo-NAME.
 
@@ -36,7 +41,7 @@ def new_plugin(kind: str, name: str, out: Path) -> None:
         raise UserError(f"unknown kind '{kind}'{suggest(kind, list(KINDS), 'allowed')}")
     _require_name(kind, name)
     folder = out / f"zoo-{name.replace('_', '-')}"
-    if folder.exists():
+    if os.path.lexists(folder):
         raise UserError(f"{folder} exists already; choose another name or --out")
     templates = files("zoo") / "assets" / "new_plugin"
     package = f"zoo_{name}"
@@ -49,21 +54,24 @@ def new_plugin(kind: str, name: str, out: Path) -> None:
     }
     for path, template in written.items():
         file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(_fill_in(template.read_text("utf-8"), kind, name), "utf-8")
+        with writing(out):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(_fill_in(template.read_text("utf-8"), kind, name), "utf-8")
     (folder / package / "py.typed").touch()
     override = _fill_in(_OVERRIDES[kind], kind, name)
-    typer.echo(f"wrote {folder}; next:")
-    typer.echo(f"  pip install -e {folder}")
-    typer.echo(f"  zoo train recipes/nft_digits.yaml -s '{override}'")
-    typer.echo(f"  pytest {folder}")
+    say(f"wrote {folder}; next:")
+    say(f"  pip install -e {folder}")
+    say(f"  zoo train recipes/nft_digits.yaml -s '{override}'")
+    say(f"  pytest {folder}")
 
 
 def _require_name(kind: str, name: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
+    is_taken = keyword.iskeyword(name) or name in _NO_TEXT_IN_YAML or len(name) > _LONGEST
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or is_taken:
         raise UserError(
             f"'{name}' cannot name a {kind}; use words of small letters and digits with '_' "
-            "between, the first character a letter: my_reward"
+            f"between, the first character a letter, up to {_LONGEST} characters and none that "
+            "Python or YAML reads as something else: my_reward"
         )
     taken = [entry.package for entry in registry.entries(KINDS[kind]) if entry.name == name]
     if taken:

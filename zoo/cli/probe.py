@@ -1,16 +1,16 @@
 """`zoo probe`: known answers of a reward, or of all rewards of a recipe."""
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from zoo.recipe.recipe import Recipe, load_recipe, single_reward
-from zoo.recipe.sections import RewardEntry
+from zoo.recipe.sections import RewardEntry, Scoring
 from zoo.reward.known_answers import KnownAnswerScore, score_known_answers
+from zoo.terminal import Terminal
 from zoo.training.build import device_of
 
 
@@ -28,10 +28,11 @@ def probe(what: str, overrides: list[str]) -> None:
     for entry, recipe in entries:
         given = {"device": device}
         reward = recipe.build(entry, given) if recipe else entry.build(given)
-        answers = score_known_answers(reward, device)
+        scoring = recipe.scoring if recipe else Scoring()
+        answers = score_known_answers(reward, entry.label, device, scoring.timeout)
         wrong |= any(not answer.right for answer in answers)
         table.add_row(entry.label, str(len(answers)), _summarize(answers))
-    Console(highlight=False).print(table)
+    Terminal().print(table)
     if wrong:
         raise typer.Exit(1)
 
@@ -40,7 +41,7 @@ def _choose_rewards(
     what: str, overrides: list[str]
 ) -> tuple[Sequence[tuple[RewardEntry, Recipe | None]], torch.device]:
     """Each reward with the recipe that it is of, if it is of one; and where to build it."""
-    if not what.endswith((".yaml", ".yml")) and not Path(what).is_file():
+    if not what.endswith((".yaml", ".yml")) and not os.path.isfile(what):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return [(single_reward(what, overrides), None)], device
     recipe = load_recipe(what, overrides)

@@ -8,13 +8,12 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
-import typer
-
 from zoo.cli.library_output import LibraryOutput
 from zoo.engine.fault import Failure
 from zoo.engine.launch import launch
 from zoo.engine.rendezvous import is_worker, join, leave, rank
 from zoo.recipe.recipe import Recipe
+from zoo.terminal import Terminal, say
 
 
 @contextmanager
@@ -58,7 +57,7 @@ def leave_run_folder(folder: Path) -> None:
     """Tells the launcher, if one started this process, which folder to go on with."""
     file = os.environ.get(_RUN_FOLDER_FILE)
     if file:
-        Path(file).write_text(str(folder))
+        Path(file).write_bytes(os.fsencode(folder))
 
 
 def launch_workers(processes: int, max_restarts: int) -> int:
@@ -75,7 +74,7 @@ def launch_workers(processes: int, max_restarts: int) -> int:
             if failure is None:
                 return 0
             _show_cursor()
-            folder = Path(file.read_text()) if file.is_file() else None
+            folder = Path(os.fsdecode(file.read_bytes())) if file.is_file() else None
             _remove_empty_logs(folder)
             if failure.stopped or failure.exit_code == 2 or restarts == max_restarts:
                 _say(failure)
@@ -97,21 +96,20 @@ def _newest_epoch(folder: Path | None) -> int | None:
 
 
 def _say(failure: Failure) -> None:
-    typer.echo(failure.trace, nl=False, err=True)
-    for line in failure.message.splitlines():
-        typer.echo(f"error: process {failure.rank}: {line}", err=True)
+    said = (f"error: process {failure.rank}: {line}" for line in failure.message.splitlines())
+    say(*failure.trace.splitlines(), *said, err=True)
 
 
 def _say_what_next(failure: Failure, start: int | None, restart: str) -> None:
     first = failure.message.partition("\n")[0]
     going_on = "starting anew" if start is None else f"going on from epoch {start}"
-    typer.echo(f"process {failure.rank} failed: {first}; {going_on}, {restart}", err=True)
+    say(f"process {failure.rank} failed: {first}; {going_on}, {restart}", err=True)
 
 
 def _log(failure: Failure, folder: Path | None) -> None:
     """All of a failure that is said in one line on the terminal."""
     if folder is not None:
-        with (folder / "run.log").open("a") as log:
+        with (folder / "run.log").open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{failure.trace}process {failure.rank} failed: {failure.message}\n")
 
 
@@ -124,6 +122,4 @@ def _remove_empty_logs(folder: Path | None) -> None:
 
 def _show_cursor() -> None:
     """A progress bar hides it, and a worker that was killed did not bring it back."""
-    from rich.console import Console
-
-    Console().show_cursor()
+    Terminal().show_cursor()

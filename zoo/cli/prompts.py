@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from zoo.data import builtin, source
 from zoo.data.prompts import load
+from zoo.errors import visible
 from zoo.prompt import Prompt
+from zoo.terminal import Terminal
 
 
 def show(written: str | None, num: int) -> None:
@@ -18,7 +19,7 @@ def show(written: str | None, num: int) -> None:
     Raises:
         PromptError: it cannot be read.
     """
-    console = Console(highlight=False)
+    console = Terminal()
     if written is None:
         _print_builtins(console)
         return
@@ -33,13 +34,13 @@ def show(written: str | None, num: int) -> None:
         if counts:
             shares = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(20))
             more = f" and {len(counts) - 20:,} more" if len(counts) > 20 else ""
-            console.print(f"by {kind}: {shares}{more}", markup=False, soft_wrap=True)
+            console.print(f"by {kind}: {shares}{more}", soft_wrap=True)
     for prompt in prompts[:num]:
         console.print(_line(prompt), soft_wrap=True)
 
 
 def _line(prompt: Prompt) -> Text:
-    line = Text(f"  {prompt.text}")
+    line = Text(f"  {visible(prompt.text)}")
     if prompt.images:
         line.append(f"  {len(prompt.images)} images", style="dim")
     if prompt.metadata:
@@ -47,7 +48,7 @@ def _line(prompt: Prompt) -> Text:
     return line
 
 
-def _print_builtins(console: Console) -> None:
+def _print_builtins(console: Terminal) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("source", "prompts", "options", "what"):
         table.add_column(heading)

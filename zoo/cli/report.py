@@ -3,8 +3,6 @@
 import math
 from pathlib import Path
 
-import typer
-from rich.console import Console
 from rich.table import Table
 
 from zoo.errors import UserError
@@ -12,6 +10,7 @@ from zoo.report.run import write_run
 from zoo.run import checkpoint
 from zoo.run.console import short
 from zoo.run.record import Evaluation, Ranking, best_epoch, ranking
+from zoo.terminal import Terminal, say
 
 
 def best(run_dir: Path, by: str | None) -> None:
@@ -22,7 +21,7 @@ def best(run_dir: Path, by: str | None) -> None:
     """
     ranked = ranking(run_dir, by)
     chosen = ranked.best
-    Console(highlight=False).print(_table(ranked))
+    Terminal().print(_table(ranked))
     if chosen is None:
         raise checkpoint.CheckpointError(
             f"{run_dir} has no checkpoint of an epoch that was evaluated"
@@ -30,12 +29,12 @@ def best(run_dir: Path, by: str | None) -> None:
     above = [one for one in ranked.comparable if one.score > chosen.score]
     if above:
         top = max(above, key=lambda one: one.score)
-        typer.echo(
+        say(
             f"epoch {top.epoch} scored more, {short(top.score)}, and has no checkpoint"
             + ("" if top.epoch else ": it is the model as the run began")
         )
-    typer.echo(f"best by {ranked.metric}: epoch {chosen.epoch}, {short(chosen.score)}")
-    typer.echo(checkpoint.folder_of(run_dir, chosen.epoch))
+    say(f"best by {ranked.metric}: epoch {chosen.epoch}, {short(chosen.score)}")
+    say(checkpoint.folder_of(run_dir, chosen.epoch))
 
 
 def choose_epoch(source: Path, epoch: int | None, *, best: bool) -> int | None:
@@ -90,4 +89,4 @@ def report(run_dir: Path, out: Path | None) -> None:
         raise UserError(
             f"cannot write {out or run_dir}: {error.strerror}; give --out FILE"
         ) from error
-    typer.echo(f"report: {path}")
+    say(f"report: {path}")

@@ -12,6 +12,7 @@ from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.run import pictures
 from zoo.run.console import count_on_bar
 from zoo.seeds import Draws
+from zoo.terminal import say
 from zoo.training.components import evaluation_sampler
 from zoo.training.generate import encode, generate
 
@@ -32,8 +33,8 @@ def sample(job: ImageJob) -> None:
     except Interrupted as stop:
         raise typer.Exit(128 + stop.number) from None
     if num_broken:
-        typer.echo(f"warning: {num_broken} images came out with NaN or infinity", err=True)
-    typer.echo(
+        say(f"warning: {num_broken} images came out with NaN or infinity", err=True)
+    say(
         f"wrote {out}: {job.num_images} images "
         f"with the {job.source.weights.value} weights of {job.source.origin}"
     )
@@ -60,7 +61,7 @@ def _make(job: ImageJob, out: Path) -> int:
     with (
         pictures.Writer() as writer,
         count_on_bar("images", job.num_images) as count,
-        Interrupt(model.engine, typer.echo, stopping) as interrupt,
+        Interrupt(model.engine, say, stopping) as interrupt,
     ):
         folder = None
         if not single:

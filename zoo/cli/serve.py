@@ -5,16 +5,15 @@ import socket
 from importlib.util import find_spec
 
 import torch
-import typer
 
 from zoo.errors import UserError
 from zoo.recipe.recipe import single_reward
+from zoo.recipe.sections import Scoring
 from zoo.reward.known_answers import require_known_answers
 from zoo.reward.outside.server import Served, application
+from zoo.terminal import say
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_GRACE = 30
-"""Seconds for requests in flight after Ctrl-C."""
 
 
 def serve(
@@ -33,29 +32,23 @@ def serve(
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         entry = single_reward(name, overrides)
         reward = entry.build({"device": device})
-        require_known_answers(reward, entry.label, device)
+        require_known_answers(reward, entry.label, device, Scoring().timeout)
     except BaseException:
         listening.close()
         raise
     served = Served(reward, entry.name, device, token, max_request << 20)
-    typer.echo(_welcome(served, host, listening.getsockname()[1], token_env))
+    say(*_welcome(served, host, listening.getsockname()[1], token_env))
     _run(served, listening)
-    typer.echo("ended")
+    say("ended")
 
 
 def _run(served: Served, listening: socket.socket) -> None:
     import uvicorn
 
-    config = uvicorn.Config(
-        application(served),
-        access_log=False,
-        lifespan="on",
-        log_level="warning",
-        timeout_graceful_shutdown=_GRACE,
-        ws="none",
-    )
+    from zoo.reward.outside.connections import config
+
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(config(application(served))).run(sockets=[listening])
     except KeyboardInterrupt:
         # uvicorn has ended in good order, and then passes the signal on.
         return
@@ -100,11 +93,11 @@ def _listening(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _welcome(served: Served, host: str, port: int, token_env: str | None) -> str:
+def _welcome(served: Served, host: str, port: int, token_env: str | None) -> tuple[str, str]:
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
     token = f", token_env: {token_env}" if token_env else ""
     return (
-        f"serving '{served.name}' on {served.device} at {address}; Ctrl-C ends it\n"
-        f"in a recipe: rewards: [{{name: remote, url: '{address}'{token}, label: {served.name}}}]"
+        f"serving '{served.name}' on {served.device} at {address}; Ctrl-C ends it",
+        f"in a recipe: rewards: [{{name: remote, url: '{address}'{token}, label: {served.name}}}]",
     )

@@ -15,6 +15,7 @@ from zoo.errors import UserError
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.storage.files import or_nan
+from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.engine.base import Engine
@@ -92,9 +93,9 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
         # A kill came between the last checkpoint and this.
         json_file.write(folder / run_dir.END, asdict(end))
     if end.reason == run_dir.EPOCHS:
-        typer.echo(f"{folder} has its {recipe.epochs} epochs{_more(recipe)}")
+        say(f"{folder} has its {recipe.epochs} epochs{_more(recipe)}")
     else:
-        typer.echo(
+        say(
             f"{folder} ended after epoch {end.epoch}: {end.text}; -s stop_when=null goes on to "
             f"its {recipe.epochs} epochs"
         )
@@ -152,7 +153,7 @@ def _build_and_train(
     geometries(recipe, size)
     start = checkpoint.latest(resume) if resume is not None else None
     if not rank():
-        typer.echo(f"{recipe.name}: loading rewards and model")
+        say(f"{recipe.name}: loading rewards and model")
     run = build(recipe, resumed=start is not None)
     if not rank():
         typer.echo(f"{recipe.name}: trains {run.model.policy.weights.trained}")
@@ -238,14 +239,14 @@ def _say_the_end(trained: "Trained") -> None:
 
     folder, progress = trained.run_dir, trained.progress
     if trained.signal and checkpoint.latest(folder) is None:
-        typer.echo(f"stopped before the first epoch: nothing is saved in {folder}")
+        say(f"stopped before the first epoch: nothing is saved in {folder}")
         return
     if trained.signal:
-        typer.echo(f"saved after epoch {progress.epoch}; go on with: zoo train --resume {folder}")
+        say(f"saved after epoch {progress.epoch}; go on with: zoo train --resume {folder}")
         return
     if trained.end is not None and trained.end.reason != EPOCHS:
-        typer.echo(f"ended by stop_when.{trained.end.reason}: {trained.end.text}")
-    typer.echo(f"{progress.epoch} epochs, {progress.seconds:.1f} s of collecting and learning")
+        say(f"ended by stop_when.{trained.end.reason}: {trained.end.text}")
+    say(f"{progress.epoch} epochs, {progress.seconds:.1f} s of collecting and learning")
     picture = folder / "images" / "before_after.png"
     if picture.is_file():
-        typer.echo(f"pictures: {picture}")
+        say(f"pictures: {picture}")

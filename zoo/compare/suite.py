@@ -123,9 +123,11 @@ class LoadedSuite:
                 f"{place}: extends must be the path of a recipe, not {shown(written)}"
             )
         path = beside(place, expanded(written, place, str(loc[-1])))
-        if not path.is_file():
-            suite = Path(self.raw.origins.source).resolve()
-            others = [file for file in path.parent.glob("*.yaml") if file.resolve() != suite]
+        if not os.path.isfile(path):
+            suite = os.path.realpath(self.raw.origins.source)
+            others = [
+                file for file in path.parent.glob("*.yaml") if os.path.realpath(file) != suite
+            ]
             names = sorted(map(str, others))
             hint = closest(str(path), names) or "; check the path"
             raise RecipeError(f"{place}: {loc[-1]} is {path}, which is no file{hint}")

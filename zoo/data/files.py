@@ -16,13 +16,17 @@ have it seen more often.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Never
 
 from zoo.data import images, tables
+from zoo.errors import join_lines
 from zoo.prompt import Prompt, PromptError
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """The kinds of files, by the end of their names."""
@@ -53,7 +57,8 @@ def load(path: Path, shown: str, /, *, reading: Reading = AS_USUAL) -> list[Prom
             f"prompt file '{shown}' does not exist (looked for {path.absolute()})"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise PromptError(f"prompt file '{shown}' cannot be read as UTF-8 text: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise PromptError(f"prompt file '{shown}' cannot be read as UTF-8 text: {why}") from None
     if not prompts:
         raise PromptError(f"prompt file '{shown}' has no prompts; write one a line")
     return prompts
@@ -141,6 +146,11 @@ def _json(text: str, place: str) -> Any:
     except json.JSONDecodeError as error:
         line = f" (line {error.lineno})" if error.lineno > 1 else ""
         raise PromptError(f"{place}: not a JSON object: {error.msg}{line}") from None
+    except PromptError:
+        raise
+    # A number of thousands of digits, or thousands of lists in each other.
+    except (ValueError, RecursionError) as error:
+        raise PromptError(f"{place}: not a JSON object: {join_lines(error)}") from None
 
 
 def _has_text(entry: Any, column: str) -> bool:
@@ -160,6 +170,11 @@ def _prompt(place: str, row: Mapping[str, Any], column: str, folder: Path) -> Pr
         raise PromptError(
             f'{place}: its "{column}" is empty; write a prompt, or leave all such rows out: '
             "?skip_empty=true"
+        )
+    if wrong := _HALF.search(text):
+        raise PromptError(
+            f'{place}: its "{column}" has {wrong[0]!r}, half of a surrogate pair, which is no '
+            "character; write the whole one, or remove it"
         )
     others = {key: value for key, value in row.items() if key != column}
     found, metadata = images.found_in(others, folder, place)

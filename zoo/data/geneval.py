@@ -14,7 +14,7 @@ from importlib.resources import files
 from itertools import cycle, islice
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from zoo import seeds
 from zoo.data.geneval_scenes import SCENES, key
@@ -31,7 +31,10 @@ MIX = "position:7,counting:5,two_object:3,color_attr:1,colors:1"
 
 
 def training(
-    *, num: Annotated[int, Ge(1)] = 5100, seed: Annotated[int, Ge(0)] = 0, tags: str = MIX
+    *,
+    num: Annotated[int, Ge(1), Le(1_000_000)] = 5100,
+    seed: Annotated[int, Ge(0)] = 0,
+    tags: str = MIX,
 ) -> list[Prompt]:
     """So many prompts, of the kinds in `tags` in proportion to their weights, in a mixed order.
 
@@ -131,7 +134,7 @@ def _weights(tags: str) -> dict[str, int]:
             )
         if tag in weights:
             raise PromptError(f"tags '{tags}': '{tag}' is written twice")
-        if colon and not weight.isdecimal():
+        if colon and not (weight.isdecimal() and len(weight) < 10):
             raise PromptError(
                 f"tags '{tags}': a weight is a whole number of 0 or more; write {tag}:5, say"
             )

@@ -10,6 +10,7 @@ A source is a text, in a recipe's `data.train` and `data.eval`:
 * `https://...`: such a file on the web (see `url`).
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def load(written: str) -> list[Prompt]:
     if place.startswith(url.SCHEMES):
         return source.read(url.load, written, options, place)
     path = Path(place)
-    if path.is_dir():
+    if os.path.isdir(path):
         return source.read(folder, written, options, path, place.rstrip("/"))
     if path.suffix.lower() not in files.SUFFIXES:
         raise PromptError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
 from urllib.parse import unquote
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from zoo.errors import suggest
 from zoo.prompt import Prompt, PromptError
@@ -95,9 +95,14 @@ def _value(source: str, key: str, text: str, hint: Any) -> str | int | bool:
     )
     if kind is not int:
         return text
-    least = next(limit.ge for limit in limits if isinstance(limit, Ge))
-    if not text.isdecimal() or int(text) < int(str(least)):
+    least = int(str(next(limit.ge for limit in limits if isinstance(limit, Ge))))
+    most = int(str(next((limit.le for limit in limits if isinstance(limit, Le)), 2**63 - 1)))
+    # Python refuses to read thousands of digits.
+    is_number = text.isdecimal() and len(text) < 20
+    if not is_number or not least <= int(text) <= most:
+        upper = f"or more, up to {most}" if is_number and int(text) > most else "or more"
         raise PromptError(
-            f"prompts '{source}': {key} is a whole number of {least} or more, not '{text}'"
+            f"prompts '{source[:200]}': {key} is a whole number of {least} {upper}, not "
+            f"'{text[:40]}'"
         )
     return int(text)

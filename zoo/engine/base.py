@@ -89,8 +89,11 @@ class Engine(ABC):
     def gather_lines(self, local: Iterable[str]) -> tuple[str, ...]:
         """The lines of text of every process, in rank order, each once."""
         text = "\n".join(" ".join(line.split("\n")) for line in local)
-        mine = torch.tensor(list(f"{text}\n".encode()) if text else [], dtype=torch.uint8)
-        return tuple(dict.fromkeys(bytes(self.gather(mine).tolist()).decode().splitlines()))
+        mine = torch.tensor(
+            list(f"{text}\n".encode(errors="surrogatepass")) if text else [], dtype=torch.uint8
+        )
+        whole = bytes(self.gather(mine).tolist()).decode(errors="surrogatepass")
+        return tuple(dict.fromkeys(whole.splitlines()))
 
 
 def moments(state: Mapping[str, Tensor], trained: Mapping[str, object]) -> dict[str, list[str]]:

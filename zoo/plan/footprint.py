@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo.data import prompts as prompt_sources
-from zoo.errors import join_lines
+from zoo.errors import MisfitError, join_lines
 from zoo.objective.base import Objective
 from zoo.plan.flops import counter
 from zoo.plan.geometry import OneImage, Plan, epoch_rows, plan
@@ -75,6 +75,7 @@ def footprint(recipe: Recipe, processes: int, moved: frozenset[Weights] = frozen
 
     Raises:
         NoEstimateError: there is none for this policy.
+        RecipeError: the network has not what an option names.
     """
     planned = plan(recipe, processes)
     try:
@@ -82,6 +83,8 @@ def footprint(recipe: Recipe, processes: int, moved: frozenset[Weights] = frozen
             return _dry_run(recipe, planned, moved | copies(recipe), live)
     except RecipeError as error:
         raise NoEstimateError(str(error)) from error
+    except MisfitError as error:
+        raise recipe.misfit(error) from error
     except Exception as error:
         raise NoEstimateError(
             f"the policy '{recipe.policy.name}' cannot be run on shapes alone "

@@ -65,6 +65,10 @@ class Plan:
         return self.groups * self.group_size
 
 
+_MOST_IMAGES = 1_000_000
+"""In an epoch; published runs have some thousand."""
+
+
 class StandIn(Policy):
     """A model of one number a row, which counts what goes through it."""
 
@@ -178,7 +182,13 @@ def plan(recipe: Recipe, processes: int) -> Plan:
 
 
 def _require_groups(recipe: Recipe, processes: int) -> None:
-    groups = recipe.data.groups_per_epoch
+    groups, size = recipe.data.groups_per_epoch, recipe.data.group_size
+    if groups * size > _MOST_IMAGES:
+        raise PlanError(
+            ("data", "groups_per_epoch"),
+            f"an epoch would be {groups:,} groups of {size:,} images, and may have "
+            f"{_MOST_IMAGES:,} images; write fewer, and more epochs",
+        )
     if processes > groups:
         raise PlanError(
             ("data", "groups_per_epoch"),

@@ -5,6 +5,7 @@ parameters, with a text encoder of words in place of CLIP and T5, and pixels in 
 `python -m benchmarks.make_digits` made its weights.
 """
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib.resources import as_file, files
@@ -186,7 +187,7 @@ def _load(modules: nn.Module, checkpoint: Path | None) -> None:
 
     with as_file(files("zoo") / "assets" / "digits.safetensors") as shipped:
         path = shipped if checkpoint is None else checkpoint
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise ValueError(f"no such digits checkpoint: {path} ({_FIX})")
         try:
             tensors = load_file(path)

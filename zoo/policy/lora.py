@@ -3,6 +3,7 @@
 PEFT's layers do the arithmetic; which of their adapters is active is switched by `weights.py`.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from annotated_types import Ge
 from torch import nn
 
 from zoo import seeds
+from zoo.errors import MisfitError, closest
 from zoo.storage.place import Place
 
 ATTENTION = (
@@ -27,6 +29,9 @@ ATTENTION = (
 
 The last block of SD3's has no `to_add_out`: its text stream ends there.
 """
+
+_SHOWN = 20
+"""Names of layers in an error."""
 
 Init = Literal["gaussian", "kaiming"]
 
@@ -58,15 +63,19 @@ def inject(
     """Freezes a network and gives its layers these adapters; PEFT's layers, by name.
 
     Raises:
-        ValueError: no layer of the network is a target.
+        MisfitError: no layer of the network is a target.
     """
     from peft import LoraConfig, LoraModel
     from peft.tuners.lora import LoraLayer
 
     suffixes = tuple(f".{target}" for target in targets)
     if not any(f".{name}".endswith(suffixes) for name, _ in network.named_modules()):
-        raise ValueError(
-            f"no layer of the network is named like one of lora.targets: {', '.join(targets)}"
+        ends = _linear_layers(network)
+        guess = closest(targets[0], ends) if targets else ""
+        raise MisfitError(
+            ("policy", "lora", "targets"),
+            f"no layer of the network is named like {' or '.join(targets)}{guess or ';'} it has "
+            f"{', '.join(ends[:_SHOWN])}{' and others' if len(ends) > _SHOWN else ''}",
         )
     config = LoraConfig(
         r=lora.rank,
@@ -82,3 +91,9 @@ def inject(
             tuner.peft_config[adapter] = config
             tuner.inject_adapter(network, adapter)
     return {name: m for name, m in network.named_modules() if isinstance(m, LoraLayer)}
+
+
+def _linear_layers(network: nn.Module) -> list[str]:
+    """What the linear layers are called, in a block if they are in one: `attn.to_q`."""
+    names = (name for name, module in network.named_modules() if isinstance(module, nn.Linear))
+    return sorted({re.sub(r"^.*?\.\d+\.", "", name) for name in names})

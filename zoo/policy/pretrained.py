@@ -205,7 +205,7 @@ class Pretrained:
 
     def _index_file(self) -> Path:
         folder = Path(self.source)
-        if folder.is_dir():
+        if os.path.isdir(folder):
             return folder / _INDEX
         from huggingface_hub import hf_hub_download
 
@@ -213,7 +213,7 @@ class Pretrained:
 
     def _refusal(self, part: str, error: Exception) -> ValueError:
         # A folder has no reason but its own files.
-        local = Path(self.source).is_dir()
+        local = os.path.isdir(self.source)
         if local and part == _INDEX and (Path(self.source) / "config.json").is_file():
             return ValueError(
                 f"the model '{self.source}' is a network alone, without its pipeline's other "

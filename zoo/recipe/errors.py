@@ -6,18 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from zoo.errors import UserError
+from zoo.errors import UserError, visible
 
 Loc = tuple[str | int, ...]
 """Keys and indices from the top of a recipe down: ('rewards', 0, 'weight')."""
 
 
 class RecipeError(UserError):
-    """A mistake in a recipe or an override. `lines` has a line for each mistake."""
+    """A mistake in a recipe or an override."""
 
     def __init__(self, *lines: str) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
+        self._lines = tuple(map(visible, lines))
+        super().__init__("\n".join(self._lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One for each mistake."""
+        return self._lines
 
 
 class RefusedOptionsError(RecipeError):

@@ -16,6 +16,9 @@ from zoo.registry import BrokenPluginError
 
 M = TypeVar("M", bound=BaseModel)
 
+_MOST_LINES = 50
+"""Of one refusal: nobody reads more, and each looks for the most similar key."""
+
 
 class _Location(NamedTuple):
     """A location in a recipe, with what may stand there and what does."""
@@ -31,9 +34,14 @@ def validate(model: type[M], data: Mapping[str, Any], origins: Origins) -> M:
     Raises:
         RecipeError: a line for each thing that is wrong.
     """
-    text = json.dumps(data)
     try:
-        return model.model_validate_json(text)
+        return model.model_validate_json(json.dumps(data, ensure_ascii=False).encode())
+    except UnicodeEncodeError as error:
+        # Of a path that is not UTF-8, such as $XDG_CACHE_HOME.
+        raise RecipeError(
+            f"{origins.source}: {error.object[error.start]!r} is in a text, which is no "
+            "UTF-8 then; name files and folders in UTF-8"
+        ) from None
     except ValidationError as error:
         raise RecipeError(*_lines(error, model, data, origins)) from None
 
@@ -42,18 +50,21 @@ def _lines(
     error: ValidationError, model: type[BaseModel], data: Mapping[str, Any], origins: Origins
 ) -> list[str]:
     lines: dict[Loc, str] = {}
-    for details in error.errors(include_url=False):
+    mistakes = error.errors(include_url=False)
+    for details in mistakes[:_MOST_LINES]:
         loc = details["loc"]
         about_key = details["type"] in ("missing", "extra_forbidden")
         place = _follow(model, data, loc[:-1] if about_key else loc)
         where = (*place.loc, loc[-1]) if about_key else place.loc
         # Several errors at one place are one value that fits no member of a union.
         lines.setdefault(where, _line(details, place, origins))
-    return [
+    told = [
         line
         for loc, line in lines.items()
         if not any(len(other) > len(loc) and other[: len(loc)] == loc for other in lines)
     ]
+    more = len(mistakes) - _MOST_LINES
+    return [*told, f"{origins.source}: and {more:,} more mistakes"] if more > 0 else told
 
 
 def _line(details: ErrorDetails, place: _Location, origins: Origins) -> str:

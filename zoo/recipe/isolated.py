@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal, Union, cast
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from zoo.errors import one_line
 from zoo.registry import BrokenPluginError
+from zoo.reward.outside.description import Description, OptionSchema, description
 from zoo.reward.outside.isolated import IsolatedReward
-from zoo.reward.outside.process import WorkerError, description
+from zoo.reward.outside.process import WorkerError
 from zoo.storage.place import Place
 
 _PLAIN: Mapping[str, Any] = {
@@ -43,7 +45,18 @@ def isolated_class(python: str, name: str) -> type[IsolatedReward]:
         described = description(python, name)
     except WorkerError as error:
         raise BrokenPluginError(str(error)) from error
-    options = {key: _annotation(schema) for key, schema in described["options"].items()}
+    try:
+        return _class(python, name, described)
+    # Names that Python cannot have, defaults that are not of their own type.
+    except (TypeError, ValueError) as error:
+        raise BrokenPluginError(
+            f"the Python '{python}' describes '{name}' wrongly: {one_line(error)}; make its "
+            "environment anew: zoo env create PLUGIN"
+        ) from error
+
+
+def _class(python: str, name: str, described: Description) -> type[IsolatedReward]:
+    options = {key: _annotation(schema) for key, schema in described.options.items()}
 
     def start(self: Any, device: Any, isolation: Any, /, **values: Any) -> None:
         given = {key: _as_json(value) for key, value in values.items()}
@@ -66,41 +79,43 @@ def isolated_class(python: str, name: str) -> type[IsolatedReward]:
             inspect.Parameter.KEYWORD_ONLY,
             default=_default(options[key], schema),
         )
-        for key, schema in described["options"].items()
+        for key, schema in described.options.items()
     ]
     start.__signature__ = inspect.Signature([*given, *keywords])  # type: ignore[attr-defined]
     start.__annotations__ = {"device": Any, "isolation": Any, **options}
-    start.__doc__ = described["options_doc"]
+    start.__doc__ = described.options_doc
     members = {
         "__init__": start,
-        "__doc__": described["doc"],
-        "__module__": f"{described['package']} in {python}",
-        "groupwise": described["groupwise"],
+        "__doc__": described.doc,
+        "__module__": f"{described.package} in {python}",
+        "groupwise": described.groupwise,
     }
-    return cast(type[IsolatedReward], type(described["name"], (IsolatedReward,), members))
+    return cast(type[IsolatedReward], type(described.name, (IsolatedReward,), members))
 
 
-def _annotation(schema: Mapping[str, Any]) -> Any:
+def _annotation(schema: OptionSchema) -> Any:
     """The Python type of a JSON schema as `zoo_reward_worker.options` writes them."""
-    if "enum" in schema:
-        return Literal[tuple(schema["enum"])]
-    if "anyOf" in schema:
-        return Union[tuple(_annotation(member) for member in schema["anyOf"])]  # noqa: UP007
-    if schema.get("format") == "path":
+    if schema.enum:
+        return Literal[tuple(schema.enum)]
+    if schema.anyOf:
+        return Union[tuple(_annotation(member) for member in schema.anyOf)]  # noqa: UP007
+    if schema.format == "path":
         return Place
-    if schema["type"] == "array":
-        base: Any = list[_annotation(schema["items"])]  # type: ignore[misc]
-    elif "properties" in schema:
-        base = _record(schema["title"], schema["properties"])
-    elif schema["type"] == "object":
-        base = dict[str, _annotation(schema["additionalProperties"])]  # type: ignore[misc]
+    if schema.items is not None:
+        base: Any = list[_annotation(schema.items)]  # type: ignore[misc]
+    elif schema.title is not None and schema.properties is not None:
+        base = _record(schema.title, schema.properties)
+    elif schema.additionalProperties is not None:
+        base = dict[str, _annotation(schema.additionalProperties)]  # type: ignore[misc]
     else:
-        base = _PLAIN[schema["type"]]
-    limits = [mark(schema[key]) for key, mark in _LIMITS.items() if key in schema]
+        base = _PLAIN[str(schema.type)]
+    limits = [
+        mark(limit) for key, mark in _LIMITS.items() if (limit := getattr(schema, key)) is not None
+    ]
     return Annotated[(base, *limits)] if limits else base
 
 
-def _record(title: str, properties: Mapping[str, Any]) -> type:
+def _record(title: str, properties: Mapping[str, OptionSchema]) -> type:
     specs: list[Any] = []
     for key, schema in properties.items():
         annotation = _annotation(schema)
@@ -113,10 +128,10 @@ def _record(title: str, properties: Mapping[str, Any]) -> type:
     return make_dataclass(title, specs, frozen=True)
 
 
-def _default(annotation: Any, schema: Mapping[str, Any]) -> Any:
-    if "default" not in schema:
+def _default(annotation: Any, schema: OptionSchema) -> Any:
+    if not schema.has_default:
         return inspect.Parameter.empty
-    value = schema["default"]
+    value: Any = schema.default
     return cast(Any, annotation)(**value) if is_dataclass(annotation) else value
 
 

@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from zoo.errors import closest, join_lines
@@ -29,9 +30,14 @@ from zoo.recipe.errors import (
     shown,
 )
 from zoo.recipe.expand import expanded
-from zoo.recipe.tree import Node, merge, plain, put, to_tree
+from zoo.recipe.tree import Node, merge, plain, put, require_scalar, to_tree
 
 _MAX_DEPTH = 50
+"""Of mappings and lists in each other, and of recipes that extend each other."""
+_MAX_PARTS = 20_000
+"""Keys, items and what is in them, in a file: aliases of a few lines can stand for billions."""
+_MAX_SIZE = 100_000
+"""Characters of a file: the largest recipe has a few thousand, and a megabyte takes a minute."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +154,11 @@ def _raw(node: Node, overrides: Overrides, below: Loc, source: str) -> Raw:
 
 def _file(path: Path, trail: tuple[Path, ...]) -> Node:
     seen = (*trail, path)
-    if path.resolve() in [before.resolve() for before in trail]:
+    if os.path.realpath(path) in map(os.path.realpath, trail):
         chain = " extends ".join(map(str, seen))
         raise RecipeError(f"{trail[-1]}: a recipe cannot extend itself: {chain}; remove one")
+    if len(seen) > _MAX_DEPTH:
+        raise RecipeError(f"{path}: over {_MAX_DEPTH} recipes extend each other; write fewer")
     node = _parse(_text(path), partial(FileOrigin, str(path)))
     if node.value is None:
         raise RecipeError(f"{path}: the file is empty; a recipe is a mapping (name, epochs, ...)")
@@ -170,7 +178,7 @@ def _file(path: Path, trail: tuple[Path, ...]) -> Node:
         )
     named = expanded(extends.value, extends.origin, "extends")
     base = Path(os.path.normpath(path.parent / named))
-    if not base.is_file():
+    if not os.path.isfile(base):
         raise RecipeError(
             f"{extends.origin}: extends {base}, which is no file{_sibling(base, path)}"
         )
@@ -179,25 +187,37 @@ def _file(path: Path, trail: tuple[Path, ...]) -> Node:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MAX_SIZE + 1)
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such file{_sibling(path)}") from None
     except OSError as error:
         raise RecipeError(f"{path}: the recipe cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: the recipe is not UTF-8 text; save it as UTF-8") from error
+    if len(text) > _MAX_SIZE:
+        raise RecipeError(
+            f"{path}: the file has over {_MAX_SIZE:,} characters, and no recipe needs as many; "
+            "name prompts in a file of their own (data.train)"
+        )
+    return text
 
 
 def _sibling(path: Path, besides: Path | None = None) -> str:
-    recipes = path.parent.glob("*.yaml") if path.parent.is_dir() else ()
+    recipes = path.parent.glob("*.yaml") if os.path.isdir(path.parent) else ()
     names = sorted(str(other) for other in recipes if other != besides)
     return closest(str(path), names) or "; check the path"
 
 
 def _parse(text: str, place: Callable[[int | None], Origin]) -> Node:
     """The tree of a text; `place` is the origin of a line, or of the whole."""
+    too_deep = f"nested more than {_MAX_DEPTH} deep"
+    # ruamel takes time with the square of the depth, long before Python's recursion ends.
+    steps = (1 if bracket in "[{" else -1 for bracket in re.findall(r"[\[\]{}]", text))
+    if max(accumulate(steps), default=0) > 2 * _MAX_DEPTH:
+        raise RecipeError(f"{place(None)}: {too_deep}")
     try:
-        return _node(YAML(typ="rt").load(text), 1, place)
+        loaded = YAML(typ="rt").load(text)
     except DuplicateKeyError as error:
         key = re.search(r'"(.*?)"', error.problem or "")
         what = f"the key '{key[1]}' is" if key else "a key is"
@@ -207,36 +227,62 @@ def _parse(text: str, place: Callable[[int | None], Origin]) -> Node:
         raise RecipeError(
             f"{place(_line(error))}: this is not YAML: {problem}; correct the syntax"
         ) from error
-    except (YAMLError, ValueError) as error:
+    except RecursionError as error:
+        raise RecipeError(f"{place(None)}: {too_deep}") from error
+    # ruamel raises anything for a tag that does not suit what it is on.
+    except Exception as error:
         raise RecipeError(
             f"{place(None)}: this is not YAML: {join_lines(error)}; correct the syntax"
         ) from error
+    return _Tree(place).node(loaded, 1)
 
 
 def _line(error: MarkedYAMLError) -> int:
     return error.problem_mark.line + 1 if error.problem_mark else 1
 
 
-def _node(value: object, line: int, place: Callable[[int | None], Origin], depth: int = 0) -> Node:
-    if depth > _MAX_DEPTH:
-        raise RecipeError(
-            f"{place(line)}: nested more than {_MAX_DEPTH} deep; is an alias inside what it names?"
-        )
-    if isinstance(value, CommentedMap | CommentedSeq):
+class _Tree:
+    """Makes the tree of what ruamel has read, which is as large as all that its aliases stand for.
+
+    `place` is the origin of a line.
+    """
+
+    def __init__(self, place: Callable[[int | None], Origin]) -> None:
+        self._place = place
+        self._left = _MAX_PARTS
+
+    def node(self, value: object, line: int, depth: int = 0) -> Node:
+        if depth > _MAX_DEPTH:
+            raise RecipeError(
+                f"{self._place(line)}: nested more than {_MAX_DEPTH} deep; is an alias inside what "
+                "it names?"
+            )
+        if isinstance(value, CommentedMap | CommentedSeq):
+            return self._branch(value, line, depth)
+        return Node(_scalar(value, self._place(line)), self._place(line))
+
+    def _branch(self, value: CommentedMap | CommentedSeq, line: int, depth: int) -> Node:
+        self._left -= len(value)
+        if self._left < 0:
+            raise RecipeError(
+                f"{self._place(line)}: over {_MAX_PARTS:,} keys and items, with all that its "
+                "aliases (*) stand for; no recipe needs as many"
+            )
         # Keys that come from a merge (<<) have no line of their own.
         lines = {key: mark[0] + 1 for key, mark in (value.lc.data or {}).items()}
         items = value.items() if isinstance(value, CommentedMap) else enumerate(value)
-        nodes = {k: _node(v, lines.get(k, line), place, depth + 1) for k, v in items}
+        nodes = {k: self.node(v, lines.get(k, line), depth + 1) for k, v in items}
         if isinstance(value, CommentedSeq):
-            return Node(list(nodes.values()), place(line))
-        for key in nodes:
+            return Node(list(nodes.values()), self._place(line))
+        named: dict[str, Node] = {}
+        for key, node in nodes.items():
+            place = self._place(lines.get(key, line))
             if not isinstance(key, str):
                 raise RecipeError(
-                    f"{place(lines.get(key, line))}: a key must be text, not {shown(key)}; "
-                    "put it in quotes"
+                    f"{place}: a key must be text, not {shown(key)}; put it in quotes"
                 )
-        return Node({str(key): node for key, node in nodes.items()}, place(line))
-    return Node(_scalar(value, place(line)), place(line))
+            named[require_scalar(str(key), place)] = node
+        return Node(named, self._place(line))
 
 
 def _scalar(value: object, origin: Origin) -> str | int | float | bool | None:
@@ -247,7 +293,7 @@ def _scalar(value: object, origin: Origin) -> str | int | float | bool | None:
         return bool(value)
     for kind in (int, float, str):
         if isinstance(value, kind):
-            return kind(value)
+            return require_scalar(kind(value), origin)
     if isinstance(value, datetime.date):
         return str(value)
     raise RecipeError(

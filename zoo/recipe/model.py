@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from annotated_types import Ge, MinLen
 from pydantic import ConfigDict, Field, SkipValidation
 
+from zoo.errors import MisfitError
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, Strict, components
@@ -66,7 +67,7 @@ class StageEntry(Strict):
     model_config = ConfigDict(extra="allow")
 
     name: Annotated[str, MinLen(1)] | None = None
-    epochs: Annotated[int, Ge(1)]
+    epochs: Count
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -153,6 +154,10 @@ class Recipe(RecipeSections):
     def origin(self, loc: Loc) -> Origin:
         """Where a part was written, or the nearest one around it."""
         return self.origins.at(loc)
+
+    def misfit(self, error: MisfitError) -> RecipeError:
+        """What does not fit this recipe, with where it is written."""
+        return RecipeError(f"{self.origin(error.loc)}: {dotted_path(error.loc)}: {error}")
 
     @property
     def timeline(self) -> tuple[Stage, ...]:

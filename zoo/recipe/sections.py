@@ -19,7 +19,16 @@ from zoo.reward.base import Reward
 from zoo.sampler.base import Solver
 from zoo.storage.place import Place
 
-Count = Annotated[int, Ge(1)]
+_MOST = 10**9
+
+
+def _countable(number: int) -> int:
+    if number > _MOST:
+        raise ValueError(f"{number:,} is more than anything here can count; allowed are {_MOST:,}")
+    return number
+
+
+Count = Annotated[int, Ge(1), AfterValidator(_countable)]
 Seconds = Annotated[float, Gt(0)]
 Text = Annotated[str, MinLen(1)]
 

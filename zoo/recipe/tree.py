@@ -3,14 +3,23 @@
 Merging and overriding make new trees; the last is split into plain data and the places in it.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from zoo.recipe.errors import Loc, Origin, RecipeError, dotted_path, shown
 
 DEFAULT_NAMES: Mapping[Loc, str] = {("sampler",): "flow"}
 """Components that a recipe may leave unnamed, and what they are then."""
+
+
+T = TypeVar("T")
+
+_MOST = 2**63 - 1
+"""The largest whole number: more has no place in a tensor's size or a JSON schema."""
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+"""What no path can have, and no file in UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,23 @@ def to_tree(value: Any, origin_at: Callable[[Loc], Origin], loc: Loc = ()) -> No
         inner = {key: to_tree(item, origin_at, (*loc, key)) for key, item in value.items()}
     elif isinstance(value, list):
         inner = [to_tree(item, origin_at, (*loc, i)) for i, item in enumerate(value)]
-    return Node(inner, origin_at(loc))
+    return Node(require_scalar(inner, origin_at(loc)), origin_at(loc))
+
+
+def require_scalar(value: T, origin: Origin) -> T:
+    """A scalar that every part of zoo can take; what is none is given back as it is.
+
+    Raises:
+        RecipeError: a whole number is beyond 64 bits, or a text cannot be written to a file.
+    """
+    if isinstance(value, int) and abs(value) > _MOST:
+        raise RecipeError(f"{origin}: a whole number lies between -2^63 and 2^63; write another")
+    if isinstance(value, str) and (wrong := _NO_TEXT.search(value)):
+        raise RecipeError(
+            f"{origin}: the text {shown(value)} has {wrong[0]!r}, which no file's name and no "
+            "UTF-8 text can have; remove it"
+        )
+    return value
 
 
 def merge(base: Node, over: Node, loc: Loc) -> Node:

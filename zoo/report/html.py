@@ -6,6 +6,7 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
+from zoo.errors import visible
 from zoo.report.embed import WIDEST, data_uri, shows_pixels, shrink, svg_uri
 from zoo.report.page import Figure, Page, Tiles
 from zoo.report.plots import Drawing
@@ -52,4 +53,6 @@ def _picture(image: Image.Image, alt: str) -> Markup:
 
 def _image(uri: str, size: tuple[int, int], alt: str, *, pixels: bool = False) -> Markup:
     sharp = Markup(' class="pixels"') if pixels else ""
-    return Markup('<img src="{}" width="{}" height="{}" alt="{}"{}>').format(uri, *size, alt, sharp)
+    return Markup('<img src="{}" width="{}" height="{}" alt="{}"{}>').format(
+        uri, *size, visible(alt), sharp
+    )

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import jinja2
 
+from zoo.errors import visible_lines
+
 FOLDER = "assets/report"
 
 
@@ -18,7 +20,13 @@ def environment(*, autoescape: bool, **filters: Callable[[str], str]) -> jinja2.
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_visible,
     )
     templates.filters |= filters
     templates.globals["kind"] = lambda block: type(block).__name__
     return templates
+
+
+def _visible(value: object) -> object:
+    """What a template writes, made visible; markup is of this package and stays as it is."""
+    return visible_lines(value) if type(value) is str else value

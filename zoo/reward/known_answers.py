@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zoo.errors import one_line
 from zoo.reward.base import Reward, Scores
-from zoo.reward.reward_thread import RewardError
+from zoo.reward.reward_thread import RewardError, TimedCall, interrupt
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,26 @@ class KnownAnswerScore:
         )
 
 
-def score_known_answers(reward: Reward, device: torch.device) -> list[KnownAnswerScore]:
-    """Scores the images of each known answer; empty where the reward has none."""
+def score_known_answers(
+    reward: Reward, label: str, device: torch.device, timeout: float
+) -> list[KnownAnswerScore]:
+    """Scores the images of each known answer; empty where the reward has none.
+
+    Raises:
+        RewardError: the reward raises, or takes over `timeout` seconds; in one line.
+    """
+    cannot = f"reward '{label}' cannot score its known answers:"
+    call = TimedCall(lambda: _score(reward, device), device)
+    outcome = call.within(timeout)
+    if outcome is None:
+        interrupt(reward, call)
+        raise RewardError(f"{cannot} they took over {timeout:g} s")
+    if isinstance(outcome, BaseException):
+        raise RewardError(f"{cannot} {one_line(outcome)}") from outcome
+    return outcome
+
+
+def _score(reward: Reward, device: torch.device) -> list[KnownAnswerScore]:
     answers = []
     for known in reward.known_answers():
         with torch.no_grad():
@@ -48,20 +66,15 @@ def score_known_answers(reward: Reward, device: torch.device) -> list[KnownAnswe
     return answers
 
 
-def require_known_answers(reward: Reward, label: str, device: torch.device) -> None:
+def require_known_answers(reward: Reward, label: str, device: torch.device, timeout: float) -> None:
     """Stops a run whose reward is not what it was when its answers were written down.
 
     Raises:
-        RewardError: a known answer is not given, or the reward raises; in one line.
+        RewardError: a known answer is not given, or not within `timeout` seconds, or the reward
+            raises; in one line.
     """
-    try:
-        wrong = next(
-            (answer for answer in score_known_answers(reward, device) if not answer.right), None
-        )
-    except Exception as error:
-        raise RewardError(
-            f"reward '{label}' cannot score its known answers: {one_line(error)}"
-        ) from error
+    answers = score_known_answers(reward, label, device, timeout)
+    wrong = next((answer for answer in answers if not answer.right), None)
     if wrong:
         raise RewardError(
             f"reward '{label}' does not give its known answers: it {wrong.line}; its packages or "

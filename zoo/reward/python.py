@@ -1,7 +1,9 @@
 """A reward that is a function in a file of the user's own: nothing to install or to register."""
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.errors import one_line, text_of
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward
 from zoo.storage.place import Place
@@ -20,7 +23,8 @@ class PythonReward(Reward):
     """A function in a Python file: f(images, prompts) returns a tensor, a number for each image.
 
     `images` is [batch, 3, height, width] in [0, 1], `prompts` a sequence of zoo.prompt.Prompt;
-    higher is better and NaN says that an image could not be scored.
+    higher is better and NaN says that an image could not be scored. The file may import what is
+    beside it in its folder.
     """
 
     chosen_by = ("path",)
@@ -45,7 +49,8 @@ def _function(path: str) -> Callable[[Tensor, Sequence[Prompt]], object]:
     file, _, name = path.rpartition(":")
     if not file or not name:
         raise ValueError(f"the reward path {path!r} does not name a file and a function; {_FORM}")
-    if not Path(file).is_file():
+    # Not Path.is_file, which raises for a name that is too long.
+    if not os.path.isfile(file):
         raise ValueError(
             f"the reward file {file!r} does not exist; "
             f"the working directory is {Path.cwd()}; {_FORM}"
@@ -70,7 +75,8 @@ def _function(path: str) -> Callable[[Tensor, Sequence[Prompt]], object]:
 
 def _module(file: str) -> dict[str, Any]:
     """What a file defines, imported as a module."""
-    name = f"zoo.reward.python: {file}"
+    # Without dots: what is before the last one would be the package of relative imports.
+    name = f"reward file {file}".replace(".", "\N{ONE DOT LEADER}")
     spec = spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ValueError(f"the reward file {file!r} is not Python source; name a .py file")
@@ -78,11 +84,42 @@ def _module(file: str) -> dict[str, Any]:
     # Dataclasses and pickling look their module up there.
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with _importable(Path(file).resolve().parent):
+            spec.loader.exec_module(module)
+    # It may also end the process (sys.exit), as a script does.
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
+        relative = isinstance(error, ImportError) and "relative import" in text_of(error)
+        fix = "write import x for from . import x" if relative else f"python {file} shows where"
         raise ValueError(
-            f"the reward file {file!r} cannot be imported: {type(error).__name__}: {error}; "
-            f"python {file} shows where"
+            f"the reward file {file!r} cannot be imported: {one_line(error)}; {fix}"
         ) from error
     return vars(module)
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """What is in a folder can be imported, as where Python runs a file of it."""
+    _forget_others(folder)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        # The file may have removed it itself.
+        with suppress(ValueError):
+            sys.path.remove(str(folder))
+
+
+_FOLDERS: set[Path] = set()
+"""Of the reward files so far."""
+
+
+def _forget_others(folder: Path) -> None:
+    """Another folder's `helper` must not be taken for this one's: whoever has it keeps it."""
+    others = _FOLDERS - {folder}
+    for name, module in list(sys.modules.items()):
+        top = name.partition(".")[0]
+        here = (folder / f"{top}.py").is_file() or (folder / top).is_dir()
+        if here and others.intersection(Path(getattr(module, "__file__", None) or "").parents):
+            del sys.modules[name]
+    _FOLDERS.add(folder)

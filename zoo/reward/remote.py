@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt
 from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 from zoo_reward_worker import PROTOCOL
 from zoo_reward_worker.wire import Message, WireError, decode, encode
@@ -28,6 +29,14 @@ _CONNECT_TIMEOUT = 10.0
 # A proxy whose server is away, or a server that is busy: another try may go better.
 _PASSING = frozenset({429, 502, 503, 504})
 _MB = 1 << 20
+
+
+class _Description(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    groupwise: bool
+    max_request: int
 
 
 class RemoteError(Exception):
@@ -74,9 +83,9 @@ class Remote(Reward):
         except RemoteError as error:
             self._client.close()
             raise ValueError(str(error)) from error
-        self._name = str(described["name"])
-        self._most_bytes = min(max_request * _MB, int(described["max_request"]))
-        self.groupwise = bool(described["groupwise"])  # type: ignore[misc]
+        self._name = described.name
+        self._most_bytes = min(max_request * _MB, described.max_request)
+        self.groupwise = described.groupwise  # type: ignore[misc]
 
     def score(
         self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
@@ -131,7 +140,7 @@ class Remote(Reward):
                 "max_request here, and --max-request of zoo serve"
             )
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> "_Description":
         """What the server says of itself."""
         hint = "start it with `zoo serve`, or mend the url"
         try:
@@ -147,7 +156,10 @@ class Remote(Reward):
                 f"the server at {self._url} speaks protocol {protocol} and this zoo {PROTOCOL}; "
                 "install the same version of zoo on both sides"
             )
-        return dict(described)
+        try:
+            return _Description.model_validate(described)
+        except ValidationError:
+            raise RemoteError(f"what answers at {self._url} is not `zoo serve`; {hint}") from None
 
     def _ask(self, method: str, path: str, asked: Message | None = None) -> Message:
         """A reply, with waits and further tries while the server is away."""

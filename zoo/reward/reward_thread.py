@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -20,7 +21,9 @@ from zoo.prompt import Prompt, PromptError
 from zoo.reward.base import Reward, Scores
 
 _INTERRUPT_TIMEOUT = 10.0
-"""Seconds for a call to come back after `Reward.interrupt`."""
+"""Seconds for `Reward.interrupt`, and then for the call that it was to make raise."""
+
+T = TypeVar("T")
 
 
 class RewardError(UserError):
@@ -129,9 +132,17 @@ class RewardThread:
 
     def _work(self) -> None:
         while (batch := self._todo.get()) is not None:
-            self._done.put(self._score(batch))
+            self._done.put(self._answer(batch))
             # Else the images would be kept until the next batch comes.
             del batch
+
+    def _answer(self, batch: RewardInput) -> list[Result] | RewardError:
+        """What `drain` waits for, whatever happens."""
+        try:
+            return self._score(batch)
+        except Exception as error:
+            reason = f"reward '{self.weighted.label}' cannot be called: {one_line(error)}"
+            return [FailedBatch(len(batch.prompts), f"{reason}; its images are invalid")]
 
     def _score(self, batch: RewardInput) -> list[Result] | RewardError:
         """A batch's scores, or why there are none; in parts where a prompt cannot be used."""
@@ -157,13 +168,13 @@ class RewardThread:
         for attempt in range(tries):
             if self._hung:
                 break
-            call = _Call(lambda: self._call(batch), batch.images.device)
+            call = TimedCall(lambda: self._call(batch), batch.images.device)
             outcome = call.within(self._timeout)
             if isinstance(outcome, Scores | RewardError):
                 return outcome
             if outcome is None:
                 reason = f"reward '{label}' took over {self._timeout:g} s"
-                if not self.weighted.reward.interrupt() or not call.ends(_INTERRUPT_TIMEOUT):
+                if not interrupt(self.weighted.reward, call):
                     self._hung = True
                     break
             else:
@@ -232,28 +243,33 @@ def extra_of(result: Result, name: str) -> Float[Tensor, " batch"]:
     return result.extras.get(name, torch.full_like(result.value, torch.nan))
 
 
-class _Call:
+class TimedCall(Generic[T]):
     """A call in a thread of its own, which is left behind if it never comes back."""
 
-    def __init__(self, call: Callable[[], Scores], device: torch.device) -> None:
-        self._outcome: list[Scores | BaseException] = []
+    def __init__(self, call: Callable[[], T], device: torch.device) -> None:
+        """Starts it; `device` is its thread's own."""
+        self._outcome: list[T | BaseException] = []
+        # A daemon: what hangs for ever must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, args=(call, device), daemon=True)
         self._thread.start()
 
-    def within(self, timeout: float) -> Scores | BaseException | None:
-        """What it returns or raises; None if it takes longer."""
+    def within(self, timeout: float) -> T | BaseException | None:
+        """What it returns or raises; None if it takes longer, in seconds."""
         self._thread.join(timeout)
         return self._outcome[0] if self._outcome else None
 
-    def ends(self, timeout: float) -> bool:
-        """Whether it comes back at all within this time."""
-        return self.within(timeout) is not None
-
-    def _work(self, call: Callable[[], Scores], device: torch.device) -> None:
+    def _work(self, call: Callable[[], T], device: torch.device) -> None:
         # A new thread starts on the first CUDA device, whichever is this process's.
         on_device = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
         try:
             with on_device:
                 self._outcome.append(call())
-        except (Exception, SystemExit) as error:
+        # Whatever it is: whoever waits must hear that the call has ended.
+        except BaseException as error:
             self._outcome.append(error)
+
+
+def interrupt(reward: Reward, call: TimedCall[Any]) -> bool:
+    """Whether a reward can be interrupted, and a call that hangs in it came back then."""
+    asked = TimedCall(reward.interrupt, torch.device("cpu")).within(_INTERRUPT_TIMEOUT)
+    return asked is True and call.within(_INTERRUPT_TIMEOUT) is not None

@@ -16,7 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from zoo.errors import visible
 from zoo.run.sink import Sink
+from zoo.terminal import Terminal
 
 T = TypeVar("T")
 
@@ -52,7 +54,7 @@ class Display(Sink):
         self, name: str, epochs: int, first_epoch: int, *, console: Console | None = None
     ) -> None:
         """Of so many `epochs` that many are done."""
-        self._console = console or Console(highlight=False)
+        self._console = console or Terminal()
         self._epochs = epochs
         self._first: dict[str, float] = {}
         self._last: dict[str, float] = {}
@@ -77,12 +79,12 @@ class Display(Sink):
 
     def say(self, text: str) -> None:
         """A line above the bars."""
-        self._print(text)
+        self._print(visible(text))
 
     def warn(self, text: str, *, again: bool) -> None:
         """A line that is seen, once."""
         if not again:
-            self._print(f"warning: {text}", style="yellow")
+            self._print(f"warning: {visible(text)}", style="yellow")
 
     def _print(self, text: str, style: str | None = None) -> None:
         if self._progress.live.is_started and not self._console.is_terminal:
@@ -135,7 +137,7 @@ def count_on_bar(
     what: str, total: int, *, console: Console | None = None
 ) -> Iterator[Callable[[int], None]]:
     """Yields what to call with the number done so far: a bar on a terminal, nothing elsewhere."""
-    progress = _progress(console or Console(highlight=False), transient=True)
+    progress = _progress(console or Terminal(), transient=True)
     task = progress.add_task(what, total=total)
     with progress:
         yield lambda done: progress.update(task, completed=min(done, total))

@@ -78,7 +78,9 @@ def read_run(folder: Path) -> RunRecord:
         tuple(tracking.read(folder)),
         _evaluations(folder),
         tuple(ProbeRecord(**{**probe, "measured": or_nan(probe["measured"])}) for probe in probes),
-        tuple(_warnings(log.read_text()) if log.is_file() else ()),
+        tuple(
+            _warnings(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else ()
+        ),
         run_dir.read_end(folder),
     )
 

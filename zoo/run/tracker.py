@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from zoo.errors import UserError, join_lines, one_line
+from zoo.errors import UserError, join_lines, one_line, visible
 from zoo.recipe.model import Recipe
 from zoo.run import evaluations, pictures
 from zoo.run.console import Bar, Display
@@ -153,8 +153,7 @@ class RunFiles(Sink):
 
     def warn(self, text: str, *, again: bool) -> None:
         """A line of `run.log`, each time."""
-        with (self._run_dir / LOG).open("a") as file:
-            file.write(f"{WARNING}{text}\n")
+        self._log(f"{WARNING}{text}")
 
     def picture(self, name: str, picture: Image, path: Path, epoch: int) -> None:
         """A PNG file; an epoch's own also beside the first one, `before_after.png`."""
@@ -168,9 +167,12 @@ class RunFiles(Sink):
     def close(self, error: BaseException | None = None) -> None:
         """In `run.log` why a run ended that nobody stopped."""
         if isinstance(error, Exception):
-            with (self._run_dir / LOG).open("a") as file:
-                said = join_lines(error) if isinstance(error, UserError) else one_line(error)
-                file.write(f"{ERROR}{said}\n")
+            said = join_lines(error) if isinstance(error, UserError) else one_line(error)
+            self._log(f"{ERROR}{said}")
+
+    def _log(self, line: str) -> None:
+        with (self._run_dir / LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{visible(line)}\n")
 
     def evaluation(self, record: EvaluationRecord) -> None:
         """A file under `evaluations/`."""

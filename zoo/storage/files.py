@@ -34,7 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Replaces the file, in UTF-8."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # Halves of surrogate pairs are the only characters that UTF-8 lacks.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write(path: Path, data: object, *, indent: int | None = 2) -> None:

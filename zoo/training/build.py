@@ -14,6 +14,7 @@ import torch
 from zoo.engine.base import AdamWOptions, Engine
 from zoo.engine.determinism import use_deterministic_kernels
 from zoo.engine.plain import PlainEngine
+from zoo.errors import MisfitError
 from zoo.objective.base import Objective
 from zoo.policy import lora_files
 from zoo.policy.base import Policy
@@ -165,7 +166,7 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     # The model, with room for each set of weights that any stage writes.
     policy = recipe.build(recipe.policy, {"device": device})
     moved = copies(recipe)
-    policy.weights.allocate(moved, seed=recipe.seed, reference=keeps_reference(recipe))
+    _allocate(recipe, policy.weights, moved, reference=keeps_reference(recipe))
     _require_drift(recipe, policy.weights, moved)
     if not resumed:
         _start(recipe, policy.weights, moved)
@@ -176,6 +177,15 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     cache = _image_cache(components)
     stages = zip(recipe.timeline, components, compared_since(recipe), strict=True)
     return Run(model, tuple(_stage_run(model, *stage, cache) for stage in stages))
+
+
+def _allocate(
+    recipe: Recipe, weights: WeightSets, copies: frozenset[Weights], *, reference: bool
+) -> None:
+    try:
+        weights.allocate(copies, seed=recipe.seed, reference=reference)
+    except MisfitError as error:
+        raise recipe.misfit(error) from error
 
 
 def _image_cache(components: Sequence[Components]) -> ImageCache:
@@ -228,7 +238,7 @@ def image_model(recipe: Recipe, which: Weights, *, trained: bool = False) -> Mod
     device = _use(device_of(recipe))
     policy = recipe.build(recipe.policy, {"device": device})
     wanted = frozenset({which}) & copies(recipe)
-    policy.weights.allocate(wanted, seed=recipe.seed, reference=which is Weights.REFERENCE)
+    _allocate(recipe, policy.weights, wanted, reference=which is Weights.REFERENCE)
     if not trained:
         _start(recipe, policy.weights, wanted)
     _tune(recipe, policy)

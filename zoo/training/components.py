@@ -86,7 +86,7 @@ class Shared:
     def _reward(self, recipe: Recipe, entry: RewardEntry) -> Reward:
         if entry.made_from not in self._rewards:
             reward = recipe.build(entry, {"device": self._device})
-            require_known_answers(reward, entry.label, self._device)
+            require_known_answers(reward, entry.label, self._device, recipe.scoring.timeout)
             self._rewards[entry.made_from] = reward
         return self._rewards[entry.made_from]
 

@@ -4,6 +4,7 @@ import sys
 from importlib import import_module, metadata
 from typing import Any
 
+from zoo_reward_worker.failure import first_line
 from zoo_reward_worker.native import is_native
 from zoo_reward_worker.reward import Reward
 
@@ -36,7 +37,7 @@ def find(name: str) -> tuple[type[Any], str]:
         for part in path.split("."):
             found = getattr(found, part)
     except (Exception, SystemExit) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
+        reason = first_line(error)
         raise NotFoundError(
             f"the reward '{short}' of {who} cannot be imported: {type(error).__name__}: {reason}"
         ) from error

@@ -14,6 +14,7 @@ import numpy as np
 
 from zoo_reward_worker import PROTOCOL
 from zoo_reward_worker.channel import Channel
+from zoo_reward_worker.failure import first_line
 from zoo_reward_worker.find import find
 from zoo_reward_worker.native import Native, device_of, is_native
 from zoo_reward_worker.options import fit_options, options, takes_device
@@ -104,10 +105,14 @@ def _numbers(value: Any) -> np.ndarray:
 
 
 def _failure(error: BaseException) -> Message:
-    reason = (str(error).strip().splitlines() or ["no message"])[0]
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     return Message(
-        {"kind": "error", "type": type(error).__name__, "message": reason, "traceback": trace}
+        {
+            "kind": "error",
+            "type": type(error).__name__,
+            "message": first_line(error),
+            "traceback": trace,
+        }
     )
 
 

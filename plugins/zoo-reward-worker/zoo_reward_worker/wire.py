@@ -74,6 +74,8 @@ def decode(data: Buffer) -> Message:
         raise WireError(f"a message's header cannot be read: {error}") from None
     arrays: dict[str, np.ndarray] = {}
     for name, dtype, shape in listed:
+        if not isinstance(name, str) or name in arrays:
+            raise WireError(f"an array's name must be a text of its own, not {str(name)[:60]!r}")
         arrays[name] = _array(data, end, dtype, shape)
         end += arrays[name].nbytes
     if end != len(data):
@@ -84,9 +86,18 @@ def decode(data: Buffer) -> Message:
 def _array(data: Buffer, offset: int, dtype: Any, shape: tuple[Any, ...]) -> np.ndarray:
     sizes = all(type(size) is int and size >= 0 for size in shape)
     if dtype not in _DTYPES or not sizes:
-        raise WireError(f"a message has an array of {dtype} and shape {list(shape)}")
+        raise WireError(f"a message has an array of {str(dtype)[:60]} and shape {_shown(shape)}")
     # Python's integers cannot overflow, as NumPy's would for a shape made up to do so.
     count = prod(shape)
     if offset + count * np.dtype(dtype).itemsize > len(data):
-        raise WireError(f"a message ends within an array of shape {list(shape)}")
-    return np.frombuffer(data, dtype, count, offset).reshape(shape)
+        raise WireError(f"a message ends within an array of shape {_shown(shape)}")
+    try:
+        return np.frombuffer(data, dtype, count, offset).reshape(shape)
+    # With a size of 0 others may be beyond what NumPy counts, and there may be too many.
+    except ValueError as error:
+        raise WireError(f"a message has an array of shape {_shown(shape)}: {error}") from None
+
+
+def _shown(shape: tuple[Any, ...]) -> str:
+    text = str(list(shape))
+    return text if len(text) <= 60 else f"{text[:57]}..."

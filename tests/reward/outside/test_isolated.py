@@ -16,9 +16,10 @@ from zoo.recipe.sections import Isolation
 from zoo.reward.jpeg import JpegCompressibility
 from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.known_answers import require_known_answers, score_known_answers
+from zoo.reward.outside.description import description
 from zoo.reward.outside.isolated import IsolatedReward
 from zoo.reward.outside.messages import pixels
-from zoo.reward.outside.process import Worker, WorkerError, description
+from zoo.reward.outside.process import Worker, WorkerError
 from zoo.reward.reward_thread import RewardError
 
 CPU = torch.device("cpu")
@@ -223,11 +224,11 @@ def test_another_protocol_is_refused(tmp_path):
 
 
 def test_known_answers_come_from_the_worker(python):
-    [answer] = score_known_answers(reward(python, "brightness", scale=3.0), CPU)
+    [answer] = score_known_answers(reward(python, "brightness", scale=3.0), "it", CPU, 60)
     assert answer.right
-    require_known_answers(reward(python, "brightness"), "it", CPU)
+    require_known_answers(reward(python, "brightness"), "it", CPU, 60)
     with pytest.raises(RewardError, match=r"it scored 0 where 0\.5 is known \(tolerance 0\.01\)"):
-        require_known_answers(reward(python, "wrong"), "it", CPU)
+        require_known_answers(reward(python, "wrong"), "it", CPU, 60)
 
 
 def test_a_worker_ends_with_its_reward(python):

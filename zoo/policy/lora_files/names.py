@@ -22,6 +22,8 @@ _PREFIXES = ("transformer.", "diffusion_model.", "model.diffusion_model.", "unet
 """Of diffusers' pipelines, of ComfyUI, of other programs, of PEFT."""
 
 _OTHER_KINDS = {"magnitude": "DoRA", "dora_scale": "DoRA", "hada_": "LoHa", "lokr_": "LoKr"}
+_LONGEST = 200
+"""Characters of a tensor's name; diffusers' have less than a hundred."""
 _TEXT_ENCODERS = ("text_encoder", "lora_te")
 
 
@@ -46,6 +48,8 @@ def sort(names: Iterable[str], source: str, prefix: str | None = None) -> Stored
     found: dict[tuple[str, str], str] = {}
     adapters: set[str] = set()
     for name in names:
+        if len(name) > _LONGEST:
+            raise LoraError(f"'{source}' has a tensor whose name is {len(name):,} characters long")
         match = _STORED.fullmatch(name)
         # XLabs' alone are called no more than up and down.
         if match is not None and (match["part"] not in ("up", "down") or ".processor." in name):

@@ -7,35 +7,19 @@ A layer's scale is alpha / rank, or alpha / sqrt(rank) with rank-stabilised LoRA
 left out. Layers by the names of other programs are converted (`convert.py`).
 """
 
-import json
-import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from safetensors import SafetensorError
 from torch import Tensor
 
 from zoo.errors import one_line
+from zoo.policy.lora_files import peft_config
 from zoo.policy.lora_files.convert import convert, is_foreign
 from zoo.policy.lora_files.names import PEFT_PREFIX, Stored, module_of, ranks, sort
-from zoo.policy.lora_files.source import PEFT, PEFT_CONFIG, Files, LoraError, find
+from zoo.policy.lora_files.peft_config import PeftConfig
+from zoo.policy.lora_files.source import PEFT, PEFT_CONFIG, LoraError, find
 from zoo.storage.tensor_file import TensorFile
-
-_METADATA = "lora_adapter_metadata"
-
-_HEEDED = {"r", "lora_alpha", "alpha_pattern", "rank_pattern", "use_rslora", "peft_type", "bias"}
-_OF_NO_EFFECT = {
-    "auto_mapping", "base_model_name_or_path", "ensure_weight_tying", "eva_config",
-    "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights",
-    "layers_pattern", "layers_to_transform", "lora_dropout", "megatron_core", "peft_version",
-    "qalora_group_size", "revision", "runtime_config", "target_modules", "task_type",
-}  # fmt: skip
-"""On tensors that are there already: the layers are those of the file."""
-
-_INITS = (True, False, None, "gaussian", "orthogonal", "eva")
-"""Ways to start, of `init_lora_weights`, that leave the base as it is."""
 
 
 class Converted(Mapping[str, Tensor]):
@@ -117,9 +101,9 @@ def read(source: str) -> LoraFile:
         file = TensorFile(files.weights)
     except (OSError, SafetensorError) as error:
         raise LoraError(f"'{source}' cannot be read: {one_line(error)}") from error
-    config = _config(files, file, source)
+    config = peft_config.read_config(files, file, source)
     if config is not None:
-        _require_plain(config, source)
+        peft_config.require_plain(config, source)
     stored = sort(file, source, None if files.config is None else PEFT_PREFIX)
     if stored.prefix == PEFT_PREFIX and config is None:
         raise LoraError(
@@ -132,7 +116,7 @@ def read(source: str) -> LoraFile:
         if not file.is_float(name):
             raise LoraError(f"'{source}': '{name}' is quantised; save it in float32 or bfloat16")
     scales = _scales(config, stored, by_layer, file, source)
-    targets = (config or {}).get("target_modules")
+    targets = config.target_modules if config is not None else None
     listed = tuple(sorted(targets)) if isinstance(targets, list) else ()
     whole = LoraFile(source, by_layer, scales, listed, file, names)
     return _converted(whole) if any(map(is_foreign, by_layer)) else whole
@@ -157,24 +141,6 @@ def _converted(file: LoraFile) -> LoraFile:
     return LoraFile(file.where, by_layer, scales, (), tensors, {name: name for name in tensors})
 
 
-def _config(files: Files, file: TensorFile, source: str) -> dict[str, Any] | None:
-    """PEFT's configuration, in a file of its own or in the header's metadata."""
-    try:
-        if files.config is not None:
-            config = json.loads(files.config.read_text(encoding="utf-8"))
-        elif _METADATA in file.metadata:
-            config = {
-                key.removeprefix("transformer."): value
-                for key, value in json.loads(file.metadata[_METADATA]).items()
-            }
-        else:
-            return None
-        return dict(config)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        name = PEFT_CONFIG if files.config else _METADATA
-        raise LoraError(f"'{source}': its {name} cannot be read: {one_line(error)}") from error
-
-
 def _ranks(file: TensorFile | Converted, names: Mapping[str, str], source: str) -> dict[str, int]:
     """The rank of each layer, which both of its matrices have."""
     try:
@@ -189,7 +155,7 @@ def _ranks(file: TensorFile | Converted, names: Mapping[str, str], source: str) 
 
 
 def _scales(
-    config: Mapping[str, Any] | None,
+    config: PeftConfig | None,
     stored: Stored,
     by_layer: Mapping[str, int],
     file: TensorFile,
@@ -201,41 +167,10 @@ def _scales(
         if alphas:
             said = min(alphas.values())
             raise LoraError(f"'{source}' says alpha twice, in its configuration and in '{said}'")
-        return {layer: _scale(config, layer, rank, source) for layer, rank in by_layer.items()}
+        return peft_config.scales(config, by_layer, source)
     if stray := alphas.keys() - by_layer.keys():
         raise LoraError(f"'{source}' has '{alphas[min(stray)]}' and no LoRA of that layer")
     return {
         layer: float(file[alphas[layer]]) / rank if layer in alphas else 1.0
         for layer, rank in by_layer.items()
     }
-
-
-def _require_plain(config: Mapping[str, Any], source: str) -> None:
-    """Refuses all that would make the result another one."""
-    if config.get("peft_type", "LORA") != "LORA":
-        raise LoraError(f"'{source}' is {config['peft_type']}, not LORA")
-    if config.get("bias", "none") not in ("none", None):
-        raise LoraError(f"'{source}' trained biases too (bias: {config['bias']}): not supported")
-    init = config.get("init_lora_weights")
-    if init not in _INITS:
-        raise LoraError(
-            f"'{source}' began with init_lora_weights {init}, which changes the base: convert it "
-            "with PEFT's path_initial_model_for_weight_conversion first"
-        )
-    for key in sorted(config.keys() - _HEEDED - _OF_NO_EFFECT):
-        if config[key]:
-            raise LoraError(f"'{source}' was trained with PEFT's {key}, which is not supported")
-
-
-def _scale(config: Mapping[str, Any], layer: str, rank: int, source: str) -> float:
-    """As PEFT finds it: the first pattern that the end of the layer's name matches."""
-    alpha = config.get("lora_alpha")
-    try:
-        for pattern, its in (config.get("alpha_pattern") or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", layer):
-                alpha = its
-                break
-        size = float(alpha)  # type: ignore[arg-type]
-    except (TypeError, ValueError, AttributeError, re.error) as error:
-        raise LoraError(f"'{source}' says no usable lora_alpha: {one_line(error)}") from error
-    return size / (math.sqrt(rank) if config.get("use_rslora") else rank)

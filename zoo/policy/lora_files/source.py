@@ -5,6 +5,7 @@ codes save them in a `checkpoint-N`) and in `default/` (where PEFT puts an adapt
 beside others); then diffusers' one. Other adapters beside them, such as `old/`, are left.
 """
 
+import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Files:
 
 def is_local(source: str) -> bool:
     """Whether a source is a file or folder here."""
-    return Path(source).exists()
+    return os.path.exists(source)
 
 
 def find(source: str) -> Files:
@@ -53,9 +54,9 @@ def find(source: str) -> Files:
         LoraError: there are none, or they cannot be had.
     """
     path = Path(source)
-    if path.is_file():
+    if os.path.isfile(path):
         return _file(path.parent, path.name, source)
-    if path.is_dir():
+    if os.path.isdir(path):
         if (path / "recipe.json").is_file():
             raise LoraError(
                 f"'{source}' is a run folder; write its weights first: "

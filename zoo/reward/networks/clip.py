@@ -3,6 +3,7 @@
 Radford et al. 2021 (arXiv 2103.00020). Embeddings are float32 and of length 1.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -138,7 +139,7 @@ def load_clip(source: str) -> Any:
     """
     from transformers import AutoConfig, CLIPModel
 
-    if (Path(source) / "model_index.json").is_file():
+    if os.path.isfile(Path(source) / "model_index.json"):
         raise ValueError(
             f"the model {source!r} is a pipeline of diffusers, not a clip; name a CLIP"
         )
@@ -193,7 +194,7 @@ def load_tokenizer(source: str) -> Any:
 
 
 def _why_not_had(what: str, source: str, error: Exception) -> str:
-    if Path(source).is_dir():
+    if os.path.isdir(source):
         return f"the {what} {source!r} is a folder without what it takes ({first_line(error)})"
     why = Request(source).refusal(error) or first_line(error)
     return f"the {what} {source!r} is no folder here and cannot be had from the Hub: {why}"

@@ -1,5 +1,6 @@
 """Files of weights that were published as pickles: found, fetched, and read as tensors alone."""
 
+import os
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,7 +20,7 @@ def tensors_of(weights: str, name: str) -> dict[str, Any]:
     from huggingface_hub import hf_hub_download
 
     path = Path(weights)
-    if path.is_dir():
+    if os.path.isdir(path):
         path = path / name
         if not path.is_file():
             raise ValueError(f"the weights {weights!r} are a folder without {name}; name the file")

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from zoo_reward_worker.wire import Message
+from zoo_reward_worker.wire import Message, WireError
 
+from zoo.errors import one_line
 from zoo.prompt import Prompt
 from zoo.reward.base import KnownAnswer, Scores
 
@@ -38,7 +39,12 @@ def scores(reply: Message, device: torch.device) -> Any:
     """The values of a reply, with its extras where it has any.
 
     They are looked at by the judge: the reward elsewhere may have any shape.
+
+    Raises:
+        WireError: it has no scores.
     """
+    if "value" not in reply.arrays:
+        raise WireError("the reply to a question has no scores")
     arrays = {name: _tensor(array).to(device) for name, array in reply.arrays.items()}
     extras = {
         name.removeprefix("extra/"): numbers
@@ -49,16 +55,23 @@ def scores(reply: Message, device: torch.device) -> Any:
 
 
 def known_answers(reply: Message) -> list[KnownAnswer]:
-    """Those that a reply lists."""
-    return [
-        KnownAnswer(
-            _tensor(reply.arrays[f"images/{i}"]).movedim(-1, -3).float() / 255,
-            [Prompt(prompt["text"], prompt["metadata"]) for prompt in known["prompts"]],
-            _tensor(reply.arrays[f"scores/{i}"]),
-            known["tolerance"],
-        )
-        for i, known in enumerate(reply.header["answers"])
-    ]
+    """Those that a reply lists.
+
+    Raises:
+        WireError: it lists none.
+    """
+    try:
+        return [
+            KnownAnswer(
+                _tensor(reply.arrays[f"images/{i}"]).movedim(-1, -3).float() / 255,
+                [Prompt(prompt["text"], prompt["metadata"]) for prompt in known["prompts"]],
+                _tensor(reply.arrays[f"scores/{i}"]),
+                float(known["tolerance"]),
+            )
+            for i, known in enumerate(reply.header["answers"])
+        ]
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise WireError(f"the reply lists no known answers: {one_line(error)}") from error
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -13,7 +13,8 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,9 +22,14 @@ from zoo_reward_worker import PROTOCOL
 from zoo_reward_worker.channel import Channel
 from zoo_reward_worker.wire import Message, WireError, decode, encode
 
-_DESCRIBE_TIMEOUT = 300.0
+from zoo.errors import visible
+
 _END_TIMEOUT = 10.0
 """Seconds for a process that has closed its connection to be gone."""
+_LONGEST_LINE = 1 << 16
+"""Bytes of a line that is passed on; what is longer becomes several."""
+_MOST_ANSWERED = 1 << 30
+"""Bytes of a message: scores are a few, the images of known answers some millions."""
 
 
 class WorkerError(Exception):
@@ -35,30 +41,6 @@ class _Elsewhere(Exception):
 
     def __str__(self) -> str:
         return f"in the worker:\n{self.args[0]}"
-
-
-def description(python: str, name: str) -> dict[str, Any]:
-    """What a reward in another Python says of itself, without an instance of it: its options.
-
-    Raises:
-        WorkerError: there is no such Python, no worker in it, or no such reward.
-    """
-    command = [*_command(python, name), "--describe"]
-    try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=_DESCRIBE_TIMEOUT)
-    except OSError as error:
-        raise _no_python(python, error) from None
-    except subprocess.TimeoutExpired:
-        raise WorkerError(
-            f"the Python '{python}' took over {_DESCRIBE_TIMEOUT:g} s to describe '{name}'; "
-            f"try: {' '.join(command)}"
-        ) from None
-    if asked.returncode:
-        raise WorkerError(_why_not(python, asked.stderr.splitlines()))
-    # What the reward's packages print on import comes first.
-    described: dict[str, Any] = json.loads(asked.stdout.strip().splitlines()[-1])
-    _require_protocol(python, described["protocol"])
-    return described
 
 
 class Worker:
@@ -83,7 +65,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(
-                [*_command(python, name), "--fd", str(theirs.fileno())],
+                [*command(python, name), "--fd", str(theirs.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -91,9 +73,9 @@ class Worker:
                 # Ctrl-C is for zoo, which ends the worker in its own time.
                 start_new_session=True,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
             ours.close()
-            raise _no_python(python, error) from None
+            raise no_python(python, error) from None
         finally:
             theirs.close()
         self._channel = Channel(ours)
@@ -119,14 +101,16 @@ class Worker:
         return self._process.pid
 
     def ask(self, message: Message) -> Message:
-        """Sends a message and waits for the reply, for as long as the worker lives.
+        """Sends a message and waits for the reply: until the worker ends, or `end` is called.
 
         Raises:
-            WorkerError: the reward raised, or the worker died.
+            WorkerError: the reward raised, or the worker died, or said what nobody asked for.
         """
         try:
+            self._require_quiet()
             self._channel.send(encode(message))
-            reply = decode(self._channel.receive())
+            reply = decode(self._channel.receive(limit=_MOST_ANSWERED))
+            self._require_quiet()
         except (EOFError, OSError) as error:
             raise WorkerError(f"{self._what} {self._fate()}") from error
         except WireError as error:
@@ -141,23 +125,30 @@ class Worker:
         if self._process.poll() is None:
             self._process.kill()
 
+    def _require_quiet(self) -> None:
+        """A second reply to a question would be taken for the first one to the next."""
+        if self._channel.has_more():
+            raise WireError("it answers more than once, or before it is asked")
+
     def _start(self, python: str, asked: Mapping[str, Any], timeout: float) -> None:
         try:
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(asked).encode())
             self._process.stdin.close()
-            if not self._channel.ready(timeout):
-                self.end()
-                raise WorkerError(f"{self._what} was not ready within {timeout:g} s")
-            ready = decode(self._channel.receive())
-        except (EOFError, OSError, WireError) as error:
-            self._process.wait(_END_TIMEOUT)
+            ready = decode(self._channel.receive(timeout=timeout, limit=_MOST_ANSWERED))
+        except TimeoutError as error:
+            raise WorkerError(f"{self._what} was not ready within {timeout:g} s") from error
+        except WireError as error:
+            raise WorkerError(f"{self._what} sent what is no message: {error}") from error
+        except (EOFError, OSError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_TIMEOUT)
             self._listener.join(_END_TIMEOUT)
-            raise WorkerError(_why_not(python, self._words)) from error
+            raise WorkerError(why_not(python, self._words)) from error
         if ready.header.get("kind") == "error":
             said = f"{self._what} cannot build its reward: {_error_text(ready)}"
             raise WorkerError(said) from _Elsewhere(ready.header.get("traceback", ""))
-        _require_protocol(python, ready.header.get("protocol"))
+        require_protocol(python, ready.header.get("protocol"))
 
     def _fate(self) -> str:
         """How it ended, and the last that it printed."""
@@ -174,22 +165,26 @@ class Worker:
 
 
 def _error_text(reply: Message) -> str:
-    return f"{reply.header['type']}: {reply.header['message']}"
+    return f"{reply.header.get('type')}: {reply.header.get('message')}"
 
 
-def _command(python: str, name: str) -> list[str]:
+def command(python: str, name: str) -> list[str]:
+    """What runs a reward's worker, but for what it is to do."""
     # -I: neither this environment's PYTHONPATH nor the working directory may reach the other.
     return [python, "-I", "-m", "zoo_reward_worker", name]
 
 
-def _no_python(python: str, error: OSError) -> WorkerError:
+def no_python(python: str, error: OSError | ValueError) -> WorkerError:
+    """Says that a Python is none, or cannot be run."""
+    why = error.strerror if isinstance(error, OSError) else error
     return WorkerError(
-        f"the Python '{python}' cannot be run ({error.strerror}; the working directory is "
+        f"the Python '{python}' cannot be run ({why}; the working directory is "
         f"{Path.cwd()}); make an environment: zoo env create PLUGIN"
     )
 
 
-def _why_not(python: str, said: "list[str] | deque[str]") -> str:
+def why_not(python: str, said: Sequence[str]) -> str:
+    """Why a Python has no worker or no such reward, from what it printed."""
     last = next((line.strip() for line in reversed(said) if line.strip()), "it says nothing")
     if "No module named zoo_reward_worker" in last:
         return (
@@ -199,7 +194,12 @@ def _why_not(python: str, said: "list[str] | deque[str]") -> str:
     return f"the Python '{python}' cannot run the reward: {last}"
 
 
-def _require_protocol(python: str, protocol: object) -> None:
+def require_protocol(python: str, protocol: object) -> None:
+    """Refuses a worker that speaks otherwise.
+
+    Raises:
+        WorkerError: it does.
+    """
     if protocol != PROTOCOL:
         raise WorkerError(
             f"the zoo-reward-worker of '{python}' speaks protocol {protocol} and this zoo "
@@ -210,11 +210,11 @@ def _require_protocol(python: str, protocol: object) -> None:
 def _listen(lines: IO[bytes], words: deque[str]) -> None:
     """Passes on what a worker prints, and keeps the last lines of it."""
     with lines:
-        for line in lines:
+        while line := lines.readline(_LONGEST_LINE):
             text = line.decode(errors="replace").rstrip()
             if text:
                 words.append(text)
-            sys.stderr.write(f"{text}\n")
+            sys.stderr.write(f"{visible(text)}\n")
 
 
 def _end(process: "subprocess.Popen[bytes]", channel: Channel) -> None:
@@ -224,6 +224,3 @@ def _end(process: "subprocess.Popen[bytes]", channel: Channel) -> None:
     if process.stdin is not None:
         process.stdin.close()
     process.wait()
-
-
-__all__ = ["Worker", "WorkerError", "description"]

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 
+_BODY_TIMEOUT = 300.0
+"""Seconds for a request's body: its client may have gone without a word."""
+
+
 @dataclass(frozen=True)
 class Served:
     """A reward and what clients may do with it; `max_request` is in bytes."""
@@ -140,10 +144,14 @@ class _Service:
         if declared.isdecimal() and int(declared) > most:
             raise _Refused(413, line)
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise _Refused(413, line)
+        try:
+            async with asyncio.timeout(_BODY_TIMEOUT):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > most:
+                        raise _Refused(413, line)
+        except TimeoutError:
+            raise _Refused(408, f"the body took over {_BODY_TIMEOUT:g} s") from None
         return bytes(body)
 
     async def _answer(self, asked: bytes) -> "Response":

@@ -1,0 +1,35 @@
+"""The terminal shows what is printed."""
+
+import io
+import sys
+
+from rich.table import Table
+from rich.text import Text
+
+from zoo.terminal import Terminal, say
+
+
+def test_a_line_is_one_line(capsys):
+    say("a\nb", "c\x1b[2J")
+    say("d", err=True)
+    said = capsys.readouterr()
+    assert said.out == "a\\nb\nc\\x1b[2J\n"
+    assert said.err == "d\n"
+
+
+def test_tables_and_texts_are_shown_and_styles_are_kept(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    table = Table(box=None)
+    table.add_column("name")
+    table.add_row("[bold]x[/nope]\x1b[2J :cat:")
+    terminal = Terminal(width=80)
+    terminal.print(table)
+    terminal.print(Text("bold\x1b]0;title\x07", "bold"))
+    said = out.getvalue()
+    assert "[bold]x[/nope]\\x1b[2J :cat:" in said
+    assert "\x1b[1mbold\\x1b]0;title" in said
+    assert "\x1b[2J" not in said
+    assert "\x07" not in said

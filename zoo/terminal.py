@@ -1,0 +1,40 @@
+"""The terminal: what is printed is shown and not run."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from zoo.errors import visible, visible_lines
+
+
+def say(*lines: object, err: bool = False) -> None:
+    """Prints each on a line of its own, at once."""
+    stream = sys.stderr if err else sys.stdout
+    stream.writelines(f"{visible(str(line))}\n" for line in lines)
+    stream.flush()
+
+
+class Terminal(Console):
+    """A console for text of others: no markup, no emoji by name, no highlights."""
+
+    def __init__(self, *, soft_wrap: bool = False, width: int | None = None) -> None:
+        """`soft_wrap` leaves long lines to the terminal; without a `width` it is the terminal's."""
+        super().__init__(
+            soft_wrap=soft_wrap, width=width, markup=False, emoji=False, highlight=False
+        )
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A text to print, or a table's cell, which is as wide as what is shown."""
+        return super().render_str(visible_lines(text), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments to write; those of text made visible."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(visible_lines(text), style)
