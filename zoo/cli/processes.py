@@ -26,10 +26,10 @@ def join_processes(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, Libr
     from zoo.engine.beats import Beats
 
     _share_cores(recipe)
-    seconds, say = recipe.engine.timeout, partial(typer.echo, err=True)
+    seconds, to_terminal = recipe.engine.timeout, partial(say, err=True)
     with LibraryOutput(rank()) if is_worker() or sharded else nullcontext() as output:
         try:
-            size, store = join(seconds, output.say if output else say, alone=sharded)
+            size, store = join(seconds, output.say if output else to_terminal, alone=sharded)
             if is_worker():
                 watchdog.start(seconds, Beats(store, rank(), size) if store else None)
             yield size, output

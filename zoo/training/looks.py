@@ -74,7 +74,8 @@ def _colour_entropy(
     one = place.new_ones(()).expand(place.numel())
     count = place.new_zeros(num * colours).index_add_(0, place.flatten(), one)
     share = count.reshape(num, colours).double() / max(1, colour.shape[1])
-    return torch.special.entr(share).sum(1) / math.log(colours)
+    entropy: Tensor = torch.special.entr(share).sum(1)
+    return entropy / math.log(colours)
 
 
 def _mean(values: Tensor) -> Float[Tensor, " batch"]:
