@@ -27,7 +27,7 @@ def test_a_new_folder_has_the_recipe_and_the_environment(made):
     folder = run_folder.create(made)
     assert sorted(path.name for path in folder.iterdir()) == ["environment.json", "recipe.json"]
     assert run_folder.recipe_of(folder).resolved() == made.resolved()
-    assert run_folder.resolved(folder) == json.loads(json.dumps(made.resolved()))
+    assert run_folder.read_resolved_recipe(folder) == json.loads(json.dumps(made.resolved()))
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["code"].keys() >= {"zoo"}
     assert environment["libraries"]["torch"]

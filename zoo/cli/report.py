@@ -1,6 +1,7 @@
 """`zoo report` and `zoo best`: what came of a run."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -11,7 +12,7 @@ from zoo.errors import UserError
 from zoo.report.run import write_run
 from zoo.run import checkpoint
 from zoo.run.console import short
-from zoo.run.record import Evaluation, Ranking, best_epoch, ranking
+from zoo.run.record import Evaluation, Ranking, best_epoch, ranking, read_run
 
 
 def best(run_dir: Path, by: str | None) -> None:
@@ -21,6 +22,7 @@ def best(run_dir: Path, by: str | None) -> None:
         CheckpointError: no evaluated epoch has a checkpoint.
     """
     ranked = ranking(run_dir, by)
+    _warn(ranked.damaged)
     chosen = ranked.best
     Console(highlight=False).print(_table(ranked))
     if chosen is None:
@@ -77,15 +79,22 @@ def _cell(value: float | None) -> str:
 
 
 def report(run_dir: Path, out: Path | None) -> None:
-    """Writes the page, and says where it is.
+    """Writes the page, and says where it is, and what of the run it does without.
 
     Raises:
         UserError: it is no run's folder, or the file cannot be written.
     """
+    run = read_run(run_dir)
+    _warn(run.damaged)
     try:
-        path = write_run(run_dir, out)
+        path = write_run(run, out)
     except OSError as error:
         raise UserError(
             f"cannot write {out or run_dir}: {error.strerror}; give --out FILE"
         ) from error
     typer.echo(f"report: {path}")
+
+
+def _warn(damaged: Sequence[str]) -> None:
+    for line in damaged:
+        typer.echo(f"warning: {line}", err=True)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typer
+
+from zoo.engine.launch import is_worker
 from zoo.errors import UserError
 from zoo.plan.preflight import require_device
 from zoo.policy import lora_files
@@ -22,16 +25,21 @@ from zoo.training.state import load_weights
 
 
 def checkpoint_folder(run_folder: Path, epoch: int | None) -> Path:
-    """The folder of an epoch's checkpoint, there or not; with no epoch the last one.
+    """The folder of an epoch's checkpoint, there or not; with no epoch the last one that is sound.
+
+    Those that are passed over for it are said.
 
     Raises:
         CheckpointError: there is none yet.
     """
     if epoch is not None:
         return checkpoint.folder_of(run_folder, epoch)
-    folder = checkpoint.latest(run_folder)
+    folder, unsound = checkpoint.latest(run_folder), checkpoint.passed_over(run_folder)
     if folder is None:
-        raise checkpoint.CheckpointError(f"{run_folder} has no checkpoint yet")
+        why = "; ".join([f"{run_folder} has no checkpoint yet", *unsound])
+        raise checkpoint.CheckpointError(why)
+    for line in unsound if not is_worker() else ():
+        typer.echo(f"warning: {line}; this is of {folder}", err=True)
     return folder
 
 
