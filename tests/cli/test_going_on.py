@@ -114,7 +114,6 @@ def test_a_wrong_checkpoint_is_refused_and_the_one_before_it_goes_on(run, refuse
         ("checkpoints/000002/state.json", "null"),
         ("metrics.jsonl", '{"epoch": 0}\n{"epoch": null}\n{"epoch": 1}\n'),
         ("metrics.jsonl", '[0]\n{"epoch": 1}\n'),
-        ("end.json", "[]"),
         ("recipe.json", "[]"),
         ("recipe.json", ""),
     ],

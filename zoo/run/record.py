@@ -80,13 +80,11 @@ def read_run(folder: Path) -> RunRecord:
     """
     recipe = run_dir.read_resolved_recipe(folder)
     reader, log = _Reader(), folder / tracking.LOG
-    environment = reader.read(lambda: run_dir.read_environment(folder), {})
-    metrics = reader.read(lambda: tracking.read(folder), [])
-    found = [
-        reader.read(lambda p=p: evaluations.read_file(p), None) for p in evaluations.paths(folder)
-    ]
-    probes = reader.read(lambda: _probes(folder), ())
-    end = reader.read(lambda: run_dir.read_end(folder), None)
+    environment = reader.read(run_dir.read_environment, folder) or {}
+    metrics = reader.read(tracking.read, folder) or []
+    found = [reader.read(evaluations.read_file, path) for path in evaluations.paths(folder)]
+    probes = reader.read(_probes, folder) or ()
+    end = reader.read(run_dir.read_end, folder)
     logged = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     return RunRecord(
         folder,
@@ -102,17 +100,17 @@ def read_run(folder: Path) -> RunRecord:
 
 
 class _Reader:
-    """Reads what a run's record can do without."""
+    """Reads what a run's record can do without: None is what is damaged."""
 
     def __init__(self) -> None:
         self.damaged: list[str] = []
 
-    def read(self, read: Callable[[], T], instead: T) -> T:
+    def read(self, read: Callable[[Path], T], path: Path) -> T | None:
         try:
-            return read()
+            return read(path)
         except DamagedFileError as error:
             self.damaged.append(f"left out: {error}")
-            return instead
+            return None
 
 
 def _probes(folder: Path) -> tuple[ProbeRecord, ...]:
