@@ -8,6 +8,7 @@ import pytest
 
 from zoo.compare import lock
 from zoo.errors import UserError
+from zoo.storage.lock import LOCK
 
 HOLD = (
     "import fcntl, sys\nfile = open(sys.argv[1], 'r+')\nfcntl.flock(file, fcntl.LOCK_EX)\n"
@@ -18,9 +19,9 @@ HOLD = (
 @pytest.fixture
 def holder(tmp_path):
     """Another process that holds the lock, until its stdin is closed."""
-    (tmp_path / lock.LOCK).touch()
+    (tmp_path / LOCK).touch()
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, tmp_path / lock.LOCK],
+        [sys.executable, "-c", HOLD, tmp_path / LOCK],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout.readline() == "held\n"
@@ -32,7 +33,7 @@ def holder(tmp_path):
 
 
 def test_another_comparison_is_refused_and_named(holder, tmp_path):
-    (tmp_path / lock.LOCK).write_text(f"{holder.pid}\n")
+    (tmp_path / LOCK).write_text(f"{holder.pid}\n")
     said = []
     with (
         pytest.raises(UserError, match=f"is in use: process {holder.pid} is a zoo compare"),
@@ -45,7 +46,7 @@ def test_another_comparison_is_refused_and_named(holder, tmp_path):
 def test_the_run_of_a_killed_comparison_is_waited_for(holder, tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    (tmp_path / lock.LOCK).write_text(f"{dead.pid}\n")
+    (tmp_path / LOCK).write_text(f"{dead.pid}\n")
     said = []
 
     def leave(text):
@@ -53,7 +54,7 @@ def test_the_run_of_a_killed_comparison_is_waited_for(holder, tmp_path):
         holder.stdin.close()
 
     with lock.hold(tmp_path, leave):
-        assert (tmp_path / lock.LOCK).read_text() == f"{os.getpid()}\n"
+        assert (tmp_path / LOCK).read_text() == f"{os.getpid()}\n"
     (line,) = said
     assert line.startswith("the last run of a comparison that was killed still writes in")
     assert holder.wait(timeout=60) == 0

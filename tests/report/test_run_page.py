@@ -12,6 +12,7 @@ from tests.report.run_folder import metrics, run_folder, write, write_metrics
 from zoo.errors import UserError
 from zoo.report.monitors import MONITORS
 from zoo.report.run import write_run
+from zoo.run.record import read_run
 from zoo.training.base_range import WATCHED
 
 
@@ -32,7 +33,7 @@ def folder(whole, tmp_path):
 
 
 def read(folder) -> Checked:
-    return Checked(write_run(folder).read_text(encoding="utf-8"))
+    return Checked(write_run(read_run(folder)).read_text(encoding="utf-8"))
 
 
 def test_a_page_says_what_was_run_and_what_came_of_it(page):
@@ -73,17 +74,18 @@ def test_a_page_needs_nothing_but_itself(page):
 
 
 def test_drawings_are_as_large_as_their_place_before_they_are_read(whole):
-    images = re.findall("<img[^>]*>", write_run(whole).read_text(encoding="utf-8"))
+    images = re.findall("<img[^>]*>", write_run(read_run(whole)).read_text(encoding="utf-8"))
     assert all(re.search(r' width="\d+" height="\d+" ', image) for image in images)
 
 
 def test_the_same_run_gives_the_same_bytes(whole, tmp_path):
     command = (
         "import sys; from pathlib import Path; from zoo.report.run import write_run; "
-        "write_run(*map(Path, sys.argv[1:]))"
+        "from zoo.run.record import read_run; run, out = map(Path, sys.argv[1:]); "
+        "write_run(read_run(run), out)"
     )
     b = tmp_path / "b.html"
-    write_run(whole, tmp_path / "a.html")
+    write_run(read_run(whole), tmp_path / "a.html")
     arguments = [sys.executable, "-c", command, str(whole), str(b)]
     subprocess.run(arguments, check=True, env={"PYTHONHASHSEED": "7"})
     assert (tmp_path / "a.html").read_bytes() == b.read_bytes()
@@ -231,7 +233,7 @@ def test_a_run_whose_rewards_are_all_trained_on_is_told_what_it_cannot_see(folde
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"is not a run folder: it has no recipe\.json"):
-        write_run(tmp_path)
+        read_run(tmp_path)
 
 
 def test_evaluations_of_other_prompts_are_told_from_those_before(folder):

@@ -1,5 +1,6 @@
 """Checkpoints: exact, whole whatever happens, and clear about damage."""
 
+import errno
 import json
 import math
 import os
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from zoo.errors import UserError
 from zoo.run import checkpoint
 from zoo.run.checkpoint import CheckpointError
 from zoo.storage.tensor_file import Sharded, local
@@ -58,7 +61,7 @@ def test_tensors_come_back_bit_for_bit(tmp_path: Path) -> None:
     }
     loaded = checkpoint.load(checkpoint.save(tmp_path, 12, held(tensors), {}, keep=1))
     assert loaded.epoch == 12
-    assert loaded.tensors.keys() == tensors.keys()
+    assert loaded.tensors.keys() == sorted(tensors)
     for name, tensor in tensors.items():
         found = loaded.tensors[name]
         assert found.dtype == tensor.dtype
@@ -128,17 +131,28 @@ def test_a_replacement_cut_off_halfway_leaves_the_replaced_one(tmp_path: Path) -
     assert names(tmp_path) == ["000004", "000005", "000006"]
 
 
-def test_leftovers_of_dead_writers_are_never_taken_and_go_at_the_next_save(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
+def test_leftovers_are_never_taken_and_go_at_the_next_save(tmp_path: Path) -> None:
+    # Of a process by this one's number too: in a container they begin anew.
     folder = tmp_path / "checkpoints"
-    for name in (f".new-000009-{dead.pid}", f".old-000003-{dead.pid}"):
+    for name in (".new-000009-99", f".new-000009-{os.getpid()}", ".old-000003-1", ".mine"):
         (folder / name).mkdir(parents=True)
-    alive = f".new-000009-{os.getppid()}"
-    (folder / alive).mkdir()
     assert checkpoint.latest(tmp_path) is None
     save(tmp_path, 4)
-    assert names(tmp_path) == [alive, "000004"]
+    assert names(tmp_path) == [".mine", "000004"]
+
+
+def test_a_save_that_fails_leaves_the_one_before_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 4)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint, "write", fail)
+    with pytest.raises(UserError, match=r"000005 cannot be written: No space left on device$"):
+        save(tmp_path, 5)
+    assert names(tmp_path) == ["000004"]
 
 
 def test_a_run_without_checkpoints_has_no_latest(tmp_path: Path) -> None:
@@ -158,7 +172,11 @@ def test_damage_is_reported_in_one_line_with_the_file(tmp_path: Path) -> None:
             checkpoint.load(folder)
     tensors.write_bytes(good)
     text = state.read_text()
-    for bad_text in (text[: len(text) // 2], "[1]", '{"format": 1}', text.replace("1", "9")):
+    for bad_text in (
+        text[: len(text) // 2], "[1]", '{"format": 1}', text.replace("1", "9"),
+        text.replace('"epoch": 1', '"epoch": true'), text.replace('"epoch": 1', '"epoch": 1.0'),
+        text.replace('"state": {', '"state": {"more": 1, '), "[" * 100_000,
+    ):  # fmt: skip
         state.write_text(bad_text)
         with pytest.raises(CheckpointError, match=r"state\.json (is damaged|has format)[^\n]*$"):
             checkpoint.load(folder)
@@ -193,9 +211,94 @@ def test_a_writer_killed_at_any_moment_leaves_the_latest_whole(tmp_path: Path, s
         # The one that it was writing may be complete without having been reported.
         assert reported <= loaded.epoch <= reported + step
         assert loaded.state == {"epoch": loaded.epoch}
-        for tensor in loaded.tensors.values():
+        for tensor in dict(loaded.tensors).values():
             assert torch.equal(tensor, torch.full((300_000,), float(loaded.epoch)))
         reported = loaded.epoch
     whole = save(tmp_path, reported + 1, keep=2)
     assert [name for name in names(tmp_path) if name.startswith(".")] == []
     assert checkpoint.latest(tmp_path) == whole
+
+
+def damage(folder: Path, name: str, value: torch.Tensor | None) -> None:
+    """Writes the file of tensors anew with one changed, or without it."""
+    tensors = load_file(folder / "tensors.safetensors")
+    tensors.pop(name)
+    save_file(tensors | ({} if value is None else {name: value}), folder / "tensors.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (None, "'value' is missing, and in state.json F32 [4]"),
+        (torch.zeros(5), "'value' is F32 [5], and in state.json F32 [4]"),
+        (torch.zeros(4, dtype=torch.float64), "'value' is F64 [4], and in state.json F32 [4]"),
+        (torch.ones(4), "'value' has another checksum"),
+    ],
+)
+def test_tensors_that_are_not_those_of_the_state_are_named_with_the_one_before(
+    value: torch.Tensor | None, why: str, tmp_path: Path
+) -> None:
+    earlier, folder = save(tmp_path, 4), save(tmp_path, 5)
+    damage(folder, "value", value)
+    with pytest.raises(CheckpointError) as error:
+        dict(checkpoint.load(folder).tensors)
+    said = str(error.value)
+    assert why in said
+    assert said.endswith(
+        f"use an earlier checkpoint: {earlier} is whole (delete {folder}, and --resume takes it)"
+    )
+
+
+def test_a_tensor_that_the_state_does_not_know_is_named(tmp_path: Path) -> None:
+    folder = save(tmp_path, 5)
+    save_file({"value": torch.zeros(4), "x": torch.zeros(1)}, folder / "tensors.safetensors")
+    with pytest.raises(CheckpointError, match=r"'x' is F32 \[1\], and in state.json not one of"):
+        checkpoint.load(folder)
+
+
+def test_one_that_is_damaged_too_is_not_named_as_whole(tmp_path: Path) -> None:
+    first, second, third = (save(tmp_path, epoch) for epoch in (3, 4, 5))
+    damage(second, "value", torch.ones(4))
+    (third / "state.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=f"{first} is whole"):
+        checkpoint.load(third)
+    (first / "tensors.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="there is none that is whole"):
+        checkpoint.load(third)
+
+
+def test_the_state_of_another_epoch_is_refused(tmp_path: Path) -> None:
+    first, second = save(tmp_path, 4), save(tmp_path, 5)
+    (second / "state.json").write_bytes((first / "state.json").read_bytes())
+    with pytest.raises(
+        CheckpointError, match=r"of another checkpoint \(epoch: 4, in the folder of"
+    ):
+        checkpoint.load(second)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read_as_it_was(tmp_path: Path) -> None:
+    folder = save(tmp_path, 5)
+    written = json.loads((folder / "state.json").read_text())
+    old = {key: written[key] for key in ("format", "epoch", "state")}
+    (folder / "state.json").write_text(json.dumps(old))
+    damage(folder, "value", torch.ones(5))
+    assert checkpoint.load(folder).tensors["value"].tolist() == [1.0] * 5
+
+
+def test_one_that_is_not_finite_is_passed_over_and_said_and_loses_no_sound_one(
+    tmp_path: Path,
+) -> None:
+    sound = save(tmp_path, 4, keep=1)
+    save(tmp_path, 5, keep=1, value=math.nan)
+    save(tmp_path, 6, keep=1, value=math.inf)
+    assert names(tmp_path) == ["000004", "000006"]
+    assert checkpoint.latest(tmp_path) == sound
+    (line,) = checkpoint.passed_over(tmp_path)
+    assert line == f"{tmp_path}/checkpoints/000006 is passed over: 'value' is not finite"
+    save(tmp_path, 5, keep=1)
+    assert names(tmp_path) == ["000005"]
+    assert checkpoint.passed_over(tmp_path) == []
+    checkpoint.mark_unsound(tmp_path, 5, "its images are noise")
+    checkpoint.mark_unsound(tmp_path, 9, "is not there")
+    assert checkpoint.latest(tmp_path) is None
+    assert checkpoint.passed_over(tmp_path)[0].endswith("passed over: its images are noise")

@@ -1,12 +1,16 @@
 """Files are written whole or not at all; where what can be made again is kept."""
 
+import errno
 import json
 import math
+import os
+import stat
 import threading
 from pathlib import Path
 
 import pytest
 
+from zoo.errors import UserError
 from zoo.storage import files
 
 
@@ -94,3 +98,48 @@ def test_a_cache_that_is_not_to_be_had_is_said_with_what_to_set(monkeypatch, tmp
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(files.CacheError, match=r"^there is no home folder .*XDG_CACHE_HOME=DIR"):
         files.cache_folder("tiny")
+
+
+def test_a_text_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+    path, done = tmp_path / "a.txt", []
+    fsync, replace = os.fsync, Path.replace
+
+    def flushed(handle):
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def replaced(self, target):
+        done.append("name")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", replaced)
+    files.write_text(path, "x")
+    assert done == ["file", "name", "folder"]
+
+
+def test_what_cannot_be_written_is_named_and_the_user_can_mend_it(tmp_path):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write():
+        with files.writing(tmp_path / "outer"), files.writing(tmp_path / "a.json"):
+            raise full
+
+    with pytest.raises(UserError) as error:
+        write()
+    assert str(error.value) == f"{tmp_path}/a.json cannot be written: No space left on device"
+    assert isinstance(error.value, OSError)
+    assert error.value.errno == errno.ENOSPC
+    (tmp_path / "file").touch()
+    with pytest.raises(files.WriteError, match=r"file/a\.txt cannot be written: Not a directory"):
+        files.write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_leftovers_are_what_replacing_makes_and_nothing_else(tmp_path):
+    names = [".a.json-12-34", "a.json", ".a.json", ".a.json-12", "a.json-12-34", ".b-c-1-2"]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / ".d-1-2").mkdir()
+    found = list(files.find_leftovers(tmp_path))
+    assert found == [("a.json", tmp_path / ".a.json-12-34"), ("b-c", tmp_path / ".b-c-1-2")]
+    assert list(files.find_leftovers(tmp_path / "none")) == []

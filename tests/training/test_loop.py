@@ -5,10 +5,13 @@ from contextlib import nullcontext
 from itertools import groupby
 
 import pytest
+import torch
 
 from tests.runs import RECIPES, metrics, without_clocks
 from tests.train_here import recipe, train_here
 from zoo.engine.interrupt import Interrupted
+from zoo.engine.plain import PlainEngine
+from zoo.policy.digits import Digits
 from zoo.policy.weights import WeightSets
 from zoo.reward.digits import Digit
 from zoo.reward.judge import RewardError
@@ -16,6 +19,7 @@ from zoo.run import checkpoint
 from zoo.run.sink import Sink
 from zoo.run.tracker import RunFiles, Tracker
 from zoo.training.build import build
+from zoo.training.collect import PolicyError
 from zoo.training.loop import RunError, train
 from zoo.training.state import Progress, restore
 
@@ -187,6 +191,63 @@ def test_a_failing_collection_leaves_the_epochs_before_it_saved(tmp_path, monkey
     done = [line["epoch"] for line in metrics(tmp_path / "run")]
     assert len(done) > 1
     assert checkpoint.epochs(tmp_path / "run") == done[-1:]
+
+
+def test_a_model_whose_images_are_not_finite_is_named_and_its_checkpoint_passed_over(
+    tmp_path, monkeypatch
+):
+    decode, calls = Digits.decode, []
+
+    def breaks(self, latents):
+        calls.append(len(latents))
+        images = decode(self, latents)
+        # Three micro-batches before any update and in each epoch.
+        return images * torch.nan if len(calls) > 9 else images
+
+    monkeypatch.setattr(Digits, "decode", breaks)
+    made = small(eval="null", checkpoint__every=1)
+    with pytest.raises(PolicyError, match=r"^100% of the images that the policy made are NaN"):
+        listen(tmp_path / "run", made=made)
+    assert checkpoint.epochs(tmp_path / "run") == [1, 2]
+    assert checkpoint.latest(tmp_path / "run").name == "000001"
+    (line,) = checkpoint.passed_over(tmp_path / "run")
+    assert "000002 is passed over: 100% of the images that the policy made" in line
+
+
+def test_an_evaluation_of_broken_images_ends_the_run_and_saves_nothing_of_it(tmp_path, monkeypatch):
+    decode, phases = Digits.decode, []
+
+    def breaks(self, latents):
+        broken = phases[-1:] == [("evaluating", 1)]
+        return decode(self, latents) * (torch.nan if broken else 1)
+
+    class Watch(Sink):
+        epoch = 0
+
+        def record(self, metrics):
+            self.epoch = metrics["epoch"]
+
+        def begin(self, phase, steps):
+            phases.append((phase, self.epoch))
+
+    monkeypatch.setattr(Digits, "decode", breaks)
+    run, out = build(small(checkpoint__every=1)), tmp_path / "run"
+    out.mkdir()
+    with (
+        pytest.raises(PolicyError, match="100% of the images"),
+        Tracker(out, [RunFiles(out), Watch()]) as tracker,
+    ):
+        train(run, Progress(), tracker)
+    assert checkpoint.epochs(out) == [1]
+
+
+def test_dropped_updates_are_warned_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(PlainEngine, "update", lambda self, lr: float("inf"))
+    with pytest.raises(RunError, match="no gradient was finite"):
+        listen(tmp_path / "run", eval="null")
+    log = (tmp_path / "run" / "run.log").read_text().splitlines()
+    said = "warning: some updates were dropped: their gradient was not finite"
+    assert sum(line.startswith(said) for line in log) == 3
 
 
 def test_what_fails_before_any_update_leaves_a_folder_with_its_log_and_no_checkpoint(

@@ -1,15 +1,19 @@
 """What a checkpoint keeps of a run, and what it is refused for; the best evaluation so far."""
 
+import json
 import math
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.runs import RECIPES
 from tests.train_here import epoch_here, recipe
 from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run.checkpoint import CheckpointError
+from zoo.run.sink import Sink
 from zoo.run.tracker import Tracker
 from zoo.training.build import build
 from zoo.training.state import BestSoFar, Progress, load_weights, progress_of, restore, save
@@ -56,7 +60,9 @@ def test_how_far_a_run_is_can_be_read_without_its_model(saved):
 
 def test_the_weights_of_another_model_are_refused_by_name(saved):
     other = build(recipe(RECIPES["nft"], **SHORT, policy__lora="{rank: 3, alpha: 4}"))
-    with pytest.raises(CheckpointError, match=r"weights '.*' are of shape .*, this recipe's are"):
+    with pytest.raises(
+        CheckpointError, match=r"weights '.*' are F32 \[8, .*, this recipe's are F32 \[3"
+    ):
         load_weights(other.model, checkpoint.load(saved[1]).tensors, saved[1])
 
 
@@ -66,6 +72,117 @@ def test_a_set_that_the_checkpoint_lacks_is_said(saved, tmp_path):
     folder = checkpoint.latest(tmp_path)
     with pytest.raises(CheckpointError, match=r"ema weights '.*' are missing, this recipe's are"):
         restore(build(recipe(RECIPES["nft"], **SHORT)), folder)
+
+
+@pytest.fixture
+def copied(saved, tmp_path):
+    """The checkpoint in a folder of its own, to be damaged."""
+    return shutil.copytree(saved[1], tmp_path / "checkpoints" / saved[1].name)
+
+
+def as_before(folder, change=lambda progress: None, **tensors):
+    """Makes it one of an earlier version, which knew nothing of tensors; None removes one."""
+    path = folder / "state.json"
+    written = json.loads(path.read_text())
+    change(written["state"]["progress"])
+    path.write_text(json.dumps({key: written[key] for key in ("format", "epoch", "state")}))
+    changed = load_file(folder / "tensors.safetensors") | tensors
+    kept = {name: value for name, value in changed.items() if value is not None}
+    save_file(kept, folder / "tensors.safetensors")
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read_as_it_was(saved, copied):
+    as_before(copied)
+    again = build(recipe(RECIPES["nft"], **SHORT), resumed=True)
+    assert restore(again, copied) == (PROGRESS, None)
+    for name, value in weights(saved[0], Weights.LIVE).items():
+        assert torch.equal(weights(again, Weights.LIVE)[name], value)
+
+
+@pytest.fixture(scope="module")
+def other(saved):
+    """Another run of the recipe, which what is refused leaves usable."""
+    return build(recipe(RECIPES["nft"], **SHORT), resumed=True)
+
+
+def test_an_optimizer_that_is_not_whole_is_named(saved, copied, other):
+    names = [name for name in checkpoint.load(saved[1]).tensors if name.startswith("optimizer/")]
+    moment = next(name for name in names if name.endswith("/exp_avg"))
+    step = moment.replace("exp_avg", "step")
+    for changed, why in (
+        (dict.fromkeys(names), f"'{names[0]}' is missing, after 5 updates"),
+        ({moment: None}, f"'{moment}' is missing, after 5 updates"),
+        ({"optimizer/x/step": torch.ones(())}, "'optimizer/x/step' is of no weights of this"),
+        ({moment: torch.zeros(3)}, f"'{moment}' is F32 [3], its weights are ["),
+        ({step: torch.tensor(math.nan)}, f"'{step}' is nan, not a number of updates"),
+        ({step: torch.tensor(math.inf)}, f"'{step}' is inf, not a number of updates"),
+        ({step: torch.tensor(-1.0)}, f"'{step}' is -1.0, not a number of updates"),
+        ({step: torch.tensor(1.5)}, f"'{step}' is 1.5, not a number of updates"),
+    ):
+        shutil.copytree(saved[1], copied, dirs_exist_ok=True)
+        as_before(copied, **changed)
+        with pytest.raises(CheckpointError) as error:
+            restore(other, copied)
+        assert why in str(error.value)
+        assert "use an earlier checkpoint: there is none that is whole" in str(error.value)
+
+
+def test_weights_that_are_not_finite_or_of_another_type_are_named(saved, copied, other):
+    name = next(name for name in checkpoint.load(saved[1]).tensors if name.startswith("live/"))
+    value = checkpoint.load(saved[1]).tensors[name]
+    as_before(copied, **{name: value * math.nan})
+    with pytest.raises(CheckpointError, match=f"'{name}' is not finite; use an earlier"):
+        restore(other, copied)
+    as_before(copied, **{name: value.double()})
+    with pytest.raises(CheckpointError, match=r"are F64 \[.*this recipe's are F32 \["):
+        restore(other, copied)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("step", math.nan, "progress.step: input should be a valid integer, not nan"),
+        ("step", -1, "progress.step: input should be greater than or equal to 0, not -1"),
+        ("step", 2.5, "progress.step: input should be a valid integer, not 2.5"),
+        ("num_evals", "7", "progress.num_evals: input should be a valid integer, not '7'"),
+        ("seconds", math.inf, "progress.seconds: input should be a finite number, not inf"),
+        ("epoch", 2, "progress.epoch: 2, in the checkpoint of epoch 3"),
+        ("watched", None, "progress.watched: input should be"),
+        ("laps", 1, "progress.laps: unexpected keyword argument, not 1"),
+    ],
+)
+def test_a_progress_that_cannot_be_is_named_with_its_key(key, value, why, copied):
+    as_before(copied, lambda progress: progress.update({key: value}))
+    with pytest.raises(CheckpointError) as error:
+        progress_of(copied)
+    assert f"({why}" in str(error.value)
+    assert "state.json" in str(error.value)
+
+
+def test_a_checkpoint_of_a_model_that_is_not_finite_is_told_and_passed_over(saved, tmp_path):
+    run, said = saved[0], []
+    tracker = Tracker(tmp_path, [Warnings(said)])
+    save(run.stages[0], tracker, Progress(1))
+    live = run.model.policy.weights.parameters()
+    name, parameter = next(iter(sorted(live.items())))
+    before = parameter.detach().clone()
+    with torch.no_grad():
+        parameter[0, 0] = math.nan
+        save(run.stages[0], tracker, Progress(2))
+        parameter.copy_(before)
+    assert said == [
+        f"epoch 2: 'live/{name}' is not finite in its checkpoint: --resume, eval and export take "
+        "the one before it"
+    ]
+    assert checkpoint.latest(tmp_path).name == "000001"
+
+
+class Warnings(Sink):
+    def __init__(self, said):
+        self.said = said
+
+    def warn(self, text, *, again):
+        self.said.append(text)
 
 
 def after(*scores, error=0.01):

@@ -1,8 +1,9 @@
 """`zoo export`: a run's weights as the files that diffusers and PEFT load."""
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,8 @@ def export(
         require_can_push(push)
     chosen = _choose(source, epoch, weights)
     require_free_for_export(out)
+    for line in _doubts(chosen):
+        say(f"warning: {line}", err=True)
     exported = _make_export(chosen, form)
     with in_place_of(out) as folder:
         weights_folder = exported.write(folder)
@@ -112,6 +115,25 @@ def _choose(source: Path, epoch: int | None, weights: str | None) -> _Checkpoint
         )  # fmt: skip
         raise UserError(f"--weights {which.value}: {folder} has {have}{moved}")
     return _CheckpointWeights(recipe, folder, saved.epoch, which, saved.tensors, sets[which.value])
+
+
+_ABSURD = 65504.0
+"""The largest number of float16, which such weights are often loaded in; none comes near it."""
+
+
+def _doubts(chosen: _CheckpointWeights) -> Iterator[str]:
+    """What makes it unlikely that these weights draw anything: the first tensor of each kind."""
+    largest = {
+        name: float(chosen.tensors[stored].abs().max()) for name, stored in chosen.names.items()
+    }
+    broken = sorted(name for name, value in largest.items() if not math.isfinite(value))
+    absurd = sorted(name for name, value in largest.items() if _ABSURD < value < math.inf)
+    for names, what in ((broken, "not finite"), (absurd, f"beyond {_ABSURD:g}, which is absurd")):
+        if names:
+            yield (
+                f"{len(names)} of {len(largest)} tensors of {chosen.folder} are {what}: "
+                f"'{names[0]}'; images will be noise: export another epoch with --epoch"
+            )
 
 
 def _make_export(chosen: _CheckpointWeights, form: str) -> Export:

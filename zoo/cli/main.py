@@ -48,13 +48,19 @@ def train(
             "--max-restarts", help="After a failure go on from the last checkpoint.", min=0
         ),
     ] = 0,
+    moved: Annotated[
+        bool,
+        typer.Option(
+            "--moved", help="With --resume: take a moved model, prompts or reward that differ."
+        ),
+    ] = False,
     tiny: Tiny = False,
     debug: Debug = False,
 ) -> None:
     """Train with a recipe, or go on with a run folder."""
     from zoo.cli.train import train as run_training
 
-    run_training(recipe, overrides or [], epochs, resume, max_restarts, tiny=tiny)
+    run_training(recipe, overrides or [], epochs, resume, max_restarts, tiny=tiny, moved=moved)
 
 
 @app.command()

@@ -4,7 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from zoo.engine.fault import Failure
 from zoo.engine.launch import launch
 from zoo.engine.rendezvous import is_worker, join, leave, rank
 from zoo.recipe.recipe import Recipe
+from zoo.run import writer
 from zoo.terminal import Terminal, say
 
 
@@ -60,17 +61,23 @@ def leave_run_folder(folder: Path) -> None:
         Path(file).write_bytes(os.fsencode(folder))
 
 
-def launch_workers(processes: int, max_restarts: int) -> int:
+def launch_workers(processes: int, max_restarts: int, lock: int | None = None) -> int:
     """The exit code of this command in so many processes, with the failure said once.
 
     After a failure that is neither the user's mistake nor a signal to stop, the run goes on from
-    its last checkpoint, so many times; where it has none yet, the command starts anew.
+    its last checkpoint, so many times; where it has none yet, the command starts anew. `lock` is
+    the descriptor of the run's lock, where this process holds it: see `zoo.run.writer`.
+
+    Raises:
+        UserError: another process has gone on with the run meanwhile.
     """
     arguments, restarts = sys.argv[1:], 0
-    with tempfile.TemporaryDirectory(prefix="zoo_") as temporary:
+    with tempfile.TemporaryDirectory(prefix="zoo_") as temporary, ExitStack() as held:
         file = Path(temporary) / "run_folder"
         while True:
-            failure = launch(["-m", "zoo", *arguments], processes, {_RUN_FOLDER_FILE: str(file)})
+            shared = {_RUN_FOLDER_FILE: str(file), **writer.inheriting(lock)}
+            locks = () if lock is None else (lock,)
+            failure = launch(["-m", "zoo", *arguments], processes, shared, locks)
             if failure is None:
                 return 0
             _show_cursor()
@@ -83,6 +90,8 @@ def launch_workers(processes: int, max_restarts: int) -> int:
             start = _newest_epoch(folder)
             if folder is not None and start is not None:
                 arguments = ["train", "--resume", str(folder)]
+                if lock is None:
+                    lock = held.enter_context(writer.hold(folder, say))
             _say_what_next(failure, start, f"restart {restarts} of {max_restarts}")
             _log(failure, folder)
 

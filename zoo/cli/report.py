@@ -1,6 +1,7 @@
 """`zoo report` and `zoo best`: what came of a run."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -9,7 +10,7 @@ from zoo.errors import UserError
 from zoo.report.run import write_run
 from zoo.run import checkpoint
 from zoo.run.console import short
-from zoo.run.record import Evaluation, Ranking, best_epoch, ranking
+from zoo.run.record import Evaluation, Ranking, best_epoch, ranking, read_run
 from zoo.terminal import Terminal, say
 
 
@@ -20,6 +21,7 @@ def best(run_dir: Path, by: str | None) -> None:
         CheckpointError: no evaluated epoch has a checkpoint.
     """
     ranked = ranking(run_dir, by)
+    _warn(ranked.damaged)
     chosen = ranked.best
     Terminal().print(_table(ranked))
     if chosen is None:
@@ -78,15 +80,22 @@ def _cell(value: float | None) -> str:
 
 
 def report(run_dir: Path, out: Path | None) -> None:
-    """Writes the page, and says where it is.
+    """Writes the page, and says where it is, and what of the run it does without.
 
     Raises:
         UserError: it is no run's folder, or the file cannot be written.
     """
+    run = read_run(run_dir)
+    _warn(run.damaged)
     try:
-        path = write_run(run_dir, out)
+        path = write_run(run, out)
     except OSError as error:
         raise UserError(
             f"cannot write {out or run_dir}: {error.strerror}; give --out FILE"
         ) from error
     say(f"report: {path}")
+
+
+def _warn(damaged: Sequence[str]) -> None:
+    for line in damaged:
+        say(f"warning: {line}", err=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.engine.rendezvous import is_worker
 from zoo.errors import UserError
 from zoo.plan.preflight import require_device
 from zoo.policy import lora_files
@@ -17,22 +18,28 @@ from zoo.recipe.sections import EvalOptions
 from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run.folder import IMAGES, recipe_of
+from zoo.terminal import say
 from zoo.training.build import Model, image_model
 from zoo.training.components import copies, evaluated_weights
 from zoo.training.state import load_weights
 
 
 def checkpoint_folder(run_folder: Path, epoch: int | None) -> Path:
-    """The folder of an epoch's checkpoint, there or not; with no epoch the last one.
+    """The folder of an epoch's checkpoint, there or not; with no epoch the last one that is sound.
+
+    Those that are passed over for it are said.
 
     Raises:
         CheckpointError: there is none yet.
     """
     if epoch is not None:
         return checkpoint.folder_of(run_folder, epoch)
-    folder = checkpoint.latest(run_folder)
+    folder, unsound = checkpoint.latest(run_folder), checkpoint.passed_over(run_folder)
     if folder is None:
-        raise checkpoint.CheckpointError(f"{run_folder} has no checkpoint yet")
+        why = "; ".join([f"{run_folder} has no checkpoint yet", *unsound])
+        raise checkpoint.CheckpointError(why)
+    for line in unsound if not is_worker() else ():
+        say(f"warning: {line}; this is of {folder}", err=True)
     return folder
 
 

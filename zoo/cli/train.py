@@ -1,7 +1,8 @@
 """`zoo train`: starts the processes, builds the run, trains, and says where it ended."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from zoo.training.state import Progress
 
 
+@dataclass(frozen=True)
+class _GoingOn:
+    """A run that goes on: its folder, and what its log is to say of what has another content."""
+
+    folder: Path
+    notes: Sequence[str]
+
+
 def train(
     recipe_path: Path | None,
     overrides: list[str],
@@ -32,17 +41,31 @@ def train(
     max_restarts: int = 0,
     *,
     tiny: bool = False,
+    moved: bool = False,
 ) -> None:
     """Trains, in this process or in as many as the recipe asks for."""
-    from zoo.plan.preflight import num_processes
+    from zoo.run import contents, writer
 
     recipe = _recipe(recipe_path, overrides, epochs, resume, tiny=tiny)
-    if resume is not None and _has_ended(resume, recipe):
+    if resume is None:
+        if moved:
+            raise UserError("--moved is for a run that goes on; name it with --resume RUN_DIR")
+        _start(recipe, None, max_restarts, None)
         return
+    with nullcontext() if rank() else writer.hold(resume, say) as lock:
+        if not _has_ended(resume, recipe):
+            notes = contents.compare_moved(resume, recipe, accept=moved)
+            _start(recipe, _GoingOn(resume, notes), max_restarts, lock)
+
+
+def _start(recipe: Recipe, resume: _GoingOn | None, max_restarts: int, lock: int | None) -> None:
+    """Sees that all is ready; trains here, or in as many processes as the recipe asks for."""
+    from zoo.plan.preflight import num_processes
+
     processes = num_processes(recipe)
     _require_ready(recipe, processes, resumed=resume is not None)
     if (processes > 1 or max_restarts) and not is_worker():
-        raise typer.Exit(launch_workers(processes, max_restarts))
+        raise typer.Exit(launch_workers(processes, max_restarts, lock))
     _work(recipe, resume)
 
 
@@ -81,7 +104,9 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
 
     start = checkpoint.latest(folder)
     if start is None:
-        raise checkpoint.CheckpointError(f"{folder} has no checkpoint to go on from")
+        unsound = checkpoint.passed_over(folder)
+        why = "; ".join([f"{folder} has no checkpoint to go on from", *unsound])
+        raise checkpoint.CheckpointError(why)
     progress = run_state.progress_of(start)
     records = {line["epoch"]: line for line in read(folder)}
     end = stop.at_checkpoint(recipe, progress, _numbers(records.get(progress.epoch, {})))
@@ -120,14 +145,14 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
     require_device(recipe)
     for line in refused_prompts(count_prompts_of_stages(recipe)):
         if not is_worker():
-            typer.echo(f"warning: {line}", err=True)
+            say(f"warning: {line}", err=True)
     geometries(recipe, processes)
     require_deepspeed_options(recipe)
     if not resumed:
         require_start(recipe)
 
 
-def _work(recipe: Recipe, resume: Path | None) -> None:
+def _work(recipe: Recipe, resume: _GoingOn | None) -> None:
     """One process of the run: the only one, or one of those that a launcher started."""
     with join_processes(recipe, sharded=recipe.engine.zero_stage is not None) as (size, output):
         trained = _build_and_train(recipe, resume, size, output)
@@ -138,11 +163,11 @@ def _work(recipe: Recipe, resume: Path | None) -> None:
 
 
 def _build_and_train(
-    recipe: Recipe, resume: Path | None, size: int, output: LibraryOutput | None
+    recipe: Recipe, resume: _GoingOn | None, size: int, output: LibraryOutput | None
 ) -> "Trained":
     """Builds the run and trains."""
     from zoo.plan.preflight import geometries
-    from zoo.run import checkpoint
+    from zoo.run import checkpoint, writer
     from zoo.run import folder as run_dir
     from zoo.training import state as run_state
     from zoo.training.build import build
@@ -151,20 +176,30 @@ def _build_and_train(
     # The model and the rewards, and where a run goes on its checkpoint.
     _require_number(recipe, size)
     geometries(recipe, size)
-    start = checkpoint.latest(resume) if resume is not None else None
+    start = checkpoint.latest(resume.folder) if resume is not None else None
     if not rank():
+        for line in checkpoint.passed_over(resume.folder) if resume is not None else ():
+            say(f"warning: {line}")
         say(f"{recipe.name}: loading rewards and model")
     run = build(recipe, resumed=start is not None)
     if not rank():
-        typer.echo(f"{recipe.name}: trains {run.model.policy.weights.trained}")
+        say(f"{recipe.name}: trains {run.model.policy.weights.trained}")
     progress, wandb_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
 
     # The folder, which the first process makes, and what is recorded there and shown.
-    engine, before = run.model.engine, recipe if resume is None else run_dir.recipe_of(resume)
+    engine, before = (
+        run.model.engine,
+        recipe if resume is None else run_dir.recipe_of(resume.folder),
+    )
     folder = _run_folder(recipe, resume, engine)
     if output is not None:
         output.into(folder)
-    with _tracker(recipe, folder, engine.rank, progress, wandb_id) as tracker:
+    is_new = resume is None and engine.rank == 0
+    with (
+        writer.hold(folder, say) if is_new else nullcontext(),
+        _tracker(recipe, folder, engine.rank, progress, wandb_id) as tracker,
+    ):
+        tracker.warn(*(() if resume is None else resume.notes))
         if start is not None:
             tracker.warn(*run_state.tell_other_cut(run, start))
             _tell_rate(tracker, before, recipe, progress)
@@ -185,16 +220,30 @@ def _tell_rate(tracker: "Tracker", before: Recipe, now: Recipe, progress: "Progr
         tracker.warn(*change.warnings)
 
 
-def _run_folder(recipe: Recipe, resume: Path | None, engine: "Engine") -> Path:
+def _run_folder(recipe: Recipe, resume: _GoingOn | None, engine: "Engine") -> Path:
     """The run's, new or gone on with; the same on every process."""
-    from zoo.run import folder as run_dir
-
     own = []
     if engine.rank == 0:
-        own = [str(run_dir.create(recipe) if resume is None else resume)]
-    folder = Path(engine.gather_lines(own)[0])
-    if resume is not None and engine.rank == 0:
-        run_dir.goes_on(folder, recipe)
+        own = [str(_new_folder(recipe) if resume is None else _old_folder(recipe, resume.folder))]
+    return Path(engine.gather_lines(own)[0])
+
+
+def _new_folder(recipe: Recipe) -> Path:
+    from zoo.run import contents
+    from zoo.run import folder as run_dir
+
+    folder = run_dir.create(recipe)
+    contents.write(folder, recipe)
+    return folder
+
+
+def _old_folder(recipe: Recipe, folder: Path) -> Path:
+    from zoo.run import contents, leftovers
+    from zoo.run import folder as run_dir
+
+    leftovers.remove(folder)
+    contents.goes_on(folder, recipe)
+    run_dir.goes_on(folder, recipe)
     return folder
 
 

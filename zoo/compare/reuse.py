@@ -9,7 +9,7 @@ from typing import Any
 from zoo.errors import UserError, join_lines
 from zoo.recipe.model import Recipe
 from zoo.run import checkpoint
-from zoo.run.folder import ENVIRONMENT, read_end, read_resolved_recipe
+from zoo.run.folder import read_end, read_environment, read_resolved_recipe
 
 _SAME = ("zoo", "code", "python", "packages", "libraries")
 """Of the environment: what may change a run's numbers."""
@@ -44,6 +44,7 @@ def find_reusable(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> 
     for folder in sorted(path for path in parent.glob("*") if path.is_dir()):
         try:
             different = next(_differences(folder, recipe, environment), None)
+            has_ended = read_end(folder) is not None
         except (UserError, ValueError, OSError) as error:
             different = f"it cannot be read ({join_lines(error)})"
         if different is not None:
@@ -51,7 +52,7 @@ def find_reusable(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> 
             continue
         newest = checkpoint.latest(folder)
         epoch = None if newest is None else checkpoint.epoch_of(newest)
-        same.append(EarlierRun(folder, read_end(folder) is not None, epoch))
+        same.append(EarlierRun(folder, has_ended, epoch))
     first_ended = next((run for run in same if run.has_ended), None)
     begun = [run for run in same if run.epoch is not None and run.epoch > 0]
     furthest = max(begun, key=lambda run: (run.epoch, run.folder.name), default=None)
@@ -64,9 +65,7 @@ def _differences(folder: Path, recipe: Recipe, environment: dict[str, Any]) -> I
     for key in dict.fromkeys([*wanted, *mine]):
         if key != "output_dir" and mine.get(key) != wanted.get(key):
             yield f"its recipe has another {key}"
-    path = folder / ENVIRONMENT
-    there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    here = as_json(environment)
+    there, here = read_environment(folder), as_json(environment)
     timed = recipe.stop_when is not None and recipe.stop_when.seconds is not None
     for key in (*_SAME, *(_MACHINE if timed else ())):
         if there.get(key) != here.get(key):

@@ -45,12 +45,16 @@ def report(message: str, *, trace: str = "", waited: bool = False) -> bool:
 
 
 def launch(
-    arguments: Sequence[str], processes: int, environment: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    processes: int,
+    environment: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
 ) -> Failure | None:
     """Runs `python arguments` in so many processes here; the failure at fault, or None.
 
-    When one fails the others are ended. Two launches on one machine do not meet: the port is free
-    and their own. Signals to stop are passed on, and the workers take the time they need.
+    They inherit the `descriptors`. When one fails the others are ended. Two launches on one machine
+    do not meet: the port is free and their own. Signals to stop are passed on, and the workers take
+    the time they need.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -69,7 +73,8 @@ def launch(
     with tempfile.TemporaryDirectory(prefix="zoo_") as folder, _pass_signals_on(workers) as asked:
         try:
             for rank in range(processes):
-                workers.append(_Worker(rank, arguments, shared, Path(folder) / f"{rank}.json"))
+                words = Path(folder) / f"{rank}.json"
+                workers.append(_Worker(rank, arguments, shared, words, descriptors))
             failure = at_fault(_wait_for_all(workers), asked)
             if failure is None:
                 workers.clear()
@@ -83,15 +88,21 @@ class _Worker:
     """A process, the leader of a group of its own: Ctrl-C in a terminal reaches the launcher."""
 
     def __init__(
-        self, rank: int, arguments: Sequence[str], shared: Mapping[str, str], words: Path
+        self,
+        rank: int,
+        arguments: Sequence[str],
+        shared: Mapping[str, str],
+        words: Path,
+        descriptors: Sequence[int],
     ) -> None:
         self.rank = rank
         self.by_launcher = False
         self._words = words
         own = {"RANK": str(rank), "LOCAL_RANK": str(rank), _WORDS: str(words)}
         self._process = subprocess.Popen(
-            [sys.executable, *arguments], env={**shared, **own}, start_new_session=True
-        )
+            [sys.executable, *arguments], env={**shared, **own}, start_new_session=True,
+            pass_fds=descriptors,
+        )  # fmt: skip
 
     def code(self) -> int | None:
         """Its exit code once it has ended; less than 0 is a signal."""

@@ -1,5 +1,6 @@
 """Published models: found, checked and loaded with the precision that training needs."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -91,6 +92,22 @@ class Pretrained:
             return dict(json.loads(self._index_file().read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise self._refusal(_INDEX, error) from error
+
+    def fingerprints(self) -> dict[str, str]:
+        """Of each part that is here, by its folder: 16 hex digits, the same wherever it lies.
+
+        Of its configuration, and of its files of weights the sizes, the headers and samples.
+
+        Raises:
+            ValueError: there is no such model, or it cannot be had.
+        """
+        self.index()
+        try:
+            parts = sorted(path for path in self._index_file().parent.iterdir() if path.is_dir())
+            found = {part.name: fingerprint(part) for part in parts}
+        except OSError as error:
+            raise self._refusal("model_index.json", error) from error
+        return {name: digest for name, digest in found.items() if digest is not None}
 
     def config(self, cls: Any, part: str) -> dict[str, Any]:
         """The configuration of a part."""
@@ -256,3 +273,26 @@ def _link(file: Path, new: Path) -> None:
         os.link(file, new)
     except OSError:
         shutil.copyfile(file, new)
+
+
+_SAMPLES, _SAMPLED = 16, 2**16
+"""How many pieces of a file of weights are looked at, and the bytes of each."""
+
+
+def fingerprint(folder: Path) -> str | None:
+    """Of a part of a model: see `Pretrained.fingerprints`; none where it has no weights."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        return None
+    digest = hashlib.sha256()
+    for path in (folder / "config.json", *sorted(folder.glob("*.index.json"))):
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    for path in weights:
+        size = path.stat().st_size
+        digest.update(size.to_bytes(8, "little"))
+        # Two models of one architecture have the same header: what they were trained to differs.
+        with path.open("rb") as file:
+            for i in range(_SAMPLES):
+                file.seek(max(0, size - _SAMPLED) * i // (_SAMPLES - 1))
+                digest.update(file.read(_SAMPLED))
+    return digest.hexdigest()[:16]

@@ -8,23 +8,22 @@ from zoo.report.page import Block, Listing, Note, Page, Section, Table, missing,
 from zoo.report.run_costs import costs, environment_rows, others, probes
 from zoo.report.run_images import samples, spread
 from zoo.report.run_scores import curves, monitor, summary
-from zoo.run.record import RunRecord, read_run
+from zoo.run.record import RunRecord
 
 REPORT = "report.html"
 """In a run's folder."""
 
 
-def write_run(folder: Path, out: Path | None = None) -> Path:
-    """Writes the page of a run's folder, into it unless `out` names another file.
+def write_run(run: RunRecord, out: Path | None = None) -> Path:
+    """Writes the page of a run, into its folder unless `out` names another file.
 
     The same folder gives the same bytes.
 
     Raises:
-        UserError: it is not a run's folder, or a file in it is damaged.
         OSError: the file cannot be written.
     """
-    path = folder / REPORT if out is None else out
-    html.write(page(read_run(folder)), path)
+    path = run.folder / REPORT if out is None else out
+    html.write(page(run), path)
     return path
 
 

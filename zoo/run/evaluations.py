@@ -1,14 +1,21 @@
 """The files of a run's evaluations: every image's scores, and which prompts its picture shows."""
 
-import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from zoo.errors import join_lines
-from zoo.storage import files as json_file
+from annotated_types import Ge
+from pydantic import BaseModel, TypeAdapter, model_validator
 
-FOLDER = "evaluations"
+from zoo.storage import files, json_data
+from zoo.storage.json_data import OrNan
+
+FOLDER, PICTURES = "evaluations", "images"
+
+FILE = re.compile(r"(\d{6,})\.json")
+"""The name of an evaluation's file: its epoch."""
 
 _DIGITS = 6
 """Significant ones that are kept: thousands of images are scored hundreds of times."""
@@ -45,58 +52,91 @@ def write(run_dir: Path, record: EvaluationRecord) -> None:
         "shown_prompts": list(record.shown_prompts),
         "shown_rows": record.shown_rows,
     }
-    json_file.write(path, data, indent=None)
+    files.write(path, data, indent=None)
+
+
+class _File(BaseModel):
+    """What a file holds."""
+
+    epoch: Annotated[int, Ge(0)]
+    images_per_prompt: Annotated[int, Ge(1)]
+    rewards: dict[str, bool]
+    scores: dict[str, tuple[OrNan, ...]]
+    shown_prompts: tuple[str, ...]
+    shown_rows: Annotated[int, Ge(0)]
+
+    @model_validator(mode="after")
+    def _as_many_scores(self) -> "_File":
+        if len({len(values) for values in self.scores.values()}) > 1:
+            raise ValueError("its scores are of different numbers of images")
+        return self
+
+
+_KIND = TypeAdapter(_File).validate_json
+
+
+def paths(run_dir: Path) -> list[Path]:
+    """Of all that a run has, by epoch."""
+    found = (run_dir / FOLDER).glob("*.json")
+    return sorted((path for path in found if FILE.fullmatch(path.name)), key=_epoch_of)
 
 
 def read(run_dir: Path) -> Iterator[EvaluationRecord]:
     """All of a run's, by epoch.
 
     Raises:
-        ValueError: a file is damaged; the message names it.
+        DamagedFileError: a file is damaged; names it.
     """
-    for path in sorted((run_dir / FOLDER).glob("*.json")):
-        yield _read(run_dir, path)
+    for path in paths(run_dir):
+        yield read_file(path)
 
 
 def read_epoch(run_dir: Path, epoch: int) -> EvaluationRecord | None:
     """One epoch's, if there is one.
 
     Raises:
-        ValueError: the file is damaged; the message names it.
+        DamagedFileError: the file is damaged; names it.
     """
     path = run_dir / FOLDER / f"{epoch:06}.json"
-    return _read(run_dir, path) if path.is_file() else None
+    return read_file(path) if path.is_file() else None
 
 
 def truncate(run_dir: Path, epochs: int) -> None:
     """Deletes those of later epochs."""
-    for path in (run_dir / FOLDER).glob("*.json"):
-        if int(path.stem) > epochs:
+    for path in paths(run_dir):
+        if _epoch_of(path) > epochs:
             path.unlink()
 
 
 def picture_path(run_dir: Path, epoch: int) -> Path:
     """Of an evaluation's picture."""
-    return run_dir / "images" / f"epoch_{epoch:06}.png"
+    return run_dir / PICTURES / f"epoch_{epoch:06}.png"
 
 
-def _read(run_dir: Path, path: Path) -> EvaluationRecord:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is damaged ({join_lines(error)}); delete it to do without"
-        ) from error
-    picture = picture_path(run_dir, found["epoch"])
+def read_file(path: Path) -> EvaluationRecord:
+    """What one of `paths` holds.
+
+    Raises:
+        DamagedFileError: it is damaged.
+    """
+    found = json_data.read(path, _KIND)
+    if found.epoch != _epoch_of(path):
+        why = f"epoch: {found.epoch}, in the file of another"
+        raise json_data.DamagedFileError(path, why, "delete it to do without")
+    picture = picture_path(path.parent.parent, found.epoch)
     return EvaluationRecord(
-        found["epoch"],
-        found["images_per_prompt"],
-        found["rewards"],
-        {name: tuple(map(json_file.or_nan, values)) for name, values in found["scores"].items()},
-        tuple(found["shown_prompts"]),
-        found["shown_rows"],
+        found.epoch,
+        found.images_per_prompt,
+        found.rewards,
+        found.scores,
+        found.shown_prompts,
+        found.shown_rows,
         picture if picture.is_file() else None,
     )
+
+
+def _epoch_of(path: Path) -> int:
+    return int(path.stem)
 
 
 def _short(value: float) -> float:

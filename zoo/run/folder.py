@@ -1,8 +1,9 @@
 """The folder of a run: the resolved recipe, the environment, and what training adds."""
 
-import json
+import errno
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import psutil
 import torch
+from pydantic import TypeAdapter
 
 from zoo import __version__, registry
 from zoo.errors import UserError
@@ -20,22 +22,23 @@ from zoo.recipe.component import components
 from zoo.recipe.errors import OptionOrigin
 from zoo.recipe.load import Override, Overrides
 from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
-from zoo.storage import files as json_file
-from zoo.storage.files import fingerprint
+from zoo.storage import files, json_data
+from zoo.storage.files import WriteError, fingerprint, writing
 
-ENVIRONMENT, PROBES, END = "environment.json", "probes.json", "end.json"
-"""What is installed; what was measured before the first update; why the run came to its end."""
+RECIPE, ENVIRONMENT, PROBES, END = "recipe.json", "environment.json", "probes.json", "end.json"
+"""Also what is installed; what was measured before the first update; why the run has ended."""
 
 EPOCHS = "epochs"
 """The reason of a run's end where it has done them all."""
-
-_RECIPE = "recipe.json"
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft", "deepspeed", "torchdiffeq", "numpy")
 """Those that results depend on, besides packages with components."""
 
 GOING_ON = ("engine", "eval", "scoring", "checkpoint", "tracking", "stop_when", "optim.total")
 """What may change in a run that goes on."""
+
+_PLACES = re.compile(r"policy\.pretrained|data\.(train|eval)|rewards\.\d+\.path")
+"""What may be elsewhere for a run that goes on: see `contents`."""
 
 IMAGES = ("engine", "eval", "scoring", "data", "policy")
 """What may change for images of a run; `policy` to find the model elsewhere, or to save memory."""
@@ -48,6 +51,10 @@ class End:
     epoch: int
     reason: str
     text: str
+
+
+_END = TypeAdapter(End).validate_json
+_MAPPING = TypeAdapter(dict[str, Any]).validate_json
 
 
 def create(recipe: Recipe) -> Path:
@@ -69,12 +76,15 @@ def create(recipe: Recipe) -> Path:
     while True:
         folder = parent / (stamp if attempt == 0 else f"{stamp}_{attempt}")
         try:
-            folder.mkdir()
+            with writing(folder):
+                folder.mkdir()
             break
-        except FileExistsError:
+        except WriteError as error:
+            if error.errno != errno.EEXIST:
+                raise
             attempt += 1
-    json_file.write(folder / _RECIPE, recipe.resolved())
-    json_file.write(folder / ENVIRONMENT, environment(recipe))
+    files.write(folder / RECIPE, recipe.resolved())
+    files.write(folder / ENVIRONMENT, environment(recipe))
     return folder
 
 
@@ -100,12 +110,10 @@ def recipe_of(
             continue  # an option that the command has
         keys = [key.strip() for key in override.partition("=")[0].split(".")]
         own = keys[2:] if keys[0] == "stages" else keys
-        if not any(own[: len(key)] == key for key in (each.split(".") for each in changeable)):
-            what = "a run that goes on" if changeable is GOING_ON else "images of a run"
-            raise UserError(
-                f"-s {override}: {what} may change only {', '.join(changeable)}; "
-                "start a new run to change more"
-            )
+        allowed = any(own[: len(key)] == key for key in (each.split(".") for each in changeable))
+        is_moved = changeable is GOING_ON and _PLACES.fullmatch(".".join(own))
+        if not (allowed or is_moved):
+            raise UserError(f"-s {override}: {_refuse_change(changeable)}")
     if done is not None:
         return load_stage(path, done, overrides)
     kept = _kept_schedule(path) if epochs is not None else ()
@@ -125,16 +133,33 @@ def _kept_schedule(path: Path) -> Overrides:
     return (Override(("optim", "total"), total, OptionOrigin("--epochs")),)
 
 
+def _refuse_change(changeable: Sequence[str]) -> str:
+    if changeable is not GOING_ON:
+        return (
+            f"images of a run may change only {', '.join(changeable)}; "
+            "start a new run to change more"
+        )
+    return (
+        f"a run that goes on may change only {', '.join(changeable)}, and where the same model, "
+        "prompts and reward files are (policy.pretrained, data.train, data.eval, rewards.N.path); "
+        "start a new run to change more"
+    )
+
+
 def goes_on(folder: Path, recipe: Recipe) -> None:
     """The run in the folder goes on with this recipe, so it has not come to its end."""
     (folder / END).unlink(missing_ok=True)
-    json_file.write(folder / _RECIPE, recipe.resolved())
+    files.write(folder / RECIPE, recipe.resolved())
 
 
 def read_end(folder: Path) -> End | None:
-    """Why a run came to its end; none where it is going on, was interrupted or has failed."""
+    """Why a run came to its end; none where it is going on, was interrupted or has failed.
+
+    Raises:
+        DamagedFileError: the file is not what was written.
+    """
     path = folder / END
-    return End(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return json_data.read(path, _END) if path.is_file() else None
 
 
 def read_resolved_recipe(folder: Path) -> dict[str, Any]:
@@ -142,14 +167,26 @@ def read_resolved_recipe(folder: Path) -> dict[str, Any]:
 
     Raises:
         UserError: the folder is no run's.
+        DamagedFileError: the file is not what was written.
     """
-    return dict(json.loads(_recipe_path(folder).read_text(encoding="utf-8")))
+    fix = "put back what was there: without it this is no run"
+    return json_data.read(_recipe_path(folder), _MAPPING, fix=fix)
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """What was installed where a run began; nothing where it does not say.
+
+    Raises:
+        DamagedFileError: the file is not what was written.
+    """
+    path = folder / ENVIRONMENT
+    return json_data.read(path, _MAPPING) if path.is_file() else {}
 
 
 def _recipe_path(folder: Path) -> Path:
-    path = folder / _RECIPE
+    path = folder / RECIPE
     if not path.is_file():
-        raise UserError(f"{folder} is not a run folder: it has no {_RECIPE}")
+        raise UserError(f"{folder} is not a run folder: it has no {RECIPE}")
     return path
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from zoo.storage.files import replacing
+from zoo.storage.files import replacing, writing
 
 _SMALLEST_TILE = 64
 GAP = 4
@@ -136,10 +136,15 @@ def before_after(
 
 
 def save(image: Image.Image, path: Path) -> None:
-    """Writes a PNG file, whole or not at all; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        image.save(temporary, format="PNG")
+    """Writes a PNG file, whole or not at all; folders are made.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            image.save(temporary, format="PNG")
 
 
 def side_by_side(first: Path, second: Path, *, titles: tuple[str, str]) -> Image.Image:

@@ -1,20 +1,25 @@
 """A finished run, read back: its recipe, metrics and evaluations, and which was best."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from zoo.errors import UserError, join_lines, suggest
+from pydantic import TypeAdapter
+
+from zoo.errors import UserError, suggest
 from zoo.run import checkpoint, evaluations
 from zoo.run import folder as run_dir
 from zoo.run import tracker as tracking
 from zoo.run.checkpoint import CheckpointError
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.folder import End
+from zoo.storage import json_data
 from zoo.storage.files import or_nan
+from zoo.storage.json_data import DamagedFileError, OrNan
+
+T = TypeVar("T")
 
 __all__ = ["End", "EvaluationRecord", "ProbeRecord", "RunRecord", "read_run"]
 
@@ -24,10 +29,13 @@ class ProbeRecord:
     """What must hold before the first update, and what was measured."""
 
     name: str
-    measured: float
-    expected: float
-    tolerance: float
+    measured: OrNan
+    expected: OrNan
+    tolerance: OrNan
     holds: bool
+
+
+_PROBES = TypeAdapter(tuple[ProbeRecord, ...]).validate_json
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class RunRecord:
     """A run: its resolved recipe, its numbers by epoch, its evaluations.
 
     The first of `metrics` is of epoch 0, before any update. Numbers that are not finite are None.
-    `end` is none where the run was interrupted, has failed, or is still going on.
+    `end` is none where the run was interrupted, has failed, or is still going on. `damaged` has a
+    line for each file that could not be read, which the record does without; so has `warnings`.
     """
 
     folder: Path
@@ -46,6 +55,7 @@ class RunRecord:
     probes: tuple[ProbeRecord, ...]
     warnings: tuple[str, ...]
     end: End | None
+    damaged: tuple[str, ...] = ()
 
     @property
     def evaluated(self) -> tuple[Mapping[str, float | None], ...]:
@@ -63,51 +73,55 @@ class RunRecord:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Everything but the checkpoints. What a kill has cut short is left out.
+    """Everything but the checkpoints. What a kill has cut short is left out, and what is damaged.
 
     Raises:
-        UserError: it is not a run's folder, or a file in it is damaged.
+        UserError: it is not a run's folder, or its recipe is damaged.
     """
     recipe = run_dir.read_resolved_recipe(folder)
-    probes = _json(folder / run_dir.PROBES) or []
-    log = folder / tracking.LOG
+    reader, log = _Reader(), folder / tracking.LOG
+    environment = reader.read(run_dir.read_environment, folder) or {}
+    metrics = reader.read(tracking.read, folder) or []
+    found = [reader.read(evaluations.read_file, path) for path in evaluations.paths(folder)]
+    probes = reader.read(_probes, folder) or ()
+    end = reader.read(run_dir.read_end, folder)
+    logged = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     return RunRecord(
         folder,
         recipe,
-        _json(folder / run_dir.ENVIRONMENT) or {},
-        tuple(tracking.read(folder)),
-        _evaluations(folder),
-        tuple(ProbeRecord(**{**probe, "measured": or_nan(probe["measured"])}) for probe in probes),
-        tuple(
-            _warnings(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else ()
-        ),
-        run_dir.read_end(folder),
+        environment,
+        tuple(metrics),
+        tuple(evaluation for evaluation in found if evaluation is not None),
+        probes,
+        (*reader.damaged, *_warnings(logged)),
+        end,
+        tuple(reader.damaged),
     )
 
 
-def _evaluations(folder: Path) -> tuple[EvaluationRecord, ...]:
-    try:
-        return tuple(evaluations.read(folder))
-    except ValueError as error:
-        raise UserError(str(error)) from error
+class _Reader:
+    """Reads what a run's record can do without: None is what is damaged."""
+
+    def __init__(self) -> None:
+        self.damaged: list[str] = []
+
+    def read(self, read: Callable[[Path], T], path: Path) -> T | None:
+        try:
+            return read(path)
+        except DamagedFileError as error:
+            self.damaged.append(f"left out: {error}")
+            return None
+
+
+def _probes(folder: Path) -> tuple[ProbeRecord, ...]:
+    path = folder / run_dir.PROBES
+    return json_data.read(path, _PROBES) if path.is_file() else ()
 
 
 def _warnings(log: str) -> Iterator[str]:
     for line in dict.fromkeys(log.splitlines()):
         if line.startswith(tracking.WARNING):
             yield line.removeprefix(tracking.WARNING)
-
-
-def _json(path: Path) -> Any:
-    """None where there is no such file."""
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(
-            f"{path} is damaged ({join_lines(error)}); delete it to do without"
-        ) from error
 
 
 HELD_OUT, TRAINED = "monitor/held_out", "monitor/trained"
@@ -131,10 +145,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Ranking:
-    """A run's evaluations by epoch, and the metric that they are compared by."""
+    """A run's evaluations by epoch, and the metric that they are compared by.
+
+    `damaged` as in `RunRecord`.
+    """
 
     metric: str
     evaluations: tuple[Evaluation, ...]
+    damaged: tuple[str, ...] = ()
 
     @property
     def best(self) -> Evaluation | None:
@@ -164,14 +182,8 @@ def ranking(run_dir: Path, by: str | None = None) -> Ranking:
         )
     metric = _metric(record, by)
     saved, since = set(checkpoint.epochs(run_dir)), record.evaluated[-1].get(COMPARED_SINCE) or 0
-    return Ranking(
-        metric,
-        tuple(
-            Evaluation(epoch, or_nan(line.get(metric)), line, epoch in saved, epoch >= since)
-            for line in record.evaluated
-            for epoch in [int(line["epoch"] or 0)]
-        ),
-    )
+    scored = tuple(_evaluation(line, metric, saved, since) for line in record.evaluated)
+    return Ranking(metric, scored, record.damaged)
 
 
 def best_epoch(run_dir: Path, by: str | None = None) -> int:
@@ -195,3 +207,10 @@ def _metric(record: RunRecord, by: str | None) -> str:
         labels = sorted(key.removeprefix("eval/") for key in known if key.startswith("eval/"))
         raise UserError(f"--by {by}: evaluations do not score it{suggest(by, labels, 'scored')}")
     return f"eval/{by}"
+
+
+def _evaluation(
+    line: Mapping[str, float | None], metric: str, saved: set[int], since: float
+) -> Evaluation:
+    epoch, score = int(line["epoch"] or 0), line.get(metric)
+    return Evaluation(epoch, or_nan(score), line, epoch in saved, epoch >= since)

@@ -3,10 +3,13 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from PIL.Image import Image
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from zoo.errors import UserError, join_lines, one_line, visible
 from zoo.recipe.model import Recipe
@@ -15,7 +18,7 @@ from zoo.run.console import Bar, Display
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.sink import Sink, finite
 from zoo.run.wandb_run import WandbRun
-from zoo.storage import files as json_file
+from zoo.storage import files, json_data
 
 METRICS, LOG = "metrics.jsonl", "run.log"
 """In a run's folder: a line an epoch; warnings, and what libraries print."""
@@ -145,15 +148,25 @@ class RunFiles(Sink):
         self._run_dir = run_dir
 
     def record(self, metrics: Mapping[str, float]) -> None:
-        """A line of `metrics.jsonl`, which has null for NaN and infinity."""
-        with (self._run_dir / METRICS).open("a") as file:
+        """A line of `metrics.jsonl`, which has null for NaN and infinity.
+
+        Raises:
+            WriteError: the disk is full, say.
+        """
+        path = self._run_dir / METRICS
+        with files.writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(finite(metrics)) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def warn(self, text: str, *, again: bool) -> None:
-        """A line of `run.log`, each time."""
-        self._log(f"{WARNING}{text}")
+        """A line of `run.log`, each time.
+
+        Raises:
+            WriteError: the disk is full, say.
+        """
+        with files.writing(self._run_dir / LOG):
+            self._log(f"{WARNING}{text}")
 
     def picture(self, name: str, picture: Image, path: Path, epoch: int) -> None:
         """A PNG file; an epoch's own also beside the first one, `before_after.png`."""
@@ -168,7 +181,9 @@ class RunFiles(Sink):
         """In `run.log` why a run ended that nobody stopped."""
         if isinstance(error, Exception):
             said = join_lines(error) if isinstance(error, UserError) else one_line(error)
-            self._log(f"{ERROR}{said}")
+            # Where the disk is full it is that which ends the run, and the console says so.
+            with suppress(OSError):
+                self._log(f"{ERROR}{said}")
 
     def _log(self, line: str) -> None:
         with (self._run_dir / LOG).open("a", encoding="utf-8") as file:
@@ -180,23 +195,43 @@ class RunFiles(Sink):
 
     def note(self, name: str, data: object) -> None:
         """A JSON file."""
-        json_file.write(self._run_dir / name, data)
+        files.write(self._run_dir / name, data)
+
+
+class _Line(BaseModel):
+    """An epoch's numbers."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, int | float | None]
+
+    epoch: Annotated[int, Ge(0)]
+
+
+_KIND = TypeAdapter(_Line).validate_json
 
 
 def read(run_dir: Path) -> list[dict[str, Any]]:
-    """Every whole line of a run's metrics; one cut short by a kill is left out."""
+    """Every line of a run's metrics; a last one that was cut short by a kill is left out.
+
+    Raises:
+        DamagedFileError: another line is none; names it.
+    """
     path = run_dir / METRICS
+    written = path.read_bytes().split(b"\n") if path.is_file() else []
     lines = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    for number, line in enumerate(written, 1):
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            if line.strip():
+                json_data.parse(line, _KIND, f"{path}:{number}", fix="delete that line")
+                lines.append(json.loads(line))
+        except json_data.DamagedFileError:
+            if any(after.strip() for after in written[number:]):
+                raise
     return lines
 
 
 def truncate(run_dir: Path, epochs: int) -> None:
     """Keeps what is of so many epochs done, for a run that goes on from there."""
     kept = [line for line in read(run_dir) if line["epoch"] <= epochs]
-    json_file.write_text(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+    files.write_text(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
     evaluations.truncate(run_dir, epochs)

@@ -5,6 +5,7 @@ import inspect
 import json
 import math
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,33 @@ from pathlib import Path
 from zoo.errors import UserError
 
 _SET_A_CACHE = "export XDG_CACHE_HOME=DIR, a folder that can be written"
+_TEMPORARY = re.compile(r"\.(?P<name>.+)-\d+-\d+")
+"""What `replacing` calls a file until it is whole."""
+
+
+class WriteError(UserError, OSError):
+    """What cannot be written, since the disk is full, say, or read-only: names it and says why."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror or str(error), str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename} cannot be written: {self.strerror}"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Names the path where something inside cannot be written.
+
+    Raises:
+        WriteError: in place of an OSError.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        raise WriteError(path, error) from error
 
 
 @contextmanager
@@ -31,15 +59,43 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def find_leftovers(folder: Path) -> Iterator[tuple[str, Path]]:
+    """What writers that were killed left of `replacing`; each after its file's own name."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and path.is_file():
+            yield match["name"], path
+
+
+def flush(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk, whatever happens then."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Replaces the file, in UTF-8."""
-    with replacing(path) as temporary:
-        # Halves of surrogate pairs are the only characters that UTF-8 lacks.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    """Replaces the file, in UTF-8; it is on the disk before its name is.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    with writing(path):
+        with replacing(path) as temporary:
+            # Halves of surrogate pairs are the only characters that UTF-8 lacks.
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+            flush(temporary)
+        flush(path.parent)
 
 
 def write(path: Path, data: object, *, indent: int | None = 2) -> None:
-    """Replaces the file by JSON. Numbers that are not finite become null."""
+    """Replaces the file by JSON. Numbers that are not finite become null.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
     write_text(path, f"{json.dumps(_finite(data), indent=indent, allow_nan=False)}\n")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,35 @@ def local(tensor: Tensor) -> Sharded:
     return Sharded(tuple(tensor.shape), tensor.dtype, tensor.detach)
 
 
+@dataclass(frozen=True)
+class Written:
+    """A tensor in a file: its type as safetensors calls it, its shape, the checksum of its bytes.
+
+    `is_finite` says whether all of it is.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    checksum: str
+    is_finite: bool
+
+
+def checksum(tensor: Tensor) -> str:
+    """CRC-32 of a tensor's bytes on the CPU, as 8 hex digits: it is damage that it finds."""
+    return f"{zlib.crc32(_bytes(tensor)):08x}"
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor has neither NaN nor infinity; takes no memory of its size."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    return all(map(math.isfinite, (float(end) for end in tensor.aminmax())))
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().data
+
+
 _TYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -41,8 +71,8 @@ _TYPES = {
 }
 
 
-def write(path: Path, tensors: Mapping[str, Sharded]) -> None:
-    """Writes them all, with no more than one made whole at any time.
+def write(path: Path, tensors: Mapping[str, Sharded]) -> dict[str, Written]:
+    """Writes them all, with no more than one made whole at any time; says what it wrote.
 
     Other processes meanwhile `take_part` with the same tensors.
     """
@@ -58,6 +88,7 @@ def write(path: Path, tensors: Mapping[str, Sharded]) -> None:
         }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # Keeps the data aligned.
+    written = {}
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
@@ -68,7 +99,15 @@ def write(path: Path, tensors: Mapping[str, Sharded]) -> None:
                     f"'{name}' is {whole.dtype} {list(whole.shape)}, not {tensors[name].dtype} "
                     f"{list(tensors[name].shape)} as announced"
                 )
-            file.write(whole.flatten().view(torch.uint8).numpy().data)
+            file.write(_bytes(whole))
+            kind, shape = _TYPES[whole.dtype], tensors[name].shape
+            written[name] = Written(kind, shape, checksum(whole), is_finite(whole))
+    return written
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """What safetensors calls a type."""
+    return _TYPES[dtype]
 
 
 def take_part(tensors: Mapping[str, Sharded]) -> None:
@@ -77,8 +116,8 @@ def take_part(tensors: Mapping[str, Sharded]) -> None:
         tensors[name].whole()
 
 
-class TensorFile(Mapping[str, Tensor]):
-    """The tensors of a file, each read from disk when it is asked for, to the CPU."""
+class TensorFile:
+    """The tensors of a file by name, each read from disk when it is asked for, to the CPU."""
 
     def __init__(self, path: Path) -> None:
         """Reads the header.
@@ -96,14 +135,25 @@ class TensorFile(Mapping[str, Tensor]):
         tensor: Tensor = self._file.get_tensor(name)
         return tensor
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def keys(self) -> list[str]:
+        """The names, in order."""
+        return sorted(self._names)
+
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""
         return tuple(self._file.get_slice(name).get_shape())
 
+    def dtype(self, name: str) -> str:
+        """A tensor's type as safetensors calls it, without reading it."""
+        kind: str = self._file.get_slice(name).get_dtype()
+        return kind
+
     def is_float(self, name: str) -> bool:
         """Whether a tensor is of floating-point numbers, without reading it."""
-        kind: str = self._file.get_slice(name).get_dtype()
-        return kind in ("F64", "F32", "F16", "BF16")
+        return self.dtype(name) in ("F64", "F32", "F16", "BF16")
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -111,7 +161,7 @@ class TensorFile(Mapping[str, Tensor]):
         return dict(self._file.metadata() or {})
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._names))
+        return iter(self.keys())
 
     def __len__(self) -> int:
         return len(self._names)

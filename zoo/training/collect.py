@@ -9,6 +9,7 @@ from torch import Tensor
 
 from zoo.engine import watchdog
 from zoo.engine.base import Engine
+from zoo.errors import UserError
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt
 from zoo.reward.judge import Judge, RewardError, Verdict
@@ -19,6 +20,10 @@ from zoo.training.generate import Batch, Wanted, encode, generate
 from zoo.training.image_stats import ImageNumbers, ImageStats
 from zoo.training.micro_batches import largest_shard, shard
 from zoo.training.stored import EncodedImages, own_prompt, read_stored
+
+
+class PolicyError(UserError):
+    """A policy whose images are not finite."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,21 @@ def collect(share: Shard, batches: Iterable[Batch]) -> Collected:
         stats=stats.measure(engine.gather),
         out_of_range=max(out_of_range, default=None),
     )
+
+
+def require_finite(num_broken: int, num_images: int, *, max_invalid: float) -> None:
+    """Stops a run whose model has broken down: that no reward could score its images is no fault.
+
+    Raises:
+        PolicyError: more than `max_invalid` of the images are not finite, or all of them.
+    """
+    share = num_broken / num_images
+    if share > max_invalid or share == 1:
+        raise PolicyError(
+            f"{share:.0%} of the images that the policy made are NaN or infinity "
+            f"(scoring.max_invalid allows {max_invalid:.0%}): its weights have gone astray, or its "
+            "dtype cannot hold them; lower optim.lr or choose another dtype, and start a new run"
+        )
 
 
 def furthest_outside(images: Float[Tensor, "batch ..."]) -> float:

@@ -10,7 +10,7 @@ from zoo.reward.judge import require_enough_valid
 from zoo.run.tracker import Tracker
 from zoo.seeds import Draws
 from zoo.training.build import StageRun
-from zoo.training.collect import Collected, Groups, collect, shard_groups
+from zoo.training.collect import Collected, Groups, collect, require_finite, shard_groups
 from zoo.training.learn import Learned, cut, learn, num_batches
 from zoo.training.state import Progress
 
@@ -23,12 +23,18 @@ _EMPTY = (
     "(all rewards of a group equal, or invalid); see empty_updates in metrics.jsonl"
 )
 
+_DROPPED = (
+    "some updates were dropped: their gradient was not finite; see dropped_updates in "
+    "metrics.jsonl, and lower optim.lr if there are more"
+)
+
 
 def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interrupt) -> Collected:
     """An epoch's images and their scores; warns of those that could not be had.
 
     Raises:
         Interrupted: the run was asked to stop; it is heeded between micro-batches.
+        PolicyError: too few of the images are finite.
         RewardError: too few images could be scored, or a reward breaks its contract.
     """
     # A group is a prompt and so many images of it, from noise that is named by seed and epoch.
@@ -44,8 +50,9 @@ def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interr
     collected = collect(share, interrupt.leave_between(bar.over(share.generate())))
     interrupt.leave_if_asked()
 
-    # An invalid score is left out of its group; too many of them are a broken reward.
+    # An invalid score is left out of its group; too many of them are a broken policy or reward.
     verdict, most = collected.verdict, run.recipe.scoring.max_invalid
+    require_finite(collected.num_broken, len(collected.group), max_invalid=most)
     require_enough_valid(verdict.scores, verdict.failures, max_invalid=most)
     tracker.warn(*verdict.failures)
     return collected
@@ -89,4 +96,6 @@ def learn_epoch(
     if learned.num_empty:
         tracker.warn(_EMPTY)
     tracker.warn(*run.objective.doubts(learned.metrics, progress.step, learned.step))
+    if learned.num_dropped:
+        tracker.warn(_DROPPED)
     return learned

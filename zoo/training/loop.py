@@ -12,11 +12,13 @@ from pathlib import Path
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.recipe.model import Stage
 from zoo.reward.judge import RewardError
+from zoo.run import checkpoint
 from zoo.run.folder import END, End
 from zoo.run.tracker import Tracker
 from zoo.training import metrics, stop
 from zoo.training.baseline import measure_untrained
 from zoo.training.build import Run, StageRun
+from zoo.training.collect import PolicyError
 from zoo.training.epoch import advantages, collect_epoch, learn_epoch
 from zoo.training.monitor import evaluate_run, record_evaluation
 from zoo.training.state import Progress, save
@@ -43,6 +45,7 @@ def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
     """Runs the epochs that remain of the recipe, stage by stage.
 
     Raises:
+        PolicyError: the model's images are not finite any more.
         RewardError: a reward fails too often or breaks its contract.
         RecipeError: the run is to stop at a score that its evaluation does not have.
         RunError: nothing is learned.
@@ -107,10 +110,17 @@ def _save_on_error(
 ) -> Iterator[None]:
     """Saves what was done before what fails inside, or is interrupted there; first its `record`.
 
-    That takes all processes, so only for an error that all of them have.
+    That takes all processes, so only for an error that all of them have. A model that has broken
+    down is not saved: nothing can go on with it, nor with a checkpoint of it.
     """
     try:
         yield
+    except PolicyError as error:
+        if record is not None:
+            tracker.record(record)
+        if run.model.engine.rank == 0:
+            checkpoint.mark_unsound(tracker.run_dir, progress.epoch, str(error))
+        raise
     except Exception as error:
         if run.model.engine.size == 1 or isinstance(error, (Interrupted, RewardError)):
             if record is not None:

@@ -21,8 +21,10 @@ from zoo.run.console import short
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.record import COMPARED_SINCE
 from zoo.run.tracker import Tracker, read
+from zoo.storage.json_data import DamagedFileError
 from zoo.training.base_range import DEVIATION, newly_departed
 from zoo.training.build import StageRun
+from zoo.training.collect import require_finite
 from zoo.training.components import evaluated_rewards
 from zoo.training.evaluate import EvaluationResult, evaluate
 from zoo.training.reward_hacking import Change, detect
@@ -65,6 +67,7 @@ def evaluate_run(
 
     Raises:
         Interrupted: the run was asked to stop.
+        PolicyError: too few of the images are finite.
     """
     options, evaluator = stage.recipe.eval, stage.evaluator
     if options is None or evaluator is None:
@@ -76,6 +79,8 @@ def evaluate_run(
         batches = interrupt.leave_between(batches)
     result = evaluate(share, batches, evaluator.base)
     seconds = time.perf_counter() - started
+    num_images = len(evaluator.groups.of_image)
+    require_finite(result.num_broken, num_images, max_invalid=stage.recipe.scoring.max_invalid)
 
     # Which rewards are trained on, and which are there to see whether these are cheated.
     entries = options.rewards or stage.recipe.rewards
@@ -112,6 +117,11 @@ def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Pro
     if best.best_epoch is not None and best.best_epoch < evaluation.compared_since:
         best = BestSoFar()
     tracker.warn(*evaluation.result.failures)
+    if evaluation.result.num_broken:
+        tracker.warn(
+            f"epoch {progress.epoch}: {evaluation.result.num_broken} images of the evaluation came "
+            "out with NaN or infinity, and have no scores"
+        )
     if len(evaluation.result.shown):
         tracker.picture(evaluation.result.picture(), progress.epoch)
     now = evaluation.file(progress.epoch)
@@ -125,7 +135,11 @@ def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Pro
 
 
 def _warn_of_hacking(tracker: Tracker, best_epoch: int, now: EvaluationRecord) -> None:
-    best = evaluations.read_epoch(tracker.run_dir, best_epoch)
+    try:
+        best = evaluations.read_epoch(tracker.run_dir, best_epoch)
+    except DamagedFileError as error:
+        tracker.warn(f"epoch {now.epoch} is not compared with the best evaluation: {error}")
+        return
     changes = detect(best, now) if best is not None else None
     if best is None or changes is None:
         return

@@ -4,18 +4,27 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
+from annotated_types import Ge
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Strict, TypeAdapter
 from torch import Tensor
 
 from zoo import __version__, registry
+from zoo.errors import one_line
 from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run.tracker import Tracker
 from zoo.storage import tensor_file
-from zoo.storage.tensor_file import TensorFile
+from zoo.storage.tensor_file import Sharded, TensorFile, dtype_name, is_finite
 from zoo.training.build import Model, Run, StageRun
 from zoo.training.learn import CUT
+
+Count = Annotated[int, Strict(), Ge(0)]
+Number = Annotated[float, Strict()]
+
+_FIELDS_ALONE = ConfigDict(extra="forbid")
+"""What a checkpoint has besides is of another version, which knows what for."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,12 @@ class BestSoFar:
     than its standard error.
     """
 
-    best_epoch: int | None = None
-    best: float = math.nan
-    best_error: float = math.nan
-    num_falling: int = 0
+    __pydantic_config__: ClassVar[ConfigDict] = _FIELDS_ALONE
+
+    best_epoch: Count | None = None
+    best: Number = math.nan
+    best_error: Number = math.nan
+    num_falling: Count = 0
 
     def after(self, epoch: int, score: float, error: float) -> "BestSoFar":
         """With one more evaluation; a score that is NaN tells nothing."""
@@ -46,14 +57,27 @@ class BestSoFar:
 class Progress:
     """How far a run is. `seconds` are of collecting and learning; evaluation is not counted."""
 
-    epoch: int = 0
-    step: int = 0
-    num_evals: int = 0
-    num_images: int = 0
-    seconds: float = 0.0
-    num_invalid: int = 0
-    num_dropped: int = 0
+    __pydantic_config__: ClassVar[ConfigDict] = _FIELDS_ALONE
+
+    epoch: Count = 0
+    step: Count = 0
+    num_evals: Count = 0
+    num_images: Count = 0
+    seconds: Annotated[float, Strict(), Ge(0), AllowInfNan(False)] = 0.0
+    num_invalid: Count = 0
+    num_dropped: Count = 0
     watched: BestSoFar = field(default_factory=BestSoFar)
+
+
+class _Saved(BaseModel):
+    """The state of a checkpoint, less what only says by what it was made."""
+
+    progress: Progress
+    objective: dict[str, Any]
+    wandb_id: str | None
+
+
+_STATE = TypeAdapter(_Saved).validate_python
 
 
 def save(run: StageRun, tracker: Tracker, progress: Progress) -> None:
@@ -76,23 +100,35 @@ def save(run: StageRun, tracker: Tracker, progress: Progress) -> None:
     }
     options = run.recipe.checkpoint
     best = progress.watched.best_epoch if options.best else None
-    checkpoint.save(tracker.run_dir, progress.epoch, tensors, state, keep=options.keep, best=best)
+    folder = checkpoint.save(
+        tracker.run_dir, progress.epoch, tensors, state, keep=options.keep, best=best
+    )
+    why = checkpoint.why_unsound(folder)
+    if why is not None:
+        tracker.warn(
+            f"epoch {progress.epoch}: {why} in its checkpoint: --resume, eval and export take the "
+            "one before it"
+        )
 
 
 def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
     """Puts a run where its checkpoint was, at any number of processes; with the wandb id it had.
 
     Raises:
-        CheckpointError: it is damaged, or of another model or recipe.
+        CheckpointError: it is damaged, not finite, or of another model or recipe.
     """
-    saved = checkpoint.load(folder)
-    load_weights(run.model, saved.tensors, folder)
-    names = [name for name in saved.tensors if name.startswith(_OPTIMIZER)]
-    moments = _Part(saved.tensors, {name.removeprefix(_OPTIMIZER): name for name in names})
-    run.model.engine.load(moments)
-    progress = _progress(saved)
-    run.stage_at(progress.epoch).objective.load(saved.state["objective"])
-    return progress, saved.state["wandb_id"]
+    read = checkpoint.load(folder, _STATE)
+    saved = _saved(folder, read)
+    tensors, progress = read.tensors, saved.progress
+    load_weights(run.model, tensors, folder)
+    weights = run.model.policy.weights.tensors(Weights.LIVE)
+    run.model.engine.load(_moments(weights, tensors, progress.step, folder))
+    try:
+        run.stage_at(progress.epoch).objective.load(saved.objective)
+    except (KeyError, TypeError, ValueError) as error:
+        why = f"{folder}: the objective refuses its state ({one_line(error)})"
+        raise checkpoint.refusal(folder, why) from error
+    return progress, saved.wandb_id
 
 
 def tell_other_cut(run: Run, folder: Path) -> tuple[str, ...]:
@@ -120,35 +156,82 @@ def progress_of(folder: Path) -> Progress:
     Raises:
         CheckpointError: it is damaged.
     """
-    return _progress(checkpoint.load(folder))
+    return _saved(folder, checkpoint.load(folder, _STATE)).progress
 
 
-def _progress(saved: checkpoint.Checkpoint) -> Progress:
-    counted = saved.state["progress"]
-    return Progress(**{**counted, "watched": BestSoFar(**counted.get("watched", {}))})
+def _saved(folder: Path, read: checkpoint.Checkpoint) -> _Saved:
+    saved: _Saved = _STATE(read.state)
+    if saved.progress.epoch != read.epoch:
+        raise checkpoint.refusal(
+            folder,
+            f"{folder}: state.json is damaged (progress.epoch: {saved.progress.epoch}, in the "
+            f"checkpoint of epoch {read.epoch})",
+        )
+    return saved
+
+
+def _moments(
+    weights: Mapping[str, Sharded], tensors: TensorFile, step: int, folder: Path
+) -> "_Part":
+    """The optimizer's state: none before the first update, then all of it.
+
+    Raises:
+        CheckpointError: a part of it is missing, or is none that an optimizer could have.
+    """
+    have = {name for name in tensors if name.startswith(_OPTIMIZER)}
+    wanted = {
+        f"{_OPTIMIZER}{name}/{kept}": () if kept == "step" else weight.shape
+        for name, weight in weights.items()
+        for kept in _KEPT
+    }
+    if not have and not step:
+        return _Part(tensors, {}, folder)
+    for name in sorted(have ^ wanted.keys()):
+        what = "missing" if name in wanted else "of no weights of this recipe"
+        raise checkpoint.refusal(folder, f"{folder}: '{name}' is {what}, after {step} updates")
+    for name, shape in wanted.items():
+        if tensors.shape(name) != tuple(shape) or not tensors.is_float(name):
+            raise checkpoint.refusal(
+                folder,
+                f"{folder}: '{name}' is {tensors.dtype(name)} {list(tensors.shape(name))}, its "
+                f"weights are {list(shape)}",
+            )
+        if name.endswith("/step") and not _is_count(float(tensors[name])):
+            why = f"{folder}: '{name}' is {float(tensors[name])}, not a number of updates"
+            raise checkpoint.refusal(folder, why)
+    return _Part(tensors, {name.removeprefix(_OPTIMIZER): name for name in wanted}, folder)
+
+
+def _is_count(value: float) -> bool:
+    return math.isfinite(value) and value >= 0 and value == int(value)
 
 
 def load_weights(model: Model, tensors: TensorFile, folder: Path) -> None:
     """Copies the sets of weights out of a checkpoint's tensors; before the optimizer's state.
 
     Raises:
-        CheckpointError: a set is of another model or recipe.
+        CheckpointError: a set is of another model or recipe, or not finite.
     """
     for which in sorted({Weights.LIVE, *model.copies}, key=lambda which: which.value):
         names = {}
         for name, wanted in model.policy.weights.tensors(which).items():
             names[name] = _name(which, name)
-            shape = tensors.shape(names[name]) if names[name] in tensors else None
-            if shape != wanted.shape:
-                saved = "missing" if shape is None else f"of shape {list(shape)}"
+            here = f"{dtype_name(wanted.dtype)} {list(wanted.shape)}"
+            saved = "missing"
+            if names[name] in tensors:
+                kind, shape = tensors.dtype(names[name]), tensors.shape(names[name])
+                saved = f"{kind} {list(shape)}"
+            if saved != here:
                 raise checkpoint.CheckpointError(
                     f"{folder}: {which.value} weights '{name}' are {saved}, this recipe's are "
-                    f"{list(wanted.shape)}; resume with the recipe that the run was started with"
+                    f"{here}; resume with the recipe that the run was started with"
                 )
-        model.policy.weights.assign(which, _Part(tensors, names))
+        model.policy.weights.assign(which, _Part(tensors, names, folder))
 
 
 _OPTIMIZER = "optimizer/"
+_KEPT = ("exp_avg", "exp_avg_sq", "step")
+"""What AdamW keeps of each weight."""
 
 
 def _name(which: Weights, name: str) -> str:
@@ -156,13 +239,20 @@ def _name(which: Weights, name: str) -> str:
 
 
 class _Part(Mapping[str, Tensor]):
-    """Some tensors of a file under other names, each still read when it is asked for."""
+    """Some tensors of a file under other names, each still read when it is asked for.
 
-    def __init__(self, tensors: TensorFile, names: Mapping[str, str]) -> None:
-        self._tensors, self._names = tensors, names
+    One that is not finite is refused then.
+    """
+
+    def __init__(self, tensors: TensorFile, names: Mapping[str, str], folder: Path) -> None:
+        self._tensors, self._names, self._folder = tensors, names, folder
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._tensors[self._names[name]]
+        tensor = self._tensors[self._names[name]]
+        if not is_finite(tensor):
+            why = f"{self._folder}: '{self._names[name]}' is not finite"
+            raise checkpoint.refusal(self._folder, why)
+        return tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

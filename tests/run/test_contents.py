@@ -1,0 +1,134 @@
+"""What a run is made of may be elsewhere, and not be something else."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.runs import RECIPES
+from tests.train_here import recipe
+from zoo.errors import UserError
+from zoo.policy.pretrained import Pretrained
+from zoo.policy.tiny import write_sd3
+from zoo.run import contents
+from zoo.run import folder as run_folder
+
+REWARD = "def bright(images, prompts):\n    return images.flatten(1).mean(1)\n"
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A folder of a run with prompts and a reward of its own."""
+    (tmp_path / "p.txt").write_text("the digit seven\nthe digit two\n")
+    (tmp_path / "r.py").write_text(REWARD)
+    made = recipe(
+        RECIPES["nft"], output_dir=tmp_path / "out", data__train=tmp_path / "p.txt",
+        rewards=f"[{{name: python, path: '{tmp_path}/r.py:bright', label: bright}}]",
+    )  # fmt: skip
+    folder = run_folder.create(made)
+    contents.write(folder, made)
+    return folder
+
+
+def going_on(folder, *overrides, accept=False):
+    changed = run_folder.recipe_of(folder, overrides)
+    lines = contents.compare_moved(folder, changed, accept=accept)
+    contents.goes_on(folder, changed)
+    run_folder.goes_on(folder, changed)
+    return lines
+
+
+def test_a_run_may_find_the_same_elsewhere_and_remembers_it(begun, tmp_path):
+    rows = [{"prompt": "the digit seven"}, {"prompt": "the digit two"}]
+    (tmp_path / "moved.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shutil.move(tmp_path / "r.py", tmp_path / "moved.py")
+    before = json.loads((begun / "contents.json").read_text())
+    moved = (f"data.train={tmp_path}/moved.jsonl", f"rewards.0.path={tmp_path}/moved.py:bright")
+    assert going_on(begun, *moved) == []
+    (tmp_path / "p.txt").unlink()
+    assert going_on(begun) == []
+    assert run_folder.recipe_of(begun).data.train == f"{tmp_path}/moved.jsonl"
+    assert json.loads((begun / "contents.json").read_text()) == before
+
+
+def test_another_content_is_refused_with_both_places_and_taken_knowingly(begun, tmp_path):
+    (tmp_path / "other.txt").write_text("the digit seven\n")
+    (tmp_path / "other.py").write_text(f"{REWARD}\n")
+    for key, then, now in (
+        ("data.train", f"{tmp_path}/p.txt", f"{tmp_path}/other.txt"),
+        ("rewards.0.path", f"{tmp_path}/r.py:bright", f"{tmp_path}/other.py:bright"),
+    ):
+        with pytest.raises(UserError) as error:
+            going_on(begun, f"{key}={now}")
+        said = str(error.value)
+        assert said.startswith(
+            f"-s {key}={now}: {key} is '{now}', where the run began with '{then}"
+        )
+        assert "its content is another" in said
+        assert said.endswith("--moved")
+        (line,) = going_on(begun, f"{key}={now}", accept=True)
+        assert line.startswith(f"{key} is '{now}' from here on, and its content is another")
+        # From now on it is this one.
+        assert going_on(begun) == []
+
+
+def test_what_an_earlier_version_began_is_not_known(begun, tmp_path):
+    (begun / "contents.json").unlink()
+    shutil.copy(tmp_path / "p.txt", tmp_path / "same.txt")
+    assert going_on(begun) == []
+    override = f"data.train={tmp_path}/same.txt"
+    with pytest.raises(UserError, match="whether its content is the same is not known"):
+        going_on(begun, override)
+    assert len(going_on(begun, override, accept=True)) == 1
+
+
+def test_no_prompts_to_evaluate_with_are_another_content(begun, tmp_path):
+    with pytest.raises(UserError, match=r"data.eval is none, where the run began with 'builtin"):
+        going_on(begun, "data.eval=null")
+    assert len(going_on(begun, "data.eval=null", accept=True)) == 1
+    with pytest.raises(UserError, match=r"data.eval is '.*', where the run began with none, and"):
+        going_on(begun, f"data.eval={tmp_path}/p.txt")
+
+
+def test_stages_have_places_of_their_own(tmp_path):
+    (tmp_path / "p.txt").write_text("the digit seven\nthe digit two\n")
+    made = recipe(
+        RECIPES["nft"], output_dir=tmp_path / "out", epochs=2,
+        stages=f"[{{epochs: 1}}, {{epochs: 1, data: {{train: '{tmp_path}/p.txt'}}}}]",
+    )  # fmt: skip
+    folder = run_folder.create(made)
+    contents.write(folder, made)
+    shutil.copy(tmp_path / "p.txt", tmp_path / "same.txt")
+    assert going_on(folder, f"stages.1.data.train={tmp_path}/same.txt") == []
+    with pytest.raises(UserError, match=r"stages\.0\.data\.train=.*its content is another"):
+        going_on(folder, f"stages.0.data.train={tmp_path}/same.txt")
+
+
+def test_only_places_may_change(begun):
+    for override in ("data.group_size=8", "policy.lora.rank=4", "rewards.0.weight=2"):
+        with pytest.raises(UserError, match=r"may change only engine.*data\.train, data\.eval"):
+            run_folder.recipe_of(begun, [override])
+
+
+def test_a_model_is_known_by_its_parts_and_not_by_its_folder(tmp_path):
+    write_sd3(tmp_path / "a")
+    found = Pretrained(str(tmp_path / "a")).fingerprints()
+    assert {"transformer", "vae", "text_encoder"} <= found.keys()
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b" / "README.md").write_text("a model")
+    assert Pretrained(str(tmp_path / "b")).fingerprints() == found
+    weights = next((tmp_path / "b" / "transformer").glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    other = Pretrained(str(tmp_path / "b")).fingerprints()
+    assert {name for name in found if found[name] != other[name]} == {"transformer"}
+    with pytest.raises(ValueError, match=r"has no usable 'model_index\.json'"):
+        Pretrained(str(tmp_path)).fingerprints()
+
+
+def test_a_damaged_file_of_fingerprints_is_named(begun, tmp_path):
+    (begun / "contents.json").write_text('{"data.train": 1}')
+    shutil.copy(tmp_path / "p.txt", tmp_path / "same.txt")
+    with pytest.raises(UserError, match=r"contents\.json is damaged \(data\.train: input should"):
+        going_on(begun, f"data.train={tmp_path}/same.txt")

@@ -1,0 +1,155 @@
+"""What a run is made of that lies elsewhere, by its content: its model, prompts and reward files.
+
+A run that goes on may find them at another place where they are the same. `contents.json` in its
+folder has a fingerprint of each; of a model there is one for every part of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from zoo.data import prompts
+from zoo.errors import UserError
+from zoo.policy.pretrained import Pretrained
+from zoo.prompt import ImageBytes, ImageCell, Prompt, StoredImage
+from zoo.recipe.model import Recipe
+from zoo.run.folder import recipe_of
+from zoo.storage import files, json_data
+
+CONTENTS = "contents.json"
+
+Fingerprints = Mapping[str, str]
+"""Of the parts of one thing, by name."""
+
+_KIND = TypeAdapter(dict[str, dict[str, str]]).validate_json
+
+
+def write(folder: Path, recipe: Recipe) -> None:
+    """Remembers what a new run is made of."""
+    files.write(folder / CONTENTS, {place: _fingerprints(recipe, place) for place in _at(recipe)})
+
+
+def compare_moved(folder: Path, recipe: Recipe, *, accept: bool) -> list[str]:
+    """A run goes on with `recipe`: what is elsewhere now must be what it was.
+
+    With `accept` it may be another, or not known: gives a line for each such.
+
+    Raises:
+        UserError: it is another, or not known.
+        DamagedFileError: the run's fingerprints are not what was written.
+    """
+    before, now = _at(recipe_of(folder)), _at(recipe)
+    moved = _moved(before, now)
+    known, lines = _read(folder) if moved else {}, []
+    for place in moved:
+        why = _difference(known.get(place), _fingerprints(recipe, place))
+        if why is None:
+            continue
+        place_now, place_then = (
+            f"'{at[place]}'" if place in at else "none" for at in (now, before)
+        )
+        if not accept:
+            raise UserError(
+                f"{recipe.origin(_loc(place))}: {place} is {place_now}, where the run began with "
+                f"{place_then}, and {why}; name the same, or take it knowingly with --moved"
+            )
+        lines.append(f"{place} is {place_now} from here on, and {why} (--moved)")
+    return lines
+
+
+def goes_on(folder: Path, recipe: Recipe) -> None:
+    """Remembers what is elsewhere now; to be called while the folder has the recipe as it was."""
+    moved = _moved(_at(recipe_of(folder)), _at(recipe))
+    if moved:
+        new = {place: _fingerprints(recipe, place) for place in moved}
+        files.write(folder / CONTENTS, {**_read(folder), **new})
+
+
+def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return [place for place in {**before, **now} if before.get(place) != now.get(place)]
+
+
+def _read(folder: Path) -> dict[str, dict[str, str]]:
+    """Nothing of a run that an earlier version began."""
+    path = folder / CONTENTS
+    fix = "delete it, and go on with --moved"
+    return json_data.read(path, _KIND, fix=fix) if path.is_file() else {}
+
+
+def _difference(known: Fingerprints | None, found: Fingerprints) -> str | None:
+    """Why what is found need not be what was known, if so."""
+    common = sorted((known or {}).keys() & found.keys())
+    if not common:
+        return "whether its content is the same is not known"
+    other = [part for part in common if known is not None and known[part] != found[part]]
+    return f"its content is another ({other[0]})" if other else None
+
+
+def _at(recipe: Recipe) -> dict[str, str]:
+    """The places of all that lies elsewhere, by key; of stages each has its own."""
+    return dict(_places(recipe))
+
+
+def _places(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    pretrained = recipe.policy.options.get("pretrained")
+    if isinstance(pretrained, str):
+        yield "policy.pretrained", pretrained
+    for stage in recipe.timeline:
+        below = "" if stage.index is None else f"stages.{stage.index}."
+        for key in ("train", "eval"):
+            source = getattr(stage.recipe.data, key)
+            if source is not None:
+                yield f"{below}data.{key}", source
+        for index, reward in enumerate(stage.recipe.rewards):
+            path = reward.options.get("path")
+            if isinstance(path, str):
+                yield f"{below}rewards.{index}.path", path
+
+
+def _loc(place: str) -> tuple[str | int, ...]:
+    return tuple(int(key) if key.isdigit() else key for key in place.split("."))
+
+
+def _fingerprints(recipe: Recipe, place: str) -> Fingerprints:
+    written, kind = _at(recipe).get(place), place.rpartition(".")[2]
+    if written is None:
+        return {}
+    if kind == "pretrained":
+        revision = recipe.policy.options.get("revision")
+        try:
+            return Pretrained(written, revision).fingerprints()
+        except ValueError:
+            # A policy of a plugin may have its models elsewhere: of those nothing is known.
+            return {}
+    if kind == "path":
+        return _of_file(written)
+    return {"prompts": _digest(list(map(_content, prompts.load(written))))}
+
+
+def _of_file(written: str) -> Fingerprints:
+    """Of a file, and of what is named in it: `my_file.py:my_function`."""
+    name, _, function = written.rpartition(":")
+    path, inside = (Path(name), function) if Path(name).is_file() else (Path(written), "")
+    if not path.is_file():
+        return {}
+    found = {"file": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+    return {**found, "function": inside} if inside else found
+
+
+def _content(prompt: Prompt) -> object:
+    """A prompt without the folder that its images are in."""
+    return [prompt.text, dict(prompt.metadata), [_shown(image) for image in prompt.images]]
+
+
+def _shown(image: StoredImage) -> str:
+    if isinstance(image, ImageBytes):
+        return hashlib.sha256(image.data).hexdigest()
+    cell = f"/{image.column}/{image.row}" if isinstance(image, ImageCell) else ""
+    return f"{image.path.name}{cell}"
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,29 @@
+"""What killed writers have left in a run's folder: it goes when the run starts again.
+
+Only temporary files of the names that a run writes, and only by who holds the run's lock.
+"""
+
+import re
+from pathlib import Path
+
+from zoo.run import checkpoint, evaluations
+from zoo.run.contents import CONTENTS
+from zoo.run.folder import END, ENVIRONMENT, PROBES, RECIPE
+from zoo.run.tracker import METRICS
+from zoo.storage.files import find_leftovers
+
+_OWN = {
+    "": re.compile("|".join(map(re.escape, (RECIPE, ENVIRONMENT, PROBES, END, CONTENTS, METRICS)))),
+    evaluations.FOLDER: evaluations.FILE,
+    evaluations.PICTURES: re.compile(r"(epoch|parted)_\d{6,}\.png|before_after\.png"),
+}
+"""The files that a run replaces, by the folder in its own."""
+
+
+def remove(run_dir: Path) -> None:
+    """Removes them, and ends what was begun with checkpoints."""
+    for folder, own in _OWN.items():
+        for name, path in find_leftovers(run_dir / folder):
+            if own.fullmatch(name):
+                path.unlink()
+    checkpoint.clean_up(run_dir)
