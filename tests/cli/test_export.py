@@ -130,6 +130,7 @@ def test_a_pipeline_is_named_where_the_run_started_from_one():
         'pipeline = DiffusionPipeline.from_pretrained("someone/model")',
         'pipeline.load_lora_weights("out")',
     )
+    assert "network.load_lora_adapter" in DiffusersLora({}, Lora(), "m.safetensors").loading("o")[1]
 
 
 def test_a_policy_with_options_of_its_own_is_asked_for_its_lora(

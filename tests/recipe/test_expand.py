@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from tests.runs import RECIPES
 from zoo.compare.suite import load_suite
 from zoo.recipe.component import Component
 from zoo.recipe.constructor_schema import options_model
 from zoo.recipe.errors import RecipeError
+from zoo.recipe.isolated import _annotation
 from zoo.recipe.recipe import load_recipe, recipe_from
 from zoo.storage.place import Place
 
@@ -123,6 +125,12 @@ def test_texts_that_are_no_paths_keep_their_dollars(tmp_path):
     assert options["template"] == written["template"]
     assert options["place"] == f"{tmp_path}/a"
     assert options["inner"].option_files == (tmp_path / "b",)
+
+
+def test_paths_of_a_reward_in_another_python_are_expanded_too(tmp_path):
+    schema = {"anyOf": [{"type": "string", "format": "path"}, {"type": "null"}]}
+    assert TypeAdapter(_annotation(schema)).validate_json('"$HERE/a"') == f"{tmp_path}/a"
+    assert TypeAdapter(_annotation({"type": "string"})).validate_json('"$HERE/a"') == "$HERE/a"
 
 
 def test_in_python_nothing_is_expanded():

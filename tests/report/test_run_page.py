@@ -14,6 +14,7 @@ from zoo.report.monitors import MONITORS
 from zoo.report.run import write_run
 from zoo.run.record import read_run
 from zoo.training.base_range import WATCHED
+from zoo.training.looks import MEASURES
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +201,7 @@ def test_what_images_are_like_is_drawn_with_the_range_before_training(page):
     for key in MONITORS:
         assert any(alt.startswith(f"{key} by epoch: from") for alt in page.alts), key
     assert page.text.count("; dotted: the range before training.") == len(WATCHED)
+    assert page.text.count("; band: one standard deviation over images") == len(MEASURES)
 
 
 def test_a_run_of_before_there_were_these_measures_shows_those_that_it_has(folder):

@@ -73,7 +73,8 @@ class DiffusersLora(_Lora):
 
     def loading(self, folder: str) -> tuple[str, ...]:
         """How to load it from a folder, in Python."""
-        if self.base is None:
+        # A single file has a network, and a pipeline's class would have to be known.
+        if self.base is None or self.base.endswith(".safetensors"):
             return (
                 "# network: the transformer that the run started from, a model of diffusers",
                 f'network.load_lora_adapter("{folder}", prefix="transformer", '

@@ -18,7 +18,7 @@ AXES: Mapping[str, str] = {
 }
 """What scores are shown against, and the metric that counts it: all are 0 before any update."""
 
-_OF_AN_EVALUATION = ("eval/", "eval_error/", "monitor/")
+_OF_AN_EVALUATION = ("eval/", "eval_error/", "monitor/", "monitor_std/")
 
 
 @dataclass(frozen=True)

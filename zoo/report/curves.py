@@ -17,7 +17,7 @@ def values(metrics: Lines, key: str) -> tuple[list[float], list[float]]:
 
 
 def series(metrics: Lines, key: str, name: str = "", style: int = 0, error: str = "") -> Series:
-    """A metric by epoch, with a band of one standard error: the metric `error`."""
+    """A metric by epoch, with a band above and below as wide as the metric `error`."""
     x, y = values(metrics, key)
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()

@@ -13,7 +13,7 @@ _ELSEWHERE = (
     "epoch", "step", "seconds", "num_evals", "num_images", "reward", "peak_memory_gb",
     "images_per_second", "images_per_second_each", "communication_share",
 )  # fmt: skip
-_ELSEWHERE_PREFIXES = ("eval/", "eval_error/", "monitor/", "seconds/", "probe/")
+_ELSEWHERE_PREFIXES = ("eval/", "eval_error/", "monitor/", "monitor_std/", "seconds/", "probe/")
 
 
 def costs(run: RunRecord) -> Section:

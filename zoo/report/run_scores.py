@@ -26,7 +26,7 @@ from zoo.report.page import (
 )
 from zoo.run.record import COMPARED_SINCE, RunRecord
 from zoo.storage.files import or_nan
-from zoo.training.base_range import base_ranges
+from zoo.training.base_range import DEVIATION, base_ranges
 
 _HELD_OUT, _TRAINED, _BESIDES = 0, 1, 2
 """Styles, the same throughout."""
@@ -98,8 +98,10 @@ def monitor(run: RunRecord) -> Section:
     drawn = [figure(both, "score", name="trained_held_out", caption=caption)]
     ranges = base_ranges(run.metrics)
     for key, says in MONITORS.items():
-        line, ends = series(run.metrics, f"monitor/{key}"), ranges.get(key, ())
-        caption = f"{key}: {says}{'; dotted: the range before training' if ends else ''}."
+        line = series(run.metrics, f"monitor/{key}", error=f"{DEVIATION}{key}")
+        ends = ranges.get(key, ())
+        caption = f"{key}: {says}{'; band: one standard deviation over images' if line.low else ''}"
+        caption += f"{'; dotted: the range before training' if ends else ''}."
         drawn.append(figure([line], key, name=f"monitor_{key}", caption=caption, marks=ends))
     blocks.append(Figures(tuple(plot for plot in drawn if plot)))
     for kind, says in _PICTURES.items():

@@ -61,7 +61,11 @@ def test_every_type_has_a_schema_and_its_default():
         "maybe": {"anyOf": [{"type": "number"}, {"type": "null"}], "default": None},
         "either": {"anyOf": [{"type": "integer"}, {"type": "string"}], "default": "no"},
         "several": {"type": "array", "items": {"type": "integer"}, "default": [1, 2]},
-        "listed": {"type": "array", "items": {"type": "string"}, "default": []},
+        "listed": {
+            "type": "array",
+            "items": {"type": "string", "format": "path"},
+            "default": [],
+        },
         "pair": {"type": "array", "items": {"type": "number"}, "default": []},
         "table": {"type": "object", "additionalProperties": {"type": "number"}, "default": {}},
         "other": {"type": "object", "additionalProperties": {"type": "integer"}, "default": {}},
