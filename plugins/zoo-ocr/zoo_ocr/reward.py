@@ -32,8 +32,8 @@ class OCR(Reward):
     "OPEN"), or as metadata {"text": "OPEN"}, which comes first. Nothing read scores 0.
 
     It also records `exact` (1 where the distance is 0, else 0) and `confidence` (the recogniser's,
-    the mean over what it read; NaN where that is nothing). Reads on the CPU: about 0.3 s for an image
-    of 512 px on one core.
+    the mean over what it read; NaN where that is nothing). Reads on the CPU: about 0.3 s for an
+    image of 512 px on one core.
     """
 
     def __init__(
