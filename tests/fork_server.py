@@ -7,6 +7,7 @@ that does what was asked ends with the connection at the latest. The server ends
 has one thread and computes nothing, so what it forks is as good as new.
 """
 
+import fcntl
 import gc
 import json
 import os
@@ -25,18 +26,23 @@ from tests import forked
 
 MOST = 1 << 18
 """Bytes of a question; a socket keeps one together."""
+_MOST_DESCRIPTORS = 8
 END = struct.Struct("i")
 """How a process ended, as `os.waitpid` has it."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A module to run as `python -m` does, its arguments, environment and working directory."""
+    """A module to run as `python -m` does, its arguments, environment and working directory.
+
+    `inherited` are the descriptors that it has besides the standard ones.
+    """
 
     module: str
     arguments: list[str]
     environment: dict[str, str]
     cwd: str
+    inherited: list[int]
 
 
 class Server:
@@ -68,12 +74,13 @@ class Server:
             self._end([pid for pid, asking in self._running.items() if asking in ready])
             if self._listening in ready:
                 asking, _ = self._listening.accept()
-                said, standard, _, _ = socket.recv_fds(asking, MOST, 3)
+                said, given, _, _ = socket.recv_fds(asking, MOST, _MOST_DESCRIPTORS)
                 pid = os.fork()
                 if not pid:
-                    self._leave(asking, standard)
-                    return Asked(**json.loads(said))
-                for descriptor in standard:
+                    asked = Asked(**json.loads(said))
+                    self._leave(asking, dict(zip([0, 1, 2, *asked.inherited], given, strict=True)))
+                    return asked
+                for descriptor in given:
                     os.close(descriptor)
                 self._running[pid] = asking
 
@@ -93,8 +100,11 @@ class Server:
             os.waitpid(pid, 0)
             self._running.pop(pid).close()
 
-    def _leave(self, asking: socket.socket, standard: list[int]) -> None:
-        """In a process that was just forked: nothing of the server's is left to it."""
+    def _leave(self, asking: socket.socket, given: dict[int, int]) -> None:
+        """In a process that was just forked: nothing of the server's is left to it.
+
+        `given` are its descriptors, by the numbers that they are to have.
+        """
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -102,11 +112,15 @@ class Server:
         own = (self._listening, self._woken, self._waker)
         for each in (*own, *self._running.values()):
             each.close()
-        for number, descriptor in enumerate(standard):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
         with asking:
             asking.send(str(os.getpid()).encode())
+        # Out of the way of the numbers first.
+        moved = {number: fcntl.fcntl(had, fcntl.F_DUPFD, 200) for number, had in given.items()}
+        for descriptor in given.values():
+            os.close(descriptor)
+        for number, descriptor in moved.items():
+            os.dup2(descriptor, number)
+            os.close(descriptor)
 
 
 def become(asked: Asked) -> None:
@@ -130,7 +144,8 @@ class _Forking:
     @staticmethod
     def Popen(arguments: list[str], **options: Any) -> Any:  # noqa: N802
         # What lets a process live and die with this one is for `tests.processes.starting`.
-        kept = {key: options.get(key) for key in ("env", "stdin", "stdout", "stderr")}
+        own = ("env", "stdin", "stdout", "stderr", "pass_fds")
+        kept = {key: options.get(key) for key in own}
         if arguments[:2] != [sys.executable, "-m"]:
             return subprocess.Popen(arguments, **options)
         return forked.Forked(arguments[2:], **kept)

@@ -36,6 +36,7 @@ class Forked:
         stdin: IO | int | None = None,
         stdout: IO | int | None = None,
         stderr: IO | int | None = None,
+        pass_fds: Sequence[int] | None = None,
     ) -> None:
         """Starts `python -m ARGUMENTS` in the repository's root."""
         from tests.fork_server import MOST
@@ -44,14 +45,15 @@ class Forked:
         self.returncode: int | None = None
         environment = dict(os.environ if env is None else env)
         asked = {"module": arguments[0], "arguments": list(arguments[1:]),
-                 "environment": environment, "cwd": str(ROOT)}  # fmt: skip
+                 "environment": environment, "cwd": str(ROOT),
+                 "inherited": list(pass_fds or ())}  # fmt: skip
         self._asking = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._asking.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST)
         self._asking.connect(f"\0{environment[_ADDRESS]}")
         with open(os.devnull) as nothing:
             out = _descriptor(stdout, 1, nothing)
             err = out if stderr == subprocess.STDOUT else _descriptor(stderr, 2, nothing)
-            given = [_descriptor(stdin, 0, nothing), out, err]
+            given = [_descriptor(stdin, 0, nothing), out, err, *(pass_fds or ())]
             socket.send_fds(self._asking, [json.dumps(asked).encode()], given)
             self.pid = int(self._answer())
 
