@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -45,6 +46,11 @@ def overrides(algorithm: str, out: Path, **changes: object) -> list[str]:
     options = {**SHORT, **OWN[algorithm], "output_dir": out}
     options |= {key.replace("__", "."): value for key, value in changes.items()}
     return [part for key, value in options.items() for part in ("-s", f"{key}={value}")]
+
+
+def written(options: Mapping[str, object]) -> str:
+    """The options of a component as YAML has them between braces."""
+    return ", ".join(f"{key}: {json.dumps(value)}" for key, value in options.items())
 
 
 def zoo(

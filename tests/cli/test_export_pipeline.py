@@ -1,6 +1,5 @@
 """A whole network of a published model is exported with its pipeline, and can be trained again."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.runs import RECIPES, only_run, overrides
+from tests.runs import RECIPES, only_run, overrides, written
 from zoo.policy.sd3 import SD3
 from zoo.prompt import Prompt
 from zoo.run import checkpoint
@@ -27,9 +26,8 @@ def run(model, tmp_path_factory):
     from zoo.cli.train import train
 
     root = tmp_path_factory.mktemp("run")
-    options = ", ".join(f"{key}: {json.dumps(value)}" for key, value in model.items())
     short = overrides(
-        "nft", root, epochs=1, eval="null", policy=f"{{name: sd3, {options}, lora: null}}",
+        "nft", root, epochs=1, eval="null", policy=f"{{name: sd3, {written(model)}, lora: null}}",
         rewards="[{name: jpeg_compressibility}]", data__groups_per_epoch=1, data__group_size=2,
         sampler__steps=2, optim__updates_per_epoch=1, optim__lr=1e-3,
     )  # fmt: skip

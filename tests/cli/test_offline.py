@@ -13,6 +13,7 @@ from tests.runs import (
     require_same_tensors,
     tensors,
     without_clocks,
+    written,
     zoo,
 )
 from zoo.policy.sd3 import SD3
@@ -221,7 +222,7 @@ def test_training_prompts_with_images_can_be_evaluated_and_sampled_for(zoo_here,
 def test_sd3_trains_on_pictures_of_another_size(zoo_here, tmp_path):
     options = SD3.write_tiny(tmp_path / "sd3")
     path = pairs(tmp_path, [(100, 50), (64, 64)], [(30, 80), (65, 64)], [(64, 64), (200, 200)])
-    model = ", ".join(f"{key}: {value}" for key, value in options.items())
+    model = written(options)
     changed = short(
         tmp_path / "out",
         epochs=1,

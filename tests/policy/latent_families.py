@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.runs import RECIPES, metrics, only_run, overrides, zoo
+from tests.runs import RECIPES, metrics, only_run, overrides, written, zoo
 from zoo.prompt import Prompt
 from zoo.sampler.flow_sampler import FlowSampler
 from zoo.sampler.ode import Euler
@@ -188,13 +188,12 @@ class LatentFamilyTests:
 
 def short_run(algorithm, name, options, folder, **changes):
     """The options of `zoo train` for a run of its recipe on a tiny pipeline."""
-    model = ", ".join(f"{key}: {value}" for key, value in options.items())
     return overrides(
         algorithm,
         folder,
         **{
             "eval": "null",
-            "policy": f"{{name: {name}, {model}, lora: {{rank: 4, alpha: 8}}}}",
+            "policy": f"{{name: {name}, {written(options)}, lora: {{rank: 4, alpha: 8}}}}",
             "rewards": "[{name: jpeg_compressibility}]",
             "data__groups_per_epoch": 2,
             "data__group_size": 3,

@@ -15,7 +15,7 @@ from tests.policy.latent_families import (
     require_trained,
     start,
 )
-from tests.runs import RECIPES, zoo
+from tests.runs import RECIPES, written, zoo
 from zoo.flow import shift_of
 from zoo.plan.footprint import footprint
 from zoo.policy.flux import Flux
@@ -157,7 +157,7 @@ def test_adapters_over_bfloat16_are_float32(dev):
 
 def test_its_memory_is_estimated(dev):
     """As `zoo check` does it: a whole epoch on the device meta."""
-    policy = ", ".join(f"{key}: {value}" for key, value in {**dev, "dtype": "bfloat16"}.items())
+    policy = written({**dev, "dtype": "bfloat16"})
     changes = {
         "policy": f"{{name: flux, {policy}, lora: {{rank: 4, alpha: 8}}}}",
         "rewards": "[{name: jpeg_compressibility}]",

@@ -96,6 +96,16 @@ def test_comfyui_s_dotted_names_are_the_same_layers(tmp_path):
     require_changes(save(tensors, tmp_path / "a.safetensors"), wanted, 16)
 
 
+@pytest.mark.parametrize("prefix", ["", "diffusion_model.", "transformer."])
+def test_layers_of_the_published_code_may_have_peft_s_matrices(prefix, tmp_path):
+    tensors, wanted = kohya(prefix, lambda name: name, 3.0)
+    as_peft = {
+        name.replace("lora_down", "lora_A").replace("lora_up", "lora_B"): value
+        for name, value in tensors.items()
+    }
+    require_changes(save(as_peft, tmp_path / "a.safetensors"), wanted, 5)
+
+
 def test_bfloat16_is_scaled_in_float32(tmp_path):
     tensors, wanted = kohya(
         "lora_unet_", lambda name: name.replace(".", "_"), 3.0, dtype=torch.bfloat16
