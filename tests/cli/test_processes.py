@@ -9,6 +9,7 @@ import pytest
 from tests.runs import RECIPES, ROOT, clean_environment, command, overrides
 from zoo.cli import processes as restarts
 from zoo.engine.fault import Failure
+from zoo.run import writer
 
 KILLED = Failure(1, 137, "killed by SIGKILL")
 RAISED = Failure(0, 1, "ValueError: out of ink\nand of paper", "Traceback ...\n")
@@ -20,10 +21,11 @@ def launches(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["zoo", "train", "mine.yaml", "--max-restarts", "2"])
 
     def play(*failures, max_restarts=2, epochs=()):
-        started = []
+        started, play.locks = [], []
 
-        def launch(arguments, processes, environment):
+        def launch(arguments, processes, environment, descriptors):
             started.append(arguments[2:])
+            play.locks.append(len(descriptors))
             if epochs:
                 for name, value in environment.items():
                     monkeypatch.setenv(name, value)
@@ -46,6 +48,10 @@ def test_it_goes_on_from_the_last_checkpoint_and_says_so_in_a_line(launches, tmp
     assert code == 0
     goes_on = ["train", "--resume", str(tmp_path)]
     assert started == [ANEW, goes_on, goes_on]
+    # A new run's folder is locked by its first process, later the launcher's workers inherit that.
+    assert launches.locks == [0, 1, 1]
+    with writer.hold(tmp_path, print) as descriptor:
+        assert descriptor is not None
     assert said == [
         "process 1 failed: killed by SIGKILL; going on from epoch 6, restart 1 of 2",
         "process 0 failed: ValueError: out of ink; going on from epoch 8, restart 2 of 2",
