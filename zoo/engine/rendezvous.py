@@ -185,10 +185,10 @@ def _open_store(place: Place, seconds: float) -> Store:
 def _who_is_missing(place: Place, store: Store, seconds: float) -> str:
     gone = [str(rank) for rank in range(place.size) if not store.check([f"here/{rank}"])]
     which = f"process{'es' if len(gone) > 1 else ''} {', '.join(gone[:10])}"
+    more = ", ..." if len(gone) > 10 else ""
     return (
         f"{len(gone)} of {place.size} processes did not come to {place.address} within "
-        f"{seconds:g} s: {which}{', ...' if len(gone) > 10 else ''}; start the same command on "
-        f"every node, or {_UNSET}"
+        f"{seconds:g} s: {which}{more}; start the same command on every node, or {_UNSET}"
     )
 
 
