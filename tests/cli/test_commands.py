@@ -9,6 +9,7 @@ import pytest
 from tests.runs import RECIPES, ROOT, clean_environment, metrics, only_run, overrides
 from zoo import registry
 from zoo.recipe.recipe import load_recipe
+from zoo.storage.lock import LOCK
 
 NFT = RECIPES["nft"]
 LORA = "LoRA of rank 8 on 15 layers, 15,360 parameters\n"
@@ -117,7 +118,7 @@ def test_a_run_folder_holds_recipe_environment_metrics_images_and_checkpoints(tr
     ]  # fmt: skip
     pictures = {path.name for path in (run / "images").iterdir()}
     assert {f"epoch_{epoch:06}.png" for epoch in range(4)} < pictures
-    assert not [path for path in run.rglob("*") if path.name.startswith(".")]
+    assert [path.name for path in run.rglob("*") if path.name.startswith(".")] == [LOCK]
 
 
 def test_metrics_have_a_line_an_epoch_from_before_any_update_on(trained):
