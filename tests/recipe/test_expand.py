@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from tests.runs import RECIPES
 from zoo.compare.suite import load_suite
+from zoo.reward.outside.description import OptionSchema
 from zoo.recipe.component import Component
 from zoo.recipe.constructor_schema import options_model
 from zoo.recipe.errors import RecipeError
@@ -128,9 +129,10 @@ def test_texts_that_are_no_paths_keep_their_dollars(tmp_path):
 
 
 def test_paths_of_a_reward_in_another_python_are_expanded_too(tmp_path):
-    schema = {"anyOf": [{"type": "string", "format": "path"}, {"type": "null"}]}
-    assert TypeAdapter(_annotation(schema)).validate_json('"$HERE/a"') == f"{tmp_path}/a"
-    assert TypeAdapter(_annotation({"type": "string"})).validate_json('"$HERE/a"') == "$HERE/a"
+    path = {"anyOf": [{"type": "string", "format": "path"}, {"type": "null"}]}
+    for schema, read in ((path, f"{tmp_path}/a"), ({"type": "string"}, "$HERE/a")):
+        kind = _annotation(OptionSchema.model_validate(schema))
+        assert TypeAdapter(kind).validate_json('"$HERE/a"') == read
 
 
 def test_in_python_nothing_is_expanded():

@@ -80,7 +80,9 @@ def listen(out, act=lambda phase, epoch: None, progress=None, made=None, **chang
 
 def test_an_epoch_is_collected_learned_evaluated_and_recorded_in_this_order(tmp_path):
     trained, heard = listen(tmp_path / "run")
-    order = [first for first, _ in groupby(name for name, _ in heard if name != "step")]
+    # So short a run may also leave the range of the images before training.
+    named = (name for name, _ in heard if name not in ("step", "warn", "picture"))
+    order = [first for first, _ in groupby(named)]
     assert order == [
         "say", "collecting", "note", "evaluating", "record",  # the untrained model
         "collecting", "learning", "record",

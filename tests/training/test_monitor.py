@@ -121,7 +121,7 @@ def test_a_reward_that_is_cheated_is_warned_of_with_the_pictures(tmp_path):
 
 
 def test_an_honest_run_leaves_no_range(tmp_path):
-    train(tmp_path / "run", epochs=4, eval__every=2)
+    train(tmp_path / "run", epochs=4, eval__every=2, optim__lr=3e-4)
     assert not any(LEFT in text for text in read_run(tmp_path / "run").warnings)
 
 
