@@ -10,12 +10,12 @@ from pydantic import TypeAdapter
 
 from tests.runs import RECIPES
 from zoo.compare.suite import load_suite
-from zoo.reward.outside.description import OptionSchema
 from zoo.recipe.component import Component
 from zoo.recipe.constructor_schema import options_model
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.isolated import _annotation
 from zoo.recipe.recipe import load_recipe, recipe_from
+from zoo.reward.outside.description import OptionSchema
 from zoo.storage.place import Place
 
 

@@ -125,6 +125,17 @@ def test_an_honest_run_leaves_no_range(tmp_path):
     assert not any(LEFT in text for text in read_run(tmp_path / "run").warnings)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["nft", "flow_grpo"])
+def test_the_shipped_digits_recipes_leave_no_range(algorithm, tmp_path):
+    made = recipe(RECIPES[algorithm])
+    (tmp_path / "recipe.json").write_text(json.dumps(made.resolved()))
+    train_here(made, tmp_path)
+    record = read_run(tmp_path)
+    assert record.metrics[-1]["eval/judge"] > 0.9
+    assert not any(LEFT in text for text in record.warnings)
+
+
 def test_the_best_evaluation_is_saved_and_stays(tmp_path):
     lines = train(tmp_path / "run", epochs=6, checkpoint__keep=1)
     scores = [line["eval/judge"] for line in lines]
