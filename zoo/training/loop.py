@@ -45,8 +45,7 @@ def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
     """Runs the epochs that remain of the recipe, stage by stage.
 
     Raises:
-        PolicyError: the model's images are not finite any more.
-        RewardError: a reward fails too often or breaks its contract.
+        PolicyError, RewardError: images are not finite; a reward fails too often or wrongly.
         RecipeError: the run is to stop at a score that its evaluation does not have.
         RunError: nothing is learned.
     """
