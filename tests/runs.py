@@ -81,6 +81,12 @@ def clean_environment(**environment: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", **environment}
 
 
+def launcher_of(processes: int) -> dict[str, str]:
+    """What a launcher of so many processes tells the first."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    return {"WORLD_SIZE": str(processes), "RANK": "0", **place}
+
+
 def only_run(out: Path) -> Path:
     """The one run folder under an output folder."""
     (folder,) = out.glob("*/*")

@@ -42,7 +42,7 @@ def zoo_here(monkeypatch, capsys):
 def reward_file(tmp_path):
     """Writes a reward function's body; gives the overrides that use it as the only reward."""
 
-    def write(body, scoring="{timeout: 60, retries: 0}"):
+    def write(body, scoring="{timeout: 60, retries: 0, max_invalid: 0.5}"):
         path = tmp_path / "my_reward.py"
         lines = "".join(f"    {line}\n" for line in body.splitlines())
         path.write_text(f"import time\nimport torch\n\n\ndef score(images, prompts):\n{lines}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.runs import RECIPES
+from tests.runs import RECIPES, launcher_of
 
 NFT = RECIPES["nft"]
 
@@ -65,8 +65,8 @@ def test_an_override_that_would_be_another_run_is_refused(trained, zoo_here):
 
 
 def test_another_launcher_must_start_as_many_processes_as_asked_for(quick, zoo_here, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    monkeypatch.setenv("RANK", "0")
+    for name, value in launcher_of(1).items():
+        monkeypatch.setenv(name, value)
     ended = zoo_here("eval", NFT, *quick, "--processes", 2)
     assert ended.code == 2
     assert "--processes 2: the launcher started 1" in ended.err

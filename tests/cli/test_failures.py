@@ -19,7 +19,7 @@ def test_a_reward_that_raises_on_some_batches_is_retried_and_then_invalid(
     fails = reward_file(
         COUNTED + "if score.calls in (6, 8, 9):\n    raise RuntimeError('no ink')\n"
         "return images.mean(dim=(1, 2, 3))",
-        "{timeout: 60, retries: 1}",
+        "{timeout: 60, retries: 1, max_invalid: 0.5}",
     )
     ended = zoo_here(
         "train", NFT, *overrides("nft", tmp_path / "out", epochs=2, eval="null", **fails)

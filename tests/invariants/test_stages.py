@@ -109,7 +109,7 @@ def test_a_run_that_ends_early_goes_on_as_one_that_did_not(epochs, whole, tmp_pa
     recorded = metrics(cut) + metrics(gone_on)
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in recorded))
     # Where it ended it was evaluated, too.
-    of_evaluations = ("eval/", "eval_error/", "monitor/")
+    of_evaluations = ("eval/", "eval_error/", "monitor/", "monitor_std/")
     names = {name for line in recorded for name in line if name.startswith(of_evaluations)}
     assert lines(tmp_path, but=names) == lines(whole, but=names)
 

@@ -251,6 +251,6 @@ def test_what_would_steer_a_page_is_shown(folder):
     recipe["note"] = "p\u202etxt.\x1b[2J\ud800"
     write(folder / "recipe.json", recipe)
     (folder / "run.log").write_text("warning: a \x1b]0;title\x07 b\n", encoding="utf-8")
-    text = write_run(folder).read_text(encoding="utf-8")
+    text = write_run(read_run(folder)).read_text(encoding="utf-8")
     assert text.replace("\n", "").isprintable()
     assert r"a \x1b]0;title\x07 b" in text
