@@ -63,7 +63,9 @@ def test_null_ends_the_schedule_with_the_run(run, zoo_here):
 
 def test_a_checkpoint_of_before_groups_were_cut_evenly_goes_on_and_says_so_once(run, zoo_here):
     (state,) = (run / "checkpoints" / "000002").glob("state.json")
-    saved = json.loads(state.read_text())
+    written = json.loads(state.read_text())
+    # Nor had that version checksums.
+    saved = {key: written[key] for key in ("format", "epoch", "state")}
     del saved["state"]["cut"]
     state.write_text(json.dumps(saved))
     for epochs in (3, 4):
