@@ -36,7 +36,7 @@ from zoo.recipe.component import Component, Named, Record
 from zoo.recipe.errors import shown
 from zoo.recipe.signature import INTERFACES, hints_of, kind_of, require, signature, where
 from zoo.registry import SINGULAR, BrokenPluginError, UnknownComponentError
-from zoo.storage.place import expand_path
+from zoo.storage.expand import expand_path
 
 
 @dataclass(frozen=True)

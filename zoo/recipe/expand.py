@@ -5,7 +5,7 @@ Options of a recipe that are paths are expanded where they are validated, by the
 """
 
 from zoo.recipe.errors import Origin, RecipeError
-from zoo.storage.place import expand
+from zoo.storage.expand import expand
 
 
 def expanded(written: str, origin: Origin, key: str) -> str:

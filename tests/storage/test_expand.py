@@ -2,7 +2,7 @@
 
 import pytest
 
-from zoo.storage.place import expand
+from zoo.storage.expand import expand
 
 
 @pytest.fixture(autouse=True)
