@@ -58,7 +58,7 @@ def hangs(number, frame):
         pass
 
 
-signal.signal(signal.SIGUSR2, raises)
+signal.signal(signal.SIGVTALRM, raises)
 signal.signal(signal.SIGUSR2, hangs)
 """
 SIGNAL = "os.kill(os.getpid(), signal.{})"
@@ -134,7 +134,7 @@ def goes_on(zoo_here, tmp_path):
 
 @STAGES
 def test_an_error_is_said_with_its_process_and_one_traceback(stage, broken, goes_on):
-    ended = broken(SIGNAL.format("SIGUSR2"), 10, stage)
+    ended = broken(SIGNAL.format("SIGVTALRM"), 10, stage)
     assert ended.returncode == 1
     assert errors(ended) == ["error: process 1: RuntimeError: out of ink"]
     assert ended.stderr.startswith("Traceback (most recent call last):\n")
