@@ -226,12 +226,12 @@ def new_plugin(
 
 def run() -> None:
     """Runs the command line; a user's mistake is exit code 2, a failed run 1, said in a line."""
+    outlive_readers()
     # Read when these are imported: their advice is for who calls them. Bars are for a terminal.
     for library in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
-    outlive_readers()
     code = _run()
     if "torch.distributed.distributed_c10d" in sys.modules:
         # The threads of torch's process store sometimes abort the interpreter's shutdown (2.13),
