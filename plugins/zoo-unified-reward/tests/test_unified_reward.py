@@ -295,7 +295,7 @@ def test_a_server_that_never_answers_ends_with_the_total(made, server):
         question.say("4")
 
     server.answer = answer
-    reward = made(timeouts=Timeouts(total=0.5))
+    reward = made(timeouts=Timeouts(total=3.0))
     found = reward.score(images(3), named("a", "b", "c"))
     assert found.value.isnan().tolist() == [False, True, False]
 
