@@ -8,6 +8,7 @@ import pytest
 
 from tests.runs import ROOT, clean_environment
 from zoo.engine import watchdog
+from zoo.engine.beats import Beats
 from zoo.engine.watchdog import Watchdog
 
 
@@ -30,13 +31,14 @@ def dog():
     def pass_by(seconds):
         for _ in range(int(seconds)):
             clock.now += 1
+            made.exchange()
             made.look()
 
     made.said, made.pass_by, made.clock = said, pass_by, clock
     return made
 
 
-class Told:
+class Told(Beats):
     """What another process would tell."""
 
     def __init__(self):
@@ -64,6 +66,22 @@ def test_a_slow_process_is_waited_for_as_long_as_it_goes_on(dog, heard):
         assert not dog.said
         dog.pass_by(48)
     assert [cause for cause, _ in dog.said][:1] == ["waited 45 s for the other processes"]
+
+
+def test_a_store_that_hangs_does_not_keep_it_from_looking():
+    said, hangs = threading.Event(), threading.Event()
+
+    class Hanging(Told):
+        def tell(self, count):
+            hangs.set()
+            threading.Event().wait(60)
+
+    dog = Watchdog(0.2, lambda *words: said.set(), Hanging())
+    dog.start()
+    assert hangs.wait(30)
+    dog.pulse()
+    assert said.wait(30)
+    dog.stop()
 
 
 def test_the_others_are_told_of_every_sign_of_progress(dog, heard):

@@ -47,7 +47,7 @@ class Watchdog:
         self._pulse: float | None = None
         self._pulses = 0
         self._heard: object = None
-        self._heard_at = self._exchanged = float("-inf")
+        self._heard_at = float("-inf")
         self._waiting: float | None = None
         self._looked = self._started = clock()
         self._parent = os.getppid()
@@ -56,6 +56,9 @@ class Watchdog:
     def start(self) -> None:
         """Starts looking."""
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        if self._beats is not None:
+            # Of its own: where the store hangs with its process, someone must still look.
+            threading.Thread(target=self._talk, name="beats", daemon=True).start()
 
     def stop(self) -> None:
         """Looks no more."""
@@ -87,7 +90,6 @@ class Watchdog:
         if now - self._looked > 10 * _SECONDS_BETWEEN_LOOKS:
             self._started = now
         self._looked = now
-        self._exchange(now)
         # Read in this order: on leaving `waiting` the pulse is renewed first.
         waiting, pulse = self._waiting, self._pulse
         if waiting is not None:
@@ -99,15 +101,18 @@ class Watchdog:
             if seconds > self._seconds:
                 self._fail(f"no progress for {seconds:.0f} s", _trace_of_main())
 
-    def _exchange(self, now: float) -> None:
-        """Tells the others of this process's progress, and hears of theirs."""
-        if self._beats is None or now - self._exchanged < _SECONDS_BETWEEN_BEATS:
+    def exchange(self) -> None:
+        """Tells the others of this process's progress, and hears of theirs; may take a while."""
+        if self._beats is None:
             return
-        self._exchanged = now
         self._beats.tell(self._pulses)
         heard = self._beats.hear()
         if heard != self._heard:
-            self._heard, self._heard_at = heard, now
+            self._heard, self._heard_at = heard, self._clock()
+
+    def _talk(self) -> None:
+        while not self._ended.wait(_SECONDS_BETWEEN_BEATS):
+            self.exchange()
 
     def _watch(self) -> None:
         while not self._ended.wait(_SECONDS_BETWEEN_LOOKS):
