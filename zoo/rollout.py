@@ -43,6 +43,11 @@ def rows_of(value: Tensor | Lookup) -> Shaped[Tensor, "rows ..."]:
     return value.rows() if isinstance(value, Lookup) else value
 
 
+def shared() -> Any:
+    """A dataclass field of all rows together, which `take` and `join` leave as it is."""
+    return field(default=None, metadata={"shared": True})
+
+
 @dataclass(frozen=True)
 class Cond:
     """What a policy needs to know of the prompts, by row.
@@ -53,11 +58,8 @@ class Cond:
 
     tensors: Mapping[str, Tensor | Lookup]
     guidance: float = 1.0
-
-
-def shared() -> Any:
-    """A dataclass field of all rows together, which `take` and `join` leave as it is."""
-    return field(default=None, metadata={"shared": True})
+    layout: Any = shared()
+    """What the rows point into besides, if its policy has any such thing; the same for all rows."""
 
 
 @dataclass(frozen=True)

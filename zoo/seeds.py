@@ -74,6 +74,11 @@ def order(n: int, *, seed: int, purpose: str, epoch: int = 0) -> Int[Tensor, " n
     return Draws(seed, purpose, epoch, torch.zeros(1, dtype=torch.long)).permutation(n)[0]
 
 
+def generator(seed: int, purpose: str) -> torch.Generator:
+    """A generator of its own for code that asks for one, on the CPU."""
+    return torch.Generator().manual_seed(derive(seed, purpose))
+
+
 @contextmanager
 def borrowed(seed: int, purpose: str) -> Iterator[None]:
     """Seeds torch's global generator for code that cannot be given draws, and puts it back after.

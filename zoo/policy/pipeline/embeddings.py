@@ -1,0 +1,160 @@
+"""Prompts as a pipeline's own `encode_prompt` encodes them: once, its encoders lent to the device.
+
+Texts are encoded together, so that padding and masks are the pipeline's own. Where a text's
+embeddings depend on no other, they are kept by text on the host.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo.policy.pipeline.contract import Contract
+from zoo.policy.pipeline.seam import Encoded, Seam
+from zoo.policy.pipeline.trees import joined, leaves, on_tensors, rows_at
+
+_TOGETHER = 16
+"""Texts that go through the encoders together."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A prompt as a pipeline takes it: a text, and input images that a key names."""
+
+    text: str
+    key: Hashable = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Entries that go through a pipeline together, by their places, encoded on its device."""
+
+    places: tuple[int, ...]
+    encoded: Encoded
+
+
+class Embeddings:
+    """Encodes entries, which must be distinct."""
+
+    def __init__(
+        self, seam: Seam, contract: Contract, device: torch.device, *, kept: int
+    ) -> None:
+        """`kept` texts' embeddings at most are in the host's memory."""
+        self._seam, self._contract, self._device = seam, contract, device
+        self._encoders = text_encoders(seam.real)
+        self._num_kept = kept
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def __call__(
+        self, entries: Sequence[Entry], guidance: float | None, images: Mapping[Hashable, Any]
+    ) -> tuple[Table, ...]:
+        """A table for each set of input images, or for each entry where it takes one a run."""
+        alone = self._contract.manner.batching == "alone"
+        places: dict[Hashable, list[int]] = {}
+        for i, entry in enumerate(entries):
+            places.setdefault(i if alone else entry.key, []).append(i)
+        return tuple(
+            Table(tuple(of), self._table([entries[i] for i in of], guidance, images))
+            for of in places.values()
+        )
+
+    def _table(
+        self, entries: Sequence[Entry], guidance: float | None, images: Mapping[Hashable, Any]
+    ) -> Encoded:
+        texts, shown = [entry.text for entry in entries], images.get(entries[0].key)
+        if self._contract.independent and shown is None:
+            return Encoded(self._placed(self._by_text(texts, guidance)))
+        with self.on_device():
+            encoded = self._together(texts, guidance, shown)
+        return Encoded(self._placed(encoded.replies), shown, encoded.kept)
+
+    def _placed(self, tree: Any) -> Any:
+        return on_tensors(tree, lambda leaf: leaf.to(self._device))
+
+    def _by_text(self, texts: Sequence[str], guidance: float | None) -> Any:
+        guided = guidance is not None
+        axes = self._contract.encoded[guided]
+        found = {text: self._kept[text, guided] for text in texts if (text, guided) in self._kept}
+        for text in found:
+            self._kept.move_to_end((text, guided))
+        missing = [text for text in texts if text not in found]
+        if missing:
+            with self.on_device():
+                fresh = dict(zip(missing, self._rows(missing, guidance), strict=True))
+            found |= fresh
+            self._kept |= {(text, guided): rows for text, rows in fresh.items()}
+            while len(self._kept) > self._num_kept:
+                self._kept.popitem(last=False)
+        return joined([found[text] for text in texts], axes)
+
+    def _rows(self, texts: Sequence[str], guidance: float | None) -> Iterator[Any]:
+        """What each text has of its own, on the host."""
+        axes = self._contract.encoded[guidance is not None]
+        for start in range(0, len(texts), _TOGETHER):
+            some = texts[start : start + _TOGETHER]
+            replies = on_tensors(
+                self._seam.encode(some, guidance).replies, lambda leaf: leaf.to("cpu")
+            )
+            for i in range(len(some)):
+                yield rows_at(replies, axes, torch.tensor([i]))
+
+    def _together(self, texts: Sequence[str], guidance: float | None, images: Any) -> Encoded:
+        """Portions beside the longest text, so that each is padded as all of them would be."""
+        if len(texts) <= _TOGETHER or images is not None:
+            return self._seam.encode(texts, guidance, images)
+        axes, longest = self._contract.encoded[guidance is not None], self._longest(texts)
+        parts = []
+        for start in range(0, len(texts), _TOGETHER):
+            some = texts[start : start + _TOGETHER]
+            replies = self._seam.encode([*some, longest], guidance).replies
+            parts.append(rows_at(replies, axes, torch.arange(len(some))))
+        if any(_form(part, axes) != _form(parts[0], axes) for part in parts):
+            return self._seam.encode(texts, guidance)
+        return Encoded(joined(parts, axes))
+
+    def _longest(self, texts: Sequence[str]) -> str:
+        tokenizers = [part for part in self._seam.real.components.values() if is_tokenizer(part)]
+
+        def length(text: str) -> int:
+            return sum(len(tokenizer(text).input_ids) for tokenizer in tokenizers)
+
+        return max(texts, key=length)
+
+    @contextmanager
+    def on_device(self) -> Iterator[None]:
+        """Inside, the text encoders are on the device."""
+        for encoder in self._encoders:
+            encoder.to(self._device)
+        try:
+            yield
+        finally:
+            for encoder in self._encoders:
+                encoder.to("cpu")
+
+
+def text_encoders(pipe: Any) -> list[nn.Module]:
+    """The encoders of a pipeline, of texts and of images: its models of transformers."""
+    return [
+        part
+        for part in pipe.components.values()
+        if isinstance(part, nn.Module) and type(part).__module__.startswith("transformers.")
+    ]
+
+
+def is_tokenizer(part: Any) -> bool:
+    """Whether a part of a pipeline splits texts."""
+    return callable(part) and hasattr(part, "convert_tokens_to_ids")
+
+
+def _form(tree: Any, axes: Any) -> list[Any]:
+    """A tree's shapes but for the number of rows."""
+    return [
+        (path, [n for axis, n in enumerate(leaf.shape) if axis != axes.get(path)])
+        if isinstance(leaf, torch.Tensor)
+        else (path, type(leaf))
+        for path, leaf in leaves(tree)
+    ]

@@ -1,0 +1,141 @@
+"""Latents to images and videos, and back, by the pipeline's own end and its autoencoder."""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from zoo.policy.pipeline.contract import Contract, UnsupportedError
+from zoo.policy.pipeline.seam import Encoded, Question, Seam
+from zoo.policy.pipeline.stand_ins import ReachedError
+from zoo.policy.pipeline.trees import rows_at
+from zoo.seeds import Draws
+
+_CLOSE = {True: 1e-4, False: 2e-2}
+"""How far what is decoded may be from a permuted latent, in float32 and in half precision."""
+_BASE = 8
+"""Of the digits of a place: all are exact in half precision."""
+
+
+class Pictures:
+    """Decodes and encodes a portion at a time, which bounds memory."""
+
+    def __init__(self, seam: Seam, contract: Contract, encoded: Encoded, *, portion: int) -> None:
+        """`encoded` is any one prompt, which a pipeline wants for its end as well."""
+        self._seam, self._contract, self._encoded = seam, contract, encoded
+        self._portion = 1 if contract.manner.batching == "alone" else portion
+        self._inverse: _Inverse | None = None
+
+    @torch.no_grad()
+    def decode(self, x: Float[Tensor, "batch *latent"]) -> Float[Tensor, "batch *frames 3 h w"]:
+        """Images in [0, 1], float32."""
+        parts = [self._end(part).float() for part in x.split(self._portion)]
+        return torch.cat(parts).clamp(0, 1)
+
+    @torch.no_grad()
+    def encode(self, images: Float[Tensor, "batch *frames 3 h w"]) -> Float[Tensor, "batch *latent"]:
+        """The most probable latents of images in [0, 1], float32.
+
+        Raises:
+            ValueError: they are not of the policy's size.
+            UnsupportedError: the pipeline decodes no shifted, scaled and permuted latent.
+        """
+        vae = self._seam.real.vae
+        if self._inverse is None:
+            self._inverse = self._invert()
+        parts = []
+        for part in images.split(self._portion):
+            inputs = (2 * part - 1).to(self._seam.device, vae.dtype)
+            if inputs.ndim > 4:  # noqa: PLR2004  (frames)
+                inputs = inputs.transpose(1, 2)
+            elif self._inverse.has_frames:
+                inputs = inputs.unsqueeze(2)
+            parts.append(self._inverse(_mode(vae.encode(inputs)).float()))
+        return torch.cat(parts)
+
+    def _end(self, x: Tensor) -> Any:
+        """What the pipeline makes of latents after its last step."""
+        axes, first = self._contract.encoded[False], torch.zeros(len(x), dtype=torch.long, device="cpu")
+        encoded = Encoded(
+            rows_at(self._encoded.replies, axes, first), self._encoded.images, self._encoded.kept
+        )
+        question = Question("end", [""] * len(x), latents=self.states(x), encoded=encoded)
+        made = self._seam.ask(question)
+        return made[0] if isinstance(made, tuple) else made
+
+    def states(self, x: Float[Tensor, "batch *latent"]) -> list[Tensor]:
+        """The parts of latents that a pipeline denoises each by itself; mostly the latents."""
+        shapes = self._contract.shapes
+        if len(shapes) == 1:
+            return [x]
+        parts = x.flatten(1).split([torch.Size(shape).numel() for shape in shapes], dim=1)
+        return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def _invert(self) -> "_Inverse":
+        """By the decoder's input for zeros, for ones, and for every place's number in digits."""
+        if len(self._contract.shapes) > 1:
+            raise UnsupportedError("several things are denoised, and only one of them is pictures")
+        shape = self._contract.shapes[0]
+        n = torch.Size(shape).numel()
+        zero = self._decoded(torch.zeros(1, *shape))
+        slope = self._decoded(torch.ones(1, *shape)) - zero
+        place = torch.zeros(zero.numel(), dtype=torch.long)
+        for digit in reversed(range(math.ceil(math.log(max(n, 2), _BASE)))):
+            digits = (torch.arange(n) // _BASE**digit % _BASE).float().reshape(1, *shape)
+            found = ((self._decoded(digits) - zero) / slope).flatten().round().long()
+            place = _BASE * place + found
+        # A permutation first: other numbers are no places.
+        if len(place) != n or not torch.equal(place.sort().values, torch.arange(n)):
+            raise UnsupportedError("what is decoded is no permuted latent")
+        trial = Draws(0, "inverse", 0, torch.zeros(1, dtype=torch.long)).normal(shape)
+        expected = zero.flatten() + slope.flatten() * trial.flatten().double()[place]
+        close = _CLOSE[self._seam.real.vae.dtype == torch.float32]
+        if not torch.allclose(expected, self._decoded(trial).flatten(), atol=close, rtol=close):
+            raise UnsupportedError("what is decoded is no shifted, scaled and permuted latent")
+        return _Inverse(zero, slope, place, shape)
+
+    def _decoded(self, x: Tensor) -> Tensor:
+        """What reaches the decoder, float64 on the CPU."""
+        vae = self._seam.real.vae
+
+        def caught(z: Tensor, *args: Any, **kwargs: Any) -> Any:
+            raise ReachedError(z)
+
+        vae.decode = caught
+        try:
+            made: Tensor = self._end(x.to(self._seam.device))
+        finally:
+            del vae.decode
+        return made.double().cpu()
+
+
+class _Inverse:
+    """From what the autoencoder gives to a pipeline's latents."""
+
+    def __init__(
+        self, zero: Tensor, slope: Tensor, place: Int[Tensor, " n"], shape: tuple[int, ...]
+    ) -> None:
+        self._zero, self._slope, self._place, self._shape = zero, slope, place, shape
+        self.has_frames = zero.ndim > 4  # noqa: PLR2004  (batch, channels, frames, rows, columns)
+
+    def __call__(self, encoded: Tensor) -> Tensor:
+        if encoded.shape[1:] != self._zero.shape[1:]:
+            raise ValueError(
+                f"images of another size than the policy's: their latents are "
+                f"{list(encoded.shape[1:])}, and the policy's {list(self._zero.shape[1:])}; resize "
+                "them, or set policy.resolution"
+            )
+        zero, slope = self._zero.to(encoded), self._slope.to(encoded)
+        flat = ((encoded - zero) / slope).flatten(1)
+        latents = torch.empty_like(flat)
+        latents[:, self._place.to(flat.device)] = flat
+        return latents.reshape(-1, *self._shape)
+
+
+def _mode(made: Any) -> Tensor:
+    """The most probable latent, or the only one."""
+    if hasattr(made, "latent_dist"):
+        return made.latent_dist.mode()  # type: ignore[no-any-return]
+    return made.latent if hasattr(made, "latent") else made.latents  # type: ignore[no-any-return]

@@ -1,0 +1,321 @@
+"""The policy `diffusers`: any pipeline that keeps the contract of diffusers' pipelines.
+
+A pipeline calls its network and hands its scheduler what it makes of the outputs. That is run as it
+is, for rows that have a time each, with gradients; nothing is written for a model family.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from zoo.policy.base import Policy
+from zoo.policy.pipeline.clock import read_clock
+from zoo.policy.pipeline.contract import Family, UnsupportedError
+from zoo.policy.pipeline.embeddings import Embeddings, Entry, Table
+from zoo.policy.pipeline.families import family_of, targets_of
+from zoo.policy.pipeline.learn import learn
+from zoo.policy.pipeline.parts import load_pipeline, pipeline_class, shape_pipeline
+from zoo.policy.pipeline.pictures import Pictures
+from zoo.policy.pipeline.seam import Encoded, Question, Seam
+from zoo.policy.pipeline.stand_ins import Experts
+from zoo.policy.pipeline.step import Steps
+from zoo.policy.pipeline.trees import on_tensors, rows_at
+from zoo.policy.pipeline.verify import verify
+from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, place
+from zoo.policy.weights import CopiesOn, Lora, WeightSets
+from zoo.prompt import Prompt
+from zoo.rollout import Cond, Lookup
+from zoo.storage.place import Place
+
+_HOST = torch.device("cpu")
+Side = Annotated[int, Ge(8)]
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the rows of a condition point into: tables of prompts, and the family's guidance."""
+
+    tables: tuple[Table, ...]
+    scale: float | None
+
+    @property
+    def where(self) -> dict[int, tuple[int, int]]:
+        """The table and the place in it of every entry."""
+        return {
+            entry: (number, place)
+            for number, table in enumerate(self.tables)
+            for place, entry in enumerate(table.places)
+        }
+
+
+class Diffusers(Policy):
+    """A text-to-image, editing or video pipeline of diffusers; LoRA on its attention by default.
+
+    `pretrained` is a folder in diffusers' layout or a hub id. What the pipeline does is not written
+    down for each: it is found when it is loaded, in seconds, and checked against the pipeline's own
+    loop. One that does otherwise is refused. Latents have the shape that the pipeline steps.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        /,
+        *,
+        pretrained: Place,
+        pipeline: str | None = None,
+        revision: str | None = None,
+        variant: str | None = None,
+        resolution: Side | tuple[Side, Side] = 512,
+        frames: Annotated[int, Ge(1)] | None = None,
+        negative: str = "",
+        call: Mapping[str, Any] | None = None,
+        family: Family | None = None,
+        dtype: Dtype = "bfloat16",
+        lora: Lora | None = Lora(rank=32, alpha=64),  # noqa: B008  (frozen)
+        trains: tuple[str, ...] = (),
+        max_text_tokens: Annotated[int, Ge(1)] | None = None,
+        cached_prompts: Annotated[int, Ge(0)] = 1024,
+        decode_batch: Annotated[int, Ge(1)] = 8,
+        copies_on: CopiesOn = "device",
+    ) -> None:
+        """`resolution` is of a square, or [width, height]; `frames` is the length of a video.
+
+        `pipeline` is a class of diffusers, and by default the one that the model names. `negative`
+        is the prompt that guidance leads away from. `call` are further keywords of every call of
+        the pipeline, `guidance_scale` of a model with embedded guidance, say. `family` is what the
+        pipeline cannot be asked; null takes what is known of it here. Of a pipeline with two
+        networks `trains` names those that are trained, by default all. `max_text_tokens` null is
+        the pipeline's own. `cached_prompts` embeddings are kept in the host's memory where each
+        depends on its text alone. `decode_batch` images are decoded together. With `copies_on` cpu
+        the old, reference and EMA weights of training all are in the host's memory, and on the
+        device while they are used.
+
+        Raises:
+            UnsupportedError: the pipeline does not keep the contract.
+            ValueError: the model cannot be had, or an option does not fit it.
+        """
+        self._device, self._dtype = device, base_dtype(dtype, lora)
+        self._files = Pretrained(pretrained, revision, variant)
+        cls = pipeline_class(self._files, pipeline)
+        known = family or family_of(cls.__name__)
+        keywords = {
+            **known.call,
+            **_sizes(resolution, frames),
+            **({} if max_text_tokens is None else {"max_sequence_length": max_text_tokens}),
+            **(call or {}),
+        }
+        pipe = self._load(cls)
+        self._seam = Seam(pipe, known, keywords, negative=negative, inputs=0)
+        self._place(pipe)
+        with self._seam.on(self._learns_on):
+            self._some = self._seam.encode(["a"], None)
+            self._clock = read_clock(self._seam.scheduler, self._set_grid)
+            self.contract = learn(self._seam)
+        self._texts = Embeddings(
+            self._seam, self.contract, self._learns_on, kept=cached_prompts
+        )
+        self._trained = _trained(self._seam.networks, trains)
+        self.weights = WeightSets(
+            self._network(),
+            lora,
+            default_targets=known.targets or targets_of(self._network()),
+            copies_on=copies_on,
+        )
+        self._steps = Steps(self._seam, self.contract, self._forward)
+        self._seam.device = device
+        some = self._tell([Entry("a")], None, {}).tables[0].encoded
+        self._pictures = Pictures(self._seam, self.contract, some, portion=decode_batch)
+        self.latent_shape = _whole(self.contract.shapes)
+        self.verified = self._verify()
+
+    @property
+    def network_folder(self) -> str:  # type: ignore[override]
+        """The part of the pipeline that is trained."""
+        return next(iter(self._trained))
+
+    def write_rest(self, folder: Any) -> None:
+        """All parts of the pipeline but for the network, and its index."""
+        self._files.copy_parts(folder, network=self.network_folder, without=())
+
+    def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
+        """Tables of what the pipeline's own encoders give, for all texts together."""
+        offset = self.contract.offset
+        if guidance != 1.0 and offset is None:
+            raise UnsupportedError(
+                f"{self.contract.pipeline} has no classifier-free guidance and it is {guidance:g}; "
+                "write guidance: 1"
+            )
+        scale = None if guidance == 1.0 else guidance + (offset or 0.0)
+        texts = [prompt.text for prompt in prompts]
+        distinct = list(dict.fromkeys(texts))
+        told = self._tell([Entry(text) for text in distinct], scale, {})
+        row = torch.tensor([distinct.index(text) for text in texts], device=_HOST)
+        entries = Lookup(torch.arange(len(distinct), device=_HOST), row)
+        return Cond({"entry": entries}, guidance, told)
+
+    def velocity(
+        self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
+    ) -> Float[Tensor, "batch *latent"]:
+        """dx/dt; the branch without the prompt has no gradient."""
+        entry = cond.tensors["entry"]
+        assert isinstance(entry, Lookup)
+        entries, told = entry.index.tolist(), cond.layout
+        return self._clock.velocity(
+            lambda inner, times: self._predict(inner, times, entries, told), x, t
+        )
+
+    def decode(
+        self, latents: Float[Tensor, "batch *latent"]
+    ) -> Float[Tensor, "batch *frames 3 height width"]:
+        """Images or videos by the pipeline's own end, a few at a time."""
+        return self._pictures.decode(latents)
+
+    def latents(
+        self, images: Float[Tensor, "batch *frames 3 height width"]
+    ) -> Float[Tensor, "batch *latent"]:
+        """The most probable latents.
+
+        Raises:
+            ValueError: the images are not of the policy's size.
+            UnsupportedError: the pipeline decodes no shifted, scaled and permuted latent.
+        """
+        return self._pictures.encode(images)
+
+    @torch.no_grad()
+    def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
+        """The pipeline's own, which may depend on the number of steps."""
+        return self._clock.grid(self._set_grid(num_steps))
+
+    @property
+    def _learns_on(self) -> torch.device:
+        """Numbers are needed to learn, also where the networks are shapes alone."""
+        return _HOST if self._device.type == "meta" else self._device
+
+    def _load(self, cls: Any) -> Any:
+        if self._device.type == "meta":
+            return shape_pipeline(self._files, cls)
+        return load_pipeline(self._files, cls, self._dtype)
+
+    def _place(self, pipe: Any) -> None:
+        """The networks, the autoencoder and the rest on the device; encoders go there and back."""
+        for name, part in pipe.components.items():
+            if not isinstance(part, nn.Module):
+                continue
+            part.requires_grad_(False).eval()
+            if name in self._seam.networks:
+                place(part, self._device, self._dtype)
+            elif self._device.type != "meta":
+                part.to(self._device)
+
+    def _network(self) -> nn.Module:
+        networks = {name: self._seam.networks[name] for name in self._trained}
+        return next(iter(networks.values())) if len(networks) == 1 else Experts(networks)
+
+    def _forward(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        if name not in self._trained:
+            return self._seam.networks[name](*args, **kwargs)
+        return (
+            self.weights(*args, **kwargs)
+            if len(self._trained) == 1
+            else self.weights(name, *args, **kwargs)
+        )
+
+    def _set_grid(self, num_steps: int) -> Any:
+        return self._seam.ask(Question("grid", ["a"], steps=num_steps, encoded=self._some))
+
+    def _tell(
+        self, entries: Sequence[Entry], scale: float | None, images: Mapping[Any, Any]
+    ) -> _Told:
+        with self._seam.on(self._learns_on):
+            tables = self._texts(entries, scale, images)
+        return _Told(tuple(self._moved(table) for table in tables), scale)
+
+    def _moved(self, table: Table) -> Table:
+        replies = on_tensors(table.encoded.replies, lambda leaf: leaf.to(self._device))
+        return replace(table, encoded=replace(table.encoded, replies=replies))
+
+    def _predict(self, x: Tensor, times: Tensor, entries: Sequence[int], told: _Told) -> Tensor:
+        """What the networks predict: the rows of a table and of an expert at once."""
+        parts, order = [], []
+        for group in self._groups(times, entries, told):
+            rows = torch.tensor(group.rows, device=x.device)
+            whole = len(group.rows) == len(x)
+            inner, at = (x, times) if whole else (x[rows], times[rows])
+            states = self._pictures.states(inner)
+            parts.append(self._steps(states, at, self._rows(group, told), told.scale, at=group.at))
+            order += group.rows
+        made = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if order != sorted(order):
+            made = made[torch.tensor(order, device=made.device).argsort()]
+        return self._connected(made).reshape(x.shape)
+
+    def _groups(
+        self, times: Tensor, entries: Sequence[int], told: _Told
+    ) -> Iterator["_Group"]:
+        where, boundary = told.where, self.contract.boundary
+        high = [False] * len(entries) if boundary is None else (times >= boundary).tolist()
+        rows: dict[tuple[int, int, bool], list[int]] = {}
+        alone = self.contract.manner.batching == "alone"
+        for row, (entry, is_high) in enumerate(zip(entries, high, strict=True)):
+            rows.setdefault((where[entry][0], row if alone else 0, is_high), []).append(row)
+        for (table, _, is_high), of in rows.items():
+            at = 0.5 if boundary is None else ((1 + boundary) / 2 if is_high else boundary / 2)
+            yield _Group(table, tuple(where[entries[row]][1] for row in of), tuple(of), at)
+
+    def _rows(self, group: "_Group", told: _Told) -> Encoded:
+        encoded = told.tables[group.table].encoded
+        axes = self.contract.encoded[told.scale is not None]
+        places = torch.tensor(group.places, device=_HOST)
+        return replace(encoded, replies=rows_at(encoded.replies, axes, places))
+
+    def _connected(self, made: Tensor) -> Tensor:
+        """Rows that met only a network that is not trained have gradients, too: of zero."""
+        all_trained = len(self._trained) == len(self._seam.networks)
+        if all_trained or made.requires_grad or not torch.is_grad_enabled():
+            return made
+        return made + 0 * sum(p.flatten()[0] for p in self.weights.parameters().values())
+
+    def _verify(self) -> Mapping[str, float]:
+        """Against the pipeline's own loop, where there are numbers."""
+        if self._device.type == "meta":
+            return {}
+        with self._texts.on_device():
+            return verify(self._seam, self.contract, self._steps, self._dtype)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Rows that go through a pipeline together: their places in a table, and the time to tell."""
+
+    table: int
+    places: tuple[int, ...]
+    rows: tuple[int, ...]
+    at: float
+
+
+def _sizes(resolution: int | tuple[int, int], frames: int | None) -> dict[str, int]:
+    width, height = (resolution, resolution) if isinstance(resolution, int) else resolution
+    sizes = {"width": width, "height": height}
+    return sizes if frames is None else {**sizes, "num_frames": frames}
+
+
+def _whole(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Of one state its shape; several are one flat row."""
+    if len(shapes) == 1:
+        return shapes[0]
+    return (sum(torch.Size(shape).numel() for shape in shapes),)
+
+
+def _trained(networks: Mapping[str, nn.Module], names: Sequence[str]) -> tuple[str, ...]:
+    for name in names:
+        if name not in networks:
+            raise ValueError(
+                f"policy.trains names '{name}', and the pipeline's networks are "
+                f"{', '.join(networks)}; write one of these, or leave it out"
+            )
+    return tuple(name for name in networks if not names or name in names)

@@ -1,0 +1,296 @@
+"""A pipeline's own `__call__`, run as far as a question needs.
+
+To its first network for embeddings, to its solver for a velocity, to its timesteps for a grid, past
+an empty loop to decode. The pipeline is told one time, as it was written for.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo import seeds
+from zoo.policy.pipeline.contract import Family, Manner, UnsupportedError
+from zoo.policy.pipeline.stand_ins import (
+    ReachedError,
+    network_like,
+    recording,
+    scheduler_like,
+)
+
+Through = Callable[[str, tuple[Any, ...], dict[str, Any]], Any]
+"""What a network's call gives, by its name and arguments."""
+
+_NETWORKS = ("diffusers.models.transformers.", "diffusers.models.unets.")
+_REMEMBERED = (
+    ("vae", "encode"),
+    ("image_processor", "preprocess"),
+    ("image_processor", "resize"),
+    ("video_processor", "preprocess"),
+)
+"""Of parts, what a pipeline does to its input images anew in every run."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Prompts as a pipeline needs them: what its `encode_prompt` gave, call by call.
+
+    `images` are the input images of all of them. `kept` is what it made of these, by call.
+    """
+
+    replies: Sequence[Any]
+    images: Any = None
+    kept: dict[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a run is to find; `at` is its only time, t, and `guidance` a scale as the family has it.
+
+    A run until the step gives what is handed to the solver, output and sample, for each state.
+    """
+
+    until: Literal["network", "step", "grid", "end"]
+    prompts: Sequence[str]
+    at: float = 0.5
+    guidance: float | None = None
+    latents: Sequence[Tensor] = ()
+    encoded: Encoded | None = None
+    steps: int = 2
+    through: Through | None = None
+
+
+class Seam:
+    """A pipeline that is asked one thing at a time: not from several threads."""
+
+    def __init__(
+        self, pipe: Any, family: Family, call: Mapping[str, Any], *, negative: str, inputs: int
+    ) -> None:
+        """`call` are keywords of every call, and each prompt has so many input images.
+
+        Raises:
+            UnsupportedError: it has no network, no scheduler or no `encode_prompt`.
+        """
+        self.real, self.family, self.inputs = pipe, family, inputs
+        self.networks: dict[str, nn.Module] = {
+            name: part for name, part in pipe.components.items() if _is_network(part)
+        }
+        kind = type(pipe).__name__
+        if not self.networks or not hasattr(getattr(pipe, "scheduler", None), "step"):
+            raise UnsupportedError(f"{kind} has no network and scheduler of its own to be asked")
+        if not hasattr(pipe, "encode_prompt"):
+            raise UnsupportedError(
+                f"{kind} has no encode_prompt, so its prompts cannot be encoded once and kept"
+            )
+        self.scheduler = copy.deepcopy(pipe.scheduler)
+        self.scale = float(self.scheduler.config.get("num_train_timesteps", 1000))
+        self.takes = inspect.signature(type(pipe).__call__).parameters
+        self.device = torch.device("cpu")
+        self.manner = Manner(_guidance_keyword(pipe, family, self.takes))
+        self.batch_image: Any = None
+        self._call, self._negative = dict(call), negative
+        self._pipe = self._stand_in()
+        self._run = inspect.unwrap(type(pipe).__call__)
+        self._question = Question("network", ())
+        self._stepped: list[tuple[Tensor, Tensor]] = []
+        self._encoded: list[Any] = []
+        self._counts: dict[Any, int] = {}
+
+    def ask(self, question: Question) -> Any:
+        """Runs the pipeline's own code until the answer."""
+        self._question = question
+        self._stepped, self._encoded, self._counts = [], [], {}
+        kwargs = self._keywords(question)
+        try:
+            return self._run(self._pipe, **kwargs)
+        except ReachedError as reached:
+            return reached.answer
+
+    @torch.no_grad()
+    def run_own_loop(
+        self, prompts: Sequence[str], guidance: float | None, encoded: Encoded, *, steps: int
+    ) -> list[tuple[float, Tensor, Tensor]]:
+        """The pipeline as it is, with its own scheduler: t, sample and output of every step."""
+        self._question = Question("end", prompts, guidance=guidance, encoded=encoded, steps=steps)
+        self._encoded, self._counts = [], {}
+        stepped: list[tuple[float, Tensor, Tensor]] = []
+        own = self._twin()
+        own.__dict__["encode_prompt"] = self._encode_prompt
+        own.__dict__["scheduler"] = recording(self.scheduler, stepped)
+        if self.manner.guided_by == "guider":
+            own.__dict__["guider"] = self.real.guider.new(guidance_scale=guidance or 1.0)
+        self._run(own, **self._keywords(self._question) | {"output_type": "latent"})
+        return stepped
+
+    @contextmanager
+    def on(self, device: torch.device) -> Iterator[None]:
+        """Inside, the pipeline works on that device."""
+        before, self.device = self.device, device
+        try:
+            with device:
+                yield
+        finally:
+            self.device = before
+
+    def encode(self, prompts: Sequence[str], guidance: float | None, images: Any = None) -> Encoded:
+        """What the pipeline's `encode_prompt` gives for these prompts, which share input images."""
+        encoded = Encoded([], images)
+        self.ask(Question("network", prompts, guidance=guidance, encoded=encoded))
+        return Encoded(self._encoded, images, encoded.kept)
+
+    def _keywords(self, q: Question) -> dict[str, Any]:
+        kwargs: dict[str, Any] = {
+            "prompt": list(q.prompts),
+            "num_inference_steps": q.steps,
+            "output_type": "pt" if q.until == "end" else "latent",
+            # The same every time, and the global state is left alone.
+            "generator": seeds.generator(0, "pipeline"),
+            "return_dict": False,
+            **self._call,
+        }
+        if self.inputs:
+            images = self.batch_image if q.encoded is None else q.encoded.images
+            images = self.batch_image if images is None else images
+            kwargs["image"] = [images] * len(q.prompts) if self.manner.batching == "each" else images
+        if self.manner.by_keyword:
+            kwargs |= dict(zip(self.family.states, q.latents, strict=False))
+        if q.guidance is not None:
+            kwargs["negative_prompt"] = [self._negative] * len(q.prompts)
+        if self.manner.guided_by == "guider":
+            guider = self.real.guider.new(guidance_scale=q.guidance or 1.0)
+            self._pipe.__dict__["guider"] = guider
+        elif self.manner.guided_by is not None:
+            kwargs[self.manner.guided_by] = self.manner.off if q.guidance is None else q.guidance
+        return {key: value for key, value in kwargs.items() if key in self.takes}
+
+    # The pipeline's side: what its stand-ins ask.
+
+    def timesteps(self) -> Tensor:
+        """One, or none where the run goes past the loop."""
+        if self._question.until == "grid":
+            raise ReachedError(self.scheduler)
+        times = [] if self._question.until == "end" else [self._question.at * self.scale]
+        return torch.tensor(times, device=self._time_device)
+
+    def sigma(self) -> float:
+        """The time of the only step."""
+        return self._question.at
+
+    def set_grid(self, steps: int | None, given: dict[str, Any]) -> None:
+        """By the real scheduler, where the grid is the question."""
+        if self._question.until == "grid":
+            by_number = {} if {"sigmas", "timesteps"} & given.keys() else {"num_inference_steps": steps}
+            self.scheduler.set_timesteps(**by_number, **given)
+
+    def stepped(self, output: Tensor, sample: Tensor) -> Tensor:
+        """The answer, once all states were stepped."""
+        self._stepped.append((output, sample))
+        if len(self._stepped) < len(self.family.states):
+            return sample
+        raise ReachedError(self._stepped)
+
+    @property
+    def _time_device(self) -> torch.device:
+        return torch.device("cpu") if self.device.type == "meta" else self.device
+
+    def _network(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._question.until == "network" or self._question.through is None:
+            raise ReachedError(name)
+        return self._question.through(name, args, kwargs)
+
+    def _encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
+        count = self._count("encode_prompt")
+        encoded = self._question.encoded
+        if encoded is not None and count < len(encoded.replies):
+            return encoded.replies[count]
+        with torch.no_grad():
+            self._encoded.append(type(self.real).encode_prompt(self._pipe, *args, **kwargs))
+        return self._encoded[-1]
+
+    def _prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
+        """Those given, in the layout that is stepped, float32 whatever the pipeline's type."""
+        made = type(self.real).prepare_latents(self._pipe, *args, **kwargs)
+        if not len(self._question.latents):
+            return made
+        first, *rest = made if isinstance(made, tuple) else (made,)
+        given = self._question.latents[0]
+        return (given, *rest) if isinstance(made, tuple) else given
+
+    def _remember(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Of the prompts' images, the same calls come in every run: their results are kept."""
+
+        def remembered(*args: Any, **kwargs: Any) -> Any:
+            encoded = self._question.encoded
+            key = (name, self._count(name), len(self._question.prompts))
+            if encoded is not None and key in encoded.kept:
+                return encoded.kept[key]
+            with torch.no_grad():
+                result = function(*args, **kwargs)
+            if encoded is not None:
+                encoded.kept[key] = result
+            return result
+
+        return remembered
+
+    def _count(self, name: str) -> int:
+        count = self._counts.get(name, 0)
+        self._counts[name] = count + 1
+        return count
+
+    def _stand_in(self) -> Any:
+        """A twin of the pipeline whose networks and scheduler ask."""
+        twin = self._twin()
+        cls, parts = type(self.real), twin.__dict__
+        for name, network in self.networks.items():
+            parts[name] = network_like(network, _named(self._network, name))
+        parts["scheduler"] = scheduler_like(self.scheduler, self)
+        parts["encode_prompt"] = self._encode_prompt
+        if hasattr(cls, "prepare_latents"):
+            parts["prepare_latents"] = self._prepare_latents
+        if self.inputs:
+            self._remember_images(twin)
+        return twin
+
+    def _twin(self) -> Any:
+        """The same parts in another object, which nothing moves between devices."""
+        twin = copy.copy(self.real)
+        cls: Any = type(self.real)
+        # The pipeline's own looks at every module of every part, several times a call.
+        here = property(lambda _: self.device)
+        members = {"_execution_device": here, "device": here, "__module__": cls.__module__}
+        twin.__class__ = type(cls.__name__, (cls,), members)
+        twin.set_progress_bar_config(disable=True)
+        return twin
+
+    def _remember_images(self, twin: Any) -> None:
+        if hasattr(twin, "encode_image"):
+            twin.__dict__["encode_image"] = self._remember("encode_image", twin.encode_image)
+        for part, method in _REMEMBERED:
+            inner = getattr(twin, part, None)
+            if hasattr(inner, method):
+                inner = copy.copy(inner)
+                function = self._remember(f"{part}.{method}", getattr(inner, method))
+                object.__setattr__(inner, method, function)
+                twin.__dict__[part] = inner
+
+
+def _named(network: Through, name: str) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
+    return lambda args, kwargs: network(name, args, kwargs)
+
+
+def _is_network(part: Any) -> bool:
+    return isinstance(part, nn.Module) and type(part).__module__.startswith(_NETWORKS)
+
+
+def _guidance_keyword(pipe: Any, family: Family, takes: Mapping[str, Any]) -> str | None:
+    if getattr(pipe, "guider", None) is not None:
+        return "guider"
+    for keyword in (family.guidance, "true_cfg_scale", "guidance_scale"):
+        if keyword is not None and keyword in takes:
+            return keyword
+    return None

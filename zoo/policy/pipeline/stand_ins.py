@@ -1,0 +1,130 @@
+"""What a pipeline has in the place of its scheduler and its networks, which pass its calls on.
+
+Each is of the class of what it stands for and has its attributes, so that a pipeline does not see
+a difference; only the calls that a question is about go elsewhere.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class ReachedError(BaseException):
+    """A pipeline came to what was asked; unwinds it, past any handler of its own."""
+
+    def __init__(self, answer: Any) -> None:
+        """With the answer."""
+        super().__init__()
+        self.answer = answer
+
+
+class Questions(Protocol):
+    """Who answers for the scheduler."""
+
+    def timesteps(self) -> Tensor:
+        """Those that the pipeline is to go through."""
+
+    def sigma(self) -> float:
+        """The time of the only step."""
+
+    def set_grid(self, steps: int | None, given: dict[str, Any]) -> None:
+        """The pipeline sets its grid, by a number of steps or by sigmas and their shift."""
+
+    def stepped(self, output: Tensor, sample: Tensor) -> Tensor:
+        """The pipeline came to its solver with what it made of the network's outputs."""
+
+
+def scheduler_like(real: Any, asked: Questions) -> Any:
+    """A scheduler of the real one's class whose steps are questions."""
+
+    class Asking(type(real)):  # type: ignore[misc]
+        order, init_noise_sigma, begin_index = 1, 1.0, None
+
+        @property
+        def timesteps(self) -> Tensor:
+            return asked.timesteps()
+
+        @timesteps.setter
+        def timesteps(self, value: Any) -> None: ...
+
+        @property
+        def sigmas(self) -> Tensor:
+            return torch.tensor([asked.sigma(), 0.0])
+
+        @sigmas.setter
+        def sigmas(self, value: Any) -> None: ...
+
+        def set_timesteps(  # noqa: PLR0913  (as schedulers have it)
+            self,
+            num_inference_steps: int | None = None,
+            device: Any = None,
+            timesteps: Any = None,
+            sigmas: Any = None,
+            mu: Any = None,
+            **more: Any,
+        ) -> None:
+            given = {"timesteps": timesteps, "sigmas": sigmas, "mu": mu, **more}
+            given = {key: value for key, value in given.items() if value is not None}
+            asked.set_grid(num_inference_steps, given)
+
+        def set_begin_index(self, begin_index: int = 0) -> None: ...
+
+        def scale_model_input(self, sample: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            return sample
+
+        def step(
+            self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any
+        ) -> tuple[Tensor]:
+            return (asked.stepped(model_output, sample),)
+
+        def __deepcopy__(self, memo: Any) -> "Asking":
+            return self
+
+    made = object.__new__(Asking)
+    made.__dict__ = dict(real.__dict__)
+    return made
+
+
+def recording(real: Any, stepped: list[tuple[float, Tensor, Tensor]]) -> Any:
+    """A copy of a scheduler that works as it does, and notes t, sample and output of each step."""
+
+    class Recording(type(real)):  # type: ignore[misc]
+        def step(
+            self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any
+        ) -> Any:
+            stepped.append((float(timestep), sample.clone(), model_output.clone()))
+            return super().step(model_output, timestep, sample, *args, **kwargs)
+
+    made = object.__new__(Recording)
+    made.__dict__ = copy.deepcopy(real.__dict__)
+    return made
+
+
+def network_like(network: nn.Module, called: Callable[[tuple[Any, ...], dict[str, Any]], Any]) -> Any:
+    """A network of the real one's class, with its weights, whose forward is a call."""
+    real: Any = type(network)
+
+    class Called(real):  # type: ignore[misc]
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return called(args, kwargs)
+
+    Called.__name__, Called.__module__ = real.__name__, real.__module__
+    made = object.__new__(Called)
+    made.__dict__ = network.__dict__
+    return made
+
+
+class Experts(nn.ModuleDict):
+    """Several networks of a pipeline as one; a forward says which."""
+
+    def forward(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Of the network of that name."""
+        return self[name](*args, **kwargs)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Of all of them."""
+        for network in self.values():
+            network.enable_gradient_checkpointing()

@@ -1,0 +1,79 @@
+"""A velocity: the pipeline's own step, in which each row of the network has its own time."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.policy.pipeline.contract import Contract, Pass
+from zoo.policy.pipeline.seam import Encoded, Question, Seam
+from zoo.policy.pipeline.trees import Path, in_list, joined, mapped, on_tensors, portion
+
+Forward = Callable[..., Any]
+"""A network's forward, by its name and arguments."""
+
+
+class Steps:
+    """Asks a pipeline what it hands to its solver."""
+
+    def __init__(self, seam: Seam, contract: Contract, forward: Forward) -> None:
+        """Networks are called by `forward`, under whatever weights are active."""
+        self._seam, self._contract, self._forward = seam, contract, forward
+        self._dtypes = {name: network.dtype for name, network in seam.networks.items()}
+
+    def __call__(
+        self,
+        states: list[Float[Tensor, "batch *state"]],
+        t: Float[Tensor, " batch"],
+        encoded: Encoded,
+        guidance: float | None,
+        *,
+        at: float = 0.5,
+    ) -> Float[Tensor, "batch flat"]:
+        """What the networks predict at the scheduler's times t in [0, 1], flat and float32.
+
+        The pipeline is told `at`, by which it chooses among its networks; the networks are told t.
+        The branch without the prompt has no gradient.
+        """
+        guided, calls = guidance is not None, 0
+
+        def through(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            nonlocal calls
+            one = self._contract.passes[name, guided][calls]
+            calls += 1
+            return self._pass(one, name, {"args": args, "kwargs": kwargs}, t)
+
+        question = Question(
+            "step", [""] * len(t), at=at, guidance=guidance, latents=states, encoded=encoded,
+            through=through,
+        )  # fmt: skip
+        stepped = self._seam.ask(question)
+        return torch.cat([output.float().flatten(1) for output, _ in stepped], dim=1)
+
+    def _pass(self, one: Pass, name: str, given: Any, t: Tensor) -> Any:
+        given = mapped(given, lambda path, leaf: self._argument(one, name, path, leaf, t))
+        if all(one.told) or not torch.is_grad_enabled():
+            made = self._forward(name, *given["args"], **given["kwargs"])
+        else:
+            parts, made_of = len(one.told), []
+            for i, told in enumerate(one.told):
+                part = given if parts == 1 else portion(given, one.rows, i, parts)
+                with nullcontext() if told else torch.no_grad():
+                    made_of.append(self._forward(name, *part["args"], **part["kwargs"]))
+            made = made_of[0] if parts == 1 else joined(made_of, one.out_rows)
+        return on_tensors(made, lambda leaf: leaf.float())
+
+    def _argument(self, one: Pass, name: str, path: Path, leaf: Any, t: Tensor) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if path not in one.time:
+            latent = in_list(path) in one.latents and leaf.is_floating_point()
+            return leaf.to(self._dtypes[name]) if latent else leaf
+        start, slope = (value.to(t.device, torch.float64) for value in one.time[path])
+        inner = start.ndim if leaf.ndim > start.ndim else 0
+        times = start + slope * (t.double() * self._seam.scale).reshape(-1, *[1] * inner)
+        rows = times.repeat(len(one.told), *[1] * (times.ndim - 1))
+        return rows.to(leaf.dtype)
