@@ -99,7 +99,7 @@ class Diffusers(Policy):
             UnsupportedError: the pipeline does not keep the contract.
             ValueError: the model cannot be had, or an option does not fit it.
         """
-        self._device, self._dtype = device, base_dtype(dtype, lora)
+        self.device, self._dtype = device, base_dtype(dtype, lora)
         self._files = Pretrained(pretrained, revision, variant)
         cls = pipeline_class(self._files, pipeline)
         known = family or family_of(cls.__name__)
@@ -110,26 +110,26 @@ class Diffusers(Policy):
             **(call or {}),
         }
         pipe = self._load(cls)
-        self._seam = Seam(pipe, known, keywords, negative=negative, inputs=0)
+        self.seam = Seam(pipe, known, keywords, negative=negative, inputs=0)
         self._place(pipe)
-        with self._seam.on(self._learns_on):
-            self._some = self._seam.encode(["a"], None)
-            self._clock = read_clock(self._seam.scheduler, self._set_grid)
-            self.contract = learn(self._seam)
+        with self.seam.on(self._learns_on):
+            self._some = self.seam.encode(["a"], None)
+            self._clock = read_clock(self.seam.scheduler, self._set_grid)
+            self.contract = learn(self.seam)
         self._texts = Embeddings(
-            self._seam, self.contract, self._learns_on, kept=cached_prompts
+            self.seam, self.contract, self._learns_on, kept=cached_prompts
         )
-        self._trained = _trained(self._seam.networks, trains)
+        self._trained = _trained(self.seam.networks, trains)
         self.weights = WeightSets(
             self._network(),
             lora,
             default_targets=known.targets or targets_of(self._network()),
             copies_on=copies_on,
         )
-        self._steps = Steps(self._seam, self.contract, self._forward)
-        self._seam.device = device
+        self._steps = Steps(self.seam, self.contract, self._forward)
+        self.seam.device = device
         some = self._tell([Entry("a")], None, {}).tables[0].encoded
-        self._pictures = Pictures(self._seam, self.contract, some, portion=decode_batch)
+        self._pictures = Pictures(self.seam, self.contract, some, portion=decode_batch)
         self.latent_shape = _whole(self.contract.shapes)
         self.verified = self._verify()
 
@@ -194,10 +194,10 @@ class Diffusers(Policy):
     @property
     def _learns_on(self) -> torch.device:
         """Numbers are needed to learn, also where the networks are shapes alone."""
-        return _HOST if self._device.type == "meta" else self._device
+        return _HOST if self.device.type == "meta" else self.device
 
     def _load(self, cls: Any) -> Any:
-        if self._device.type == "meta":
+        if self.device.type == "meta":
             return shape_pipeline(self._files, cls)
         return load_pipeline(self._files, cls, self._dtype)
 
@@ -207,18 +207,18 @@ class Diffusers(Policy):
             if not isinstance(part, nn.Module):
                 continue
             part.requires_grad_(False).eval()
-            if name in self._seam.networks:
-                place(part, self._device, self._dtype)
-            elif self._device.type != "meta":
-                part.to(self._device)
+            if name in self.seam.networks:
+                place(part, self.device, self._dtype)
+            elif self.device.type != "meta":
+                part.to(self.device)
 
     def _network(self) -> nn.Module:
-        networks = {name: self._seam.networks[name] for name in self._trained}
+        networks = {name: self.seam.networks[name] for name in self._trained}
         return next(iter(networks.values())) if len(networks) == 1 else Experts(networks)
 
     def _forward(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if name not in self._trained:
-            return self._seam.networks[name](*args, **kwargs)
+            return self.seam.networks[name](*args, **kwargs)
         return (
             self.weights(*args, **kwargs)
             if len(self._trained) == 1
@@ -226,17 +226,17 @@ class Diffusers(Policy):
         )
 
     def _set_grid(self, num_steps: int) -> Any:
-        return self._seam.ask(Question("grid", ["a"], steps=num_steps, encoded=self._some))
+        return self.seam.ask(Question("grid", ["a"], steps=num_steps, encoded=self._some))
 
     def _tell(
         self, entries: Sequence[Entry], scale: float | None, images: Mapping[Any, Any]
     ) -> _Told:
-        with self._seam.on(self._learns_on):
+        with self.seam.on(self._learns_on):
             tables = self._texts(entries, scale, images)
         return _Told(tuple(self._moved(table) for table in tables), scale)
 
     def _moved(self, table: Table) -> Table:
-        replies = on_tensors(table.encoded.replies, lambda leaf: leaf.to(self._device))
+        replies = on_tensors(table.encoded.replies, lambda leaf: leaf.to(self.device))
         return replace(table, encoded=replace(table.encoded, replies=replies))
 
     def _predict(self, x: Tensor, times: Tensor, entries: Sequence[int], told: _Told) -> Tensor:
@@ -275,17 +275,17 @@ class Diffusers(Policy):
 
     def _connected(self, made: Tensor) -> Tensor:
         """Rows that met only a network that is not trained have gradients, too: of zero."""
-        all_trained = len(self._trained) == len(self._seam.networks)
+        all_trained = len(self._trained) == len(self.seam.networks)
         if all_trained or made.requires_grad or not torch.is_grad_enabled():
             return made
         return made + 0 * sum(p.flatten()[0] for p in self.weights.parameters().values())
 
     def _verify(self) -> Mapping[str, float]:
         """Against the pipeline's own loop, where there are numbers."""
-        if self._device.type == "meta":
+        if self.device.type == "meta":
             return {}
         with self._texts.on_device():
-            return verify(self._seam, self.contract, self._steps, self._dtype)
+            return verify(self.seam, self.contract, self._steps, self._dtype)
 
 
 @dataclass(frozen=True)

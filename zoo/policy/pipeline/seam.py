@@ -18,6 +18,7 @@ from zoo import seeds
 from zoo.policy.pipeline.contract import Family, Manner, UnsupportedError
 from zoo.policy.pipeline.stand_ins import (
     ReachedError,
+    Step,
     network_like,
     recording,
     scheduler_like,
@@ -46,6 +47,14 @@ class Encoded:
     replies: Sequence[Any]
     images: Any = None
     kept: dict[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OwnRun:
+    """A pipeline's own run: every step, and what came of it."""
+
+    steps: list[Step]
+    made: Any
 
 
 @dataclass(frozen=True)
@@ -113,19 +122,25 @@ class Seam:
 
     @torch.no_grad()
     def run_own_loop(
-        self, prompts: Sequence[str], guidance: float | None, encoded: Encoded, *, steps: int
-    ) -> list[tuple[float, Tensor, Tensor]]:
-        """The pipeline as it is, with its own scheduler: t, sample and output of every step."""
+        self,
+        prompts: Sequence[str],
+        guidance: float | None,
+        encoded: Encoded,
+        *,
+        steps: int,
+        output: Literal["latent", "pt"] = "latent",
+    ) -> OwnRun:
+        """The pipeline as it is, with its own scheduler; for prompts that are encoded already."""
         self._question = Question("end", prompts, guidance=guidance, encoded=encoded, steps=steps)
         self._encoded, self._counts = [], {}
-        stepped: list[tuple[float, Tensor, Tensor]] = []
+        stepped: list[Step] = []
         own = self._twin()
         own.__dict__["encode_prompt"] = self._encode_prompt
         own.__dict__["scheduler"] = recording(self.scheduler, stepped)
         if self.manner.guided_by == "guider":
             own.__dict__["guider"] = self.real.guider.new(guidance_scale=guidance or 1.0)
-        self._run(own, **self._keywords(self._question) | {"output_type": "latent"})
-        return stepped
+        made = self._run(own, **self._keywords(self._question) | {"output_type": output})
+        return OwnRun(stepped, made[0] if isinstance(made, tuple) else made)
 
     @contextmanager
     def on(self, device: torch.device) -> Iterator[None]:

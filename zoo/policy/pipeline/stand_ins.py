@@ -6,7 +6,7 @@ a difference; only the calls that a question is about go elsewhere.
 
 import copy
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,15 @@ class ReachedError(BaseException):
         """With the answer."""
         super().__init__()
         self.answer = answer
+
+
+class Step(NamedTuple):
+    """A step of a pipeline's own scheduler."""
+
+    time: float
+    sample: Tensor
+    output: Tensor
+    result: Tensor
 
 
 class Questions(Protocol):
@@ -88,15 +97,18 @@ def scheduler_like(real: Any, asked: Questions) -> Any:
     return made
 
 
-def recording(real: Any, stepped: list[tuple[float, Tensor, Tensor]]) -> Any:
-    """A copy of a scheduler that works as it does, and notes t, sample and output of each step."""
+def recording(real: Any, steps: list[Step]) -> Any:
+    """A copy of a scheduler that works as it does, and notes its steps."""
 
     class Recording(type(real)):  # type: ignore[misc]
         def step(
             self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any
         ) -> Any:
-            stepped.append((float(timestep), sample.clone(), model_output.clone()))
-            return super().step(model_output, timestep, sample, *args, **kwargs)
+            before, output = sample.clone(), model_output.clone()
+            made = super().step(model_output, timestep, sample, *args, **kwargs)
+            after = made[0] if isinstance(made, tuple) else made.prev_sample
+            steps.append(Step(float(timestep), before, output, after.clone()))
+            return made
 
     made = object.__new__(Recording)
     made.__dict__ = copy.deepcopy(real.__dict__)

@@ -26,13 +26,14 @@ def verify(seam: Seam, contract: Contract, steps: Steps, dtype: torch.dtype) -> 
     for guidance in (1.0,) if contract.offset is None else (1.0, _GUIDED):
         scale = None if guidance == 1.0 else guidance + (contract.offset or 0.0)
         encoded = seam.encode(texts, scale, seam.batch_image)
-        own = seam.run_own_loop(texts, scale, encoded, steps=_STEPS)
+        own = seam.run_own_loop(texts, scale, encoded, steps=_STEPS).steps
         num_states = len(contract.shapes)
         worst = 0.0
         for i in range(0, len(own), num_states):
-            at = own[i][0] / seam.scale
-            states = [sample.float() for _, sample, _ in own[i : i + num_states]]
-            wanted = torch.cat([out.float().flatten(1) for *_, out in own[i : i + num_states]], 1)
+            now = own[i : i + num_states]
+            at = now[0].time / seam.scale
+            states = [step.sample.float() for step in now]
+            wanted = torch.cat([step.output.float().flatten(1) for step in now], dim=1)
             times = torch.full((len(texts),), at, device=seam.device)
             with torch.no_grad():
                 got = steps(states, times, encoded, scale, at=at)
