@@ -1,0 +1,77 @@
+"""What a tiny pipeline is called with."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.policy.tiny_pipelines.shrink import SIDE
+
+_TAKES_IMAGE = re.compile(
+    "Edit|Kontext|ImageToVideo|Image2Video|Img2Img|I2I|I2V|Control|Fill|Inpaint|ImageVariation"
+    "|Image-to|Pix2Pix|Video2World|VideoToWorld|StableVideoDiffusion|Upscale|Skyreels|Framepack"
+)
+"""Pipelines that make nothing without an image, by their class's name."""
+
+
+_SMALL: Mapping[str, Any] = {
+    "num_inference_steps": 2,
+    "height": SIDE,
+    "width": SIDE,
+    "max_area": SIDE * SIDE,
+    "_auto_resize": False,
+    "use_resolution_binning": False,
+    "max_sequence_length": 128,
+}
+"""What keeps a call short, by keyword; the last four would make pictures of 1024 pixels again."""
+
+
+@dataclass(frozen=True)
+class TinyCall:
+    """What a pipeline's `__call__` needs beside the prompt, to be done in a moment.
+
+    `options` are numbers and texts by keyword; `images` the keywords that take an image.
+    """
+
+    options: Mapping[str, Any]
+    images: tuple[str, ...] = ()
+
+    def arguments(self) -> dict[str, Any]:
+        """The options, and an image for every keyword that takes one."""
+        return {**self.options, **{name: picture() for name in self.images}}
+
+
+def picture(side: int = SIDE) -> Any:
+    """A picture with a colour that changes from corner to corner."""
+    from PIL import Image
+
+    image = Image.new("RGB", (side, side))
+    scale = 255 // max(side - 1, 1)
+    image.putdata([(x * scale, y * scale, 128) for y in range(side) for x in range(side)])
+    return image
+
+
+def tiny_call(pipeline: Any) -> TinyCall:
+    """Of a tiny pipeline."""
+    parameters = inspect.signature(type(pipeline).__call__).parameters
+    options = {**_SMALL, "num_frames": 1 + _frames_a_latent(pipeline)}
+    takes = bool(_TAKES_IMAGE.search(type(pipeline).__name__))
+    images = tuple(name for name in ("image",) if takes and name in parameters)
+    return TinyCall({k: v for k, v in options.items() if k in parameters}, images)
+
+
+def _frames_a_latent(pipeline: Any) -> int:
+    """As the pipeline or its autoencoder says: 4 where none does."""
+    vae = getattr(pipeline, "vae", None)
+    for owner in (pipeline, vae, getattr(vae, "config", None)):
+        for name in (
+            "vae_scale_factor_temporal",
+            "vae_temporal_compression_ratio",
+            "temporal_compression_ratio",
+            "scale_factor_temporal",
+        ):
+            value = getattr(owner, name, None)
+            if isinstance(value, int) and value > 1:
+                return value
+    return 4

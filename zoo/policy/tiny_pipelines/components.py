@@ -1,0 +1,182 @@
+"""The components of a tiny pipeline, each made from the class that its pipeline's constructor names."""
+
+import enum
+import inspect
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from zoo.policy.tiny_pipelines import text_encoders
+from zoo.policy.tiny_pipelines.known import Known
+from zoo.policy.tiny_pipelines.shrink import WIDTH, defaults, shrink
+from zoo.policy.tiny_pipelines.table import (
+    AUTOENCODERS,
+    DENOISERS,
+    LATENTS,
+    PIPELINES,
+    SCHEDULERS,
+)
+from zoo.policy.tiny_pipelines.tokenizers import tokenizer
+
+_DENOISERS = ("transformer", "unet", "prior", "decoder")
+_AUTOENCODERS = ("vae", "vqvae", "movq", "vqgan")
+_NEEDED = ("text_encoder", "tokenizer")
+"""What is made although a pipeline can do without."""
+
+_STABLE_DIFFUSION = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+"""As in the published configurations."""
+
+
+def slots(pipeline: Any) -> dict[str, Any]:
+    """The components that a pipeline's constructor takes and needs, with their classes."""
+    parameters = list(inspect.signature(pipeline.__init__).parameters.values())[1:]
+    hints = _hints(pipeline)
+    optional = pipeline._optional_components
+    found = {}
+    for parameter in parameters:
+        name = parameter.name
+        cls = _chosen(hints.get(name))
+        if cls is None or cls in (bool, int, float, str, dict, list, tuple):
+            continue
+        spare = parameter.default is None or name in optional
+        if not spare or name == "transformer" or name.startswith(_NEEDED):
+            found[name] = text_encoders.concrete(cls)
+    return found
+
+
+def _hints(pipeline: Any) -> Mapping[str, Any]:
+    try:
+        return get_type_hints(pipeline.__init__)
+    except NameError:
+        return dict(pipeline.__init__.__annotations__)
+
+
+def _chosen(hint: Any) -> Any:
+    """The first class of an annotation."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return next((_chosen(arg) for arg in get_args(hint) if arg is not type(None)), None)
+    return hint if inspect.isclass(hint) else None
+
+
+def components(pipeline: Any) -> dict[str, Any]:
+    """Random components, by their names in the pipeline's constructor.
+
+    Raises:
+        NotImplementedError: there is no tiny component of a class.
+    """
+    found = slots(pipeline)
+    known = Known(pipeline, found)
+    made: dict[str, Any] = {}
+    words = dict(_tokenizers(found))
+    layers = _text_layers(pipeline)
+    for name, cls in found.items():
+        if _is(cls, "transformers", "PreTrainedModel"):
+            reader = words.get(name.replace("text_encoder", "tokenizer"))
+            made[name] = text_encoders.encoder(cls, reader, layers=max(layers, default=None))
+    known = replace(_read(known, made), layers=layers)
+    denoiser = next(cls for name, cls in found.items() if name.startswith(_DENOISERS))
+    known = replace(known, latents=_latents(found, denoiser, pipeline))
+    for name, cls in found.items():
+        if name.startswith(_AUTOENCODERS):
+            made[name] = _network(cls, AUTOENCODERS, known)
+        elif name.startswith(_DENOISERS):
+            made[name] = _louder(_network(cls, DENOISERS, known))
+        elif "scheduler" in name:
+            made[name] = _scheduler(cls, denoiser, pipeline)
+    made |= {name: made.get(name) or words[name] for name in found if name in words}
+    return {**made, **_switches(pipeline, made), **PIPELINES.get(denoiser.__name__, {})}
+
+
+def _is(cls: Any, library: str, base: str) -> bool:
+    import importlib
+
+    return issubclass(cls, getattr(importlib.import_module(library), base))
+
+
+def _tokenizers(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    import transformers
+
+    for name, cls in found.items():
+        if name.startswith("tokenizer"):
+            if cls in (transformers.AutoTokenizer, transformers.AutoProcessor):
+                reader = found[name.replace("tokenizer", "text_encoder")]
+                five = "T5Encoder" in reader.__name__
+                cls = transformers.T5Tokenizer if five else transformers.Qwen2Tokenizer
+            yield name, tokenizer(cls)
+
+
+def _text_layers(pipeline: Any) -> tuple[int, ...]:
+    """The text encoder's layers whose outputs the pipeline takes, where it says so by number."""
+    parameters = inspect.signature(pipeline.__call__).parameters
+    parameter = parameters.get("text_encoder_out_layers")
+    return tuple(parameter.default) if parameter else ()
+
+
+def _read(known: Known, made: Mapping[str, Any]) -> Known:
+    """With the widths of the text encoders: CLIP's are put side by side."""
+    texts = {name: model for name, model in made.items() if name.startswith("text_encoder")}
+    clips = [text_encoders.width(m) for m in texts.values() if "CLIP" in type(m).__name__]
+    others = [text_encoders.width(m) for m in texts.values() if "CLIP" not in type(m).__name__]
+    words = others[0] if others else sum(clips)
+    return replace(known, words=words, second=others[-1] if others else 0, pooled=sum(clips))
+
+
+def _latents(found: Mapping[str, Any], denoiser: Any, pipeline: Any) -> int:
+    """The autoencoder's own channels, or those that the denoiser expects."""
+    vae = next((cls for name, cls in found.items() if name.startswith(_AUTOENCODERS)), None)
+    own = defaults(vae) if vae else {}
+    if vae is not None and vae.__name__ != "AutoencoderKL":
+        return int(next(own[n] for n in ("latent_channels", "z_dim", "z_channels") if n in own))
+    if denoiser.__name__ in LATENTS:
+        return LATENTS[denoiser.__name__]
+    packed = 4 if hasattr(pipeline, "_pack_latents") else 1
+    return int(defaults(denoiser)["in_channels"]) // packed
+
+
+def _network(cls: Any, table: Mapping[str, Any], known: Known) -> Any:
+    """A random network of diffusers: its default configuration, shrunk, and what the table says."""
+    own = table[cls.__name__](known) if cls.__name__ in table else {}
+    return cls(**{**shrink(defaults(cls)), **own})
+
+
+def _scheduler(cls: Any, denoiser: Any, pipeline: Any) -> Any:
+    import diffusers
+
+    if issubclass(cls, enum.Enum):
+        return diffusers.DDIMScheduler(**_STABLE_DIFFUSION)
+    options = dict(SCHEDULERS.get(denoiser.__name__, {}))
+    if cls is diffusers.FlowMatchEulerDiscreteScheduler:
+        module = vars(sys.modules[pipeline.__module__])
+        dynamic = "calculate_shift" in module or "compute_empirical_mu" in module
+        options = {"use_dynamic_shifting": True} if dynamic else {"shift": 3.0}
+    return cls(**{k: v for k, v in options.items() if k in defaults(cls)})
+
+
+def _switches(pipeline: Any, made: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a pipeline's constructor that follow from what it is made of."""
+    parameters = inspect.signature(pipeline.__init__).parameters
+    absent = {
+        name: None
+        for name, p in parameters.items()
+        if name != "self" and name not in made and p.default is inspect.Parameter.empty
+    }
+    if "requires_safety_checker" in parameters:
+        absent["requires_safety_checker"] = False
+    return absent
+
+
+def _louder(network: Any) -> Any:
+    """As drawn, diffusers' last layer is so small that prompts make no difference."""
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            parameter.data.mul_(2)
+    return network

@@ -1,0 +1,159 @@
+"""What no rule can know of a diffusers component: a few options by its class."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from zoo.policy.tiny_pipelines.known import Known
+from zoo.policy.tiny_pipelines.shrink import (
+    CLIP_WIDTH,
+    DEPTH,
+    GROUPS,
+    HEAD_WIDTH,
+    HEADS,
+    SIDE,
+    WIDTH,
+)
+
+Options = dict[str, Any]
+
+_TIME_WIDTH = 8
+KREA2_LAYERS = (1, 2)
+"""Whose outputs Krea 2 takes of its text encoder."""
+
+
+def _unet(known: Known) -> Options:
+    options: Options = {
+        "sample_size": SIDE // 8,
+        "cross_attention_dim": known.words,
+        "attention_head_dim": HEADS,
+        "in_channels": known.latents,
+        "out_channels": known.latents,
+    }
+    if "text_encoder_2" in known.slots:
+        options["addition_embed_type"] = "text_time"
+        options["addition_time_embed_dim"] = _TIME_WIDTH
+        options["projection_class_embeddings_input_dim"] = 6 * _TIME_WIDTH + CLIP_WIDTH
+    return options
+
+
+def _wan(known: Known) -> Options:
+    """A picture's latents and a mask of frames come beside the noise, CLIP's tokens where it is."""
+    if "ImageToVideo" not in known.name and "Chrono" not in known.name:
+        return {}
+    options: Options = {"in_channels": 2 * known.latents + 4}
+    if known.image:
+        options |= {"image_dim": known.image, "added_kv_proj_dim": WIDTH}
+    return options
+
+
+def _kandinsky5(known: Known) -> Options:
+    return {
+        "in_visual_dim": known.latents,
+        "out_visual_dim": known.latents,
+        "in_text_dim2": known.pooled,
+        "visual_cond": "T2I" not in known.name,
+    }
+
+
+def _with_picture(known: Known) -> Options:
+    """A picture's latents come beside the noise."""
+    pictures = 2 if "Image" in known.name.removesuffix("Pipeline") else 1
+    return {"in_channels": pictures * known.latents}
+
+
+def _patches(known: Known) -> Options:
+    """What has no default: of a network on patches of two by two, conditioned as PixArt is."""
+    return {
+        "in_channels": known.latents,
+        "out_channels": 2 * known.latents,
+        "patch_size": 2,
+        "caption_channels": known.words,
+        "cross_attention_dim": WIDTH,
+        "num_embeds_ada_norm": 1000,
+        "norm_type": "ada_norm_single",
+        "activation_fn": "gelu-approximate",
+    }
+
+
+DENOISERS: Mapping[str, Callable[[Known], Options]] = {
+    "UNet2DConditionModel": _unet,
+    "SD3Transformer2DModel": lambda known: {
+        "pooled_projection_dim": known.pooled,
+        "qk_norm": "rms_norm",
+        "dual_attention_layers": (0,),
+    },
+    "FluxTransformer2DModel": lambda known: {
+        "pooled_projection_dim": known.pooled,
+        "guidance_embeds": True,
+    },
+    "Lumina2Transformer2DModel": lambda known: {"multiple_of": WIDTH},
+    "LuminaNextDiT2DModel": lambda known: {"multiple_of": WIDTH},
+    "Flux2Transformer2DModel": lambda known: {
+        "joint_attention_dim": len(known.layers) * known.words,
+        "guidance_embeds": "Klein" not in known.name,
+    },
+    "WanTransformer3DModel": _wan,
+    "ChronoEditTransformer3DModel": _wan,
+    "HunyuanVideoTransformer3DModel": lambda known: {"pooled_projection_dim": known.pooled},
+    "HiDreamImageTransformer2DModel": lambda known: {
+        "in_channels": known.latents,
+        "patch_size": 2,
+        "caption_channels": (known.words, known.second),
+        "text_emb_dim": known.pooled,
+        "llama_layers": (0, 1),
+        "max_resolution": (SIDE // 8, SIDE // 8),
+    },
+    "Kandinsky5Transformer3DModel": _kandinsky5,
+    "CogVideoXTransformer3DModel": _with_picture,
+    "CogView4Transformer2DModel": lambda known: {"rope_axes_dim": (256, 256)},
+    "AuraFlowTransformer2DModel": lambda known: {"pos_embed_max_size": 1024},
+    "PixArtTransformer2DModel": _patches,
+    "LatteTransformer3DModel": lambda known: {**_patches(known), "num_layers": DEPTH},
+    "AllegroTransformer3DModel": lambda known: {
+        # Its rotary embedding splits a head by three.
+        "attention_head_dim": 12,
+        "cross_attention_dim": 12 * HEADS,
+    },
+    "HunyuanDiT2DModel": lambda known: {"in_channels": known.latents, "patch_size": 2},
+    "Krea2Transformer2DModel": lambda known: {"num_text_layers": len(KREA2_LAYERS)},
+    "BriaFiboTransformer2DModel": lambda known: {"joint_attention_dim": 2 * known.words},
+    "PRXTransformer2DModel": lambda known: {"axes_dim": (HEAD_WIDTH // 2, HEAD_WIDTH // 2)},
+    "CosmosTransformer3DModel": lambda known: {
+        "in_channels": known.latents + ("ToWorld" in known.name and "Text" not in known.name),
+    },
+}
+"""Of the networks that denoise."""
+
+AUTOENCODERS: Mapping[str, Callable[[Known], Options]] = {
+    "AutoencoderKL": lambda known: {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (8, 8, 16, 16),
+        "norm_num_groups": GROUPS,
+        "latent_channels": known.latents,
+        "sample_size": SIDE,
+        **({"shift_factor": 0.1159, "scaling_factor": 0.3611} if known.latents > 4 else {}),
+    },
+}
+"""Of autoencoders. With 16 channels they have FLUX.1's shift and scale, with 4 Stable Diffusion's."""
+
+_FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+
+SCHEDULERS: Mapping[str, Options] = {
+    "SanaTransformer2DModel": _FLOW,
+    "SanaVideoTransformer3DModel": _FLOW,
+}
+"""Of the schedulers of a denoiser's pipelines, where their class also serves another theory."""
+
+LATENTS: Mapping[str, int] = {
+    "HiDreamImageTransformer2DModel": 16,
+    "Kandinsky5Transformer3DModel": 16,
+    "HunyuanDiT2DModel": 4,
+    "LatteTransformer3DModel": 4,
+}
+"""Channels of the autoencoder of a denoiser, where its own default does not say."""
+
+PIPELINES: Mapping[str, Options] = {
+    "Krea2Transformer2DModel": {"text_encoder_select_layers": KREA2_LAYERS},
+}
+"""Options of the constructor of a denoiser's pipelines."""
