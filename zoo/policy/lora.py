@@ -30,6 +30,8 @@ ATTENTION = (
 The last block of SD3's has no `to_add_out`: its text stream ends there.
 """
 
+_CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
+
 _SHOWN = 20
 """Names of layers in an error."""
 
@@ -69,7 +71,13 @@ def inject(
     from peft.tuners.lora import LoraLayer
 
     suffixes = tuple(f".{target}" for target in targets)
-    if not any(f".{name}".endswith(suffixes) for name, _ in network.named_modules()):
+    # A list of layers may be named as a layer is elsewhere: `attn.to_out`.
+    layers = [
+        name
+        for name, module in network.named_modules()
+        if f".{name}".endswith(suffixes) and not isinstance(module, _CONTAINERS)
+    ]
+    if not layers:
         ends = _linear_layers(network)
         guess = closest(targets[0], ends) if targets else ""
         raise MisfitError(
@@ -81,7 +89,7 @@ def inject(
         r=lora.rank,
         lora_alpha=lora.alpha,
         init_lora_weights=True if lora.init == "kaiming" else lora.init,
-        target_modules=list(targets),
+        target_modules=layers,
     )
     network.requires_grad_(False)
     first, *others = adapters

@@ -22,6 +22,7 @@ from zoo.policy.pipeline.stand_ins import (
     network_like,
     recording,
     scheduler_like,
+    tell_time,
 )
 
 Through = Callable[[str, tuple[Any, ...], dict[str, Any]], Any]
@@ -114,6 +115,9 @@ class Seam:
         """Runs the pipeline's own code until the answer."""
         self._question = question
         self._stepped, self._encoded, self._counts = [], [], {}
+        with torch.device(self.device if self.device.type != "meta" else "cpu"):
+            at = None if question.until == "end" else question.at
+            tell_time(self._pipe.scheduler, at, self.scale)
         kwargs = self._keywords(question)
         try:
             return self._run(self._pipe, **kwargs)
@@ -185,22 +189,12 @@ class Seam:
 
     # The pipeline's side: what its stand-ins ask.
 
-    def timesteps(self) -> Tensor:
-        """One, or none where the run goes past the loop."""
-        if self._question.until == "grid":
-            raise ReachedError(self.scheduler)
-        times = [] if self._question.until == "end" else [self._question.at * self.scale]
-        return torch.tensor(times, device=self._time_device)
-
-    def sigma(self) -> float:
-        """The time of the only step."""
-        return self._question.at
-
     def set_grid(self, steps: int | None, given: dict[str, Any]) -> None:
         """By the real scheduler, where the grid is the question."""
         if self._question.until == "grid":
             by_number = {} if {"sigmas", "timesteps"} & given.keys() else {"num_inference_steps": steps}
             self.scheduler.set_timesteps(**by_number, **given)
+            raise ReachedError(self.scheduler)
 
     def stepped(self, output: Tensor, sample: Tensor) -> Tensor:
         """The answer, once all states were stepped."""
@@ -208,10 +202,6 @@ class Seam:
         if len(self._stepped) < len(self.family.states):
             return sample
         raise ReachedError(self._stepped)
-
-    @property
-    def _time_device(self) -> torch.device:
-        return torch.device("cpu") if self.device.type == "meta" else self.device
 
     def _network(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._question.until == "network" or self._question.through is None:

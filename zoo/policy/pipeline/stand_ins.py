@@ -33,12 +33,6 @@ class Step(NamedTuple):
 class Questions(Protocol):
     """Who answers for the scheduler."""
 
-    def timesteps(self) -> Tensor:
-        """Those that the pipeline is to go through."""
-
-    def sigma(self) -> float:
-        """The time of the only step."""
-
     def set_grid(self, steps: int | None, given: dict[str, Any]) -> None:
         """The pipeline sets its grid, by a number of steps or by sigmas and their shift."""
 
@@ -47,71 +41,64 @@ class Questions(Protocol):
 
 
 def scheduler_like(real: Any, asked: Questions) -> Any:
-    """A scheduler of the real one's class whose steps are questions."""
+    """A copy of a scheduler whose steps are questions.
 
-    class Asking(type(real)):  # type: ignore[misc]
-        order, init_noise_sigma, begin_index = 1, 1.0, None
+    Pipelines ask for the very class, so that it is no other: closures take its methods' places,
+    which a copy of it has, too.
+    """
 
-        @property
-        def timesteps(self) -> Tensor:
-            return asked.timesteps()
+    def set_timesteps(  # noqa: PLR0913  (as schedulers have it)
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        timesteps: Any = None,
+        sigmas: Any = None,
+        mu: Any = None,
+        **more: Any,
+    ) -> None:
+        given = {"timesteps": timesteps, "sigmas": sigmas, "mu": mu, **more}
+        given = {key: value for key, value in given.items() if value is not None}
+        asked.set_grid(num_inference_steps, given)
 
-        @timesteps.setter
-        def timesteps(self, value: Any) -> None: ...
+    def step(
+        model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor]:
+        return (asked.stepped(model_output, sample),)
 
-        @property
-        def sigmas(self) -> Tensor:
-            return torch.tensor([asked.sigma(), 0.0])
+    def unscaled(sample: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return sample
 
-        @sigmas.setter
-        def sigmas(self, value: Any) -> None: ...
-
-        def set_timesteps(  # noqa: PLR0913  (as schedulers have it)
-            self,
-            num_inference_steps: int | None = None,
-            device: Any = None,
-            timesteps: Any = None,
-            sigmas: Any = None,
-            mu: Any = None,
-            **more: Any,
-        ) -> None:
-            given = {"timesteps": timesteps, "sigmas": sigmas, "mu": mu, **more}
-            given = {key: value for key, value in given.items() if value is not None}
-            asked.set_grid(num_inference_steps, given)
-
-        def set_begin_index(self, begin_index: int = 0) -> None: ...
-
-        def scale_model_input(self, sample: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            return sample
-
-        def step(
-            self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any
-        ) -> tuple[Tensor]:
-            return (asked.stepped(model_output, sample),)
-
-        def __deepcopy__(self, memo: Any) -> "Asking":
-            return self
-
-    made = object.__new__(Asking)
-    made.__dict__ = dict(real.__dict__)
+    made = copy.deepcopy(real)
+    made.__dict__ |= {
+        "set_timesteps": set_timesteps,
+        "step": step,
+        "set_begin_index": lambda begin_index=0: None,
+        "scale_model_input": unscaled,
+    }
     return made
+
+
+def tell_time(scheduler: Any, at: float | None, scale: float) -> None:
+    """Gives a stand-in one timestep, or none."""
+    sigmas = [0.0] if at is None else [at, 0.0]
+    scheduler.__dict__["timesteps"] = torch.tensor(sigmas[:-1]) * scale
+    scheduler.__dict__["sigmas"] = torch.tensor(sigmas)
 
 
 def recording(real: Any, steps: list[Step]) -> Any:
     """A copy of a scheduler that works as it does, and notes its steps."""
+    made = copy.deepcopy(real)
+    own = made.step
 
-    class Recording(type(real)):  # type: ignore[misc]
-        def step(
-            self, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any
-        ) -> Any:
-            before, output = sample.clone(), model_output.clone()
-            made = super().step(model_output, timestep, sample, *args, **kwargs)
-            after = made[0] if isinstance(made, tuple) else made.prev_sample
-            steps.append(Step(float(timestep), before, output, after.clone()))
-            return made
+    def step(
+        model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
+        before, output = sample.clone(), model_output.clone()
+        result = own(model_output, timestep, sample, *args, **kwargs)
+        after = result[0] if isinstance(result, tuple) else result.prev_sample
+        steps.append(Step(float(timestep), before, output, after.clone()))
+        return result
 
-    made = object.__new__(Recording)
-    made.__dict__ = copy.deepcopy(real.__dict__)
+    made.__dict__["step"] = step
     return made
 
 
