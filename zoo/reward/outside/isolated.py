@@ -23,6 +23,8 @@ from zoo.reward.outside.process import Worker, WorkerError
 class IsolatedReward(Reward):
     """Asks a worker, which it starts and keeps."""
 
+    takes = "both"
+
     def __init__(
         self,
         device: torch.device,
