@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,6 +29,8 @@ class Family:
     """The keyword of classifier-free guidance; else `true_cfg_scale`, or `guidance_scale`."""
     call: Mapping[str, Any] = field(default_factory=dict)
     """Further keywords of every call of the pipeline."""
+    inputs: Annotated[int, Ge(0)] = 0
+    """The images that a prompt must have, to be edited or animated."""
     states: tuple[str, ...] = ("latents",)
     """The keywords of what is denoised; of several, the latent is one flat row."""
 

@@ -46,7 +46,8 @@ class Embeddings:
         """`kept` texts' embeddings at most are in the host's memory."""
         self._seam, self._contract, self._device = seam, contract, device
         self._encoders = text_encoders(seam.real)
-        self._num_kept = kept
+        seam.lent = self.on_device
+        self._num_kept, self._lent = kept, False
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     def __call__(
@@ -126,12 +127,17 @@ class Embeddings:
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
-        """Inside, the text encoders are on the device."""
+        """Inside, the encoders of texts and images are on the device."""
+        if self._lent:
+            yield
+            return
+        self._lent = True
         for encoder in self._encoders:
             encoder.to(self._device)
         try:
             yield
         finally:
+            self._lent = False
             for encoder in self._encoders:
                 encoder.to("cpu")
 

@@ -13,9 +13,12 @@ _ATTENTION = re.compile(r".*(?:^|\.)(\w*attn\w*|\w*attention)\.(.+)$")
 """The last part of a layer's name that says attention, and what comes after it."""
 
 
+_OF_AN_IMAGE = re.compile("Edit|Kontext|ImageToVideo|Image2Video|I2V|I2I|Img2Img")
+
+
 def family_of(pipeline: str) -> Family:
-    """Of a pipeline's class; the default where it is in no table."""
-    return FAMILIES.get(pipeline, Family())
+    """Of a pipeline's class; where it is in no table, by what its name says of input images."""
+    return FAMILIES.get(pipeline, Family(inputs=int(bool(_OF_AN_IMAGE.search(pipeline)))))
 
 
 def targets_of(network: nn.Module) -> tuple[str, ...]:

@@ -177,7 +177,7 @@ class _Learning:
 
     def _find_batching(self, x: Sequence[Tensor]) -> None:
         refusal: Exception | None = None
-        for batching in ("together", "each") if self._seam.inputs else ("together",):
+        for batching in ("together",) if self._seam.any_image is None else ("together", "each"):
             self._change(batching=batching)
             try:
                 self._probe([_SHORT, _SHORT], _HIGH[0], [torch.cat([a, a]) for a in x])

@@ -98,7 +98,7 @@ class Pictures:
 
     def _decoded(self, x: Tensor) -> Tensor:
         """What reaches the decoder, float64 on the CPU."""
-        vae = self._seam.real.vae
+        vae = self._seam.vae
 
         def caught(z: Tensor, *args: Any, **kwargs: Any) -> Any:
             raise ReachedError(z)

@@ -28,7 +28,8 @@ from zoo.policy.pipeline.trees import on_tensors, rows_at
 from zoo.policy.pipeline.verify import verify
 from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, place
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
-from zoo.prompt import Prompt
+from zoo.data.images import open_inputs
+from zoo.prompt import Prompt, PromptError, StoredImage
 from zoo.rollout import Cond, Lookup
 from zoo.storage.place import Place
 
@@ -109,8 +110,9 @@ class Diffusers(Policy):
             **({} if max_text_tokens is None else {"max_sequence_length": max_text_tokens}),
             **(call or {}),
         }
-        pipe = self._load(cls)
-        self.seam = Seam(pipe, known, keywords, negative=negative, inputs=0)
+        pipe, self._num_inputs = self._load(cls), known.inputs
+        self._size = keywords["width"], keywords["height"]
+        self.seam = Seam(pipe, known, keywords, negative=negative, image=self._any_image())
         self._place(pipe)
         with self.seam.on(self._learns_on):
             self._some = self.seam.encode(["a"], None)
@@ -128,7 +130,7 @@ class Diffusers(Policy):
         )
         self._steps = Steps(self.seam, self.contract, self._forward)
         self.seam.device = device
-        some = self._tell([Entry("a")], None, {}).tables[0].encoded
+        some = self._tell([Entry("a", "any")], None, {"any": self.seam.any_image}).tables[0].encoded
         self._pictures = Pictures(self.seam, self.contract, some, portion=decode_batch)
         self.latent_shape = _whole(self.contract.shapes)
         self.verified = self._verify()
@@ -151,12 +153,12 @@ class Diffusers(Policy):
                 "write guidance: 1"
             )
         scale = None if guidance == 1.0 else guidance + (offset or 0.0)
-        texts = [prompt.text for prompt in prompts]
-        distinct = list(dict.fromkeys(texts))
-        told = self._tell([Entry(text) for text in distinct], scale, {})
-        row = torch.tensor([distinct.index(text) for text in texts], device=_HOST)
-        entries = Lookup(torch.arange(len(distinct), device=_HOST), row)
-        return Cond({"entry": entries}, guidance, told)
+        entries = [Entry(prompt.text, self._inputs_of(prompt)) for prompt in prompts]
+        distinct = {entry: i for i, entry in enumerate(dict.fromkeys(entries))}
+        told = self._tell(list(distinct), scale, self._images(prompts))
+        row = torch.tensor([distinct[entry] for entry in entries], device=_HOST)
+        lookup = Lookup(torch.arange(len(distinct), device=_HOST), row)
+        return Cond({"entry": lookup}, guidance, told)
 
     def velocity(
         self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
@@ -253,6 +255,44 @@ class Diffusers(Policy):
         if order != sorted(order):
             made = made[torch.tensor(order, device=made.device).argsort()]
         return self._connected(made).reshape(x.shape)
+
+    def _inputs_of(self, prompt: Prompt) -> tuple[StoredImage, ...]:
+        """The images that the model is given with a prompt.
+
+        Raises:
+            PromptError: it has more or fewer than the model takes.
+        """
+        if not self._num_inputs:
+            return ()
+        if len(prompt.inputs) != self._num_inputs:
+            where = f"{prompt.place}: " if prompt.place else ""
+            raise PromptError(
+                f"{where}the prompt {prompt.text!r} has {len(prompt.inputs)} input images, and "
+                f"{self.contract.pipeline} takes {self._num_inputs}; docs/prompts.md says how to "
+                "write them, and policy.family.inputs how many it takes"
+            )
+        return prompt.inputs
+
+    def _images(self, prompts: Sequence[Prompt]) -> dict[tuple[StoredImage, ...], Any]:
+        """The input images, at the policy's size, by where they are; several as a list."""
+        distinct = {self._inputs_of(prompt): prompt for prompt in prompts} if self._num_inputs else {}
+        opened = open_inputs(list(distinct.values()))
+        return {key: self._fitted(images) for key, images in zip(distinct, opened, strict=True)}
+
+    def _any_image(self) -> Any:
+        """What stands for a prompt's input images while the pipeline is learned, if it has any."""
+        from PIL import Image
+
+        if not self._num_inputs:
+            return None
+        shades = Image.linear_gradient("L").convert("RGB")
+        return self._fitted([shades.rotate(90 * i) for i in range(self._num_inputs)])
+
+    def _fitted(self, images: Sequence[Any]) -> Any:
+        from PIL import Image, ImageOps
+
+        fitted = [ImageOps.fit(image, self._size, Image.Resampling.BICUBIC) for image in images]
+        return fitted[0] if len(fitted) == 1 else fitted
 
     def _groups(
         self, times: Tensor, entries: Sequence[int], told: _Told

@@ -7,7 +7,7 @@ an empty loop to decode. The pipeline is told one time, as it was written for.
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -79,14 +79,14 @@ class Seam:
     """A pipeline that is asked one thing at a time: not from several threads."""
 
     def __init__(
-        self, pipe: Any, family: Family, call: Mapping[str, Any], *, negative: str, inputs: int
+        self, pipe: Any, family: Family, call: Mapping[str, Any], *, negative: str, image: Any
     ) -> None:
-        """`call` are keywords of every call, and each prompt has so many input images.
+        """`call` are keywords of every call; `image` is any that a prompt may have, or none.
 
         Raises:
             UnsupportedError: it has no network, no scheduler or no `encode_prompt`.
         """
-        self.real, self.family, self.inputs = pipe, family, inputs
+        self.real, self.family, self.any_image = pipe, family, image
         self.networks: dict[str, nn.Module] = {
             name: part for name, part in pipe.components.items() if _is_network(part)
         }
@@ -102,7 +102,8 @@ class Seam:
         self.takes = inspect.signature(type(pipe).__call__).parameters
         self.device = torch.device("cpu")
         self.manner = Manner(_guidance_keyword(pipe, family, self.takes))
-        self.batch_image: Any = None
+        self.lent: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Inside, the encoders of texts and images are on the device."""
         self._call, self._negative = dict(call), negative
         self._pipe = self._stand_in()
         self._run = inspect.unwrap(type(pipe).__call__)
@@ -156,6 +157,11 @@ class Seam:
         finally:
             self.device = before
 
+    @property
+    def vae(self) -> Any:
+        """The autoencoder that the pipeline's runs here call."""
+        return self._pipe.vae
+
     def encode(self, prompts: Sequence[str], guidance: float | None, images: Any = None) -> Encoded:
         """What the pipeline's `encode_prompt` gives for these prompts, which share input images."""
         encoded = Encoded([], images)
@@ -172,9 +178,9 @@ class Seam:
             "return_dict": False,
             **self._call,
         }
-        if self.inputs:
-            images = self.batch_image if q.encoded is None else q.encoded.images
-            images = self.batch_image if images is None else images
+        if self.any_image is not None:
+            given = None if q.encoded is None else q.encoded.images
+            images = self.any_image if given is None else given
             kwargs["image"] = [images] * len(q.prompts) if self.manner.batching == "each" else images
         if self.manner.by_keyword:
             kwargs |= dict(zip(self.family.states, q.latents, strict=False))
@@ -234,7 +240,7 @@ class Seam:
             key = (name, self._count(name), len(self._question.prompts))
             if encoded is not None and key in encoded.kept:
                 return encoded.kept[key]
-            with torch.no_grad():
+            with torch.no_grad(), self.lent():
                 result = function(*args, **kwargs)
             if encoded is not None:
                 encoded.kept[key] = result
@@ -257,7 +263,7 @@ class Seam:
         parts["encode_prompt"] = self._encode_prompt
         if hasattr(cls, "prepare_latents"):
             parts["prepare_latents"] = self._prepare_latents
-        if self.inputs:
+        if self.any_image is not None:
             self._remember_images(twin)
         return twin
 

@@ -25,7 +25,7 @@ def verify(seam: Seam, contract: Contract, steps: Steps, dtype: torch.dtype) -> 
     found = {}
     for guidance in (1.0,) if contract.offset is None else (1.0, _GUIDED):
         scale = None if guidance == 1.0 else guidance + (contract.offset or 0.0)
-        encoded = seam.encode(texts, scale, seam.batch_image)
+        encoded = seam.encode(texts, scale, seam.any_image)
         own = seam.run_own_loop(texts, scale, encoded, steps=_STEPS).steps
         num_states = len(contract.shapes)
         worst = 0.0
