@@ -56,14 +56,26 @@ def tiny_call(pipeline: Any) -> TinyCall:
     """Of a tiny pipeline."""
     parameters = inspect.signature(type(pipeline).__call__).parameters
     options = {**_SMALL, "num_frames": 1 + _frames_a_latent(pipeline)}
+    fixed = {"max_sequence_length", "max_text_seq_length"} & set(_config(pipeline))
+    if fixed or hasattr(pipeline, "prompt_template"):
+        del options["max_sequence_length"]
     takes = bool(_TAKES_IMAGE.search(type(pipeline).__name__))
     images = tuple(name for name in ("image",) if takes and name in parameters)
     return TinyCall({k: v for k, v in options.items() if k in parameters}, images)
 
 
+def _config(pipeline: Any) -> Mapping[str, Any]:
+    """Of the network that denoises."""
+    network = getattr(pipeline, "transformer", None)
+    return {} if network is None else dict(network.config)
+
+
 def _frames_a_latent(pipeline: Any) -> int:
     """As the pipeline or its autoencoder says: 4 where none does."""
     vae = getattr(pipeline, "vae", None)
+    if type(vae).__name__ == "AutoencoderKLCogVideoX":
+        # An even number of latents makes as many frames four times, without a first one alone.
+        return 8
     for owner in (pipeline, vae, getattr(vae, "config", None)):
         for name in (
             "vae_scale_factor_temporal",

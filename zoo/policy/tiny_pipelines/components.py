@@ -10,9 +10,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from zoo.policy.tiny_pipelines import text_encoders
 from zoo.policy.tiny_pipelines.known import Known
+from zoo.policy.tiny_pipelines.processors import still_processor
 from zoo.policy.tiny_pipelines.shrink import WIDTH, defaults, shrink
 from zoo.policy.tiny_pipelines.table import (
     AUTOENCODERS,
+    CLIP_POSITIONS,
     DENOISERS,
     LATENTS,
     PIPELINES,
@@ -73,17 +75,28 @@ def components(pipeline: Any) -> dict[str, Any]:
     Raises:
         NotImplementedError: there is no tiny component of a class.
     """
+    import diffusers
+
     found = slots(pipeline)
     known = Known(pipeline, found)
+    denoiser = next(cls for name, cls in found.items() if name.startswith(_DENOISERS))
     made: dict[str, Any] = {}
     words = dict(_tokenizers(found))
     layers = _text_layers(pipeline)
     for name, cls in found.items():
         if _is(cls, "transformers", "PreTrainedModel"):
-            reader = words.get(name.replace("text_encoder", "tokenizer"))
-            made[name] = text_encoders.encoder(cls, reader, layers=max(layers, default=None))
+            reader = _words(words, name)
+            made[name] = text_encoders.encoder(
+                cls,
+                reader,
+                layers=max(layers, default=None),
+                positions=CLIP_POSITIONS.get(denoiser.__name__, 77),
+            )
+        elif _is(cls, "transformers", "ImageProcessingMixin"):
+            made[name] = cls()
+        elif _is(cls, "diffusers.guiders", "BaseGuidance"):
+            made[name] = diffusers.ClassifierFreeGuidance()
     known = replace(_read(known, made), layers=layers)
-    denoiser = next(cls for name, cls in found.items() if name.startswith(_DENOISERS))
     known = replace(known, latents=_latents(found, denoiser, pipeline))
     for name, cls in found.items():
         if name.startswith(_AUTOENCODERS):
@@ -106,12 +119,31 @@ def _tokenizers(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     import transformers
 
     for name, cls in found.items():
-        if name.startswith("tokenizer"):
+        if issubclass(cls, transformers.ProcessorMixin):
+            yield name, still_processor(cls, tokenizer(transformers.Qwen2Tokenizer))
+        elif name.startswith("tokenizer"):
             if cls in (transformers.AutoTokenizer, transformers.AutoProcessor):
-                reader = found[name.replace("tokenizer", "text_encoder")]
-                five = "T5Encoder" in reader.__name__
-                cls = transformers.T5Tokenizer if five else transformers.Qwen2Tokenizer
+                cls = _its_tokenizer(found[name.replace("tokenizer", "text_encoder")])
             yield name, tokenizer(cls)
+
+
+def _its_tokenizer(reader: Any) -> Any:
+    """The class of tokenizers that a text encoder is published with."""
+    import transformers
+
+    if "T5Encoder" in reader.__name__:
+        return transformers.T5Tokenizer
+    qwen = reader.__name__.startswith("Qwen")
+    return transformers.Qwen2Tokenizer if qwen else transformers.PreTrainedTokenizerFast
+
+
+def _words(readers: Mapping[str, Any], encoder: str) -> Any:
+    """The tokenizer of a text encoder, which may be part of a processor; nothing of others."""
+    name = encoder.replace("text_encoder", "tokenizer")
+    if not encoder.startswith("text_encoder"):
+        return None
+    found = readers.get(name) or next(reader for name, reader in readers.items() if "proc" in name)
+    return getattr(found, "tokenizer", found)
 
 
 def _text_layers(pipeline: Any) -> tuple[int, ...]:
@@ -133,9 +165,10 @@ def _read(known: Known, made: Mapping[str, Any]) -> Known:
 def _latents(found: Mapping[str, Any], denoiser: Any, pipeline: Any) -> int:
     """The autoencoder's own channels, or those that the denoiser expects."""
     vae = next((cls for name, cls in found.items() if name.startswith(_AUTOENCODERS)), None)
-    own = defaults(vae) if vae else {}
-    if vae is not None and vae.__name__ != "AutoencoderKL":
-        return int(next(own[n] for n in ("latent_channels", "z_dim", "z_channels") if n in own))
+    own = defaults(vae) if vae is not None and vae.__name__ != "AutoencoderKL" else {}
+    for name in ("latent_channels", "z_dim", "z_channels"):
+        if name in own:
+            return int(own[name])
     if denoiser.__name__ in LATENTS:
         return LATENTS[denoiser.__name__]
     packed = 4 if hasattr(pipeline, "_pack_latents") else 1

@@ -75,6 +75,17 @@ def _patches(known: Known) -> Options:
     }
 
 
+def _causal_autoencoder(known: Known) -> Options:
+    """Editing pipelines read a picture with a side of 1024 pixels: in fewer, narrower tokens."""
+    if "Edit" not in known.name and "Layered" not in known.name:
+        return {}
+    return {
+        "base_dim": 2,
+        "dim_mult": [1, 2, 4, 4, 4],
+        "temperal_downsample": [False, True, True, True],
+    }
+
+
 DENOISERS: Mapping[str, Callable[[Known], Options]] = {
     "UNet2DConditionModel": _unet,
     "SD3Transformer2DModel": lambda known: {
@@ -95,6 +106,11 @@ DENOISERS: Mapping[str, Callable[[Known], Options]] = {
     "WanTransformer3DModel": _wan,
     "ChronoEditTransformer3DModel": _wan,
     "HunyuanVideoTransformer3DModel": lambda known: {"pooled_projection_dim": known.pooled},
+    "HunyuanImageTransformer2DModel": lambda known: {
+        "in_channels": known.latents,
+        "out_channels": known.latents,
+        "text_embed_2_dim": known.second,
+    },
     "HiDreamImageTransformer2DModel": lambda known: {
         "in_channels": known.latents,
         "patch_size": 2,
@@ -125,6 +141,17 @@ DENOISERS: Mapping[str, Callable[[Known], Options]] = {
 """Of the networks that denoise."""
 
 AUTOENCODERS: Mapping[str, Callable[[Known], Options]] = {
+    "AutoencoderKLQwenImage": _causal_autoencoder,
+    "AutoencoderKLHunyuanImage": lambda known: {
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": known.latents,
+        "block_out_channels": (8, 16, 32, 32, 64, 64),
+        "layers_per_block": 1,
+        "spatial_compression_ratio": 32,
+        "sample_size": SIDE,
+        "scaling_factor": 0.75,
+    },
     "AutoencoderKL": lambda known: {
         "down_block_types": ("DownEncoderBlock2D",) * 4,
         "up_block_types": ("UpDecoderBlock2D",) * 4,
@@ -147,11 +174,15 @@ SCHEDULERS: Mapping[str, Options] = {
 
 LATENTS: Mapping[str, int] = {
     "HiDreamImageTransformer2DModel": 16,
+    "HunyuanImageTransformer2DModel": 32,
     "Kandinsky5Transformer3DModel": 16,
     "HunyuanDiT2DModel": 4,
     "LatteTransformer3DModel": 4,
 }
 """Channels of the autoencoder of a denoiser, where its own default does not say."""
+
+CLIP_POSITIONS: Mapping[str, int] = {"HiDreamImageTransformer2DModel": 248}
+"""Tokens that the CLIP of a denoiser's pipelines reads, where they are not 77."""
 
 PIPELINES: Mapping[str, Options] = {
     "Krea2Transformer2DModel": {"text_encoder_select_layers": KREA2_LAYERS},

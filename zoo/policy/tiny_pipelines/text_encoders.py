@@ -23,8 +23,8 @@ _TOKENS: Mapping[str, str] = {
 }
 """The options of a configuration that are a token's number."""
 
-_SPREAD = WIDTH**-0.5
-"""Of initial weights: as large as keeps numbers as large as they are, so that prompts differ."""
+_SPREAD = 2 * WIDTH**-0.5
+"""Of initial weights: large enough that a word makes a difference to those that follow it."""
 
 
 def concrete(cls: Any) -> Any:
@@ -35,10 +35,15 @@ def concrete(cls: Any) -> Any:
     return getattr(transformers, name) if name else cls
 
 
-def encoder(cls: Any, words: Any = None, *, layers: int | None = None) -> Any:
-    """A random encoder of that class, for a tokenizer where it reads text."""
+def encoder(cls: Any, words: Any = None, *, layers: int | None = None, positions: int = 77) -> Any:
+    """A random encoder of that class, for a tokenizer where it reads text.
+
+    CLIP's reads as many tokens as there are `positions`.
+    """
     if cls.__name__.startswith("CLIPText"):
-        return cls(clip_config(words))
+        config = clip_config(words)
+        config.max_position_embeddings = positions
+        return cls(config)
     if cls.__name__ == "T5EncoderModel":
         return t5_encoder(words)
     return cls(_config(cls.config_class, words, layers))

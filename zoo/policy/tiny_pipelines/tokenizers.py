@@ -103,11 +103,17 @@ def _qwen(cls: Any) -> Any:
 
 
 def _byte_level(cls: Any) -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-    model = Tokenizer(models.BPE(**_byte_pairs()))
+    pairs = _byte_pairs()
+    model = Tokenizer(models.BPE(**pairs))
     model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = decoders.ByteLevel()
+    # No text is without a token.
+    model.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A",
+        special_tokens=[("<|im_start|>", pairs["vocab"]["<|im_start|>"])],
+    )
     words = cls(
         tokenizer_object=model,
         bos_token="<|im_start|>",
