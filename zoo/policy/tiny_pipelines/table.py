@@ -12,6 +12,7 @@ from zoo.policy.tiny_pipelines.shrink import (
     HEADS,
     SIDE,
     WIDTH,
+    axes,
 )
 
 Options = dict[str, Any]
@@ -86,7 +87,7 @@ def _causal_autoencoder(known: Known) -> Options:
     }
 
 
-DENOISERS: Mapping[str, Callable[[Known], Options]] = {
+NETWORKS: Mapping[str, Callable[[Known], Options]] = {
     "UNet2DConditionModel": _unet,
     "SD3Transformer2DModel": lambda known: {
         "pooled_projection_dim": known.pooled,
@@ -98,7 +99,7 @@ DENOISERS: Mapping[str, Callable[[Known], Options]] = {
         "guidance_embeds": True,
     },
     "Lumina2Transformer2DModel": lambda known: {"multiple_of": WIDTH},
-    "LuminaNextDiT2DModel": lambda known: {"multiple_of": WIDTH},
+    "LuminaNextDiT2DModel": lambda known: {"multiple_of": WIDTH, "num_kv_heads": HEADS},
     "Flux2Transformer2DModel": lambda known: {
         "joint_attention_dim": len(known.layers) * known.words,
         "guidance_embeds": "Klein" not in known.name,
@@ -117,6 +118,7 @@ DENOISERS: Mapping[str, Callable[[Known], Options]] = {
         "caption_channels": (known.words, known.second),
         "text_emb_dim": known.pooled,
         "llama_layers": (0, 1),
+        "axes_dims_rope": axes((64, 32, 32), HEAD_WIDTH),
         "max_resolution": (SIDE // 8, SIDE // 8),
     },
     "Kandinsky5Transformer3DModel": _kandinsky5,
@@ -137,16 +139,27 @@ DENOISERS: Mapping[str, Callable[[Known], Options]] = {
     "CosmosTransformer3DModel": lambda known: {
         "in_channels": known.latents + ("ToWorld" in known.name and "Text" not in known.name),
     },
-}
-"""Of the networks that denoise."""
-
-AUTOENCODERS: Mapping[str, Callable[[Known], Options]] = {
+    "AutoencoderKLMochi": lambda known: {
+        # Its group norms have 32 groups.
+        "encoder_block_out_channels": (32, 32, 64, 64),
+        "decoder_block_out_channels": (32, 32, 64, 64),
+    },
+    "OmniGenTransformer2DModel": lambda known: {
+        "vocab_size": known.tokens,
+        "pad_token_id": 0,
+        "rope_scaling": {
+            "short_factor": [1.0] * (HEAD_WIDTH // 2),
+            "long_factor": [1.0] * (HEAD_WIDTH // 2),
+        },
+    },
+    "LTX2TextConnectors": lambda known: {"text_proj_in_factor": 1 + DEPTH},
     "AutoencoderKLQwenImage": _causal_autoencoder,
     "AutoencoderKLHunyuanImage": lambda known: {
         "in_channels": 3,
         "out_channels": 3,
         "latent_channels": known.latents,
-        "block_out_channels": (8, 16, 32, 32, 64, 64),
+        # Its group norms have 32 groups.
+        "block_out_channels": (32, 32, 32, 32, 64, 64),
         "layers_per_block": 1,
         "spatial_compression_ratio": 32,
         "sample_size": SIDE,
@@ -162,7 +175,7 @@ AUTOENCODERS: Mapping[str, Callable[[Known], Options]] = {
         **({"shift_factor": 0.1159, "scaling_factor": 0.3611} if known.latents > 4 else {}),
     },
 }
-"""Of autoencoders. With 16 channels they have FLUX.1's shift and scale, with 4 Stable Diffusion's."""
+"""Beside what the rules say. Autoencoders of 16 channels have FLUX.1's shift and scale."""
 
 _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
 
@@ -180,6 +193,17 @@ LATENTS: Mapping[str, int] = {
     "LatteTransformer3DModel": 4,
 }
 """Channels of the autoencoder of a denoiser, where its own default does not say."""
+
+CHOICES: Mapping[str, Mapping[str, str]] = {
+    "SanaVideoTransformer3DModel": {"vae": "AutoencoderKLWan"},
+}
+"""The class of a component of a denoiser's pipelines, where it is not the first of several."""
+
+ENCODERS: Mapping[str, Options] = {
+    # A prompt without a word is written as a token that has this number.
+    "SmolLM3ForCausalLM": {"vocab_size": 128001, "hidden_size": 16},
+}
+"""Of a text encoder's configuration."""
 
 CLIP_POSITIONS: Mapping[str, int] = {"HiDreamImageTransformer2DModel": 248}
 """Tokens that the CLIP of a denoiser's pipelines reads, where they are not 77."""
