@@ -55,7 +55,8 @@ def picture(side: int = SIDE) -> Any:
 def tiny_call(pipeline: Any) -> TinyCall:
     """Of a tiny pipeline."""
     parameters = inspect.signature(type(pipeline).__call__).parameters
-    options = {**_SMALL, "num_frames": 1 + _frames_a_latent(pipeline)}
+    frames = 1 + _frames_a_latent(pipeline)
+    options = {**_SMALL, "num_frames": frames, "frames": frames}
     fixed = {"max_sequence_length", "max_text_seq_length"} & set(_config(pipeline))
     if fixed or hasattr(pipeline, "prompt_template"):
         del options["max_sequence_length"]

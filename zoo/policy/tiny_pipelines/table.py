@@ -18,6 +18,8 @@ from zoo.policy.tiny_pipelines.shrink import (
 Options = dict[str, Any]
 
 _TIME_WIDTH = 8
+AUDIO_CHANNELS = 32
+"""Of LTX-2's latents of sound."""
 KREA2_LAYERS = (1, 2)
 """Whose outputs Krea 2 takes of its text encoder."""
 
@@ -117,7 +119,7 @@ NETWORKS: Mapping[str, Callable[[Known], Options]] = {
         "patch_size": 2,
         "caption_channels": (known.words, known.second),
         "text_emb_dim": known.pooled,
-        "llama_layers": (0, 1),
+        "llama_layers": (0, 1) * DEPTH,
         "axes_dims_rope": axes((64, 32, 32), HEAD_WIDTH),
         "max_resolution": (SIDE // 8, SIDE // 8),
     },
@@ -134,7 +136,11 @@ NETWORKS: Mapping[str, Callable[[Known], Options]] = {
     },
     "HunyuanDiT2DModel": lambda known: {"in_channels": known.latents, "patch_size": 2},
     "Krea2Transformer2DModel": lambda known: {"num_text_layers": len(KREA2_LAYERS)},
-    "BriaFiboTransformer2DModel": lambda known: {"joint_attention_dim": 2 * known.words},
+    "BriaFiboTransformer2DModel": lambda known: {
+        "in_channels": known.latents,
+        "joint_attention_dim": 2 * known.words,
+        "text_encoder_dim": known.words,
+    },
     "PRXTransformer2DModel": lambda known: {"axes_dim": (HEAD_WIDTH // 2, HEAD_WIDTH // 2)},
     "CosmosTransformer3DModel": lambda known: {
         "in_channels": known.latents + ("ToWorld" in known.name and "Text" not in known.name),
@@ -152,6 +158,24 @@ NETWORKS: Mapping[str, Callable[[Known], Options]] = {
             "long_factor": [1.0] * (HEAD_WIDTH // 2),
         },
     },
+    "HunyuanVideo15Transformer3DModel": lambda known: {
+        "target_size": SIDE,
+        "image_embed_dim": known.image or WIDTH,
+    },
+    "LTX2VideoTransformer3DModel": lambda known: {
+        "audio_in_channels": AUDIO_CHANNELS,
+        "audio_out_channels": AUDIO_CHANNELS,
+    },
+    "AutoencoderKLLTX2Video": lambda known: {
+        "spatial_compression_ratio": 32,
+        "temporal_compression_ratio": 8,
+    },
+    "AutoencoderKLLTX2Audio": lambda known: {
+        # Latents have as many channels as its first layer; a quarter of the bins, 8 times.
+        "base_channels": AUDIO_CHANNELS,
+        "mel_bins": AUDIO_CHANNELS // 2,
+    },
+    "LTX2Vocoder": lambda known: {"in_channels": AUDIO_CHANNELS},
     "LTX2TextConnectors": lambda known: {"text_proj_in_factor": 1 + DEPTH},
     "AutoencoderKLQwenImage": _causal_autoencoder,
     "AutoencoderKLHunyuanImage": lambda known: {
@@ -202,8 +226,9 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
 ENCODERS: Mapping[str, Options] = {
     # A prompt without a word is written as a token that has this number.
     "SmolLM3ForCausalLM": {"vocab_size": 128001, "hidden_size": 16},
+    "T5Gemma2Encoder": {"dropout_rate": 0.0},
 }
-"""Of a text encoder's configuration."""
+"""Of a text encoder's configuration, or that of its part for texts."""
 
 CLIP_POSITIONS: Mapping[str, int] = {"HiDreamImageTransformer2DModel": 248}
 """Tokens that the CLIP of a denoiser's pipelines reads, where they are not 77."""

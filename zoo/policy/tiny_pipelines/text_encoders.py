@@ -1,6 +1,7 @@
 """Text and image encoders of transformers: the default configuration of their class, shrunk."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,10 +48,16 @@ def encoder(cls: Any, words: Any = None, *, layers: int | None = None, positions
         return cls(config)
     if cls.__name__ == "T5EncoderModel":
         return t5_encoder(words)
-    config = _config(cls.config_class, words, layers)
+    config = _config(_config_class(cls), words, layers)
     for name, value in ENCODERS.get(cls.__name__, {}).items():
-        setattr(config, name, value)
+        setattr(config.get_text_config(), name, value)
     return cls(config)
+
+
+def _config_class(cls: Any) -> Any:
+    """Of the configuration that its constructor takes."""
+    hint = inspect.signature(cls.__init__).parameters["config"].annotation
+    return hint if dataclasses.is_dataclass(hint) else cls.config_class
 
 
 def width(model: Any) -> int:
