@@ -55,7 +55,8 @@ def picture(side: int = SIDE) -> Any:
 def tiny_call(pipeline: Any) -> TinyCall:
     """Of a tiny pipeline."""
     parameters = inspect.signature(type(pipeline).__call__).parameters
-    options = {**_SMALL, "num_frames": 1 + _frames_a_latent(pipeline)}
+    frames = 1 + _frames_a_latent(pipeline)
+    options = {**_SMALL, "num_frames": frames, "frames": frames}
     fixed = {"max_sequence_length", "max_text_seq_length"} & set(_config(pipeline))
     if fixed or hasattr(pipeline, "prompt_template"):
         del options["max_sequence_length"]
@@ -70,20 +71,21 @@ def _config(pipeline: Any) -> Mapping[str, Any]:
     return {} if network is None else dict(network.config)
 
 
+_TEMPORAL = (
+    "vae_scale_factor_temporal",
+    "vae_temporal_compression_ratio",
+    "temporal_compression_ratio",
+    "scale_factor_temporal",
+)
+"""How pipelines and autoencoders call the frames that become one."""
+
+
 def _frames_a_latent(pipeline: Any) -> int:
     """As the pipeline or its autoencoder says: 4 where none does."""
     vae = getattr(pipeline, "vae", None)
     if type(vae).__name__ == "AutoencoderKLCogVideoX":
         # An even number of latents makes as many frames four times, without a first one alone.
         return 8
-    for owner in (pipeline, vae, getattr(vae, "config", None)):
-        for name in (
-            "vae_scale_factor_temporal",
-            "vae_temporal_compression_ratio",
-            "temporal_compression_ratio",
-            "scale_factor_temporal",
-        ):
-            value = getattr(owner, name, None)
-            if isinstance(value, int) and value > 1:
-                return value
-    return 4
+    said = {**dict(getattr(vae, "config", {})), **vars(vae or pipeline), **vars(pipeline)}
+    found = (said[name] for name in _TEMPORAL if isinstance(said.get(name), int))
+    return next((ratio for ratio in found if ratio > 1), 4)

@@ -13,10 +13,10 @@ from zoo.policy.tiny_pipelines.known import Known
 from zoo.policy.tiny_pipelines.processors import still_processor
 from zoo.policy.tiny_pipelines.shrink import WIDTH, defaults, shrink
 from zoo.policy.tiny_pipelines.table import (
-    AUTOENCODERS,
+    CHOICES,
     CLIP_POSITIONS,
-    DENOISERS,
     LATENTS,
+    NETWORKS,
     PIPELINES,
     SCHEDULERS,
 )
@@ -43,10 +43,11 @@ def slots(pipeline: Any) -> dict[str, Any]:
     parameters = list(inspect.signature(pipeline.__init__).parameters.values())[1:]
     hints = _hints(pipeline)
     optional = pipeline._optional_components
+    choices = _choices(hints)
     found = {}
     for parameter in parameters:
         name = parameter.name
-        cls = _chosen(hints.get(name))
+        cls = choices.get(name) or _chosen(hints.get(name))
         if cls is None or cls in (bool, int, float, str, dict, list, tuple):
             continue
         spare = parameter.default is None or name in optional
@@ -60,6 +61,15 @@ def _hints(pipeline: Any) -> Mapping[str, Any]:
         return get_type_hints(pipeline.__init__)
     except NameError:
         return dict(pipeline.__init__.__annotations__)
+
+
+def _choices(hints: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the table says of the classes that a denoiser's pipeline may have."""
+    import diffusers
+
+    classes = (_chosen(hint) for name, hint in hints.items() if name.startswith(_DENOISERS))
+    named = [CHOICES.get(cls.__name__, {}) for cls in classes if cls is not None]
+    return {slot: getattr(diffusers, name) for c in named for slot, name in c.items()}
 
 
 def _chosen(hint: Any) -> Any:
@@ -97,12 +107,15 @@ def components(pipeline: Any) -> dict[str, Any]:
         elif _is(cls, "diffusers.guiders", "BaseGuidance"):
             made[name] = diffusers.ClassifierFreeGuidance()
     known = replace(_read(known, made), layers=layers)
+    known = replace(
+        known, tokens=max((len(_plain(reader)) for reader in words.values()), default=0)
+    )
     known = replace(known, latents=_latents(found, denoiser, pipeline))
     for name, cls in found.items():
-        if name.startswith(_AUTOENCODERS):
-            made[name] = _network(cls, AUTOENCODERS, known)
-        elif name.startswith(_DENOISERS):
-            made[name] = _louder(_network(cls, DENOISERS, known))
+        if _is(cls, "diffusers", "ModelMixin"):
+            made[name] = _network(cls, known)
+            if name.startswith(_DENOISERS):
+                _louder(made[name])
         elif "scheduler" in name:
             made[name] = _scheduler(cls, denoiser, pipeline)
     made |= {name: made.get(name) or words[name] for name in found if name in words}
@@ -118,11 +131,13 @@ def _is(cls: Any, library: str, base: str) -> bool:
 def _tokenizers(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     import transformers
 
+    base = transformers.PreTrainedTokenizerBase
+    unsaid = (transformers.AutoTokenizer, transformers.AutoProcessor, base)
     for name, cls in found.items():
         if issubclass(cls, transformers.ProcessorMixin):
             yield name, still_processor(cls, tokenizer(transformers.Qwen2Tokenizer))
         elif name.startswith("tokenizer"):
-            if cls in (transformers.AutoTokenizer, transformers.AutoProcessor):
+            if cls in unsaid:
                 cls = _its_tokenizer(found[name.replace("tokenizer", "text_encoder")])
             yield name, tokenizer(cls)
 
@@ -143,7 +158,12 @@ def _words(readers: Mapping[str, Any], encoder: str) -> Any:
     if not encoder.startswith("text_encoder"):
         return None
     found = readers.get(name) or next(reader for name, reader in readers.items() if "proc" in name)
-    return getattr(found, "tokenizer", found)
+    return _plain(found)
+
+
+def _plain(reader: Any) -> Any:
+    """The tokenizer of a processor, or the tokenizer itself."""
+    return getattr(reader, "tokenizer", reader)
 
 
 def _text_layers(pipeline: Any) -> tuple[int, ...]:
@@ -159,7 +179,14 @@ def _read(known: Known, made: Mapping[str, Any]) -> Known:
     clips = [text_encoders.width(m) for m in texts.values() if "CLIP" in type(m).__name__]
     others = [text_encoders.width(m) for m in texts.values() if "CLIP" not in type(m).__name__]
     words = others[0] if others else sum(clips)
-    return replace(known, words=words, second=others[-1] if others else 0, pooled=sum(clips))
+    images = (model for name, model in made.items() if name.startswith("image_encoder"))
+    return replace(
+        known,
+        words=words,
+        second=others[-1] if others else 0,
+        pooled=sum(clips),
+        image=next((int(model.config.hidden_size) for model in images), 0),
+    )
 
 
 def _latents(found: Mapping[str, Any], denoiser: Any, pipeline: Any) -> int:
@@ -175,9 +202,9 @@ def _latents(found: Mapping[str, Any], denoiser: Any, pipeline: Any) -> int:
     return int(defaults(denoiser)["in_channels"]) // packed
 
 
-def _network(cls: Any, table: Mapping[str, Any], known: Known) -> Any:
+def _network(cls: Any, known: Known) -> Any:
     """A random network of diffusers: its default configuration, shrunk, and what the table says."""
-    own = table[cls.__name__](known) if cls.__name__ in table else {}
+    own = NETWORKS[cls.__name__](known) if cls.__name__ in NETWORKS else {}
     return cls(**{**shrink(defaults(cls)), **own})
 
 
@@ -207,9 +234,10 @@ def _switches(pipeline: Any, made: Mapping[str, Any]) -> dict[str, Any]:
     return absent
 
 
-def _louder(network: Any) -> Any:
-    """As drawn, diffusers' last layer is so small that prompts make no difference."""
+def _louder(network: Any) -> None:
+    """As drawn, a last layer or what blocks add is small or zero: no prompt makes a difference."""
     for parameter in network.parameters():
         if parameter.ndim > 1:
+            if bool((parameter == 0).all()):
+                parameter.data.normal_(std=parameter[0].numel() ** -0.5)
             parameter.data.mul_(2)
-    return network

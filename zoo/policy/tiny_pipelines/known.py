@@ -10,7 +10,8 @@ class Known:
     """Widths, by the pipeline that is made.
 
     `words` of a token's embedding, as the denoiser gets it, `pooled` of a prompt's, `image` of an
-    image encoder's; `latents` are the channels of the autoencoder.
+    image encoder's; `latents` are the channels of the autoencoder, `tokens` those that
+    a tokenizer knows.
     """
 
     pipeline: Any
@@ -20,6 +21,7 @@ class Known:
     pooled: int = 0
     image: int = 0
     latents: int = 4
+    tokens: int = 0
     layers: tuple[int, ...] = field(default=())
 
     @property

@@ -70,7 +70,7 @@ def _same(value: Any) -> Any:
 
 
 _NUMBERS: Sequence[tuple[str, Callable[[int], int]]] = (
-    (r"patch_size|image_size|kernel_size|window_size|^(in|out|input|output)_channels$", _same),
+    (r"patch_size|image_size|kernel_size|window_size|(^|_)(in|out|input|output)_channels$", _same),
     (r"latent_channels|latent_dim|z_dim|z_channels|num_channels|pos_embed_seq_len", _same),
     (r"layers_per_block$|num_(res|enc|dec)_blocks$", _at_most(1)),
     (r"(layers|blocks|depth)$", _at_most(DEPTH)),

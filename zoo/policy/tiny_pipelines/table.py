@@ -12,11 +12,14 @@ from zoo.policy.tiny_pipelines.shrink import (
     HEADS,
     SIDE,
     WIDTH,
+    axes,
 )
 
 Options = dict[str, Any]
 
 _TIME_WIDTH = 8
+AUDIO_CHANNELS = 32
+"""Of LTX-2's latents of sound."""
 KREA2_LAYERS = (1, 2)
 """Whose outputs Krea 2 takes of its text encoder."""
 
@@ -86,7 +89,7 @@ def _causal_autoencoder(known: Known) -> Options:
     }
 
 
-DENOISERS: Mapping[str, Callable[[Known], Options]] = {
+NETWORKS: Mapping[str, Callable[[Known], Options]] = {
     "UNet2DConditionModel": _unet,
     "SD3Transformer2DModel": lambda known: {
         "pooled_projection_dim": known.pooled,
@@ -98,7 +101,7 @@ DENOISERS: Mapping[str, Callable[[Known], Options]] = {
         "guidance_embeds": True,
     },
     "Lumina2Transformer2DModel": lambda known: {"multiple_of": WIDTH},
-    "LuminaNextDiT2DModel": lambda known: {"multiple_of": WIDTH},
+    "LuminaNextDiT2DModel": lambda known: {"multiple_of": WIDTH, "num_kv_heads": HEADS},
     "Flux2Transformer2DModel": lambda known: {
         "joint_attention_dim": len(known.layers) * known.words,
         "guidance_embeds": "Klein" not in known.name,
@@ -116,7 +119,8 @@ DENOISERS: Mapping[str, Callable[[Known], Options]] = {
         "patch_size": 2,
         "caption_channels": (known.words, known.second),
         "text_emb_dim": known.pooled,
-        "llama_layers": (0, 1),
+        "llama_layers": (0, 1) * DEPTH,
+        "axes_dims_rope": axes((64, 32, 32), HEAD_WIDTH),
         "max_resolution": (SIDE // 8, SIDE // 8),
     },
     "Kandinsky5Transformer3DModel": _kandinsky5,
@@ -132,21 +136,54 @@ DENOISERS: Mapping[str, Callable[[Known], Options]] = {
     },
     "HunyuanDiT2DModel": lambda known: {"in_channels": known.latents, "patch_size": 2},
     "Krea2Transformer2DModel": lambda known: {"num_text_layers": len(KREA2_LAYERS)},
-    "BriaFiboTransformer2DModel": lambda known: {"joint_attention_dim": 2 * known.words},
+    "BriaFiboTransformer2DModel": lambda known: {
+        "in_channels": known.latents,
+        "joint_attention_dim": 2 * known.words,
+        "text_encoder_dim": known.words,
+    },
     "PRXTransformer2DModel": lambda known: {"axes_dim": (HEAD_WIDTH // 2, HEAD_WIDTH // 2)},
     "CosmosTransformer3DModel": lambda known: {
         "in_channels": known.latents + ("ToWorld" in known.name and "Text" not in known.name),
     },
-}
-"""Of the networks that denoise."""
-
-AUTOENCODERS: Mapping[str, Callable[[Known], Options]] = {
+    "AutoencoderKLMochi": lambda known: {
+        # Its group norms have 32 groups.
+        "encoder_block_out_channels": (32, 32, 64, 64),
+        "decoder_block_out_channels": (32, 32, 64, 64),
+    },
+    "OmniGenTransformer2DModel": lambda known: {
+        "vocab_size": known.tokens,
+        "pad_token_id": 0,
+        "rope_scaling": {
+            "short_factor": [1.0] * (HEAD_WIDTH // 2),
+            "long_factor": [1.0] * (HEAD_WIDTH // 2),
+        },
+    },
+    "HunyuanVideo15Transformer3DModel": lambda known: {
+        "target_size": SIDE,
+        "image_embed_dim": known.image or WIDTH,
+    },
+    "LTX2VideoTransformer3DModel": lambda known: {
+        "audio_in_channels": AUDIO_CHANNELS,
+        "audio_out_channels": AUDIO_CHANNELS,
+    },
+    "AutoencoderKLLTX2Video": lambda known: {
+        "spatial_compression_ratio": 32,
+        "temporal_compression_ratio": 8,
+    },
+    "AutoencoderKLLTX2Audio": lambda known: {
+        # Latents have as many channels as its first layer; a quarter of the bins, 8 times.
+        "base_channels": AUDIO_CHANNELS,
+        "mel_bins": AUDIO_CHANNELS // 2,
+    },
+    "LTX2Vocoder": lambda known: {"in_channels": AUDIO_CHANNELS},
+    "LTX2TextConnectors": lambda known: {"text_proj_in_factor": 1 + DEPTH},
     "AutoencoderKLQwenImage": _causal_autoencoder,
     "AutoencoderKLHunyuanImage": lambda known: {
         "in_channels": 3,
         "out_channels": 3,
         "latent_channels": known.latents,
-        "block_out_channels": (8, 16, 32, 32, 64, 64),
+        # Its group norms have 32 groups.
+        "block_out_channels": (32, 32, 32, 32, 64, 64),
         "layers_per_block": 1,
         "spatial_compression_ratio": 32,
         "sample_size": SIDE,
@@ -162,7 +199,7 @@ AUTOENCODERS: Mapping[str, Callable[[Known], Options]] = {
         **({"shift_factor": 0.1159, "scaling_factor": 0.3611} if known.latents > 4 else {}),
     },
 }
-"""Of autoencoders. With 16 channels they have FLUX.1's shift and scale, with 4 Stable Diffusion's."""
+"""Beside what the rules say. Autoencoders of 16 channels have FLUX.1's shift and scale."""
 
 _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
 
@@ -180,6 +217,18 @@ LATENTS: Mapping[str, int] = {
     "LatteTransformer3DModel": 4,
 }
 """Channels of the autoencoder of a denoiser, where its own default does not say."""
+
+CHOICES: Mapping[str, Mapping[str, str]] = {
+    "SanaVideoTransformer3DModel": {"vae": "AutoencoderKLWan"},
+}
+"""The class of a component of a denoiser's pipelines, where it is not the first of several."""
+
+ENCODERS: Mapping[str, Options] = {
+    # A prompt without a word is written as a token that has this number.
+    "SmolLM3ForCausalLM": {"vocab_size": 128001, "hidden_size": 16},
+    "T5Gemma2Encoder": {"dropout_rate": 0.0},
+}
+"""Of a text encoder's configuration, or that of its part for texts."""
 
 CLIP_POSITIONS: Mapping[str, int] = {"HiDreamImageTransformer2DModel": 248}
 """Tokens that the CLIP of a denoiser's pipelines reads, where they are not 77."""

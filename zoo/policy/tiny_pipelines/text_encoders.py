@@ -1,10 +1,12 @@
 """Text and image encoders of transformers: the default configuration of their class, shrunk."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from zoo.policy.tiny import clip_config, t5_encoder
+from zoo.policy.tiny_pipelines.table import ENCODERS
 from zoo.policy.tiny_pipelines.shrink import CLIP_WIDTH, HEAD_WIDTH, WIDTH, axes, shrink
 
 _ABSTRACT: Mapping[str, str] = {
@@ -46,7 +48,16 @@ def encoder(cls: Any, words: Any = None, *, layers: int | None = None, positions
         return cls(config)
     if cls.__name__ == "T5EncoderModel":
         return t5_encoder(words)
-    return cls(_config(cls.config_class, words, layers))
+    config = _config(_config_class(cls), words, layers)
+    for name, value in ENCODERS.get(cls.__name__, {}).items():
+        setattr(config.get_text_config(), name, value)
+    return cls(config)
+
+
+def _config_class(cls: Any) -> Any:
+    """Of the configuration that its constructor takes."""
+    hint = inspect.signature(cls.__init__).parameters["config"].annotation
+    return hint if dataclasses.is_dataclass(hint) else cls.config_class
 
 
 def width(model: Any) -> int:
@@ -79,7 +90,7 @@ def _of_tokens(options: Mapping[str, Any], words: Any) -> dict[str, Any]:
     known = {
         "vocab_size": len(words),
         "pad_token_id": words.pad_token_id,
-        "bos_token_id": words.bos_token_id,
+        "bos_token_id": words.pad_token_id if words.bos_token_id is None else words.bos_token_id,
         "eos_token_id": words.eos_token_id,
     }
     known |= {name: words.convert_tokens_to_ids(token) for name, token in _TOKENS.items()}
