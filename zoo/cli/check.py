@@ -8,6 +8,7 @@ from rich.text import Text
 
 from zoo.cli.check_cost import print_cost
 from zoo.cli.errors import exit_code, lines
+from zoo.errors import UserError
 from zoo.plan.geometry import Batches, Plan
 from zoo.plan.preflight import (
     PromptCounts,
@@ -25,6 +26,8 @@ from zoo.terminal import Terminal, say
 
 def check(recipes: list[Path], overrides: list[str], epochs: int | None, *, tiny: bool) -> None:
     """Checks each; all are looked at before the exit code tells of the first that is wrong."""
+    if not recipes:
+        raise UserError("name recipes (zoo check recipes/*.yaml), or a model: --pipeline MODEL")
     worst = 0
     for path in recipes:
         try:

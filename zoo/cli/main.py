@@ -66,17 +66,30 @@ def train(
 @app.command()
 def check(
     recipes: Annotated[
-        list[Path], typer.Argument(help="Recipes, as in recipes/.", show_default=False)
-    ],
+        list[Path] | None, typer.Argument(help="Recipes, as in recipes/.", show_default=False)
+    ] = None,
     overrides: Overrides = None,
     epochs: Epochs = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(
+            "--pipeline",
+            help="Instead of recipes a model of diffusers: tries all that training needs of it, "
+            "with its weights; -s sets options of the policy diffusers.",
+        ),
+    ] = None,
     tiny: Tiny = False,
     debug: Debug = False,
 ) -> None:
     """Validate recipes and print what they will do; loads no weights."""
+    if pipeline is not None:
+        from zoo.cli.models import try_model
+
+        try_model(pipeline, recipes or [], overrides or [])
+        return
     from zoo.cli.check import check as check_recipes
 
-    check_recipes(recipes, overrides or [], epochs, tiny=tiny)
+    check_recipes(recipes or [], overrides or [], epochs, tiny=tiny)
 
 
 @app.command(name="list")
@@ -99,18 +112,26 @@ def list_(
 
 @app.command()
 def describe(
-    name: Annotated[str, typer.Argument(help="A component, as `zoo list` names it.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A component, as `zoo list` names it, or a model: OWNER/NAME, ./DIR."),
+    ],
+    overrides: Overrides = None,
     python: Annotated[
         str | None,
         typer.Option("--python", help="Of a reward in this Python, as isolate.python has it."),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Show a component's description and its options."""
+    """Show a component's description and options, or how a model of diffusers is asked."""
     from zoo.cli.listing import describe as describe_component
     from zoo.cli.listing import describe_isolated
 
-    if python is None:
+    if "/" in name:
+        from zoo.cli.models import describe_model
+
+        describe_model(name, overrides or [])
+    elif python is None:
         describe_component(name)
     else:
         describe_isolated(name, python)

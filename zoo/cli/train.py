@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -19,8 +19,8 @@ from zoo.storage.files import or_nan
 from zoo.terminal import say
 
 if TYPE_CHECKING:
-    from zoo.engine.base import Engine
     from zoo.run.tracker import Tracker
+    from zoo.training.build import Model
     from zoo.training.loop import Trained
     from zoo.training.state import Progress
 
@@ -191,7 +191,7 @@ def _build_and_train(
         run.model.engine,
         recipe if resume is None else run_dir.recipe_of(resume.folder),
     )
-    folder = _run_folder(recipe, resume, engine)
+    folder = _run_folder(recipe, resume, run.model)
     if output is not None:
         output.into(folder)
     is_new = resume is None and engine.rank == 0
@@ -220,29 +220,38 @@ def _tell_rate(tracker: "Tracker", before: Recipe, now: Recipe, progress: "Progr
         tracker.warn(*change.warnings)
 
 
-def _run_folder(recipe: Recipe, resume: _GoingOn | None, engine: "Engine") -> Path:
+def _run_folder(recipe: Recipe, resume: _GoingOn | None, model: "Model") -> Path:
     """The run's, new or gone on with; the same on every process."""
-    own = []
+    own, engine = [], model.engine
     if engine.rank == 0:
-        own = [str(_new_folder(recipe) if resume is None else _old_folder(recipe, resume.folder))]
+        findings = model.policy.findings()
+        own = [
+            str(
+                _new_folder(recipe, findings)
+                if resume is None
+                else _old_folder(recipe, resume.folder, findings)
+            )
+        ]
     return Path(engine.gather_lines(own)[0])
 
 
-def _new_folder(recipe: Recipe) -> Path:
-    from zoo.run import contents
+def _new_folder(recipe: Recipe, findings: Mapping[str, Any]) -> Path:
+    from zoo.run import contents, model_record
     from zoo.run import folder as run_dir
 
     folder = run_dir.create(recipe)
     contents.write(folder, recipe)
+    model_record.keep(folder, findings)
     return folder
 
 
-def _old_folder(recipe: Recipe, folder: Path) -> Path:
-    from zoo.run import contents, leftovers
+def _old_folder(recipe: Recipe, folder: Path, findings: Mapping[str, Any]) -> Path:
+    from zoo.run import contents, leftovers, model_record
     from zoo.run import folder as run_dir
 
     leftovers.remove(folder)
     contents.goes_on(folder, recipe)
+    model_record.require_same(folder, findings)
     run_dir.goes_on(folder, recipe)
     return folder
 

@@ -1,7 +1,7 @@
 """The Policy interface: one model family, as five operations on latents, prompts and images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +30,9 @@ class Policy(ABC):
 
     latent_shape: tuple[int, ...]
     """[C, H, W], or [C, T, H, W] for video."""
+
+    needs_guidance: bool = False
+    """Whether images without classifier-free guidance are of no use: models of the noise."""
 
     network_folder: ClassVar[str] = "."
     """Where the network is in a published model's folder: by default it is all that there is."""
@@ -67,6 +70,18 @@ class Policy(ABC):
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The family's time grid, from its first t (at most 1) down to 0, float64 on the CPU."""
 
+    def findings(self) -> Mapping[str, Any]:
+        """What was found of the model as it was loaded, for a run's records; as JSON can hold it.
+
+        A run that goes on with a model of which other things are found is refused.
+        """
+        return {}
+
+    @classmethod
+    def tiny_kind(cls, options: Mapping[str, Any]) -> str:
+        """Which of several tiny models these options ask for; by default there is one at most."""
+        return ""
+
     def write_rest(self, folder: Path) -> None:  # noqa: B027  (by default there is none)
         """Writes what a published model has beside its network into a folder, for an export."""
 
@@ -74,6 +89,7 @@ class Policy(ABC):
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
         """Writes random weights, small and in the published layout; gives the options to load them.
 
-        For tests and `--tiny`: the usual loader reads them. By default there are none to write.
+        For tests and `--tiny`: the usual loader reads them. By default there are none to write. A
+        policy with several takes `tiny_kind`'s answer as another argument, if it is not empty.
         """
         return {}

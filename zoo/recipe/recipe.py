@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from zoo.policy.base import Policy
 from zoo.recipe.checks import check
-from zoo.recipe.component import Strict
+from zoo.recipe.component import Component, Strict
 from zoo.recipe.constructor_schema import Slot
 from zoo.recipe.errors import Origins, RecipeError
 from zoo.recipe.explain import validate
@@ -103,6 +104,22 @@ def _recipe(raw: Raw, *, may_end_early: bool) -> Recipe:
 
 class _Single(Strict):
     reward: Annotated[RewardEntry, Slot(Reward, base=Weighted, find=reward_class)]
+
+
+class _SinglePolicy(Strict):
+    policy: Annotated[Component[Policy], Slot(Policy)]
+
+
+def single_policy(
+    name: str, given: Mapping[str, Any], overrides: Sequence[str] = ()
+) -> Component[Policy]:
+    """The policy of that name with some options, and others `a.b=c`, as `-s` has them.
+
+    Raises:
+        RecipeError: the name or an option is wrong; a line each.
+    """
+    raw = read_data({"policy": {"name": name, **given}}, overrides, below=("policy",))
+    return validate(_SinglePolicy, raw.data, raw.origins).policy
 
 
 def single_reward(name: str, overrides: Sequence[str] = ()) -> RewardEntry:

@@ -27,8 +27,8 @@ INTERFACES: Mapping[type, str] = {
 GIVEN = ("solver", "device", "dtype", "cache", "isolation")
 """What a run may give to a constructor: the names that its positional-only parameters can have."""
 
-RESERVED = ("name", "weight", "label", "frames", "isolate")
-"""Keys of a recipe that belong to the recipe, which no option can have."""
+RESERVED = ("name", "weight", "label", "isolate")
+"""Keys of a recipe that belong to the recipe, which no option can have; of rewards `frames`, too."""
 
 _FORM = "write def __init__(self, device, /, *, option: type = default)"
 
@@ -71,7 +71,8 @@ def signature(cls: type) -> Signature:
             f"takes '{parameter}'; options are keyword-only and named one by one: {_FORM}",
         )
         require(name in hints, cls, f"has an option '{name}' without a type; annotate it")
-        require(name not in RESERVED, cls, f"has an option '{name}', which is reserved; rename it")
+        reserved = name in RESERVED or (name == "frames" and issubclass(cls, Reward))
+        require(not reserved, cls, f"has an option '{name}', which is reserved; rename it")
         options[name] = (hints[name], parameter.default if has_default else ...)
     return Signature(given, frozenset(optional), options)
 

@@ -108,20 +108,24 @@ def _tiny_weights(component: Component[Any]) -> dict[str, Any]:
     """The options that load a component's random weights, which are written where they are not."""
     folder = cache_folder("tiny") / fingerprint(component.cls.__module__)
     name = f"{component.cls.__module__}.{component.cls.__qualname__}"
+    kinds = []
+    if issubclass(component.cls, Policy):
+        kinds = [kind for kind in [component.cls.tiny_kind(component.options)] if kind]
+        name = ".".join([name, *kinds])
     if not (folder / name / _OPTIONS).is_file():
         with filling_cache(folder):
-            if not _write_tiny(component.cls, folder, name):
+            if not _write_tiny(component.cls, folder, name, kinds):
                 return {}
     return dict(json.loads((folder / name / _OPTIONS).read_text()))
 
 
-def _write_tiny(cls: Any, folder: Path, name: str) -> bool:
+def _write_tiny(cls: Any, folder: Path, name: str, kinds: Sequence[str]) -> bool:
     """Whether there are any; they are in that folder then, with the options that load them."""
     # Every process of a run may come here at once: each writes whole, the first to rename wins.
     temporary = Path(tempfile.mkdtemp(dir=folder, prefix="."))
     try:
         new = temporary / name
-        options = cls.write_tiny(new)
+        options = cls.write_tiny(new, *kinds)
         if not options:
             return False
         here = {key: _move(value, temporary, folder) for key, value in options.items()}

@@ -168,6 +168,8 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     # The model, with room for each set of weights that any stage writes.
     policy = recipe.build(recipe.policy, {"device": device})
     require_fitting_rewards(recipe, components, policy)
+    for stage in recipe.timeline:
+        _require_guidance(stage.recipe, policy)
     moved = copies(recipe)
     _allocate(recipe, policy.weights, moved, reference=keeps_reference(recipe))
     _require_drift(recipe, policy.weights, moved)
@@ -180,6 +182,25 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     cache = _image_cache(components)
     stages = zip(recipe.timeline, components, compared_since(recipe), strict=True)
     return Run(model, tuple(_stage_run(model, *stage, cache) for stage in stages))
+
+
+def _require_guidance(recipe: Recipe, policy: Policy) -> None:
+    """A model of the noise draws nothing of use without guidance, and learning from that fails.
+
+    Raises:
+        RecipeError: the recipe collects so.
+    """
+    guidance = recipe.sampler.options.get("guidance", 1.0)
+    if not policy.needs_guidance or guidance != 1 or issubclass(recipe.sampler.cls, StoredImages):
+        return
+    trains = recipe.objective.cls.trains_guided
+    fix = "write sampler.guidance: 5" if trains else (
+        f"and '{recipe.objective.name}' trains without: take flow_grpo or dpo with guidance"
+    )  # fmt: skip
+    raise RecipeError(
+        f"{recipe.origin(('sampler', 'guidance'))}: the model predicts noise, whose images without "
+        f"guidance collapse as they are trained on; {fix}, or policy.allow_unguided: true to insist"
+    )
 
 
 def _allocate(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.errors import join_lines
 from zoo.policy.pipeline.contract import Contract, Manner, Pass, UnsupportedError
 from zoo.policy.pipeline.seam import Encoded, Question, Seam
 from zoo.policy.pipeline.trees import (
@@ -46,7 +47,16 @@ def learn(seam: Seam) -> Contract:
     Raises:
         UnsupportedError: it does not keep the contract.
     """
-    return _Learning(seam).contract()
+    try:
+        return _Learning(seam).contract()
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{type(seam.real).__name__} cannot be trained: {error}") from error
+    except Exception as error:
+        # Whatever a pipeline says of what it is asked.
+        raise UnsupportedError(
+            f"{type(seam.real).__name__} cannot be asked for a step by itself: "
+            f"{type(error).__name__}: {join_lines(error)[:300]}"
+        ) from error
 
 
 class _Learning:
@@ -162,7 +172,7 @@ class _Learning:
             if self._steps_what_it_is_given(x):
                 return
         raise UnsupportedError(
-            f"{type(self._seam.real).__name__} does not step the latents that it is given"
+            "it does not step the latents that it is given"
         )
 
     def _steps_what_it_is_given(self, x: Sequence[Tensor]) -> bool:

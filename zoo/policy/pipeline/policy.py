@@ -6,6 +6,7 @@ is, for rows that have a time each, with gradients; nothing is written for a mod
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -76,6 +77,7 @@ class Diffusers(Policy):
         negative: str = "",
         call: Mapping[str, Any] | None = None,
         family: Family | None = None,
+        allow_unguided: bool = False,
         dtype: Dtype = "bfloat16",
         lora: Lora | None = Lora(rank=32, alpha=64),  # noqa: B008  (frozen)
         trains: tuple[str, ...] = (),
@@ -89,7 +91,8 @@ class Diffusers(Policy):
         `pipeline` is a class of diffusers, and by default the one that the model names. `negative`
         is the prompt that guidance leads away from. `call` are further keywords of every call of
         the pipeline, `guidance_scale` of a model with embedded guidance, say. `family` is what the
-        pipeline cannot be asked; null takes what is known of it here. Of a pipeline with two
+        pipeline cannot be asked; null takes what is known of it here. Models that predict noise
+        collapse without guidance: `allow_unguided` collects so nevertheless. Of a pipeline with two
         networks `trains` names those that are trained, by default all. `max_text_tokens` null is
         the pipeline's own. `cached_prompts` embeddings are kept in the host's memory where each
         depends on its text alone. `decode_batch` images are decoded together. With `copies_on` cpu
@@ -110,7 +113,7 @@ class Diffusers(Policy):
             **({} if max_text_tokens is None else {"max_sequence_length": max_text_tokens}),
             **(call or {}),
         }
-        pipe, self._num_inputs = self._load(cls), known.inputs
+        pipe, self.num_inputs = self._load(cls), known.inputs
         self._size = keywords["width"], keywords["height"]
         self.seam = Seam(pipe, known, keywords, negative=negative, image=self._any_image())
         self._place(pipe)
@@ -132,6 +135,7 @@ class Diffusers(Policy):
         self.seam.device = device
         some = self._tell([Entry("a", "any")], None, {"any": self.seam.any_image}).tables[0].encoded
         self._pictures = Pictures(self.seam, self.contract, some, portion=decode_batch)
+        self.needs_guidance = self._clock.noise is not None and not allow_unguided
         self.latent_shape = _whole(self.contract.shapes)
         self.verified = self._verify()
 
@@ -140,7 +144,47 @@ class Diffusers(Policy):
         """The part of the pipeline that is trained."""
         return next(iter(self._trained))
 
-    def write_rest(self, folder: Any) -> None:
+    def findings(self) -> Mapping[str, Any]:
+        """How the pipeline is asked, what reaches its networks, and how it was checked."""
+        import diffusers
+
+        predicts = {"flow": "velocity", "epsilon": "noise", "v_prediction": "v"}[self._clock.kind]
+        return {
+            **self.contract.describe(),
+            "predicts": predicts,
+            "diffusers": diffusers.__version__,
+            "differs from its own loop": dict(self.verified),
+        }
+
+    @classmethod
+    def tiny_kind(cls, options: Mapping[str, Any]) -> str:
+        """The pipeline's class."""
+        if options.get("pipeline"):
+            return str(options["pipeline"])
+        files = Pretrained(options["pretrained"], options.get("revision"), options.get("variant"))
+        return str(files.index()["_class_name"])
+
+    @classmethod
+    def write_tiny(cls, folder: Path, kind: str = "QwenImagePipeline") -> dict[str, Any]:
+        """A pipeline of that class with small random parts, for pictures of 64 px or less."""
+        from zoo.policy.tiny_pipelines import write_tiny_pipeline
+
+        call = dict(write_tiny_pipeline(kind, folder).options)
+        call.pop("num_inference_steps", None)
+        width, height = call.pop("width", 64), call.pop("height", 64)
+        return {
+            "pretrained": str(folder),
+            "pipeline": None,
+            "revision": None,
+            "variant": None,
+            "resolution": [width, height],
+            "frames": call.pop("num_frames", None),
+            "max_text_tokens": call.pop("max_sequence_length", None),
+            "call": call,
+            "dtype": "float32",
+        }
+
+    def write_rest(self, folder: Path) -> None:
         """All parts of the pipeline but for the network, and its index."""
         self._files.copy_parts(folder, network=self.network_folder, without=())
 
@@ -262,20 +306,20 @@ class Diffusers(Policy):
         Raises:
             PromptError: it has more or fewer than the model takes.
         """
-        if not self._num_inputs:
+        if not self.num_inputs:
             return ()
-        if len(prompt.inputs) != self._num_inputs:
+        if len(prompt.inputs) != self.num_inputs:
             where = f"{prompt.place}: " if prompt.place else ""
             raise PromptError(
                 f"{where}the prompt {prompt.text!r} has {len(prompt.inputs)} input images, and "
-                f"{self.contract.pipeline} takes {self._num_inputs}; docs/prompts.md says how to "
+                f"{self.contract.pipeline} takes {self.num_inputs}; docs/prompts.md says how to "
                 "write them, and policy.family.inputs how many it takes"
             )
         return prompt.inputs
 
     def _images(self, prompts: Sequence[Prompt]) -> dict[tuple[StoredImage, ...], Any]:
         """The input images, at the policy's size, by where they are; several as a list."""
-        distinct = {self._inputs_of(prompt): prompt for prompt in prompts} if self._num_inputs else {}
+        distinct = {self._inputs_of(prompt): prompt for prompt in prompts} if self.num_inputs else {}
         opened = open_inputs(list(distinct.values()))
         return {key: self._fitted(images) for key, images in zip(distinct, opened, strict=True)}
 
@@ -283,10 +327,10 @@ class Diffusers(Policy):
         """What stands for a prompt's input images while the pipeline is learned, if it has any."""
         from PIL import Image
 
-        if not self._num_inputs:
+        if not self.num_inputs:
             return None
         shades = Image.linear_gradient("L").convert("RGB")
-        return self._fitted([shades.rotate(90 * i) for i in range(self._num_inputs)])
+        return self._fitted([shades.rotate(90 * i) for i in range(self.num_inputs)])
 
     def _fitted(self, images: Sequence[Any]) -> Any:
         from PIL import Image, ImageOps

@@ -22,6 +22,8 @@ _GUIDED = 4.0
 _TIMES = (0.9, 0.3)
 _STEPS = 4
 _CALLS = 11
+_ALLOWED = 1e-3
+"""Of a difference, where numbers are float32."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class Trial:
     decoded: float | str | None = None
     encoded: str | None = None
     milliseconds: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether all that was tried is as it must be."""
+        numbers = (self.velocity, self.guided, self.rows, self.sampled, self.decoded)
+        return all(
+            value is None or (isinstance(value, float) and value <= _ALLOWED) for value in numbers
+        ) and self.encoded == "yes" and not str(self.trained).startswith("0/")
 
     def cells(self) -> dict[str, Any]:
         """By name, as JSON can hold it."""

@@ -1,0 +1,44 @@
+"""What was found of a model when a run began: a training never goes on with another finding."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from zoo.errors import UserError
+from zoo.storage import files, json_data
+
+MODEL = "model.json"
+
+_KIND = TypeAdapter(dict[str, Any]).validate_json
+_MAY_CHANGE = ("diffusers", "differs from its own loop")
+"""With what it was found, and how well it agreed: another version may do the same."""
+
+
+def keep(folder: Path, findings: Mapping[str, Any]) -> None:
+    """Writes them into a run's folder, where there are any."""
+    if findings:
+        files.write(folder / MODEL, dict(findings))
+
+
+def require_same(folder: Path, findings: Mapping[str, Any]) -> None:
+    """Sees that a run goes on with a model that does what it did.
+
+    Raises:
+        UserError: it does something else; with what.
+    """
+    path = folder / MODEL
+    if not path.is_file() or not findings:
+        return
+    before = json_data.read(path, _KIND)
+    now = json.loads(json.dumps(dict(findings)))
+    changed = [k for k in before if k not in _MAY_CHANGE and before[k] != now.get(k)]
+    if changed:
+        key = changed[0]
+        raise UserError(
+            f"{path}: the run began with a pipeline of which '{key}' was {before[key]}, and it is "
+            f"{now.get(key)} by diffusers {now.get('diffusers')}; install diffusers "
+            f"{before.get('diffusers')}, or start a new run"
+        )
