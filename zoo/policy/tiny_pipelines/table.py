@@ -18,6 +18,17 @@ from zoo.policy.tiny_pipelines.shrink import (
 Options = dict[str, Any]
 
 _TIME_WIDTH = 8
+WAN22_AUTOENCODER: Mapping[str, Any] = {
+    "z_dim": 48,
+    "latents_mean": [0.0] * 48,
+    "latents_std": [1.0] * 48,
+    "is_residual": True,
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+    "scale_factor_spatial": 16,
+}
+"""As published with Wan 2.2's smaller model and with Fibo, beside its size."""
 AUDIO_CHANNELS = 32
 """Of LTX-2's latents of sound."""
 KREA2_LAYERS = (1, 2)
@@ -177,6 +188,7 @@ NETWORKS: Mapping[str, Callable[[Known], Options]] = {
     },
     "LTX2Vocoder": lambda known: {"in_channels": AUDIO_CHANNELS},
     "LTX2TextConnectors": lambda known: {"text_proj_in_factor": 1 + DEPTH},
+    "AutoencoderKLWan": lambda known: dict(WAN22_AUTOENCODER) if known.latents == 48 else {},
     "AutoencoderKLQwenImage": _causal_autoencoder,
     "AutoencoderKLHunyuanImage": lambda known: {
         "in_channels": 3,
@@ -213,6 +225,7 @@ LATENTS: Mapping[str, int] = {
     "HiDreamImageTransformer2DModel": 16,
     "HunyuanImageTransformer2DModel": 32,
     "Kandinsky5Transformer3DModel": 16,
+    "BriaFiboTransformer2DModel": 48,
     "HunyuanDiT2DModel": 4,
     "LatteTransformer3DModel": 4,
 }
