@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -74,7 +75,12 @@ def _is(cls: Any, library: str, base: str) -> bool:
 def _text_layers(pipeline: Any) -> tuple[int, ...]:
     """The text encoder's layers whose outputs the pipeline takes, where it says so by number."""
     parameter = inspect.signature(pipeline.__call__).parameters.get("text_encoder_out_layers")
-    return tuple(parameter.default) if parameter else ()
+    if parameter is not None:
+        return tuple(parameter.default)
+    module = vars(sys.modules[pipeline.__module__])
+    named = next((value for name, value in module.items() if name.endswith("_LAYERS")), ())
+    # Where there are several groups of them, each is an input of its own.
+    return max(named) if named and isinstance(named[0], tuple) else tuple(named)
 
 
 def _widths(made: Mapping[str, Any]) -> Known:

@@ -40,10 +40,15 @@ def _hints(pipeline: Any) -> Mapping[str, Any]:
 def _choices(hints: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the table says of the classes that a denoiser's pipeline may have."""
     import diffusers
+    import transformers
 
     classes = (_chosen(hint) for name, hint in hints.items() if name.startswith(DENOISERS))
     named = [CHOICES.get(cls.__name__, {}) for cls in classes if cls is not None]
-    return {slot: getattr(diffusers, name) for c in named for slot, name in c.items()}
+    return {
+        slot: getattr(diffusers, name, None) or getattr(transformers, name)
+        for choice in named
+        for slot, name in choice.items()
+    }
 
 
 def _chosen(hint: Any) -> Any:

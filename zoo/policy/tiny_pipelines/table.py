@@ -173,6 +173,18 @@ NETWORKS: Mapping[str, Callable[[Known], Options]] = {
         "target_size": SIDE,
         "image_embed_dim": known.image or WIDTH,
     },
+    "Ideogram4Transformer2DModel": lambda known: {
+        "llm_features_dim": len(known.layers) * known.words,
+    },
+    "BriaFibo2Transformer2DModel": lambda known: {
+        "cap_feat_dim": len(known.layers) * known.words,
+        "n_layers": 6,
+        "injection_layer_ids": (0, 1, 2, 3, 4),
+        "min_num_gist_tokens": 16,
+        "max_num_gist_tokens": 32,
+        "gist_step": 16,
+        "gist_min_text_len": 16,
+    },
     "LTX2VideoTransformer3DModel": lambda known: {
         "audio_in_channels": AUDIO_CHANNELS,
         "audio_out_channels": AUDIO_CHANNELS,
@@ -233,6 +245,7 @@ LATENTS: Mapping[str, int] = {
 
 CHOICES: Mapping[str, Mapping[str, str]] = {
     "SanaVideoTransformer3DModel": {"vae": "AutoencoderKLWan"},
+    "Ideogram4Transformer2DModel": {"text_encoder": "Qwen3VLModel"},
 }
 """The class of a component of a denoiser's pipelines, where it is not the first of several."""
 
