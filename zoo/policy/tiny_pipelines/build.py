@@ -6,13 +6,16 @@ from typing import Any
 from zoo import seeds
 from zoo.policy.tiny_pipelines.call import TinyCall, tiny_call
 from zoo.policy.tiny_pipelines.components import components
+from zoo.policy.tiny_pipelines.variants import variant_of
 
 
-def build_tiny(pipeline: str) -> Any:
+def build_tiny(pipeline: str, variant: str = "") -> Any:
     """A pipeline of that class of diffusers with small random components; the same every time.
 
+    A `variant` is made of other parts: "2.2-A14B" of WanPipeline, say.
+
     Raises:
-        ValueError: diffusers has no such pipeline.
+        ValueError: diffusers has no such pipeline, or there is no such variant of it.
         NotImplementedError: there is no tiny component of a class that it is made of.
     """
     import diffusers
@@ -20,18 +23,19 @@ def build_tiny(pipeline: str) -> Any:
     cls: Any = getattr(diffusers, pipeline, None)
     if cls is None:
         raise ValueError(f"diffusers {diffusers.__version__} has no pipeline '{pipeline}'")
+    parts = variant_of(pipeline, variant)
     with seeds.borrowed(0, f"tiny {pipeline}"):
-        return cls(**components(cls))
+        return cls(**components(cls, parts))
 
 
-def write_tiny_pipeline(pipeline: str, folder: Path) -> TinyCall:
+def write_tiny_pipeline(pipeline: str, folder: Path, variant: str = "") -> TinyCall:
     """Writes that pipeline in diffusers' layout, and says what its call needs.
 
     Raises:
-        ValueError: diffusers has no such pipeline.
+        ValueError: diffusers has no such pipeline, or there is no such variant of it.
         NotImplementedError: there is no tiny component of a class that it is made of.
     """
-    built = build_tiny(pipeline)
+    built = build_tiny(pipeline, variant)
     folder.mkdir(parents=True, exist_ok=True)
     built.save_pretrained(folder)
     return tiny_call(built)

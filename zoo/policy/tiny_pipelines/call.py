@@ -10,8 +10,10 @@ from zoo.policy.tiny_pipelines.shrink import SIDE
 
 _TAKES_IMAGE = re.compile(
     "Edit|Kontext|ImageToVideo|Image2Video|Img2Img|I2I|I2V|Control|Fill|Inpaint|ImageVariation"
-    "|Image-to|Pix2Pix|Video2World|VideoToWorld|StableVideoDiffusion|Upscale|Skyreels|Framepack"
+    "|Pix2Pix|VideoToWorld|VideoToVideo|StableVideoDiffusion|Skyreels|Framepack|Depth2Img|VACE"
 )
+_IMAGES = ("image", "mask_image", "control_image")
+_VIDEOS = ("video",)
 """Pipelines that make nothing without an image, by their class's name."""
 
 
@@ -31,15 +33,20 @@ _SMALL: Mapping[str, Any] = {
 class TinyCall:
     """What a pipeline's `__call__` needs beside the prompt, to be done in a moment.
 
-    `options` are numbers and texts by keyword; `images` the keywords that take an image.
+    `options` are numbers and texts by keyword; `images` the keywords that take an image, `videos`
+    those that take a list of them.
     """
 
     options: Mapping[str, Any]
     images: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
 
     def arguments(self) -> dict[str, Any]:
-        """The options, and an image for every keyword that takes one."""
-        return {**self.options, **{name: picture() for name in self.images}}
+        """The options, and a picture or several for every keyword that takes them."""
+        images = {name: picture() for name in self.images}
+        frames = int(self.options.get("num_frames", 5))
+        videos = {name: [picture() for _ in range(frames)] for name in self.videos}
+        return {**self.options, **images, **videos}
 
 
 def picture(side: int = SIDE) -> Any:
@@ -61,8 +68,11 @@ def tiny_call(pipeline: Any) -> TinyCall:
     if fixed or hasattr(pipeline, "prompt_template"):
         del options["max_sequence_length"]
     takes = bool(_TAKES_IMAGE.search(type(pipeline).__name__))
-    images = tuple(name for name in ("image",) if takes and name in parameters)
-    return TinyCall({k: v for k, v in options.items() if k in parameters}, images)
+    return TinyCall(
+        {name: value for name, value in options.items() if name in parameters},
+        tuple(name for name in _IMAGES if takes and name in parameters),
+        tuple(name for name in _VIDEOS if takes and name in parameters),
+    )
 
 
 def _config(pipeline: Any) -> Mapping[str, Any]:

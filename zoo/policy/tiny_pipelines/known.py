@@ -7,24 +7,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Known:
-    """Widths, by the pipeline that is made.
+    """Of the pipeline that is made: its class's name, and the classes of its components by slot.
 
-    `words` of a token's embedding, as the denoiser gets it, `pooled` of a prompt's, `image` of an
-    image encoder's; `latents` are the channels of the autoencoder, `tokens` those that
-    a tokenizer knows.
+    Widths: `words` of a token's embedding, `second` of that of another text encoder, `pooled` of a
+    prompt's, `image` of an image encoder's; `latents` are the autoencoder's channels, `tokens`
+    those that a tokenizer knows, and `layers` those of a text encoder whose outputs are taken.
     """
 
-    pipeline: Any
-    slots: Mapping[str, Any]
+    name: str = ""
+    slots: Mapping[str, Any] = field(default_factory=dict)
     words: int = 0
     second: int = 0
     pooled: int = 0
     image: int = 0
     latents: int = 4
     tokens: int = 0
-    layers: tuple[int, ...] = field(default=())
-
-    @property
-    def name(self) -> str:
-        """Of the pipeline's class."""
-        return str(self.pipeline.__name__)
+    layers: tuple[int, ...] = ()

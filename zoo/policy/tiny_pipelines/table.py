@@ -18,6 +18,17 @@ from zoo.policy.tiny_pipelines.shrink import (
 Options = dict[str, Any]
 
 _TIME_WIDTH = 8
+WAN22_AUTOENCODER: Mapping[str, Any] = {
+    "z_dim": 48,
+    "latents_mean": [0.0] * 48,
+    "latents_std": [1.0] * 48,
+    "is_residual": True,
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+    "scale_factor_spatial": 16,
+}
+"""As published with Wan 2.2's smaller model and with Fibo, beside its size."""
 AUDIO_CHANNELS = 32
 """Of LTX-2's latents of sound."""
 KREA2_LAYERS = (1, 2)
@@ -162,6 +173,18 @@ NETWORKS: Mapping[str, Callable[[Known], Options]] = {
         "target_size": SIDE,
         "image_embed_dim": known.image or WIDTH,
     },
+    "Ideogram4Transformer2DModel": lambda known: {
+        "llm_features_dim": len(known.layers) * known.words,
+    },
+    "BriaFibo2Transformer2DModel": lambda known: {
+        "cap_feat_dim": len(known.layers) * known.words,
+        "n_layers": 6,
+        "injection_layer_ids": (0, 1, 2, 3, 4),
+        "min_num_gist_tokens": 16,
+        "max_num_gist_tokens": 32,
+        "gist_step": 16,
+        "gist_min_text_len": 16,
+    },
     "LTX2VideoTransformer3DModel": lambda known: {
         "audio_in_channels": AUDIO_CHANNELS,
         "audio_out_channels": AUDIO_CHANNELS,
@@ -177,6 +200,7 @@ NETWORKS: Mapping[str, Callable[[Known], Options]] = {
     },
     "LTX2Vocoder": lambda known: {"in_channels": AUDIO_CHANNELS},
     "LTX2TextConnectors": lambda known: {"text_proj_in_factor": 1 + DEPTH},
+    "AutoencoderKLWan": lambda known: dict(WAN22_AUTOENCODER) if known.latents == 48 else {},
     "AutoencoderKLQwenImage": _causal_autoencoder,
     "AutoencoderKLHunyuanImage": lambda known: {
         "in_channels": 3,
@@ -213,6 +237,7 @@ LATENTS: Mapping[str, int] = {
     "HiDreamImageTransformer2DModel": 16,
     "HunyuanImageTransformer2DModel": 32,
     "Kandinsky5Transformer3DModel": 16,
+    "BriaFiboTransformer2DModel": 48,
     "HunyuanDiT2DModel": 4,
     "LatteTransformer3DModel": 4,
 }
@@ -220,6 +245,7 @@ LATENTS: Mapping[str, int] = {
 
 CHOICES: Mapping[str, Mapping[str, str]] = {
     "SanaVideoTransformer3DModel": {"vae": "AutoencoderKLWan"},
+    "Ideogram4Transformer2DModel": {"text_encoder": "Qwen3VLModel"},
 }
 """The class of a component of a denoiser's pipelines, where it is not the first of several."""
 

@@ -1,7 +1,8 @@
 """Tokenizers of the published classes, with few tokens: letters, bytes and syllables.
 
-Pipelines cut off the tokens of the instructions that they write before a prompt, by a count that is
-right for the published tokenizers, and what is too long. With syllables neither cuts off the prompt.
+Pipelines cut off the tokens of the instructions that they write before a prompt, by a count that
+is right for the published tokenizers, and what is too long. With syllables neither cuts off the
+prompt.
 """
 
 import json
@@ -103,17 +104,11 @@ def _qwen(cls: Any) -> Any:
 
 
 def _byte_level(cls: Any) -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    pairs = _byte_pairs()
-    model = Tokenizer(models.BPE(**pairs))
+    model = Tokenizer(models.BPE(**_byte_pairs()))
     model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = decoders.ByteLevel()
-    # No text is without a token.
-    model.post_processor = processors.TemplateProcessing(
-        single="<|im_start|> $A",
-        special_tokens=[("<|im_start|>", pairs["vocab"]["<|im_start|>"])],
-    )
     words = cls(
         tokenizer_object=model,
         bos_token="<|im_start|>",
@@ -123,6 +118,19 @@ def _byte_level(cls: Any) -> Any:
         model_max_length=8192,
     )
     words.chat_template = CHAT
+    return _with_start(words)
+
+
+def _with_start(words: Any) -> Any:
+    """A text without a letter has a token too, as with the published tokenizers."""
+    from tokenizers import processors
+
+    start = words.bos_token
+    words.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A",
+        pair=f"{start} $A $B",
+        special_tokens=[(start, words.bos_token_id)],
+    )
     return words
 
 
@@ -138,12 +146,12 @@ def _gemma(cls: Any) -> Any:
     pieces = _sentence_pieces("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
     words = cls(**pieces, model_max_length=8192)
     words.chat_template = CHAT
-    return words
+    return _with_start(words)
 
 
 def _llama(cls: Any) -> Any:
     pieces = _sentence_pieces("<unk>", "<s>", "</s>", "<pad>", "<image>")
-    return cls(**pieces, pad_token="<pad>", model_max_length=8192)
+    return _with_start(cls(**pieces, pad_token="<pad>", model_max_length=8192))
 
 
 def _bert(cls: Any) -> Any:

@@ -1,0 +1,63 @@
+"""Networks and schedulers of diffusers: the default configuration of their class, shrunk."""
+
+import enum
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from zoo.policy.tiny_pipelines.known import Known
+from zoo.policy.tiny_pipelines.shrink import defaults, shrink
+from zoo.policy.tiny_pipelines.table import LATENTS, NETWORKS, SCHEDULERS
+
+_STABLE_DIFFUSION = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+"""As in the published configurations."""
+
+
+def network(cls: Any, known: Known, own: Mapping[str, Any]) -> Any:
+    """A random network, as the rules and the table say, with `own` options before theirs."""
+    said = NETWORKS[cls.__name__](known) if cls.__name__ in NETWORKS else {}
+    return cls(**{**shrink(defaults(cls)), **said, **own})
+
+
+def latent_channels(pipeline: Any, autoencoder: Any, denoiser: Any) -> int:
+    """The autoencoder's own, or those that the denoiser expects."""
+    if denoiser.__name__ in LATENTS:
+        return LATENTS[denoiser.__name__]
+    if autoencoder is not None and autoencoder.__name__ != "AutoencoderKL":
+        own = defaults(autoencoder)
+        return int(next(own[name] for name in ("latent_channels", "z_dim") if name in own))
+    packed = 4 if hasattr(pipeline, "_pack_latents") else 1
+    return int(defaults(denoiser)["in_channels"]) // packed
+
+
+def scheduler(cls: Any, pipeline: Any, denoiser: Any) -> Any:
+    """A scheduler of that class, or where any of Karras's kind will do, DDIM's."""
+    import diffusers
+
+    if issubclass(cls, enum.Enum):
+        return diffusers.DDIMScheduler(**_STABLE_DIFFUSION)
+    if cls is diffusers.SchedulerMixin:
+        cls = diffusers.FlowMatchEulerDiscreteScheduler
+    options = dict(SCHEDULERS.get(denoiser.__name__, {}))
+    if cls is diffusers.FlowMatchEulerDiscreteScheduler:
+        module = vars(sys.modules[pipeline.__module__])
+        dynamic = "calculate_shift" in module or "compute_empirical_mu" in module
+        options = {"use_dynamic_shifting": True} if dynamic else {"shift": 3.0}
+    return cls(**{name: value for name, value in options.items() if name in defaults(cls)})
+
+
+def louder(model: Any) -> Any:
+    """As drawn, a last layer or what blocks add is small or zero: no prompt makes a difference."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            if bool((parameter == 0).all()):
+                parameter.data.normal_(std=parameter[0].numel() ** -0.5)
+            parameter.data.mul_(2)
+    return model
