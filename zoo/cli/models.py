@@ -30,7 +30,7 @@ def try_model(model: str, recipes: Sequence[Path], overrides: Sequence[str]) -> 
         raise UserError("name recipes or --pipeline MODEL, not both")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     policy = _load(model, overrides, device)
-    trial = try_pipeline(policy, _prompts(policy))
+    trial = try_pipeline(policy, prompts_for(policy))
     _print(trial.cells())
     if not trial.holds:
         raise typer.Exit(1)
@@ -42,8 +42,8 @@ def _load(model: str, overrides: Sequence[str], device: torch.device) -> Diffuse
     return built
 
 
-def _prompts(policy: Diffusers) -> tuple[Prompt, Prompt]:
-    """Two, with pictures of two colours where the model is given some."""
+def prompts_for(policy: Diffusers) -> tuple[Prompt, Prompt]:
+    """Two to try a model with, and pictures of two colours where it is given some."""
     colours = ("red", "blue")
     first, second = (
         Prompt(text, inputs=(_picture(colour),) * policy.num_inputs)
