@@ -25,8 +25,9 @@ _SMALL: Mapping[str, Any] = {
     "_auto_resize": False,
     "use_resolution_binning": False,
     "max_sequence_length": 128,
+    "guidance_schedule": [7.0, 7.0],
 }
-"""What keeps a call short, by keyword; the last four would make pictures of 1024 pixels again."""
+"""What keeps a call short, by keyword; without, some make pictures of 1024 pixels whatever is asked."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def components(pipeline: Any, variant: Variant) -> dict[str, Any]:
     autoencoder = next((found[name] for name in _AUTOENCODERS if name in found), None)
     words = readers(found)
     layers = _text_layers(pipeline)
-    made = _encoders(found, words, max(layers, default=None), denoiser)
+    made = _encoders(found, words, max(layers) + 1 if layers else None, denoiser)
     known = replace(
         _widths(made),
         name=pipeline.__name__,

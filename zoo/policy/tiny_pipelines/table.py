@@ -119,7 +119,26 @@ NETWORKS: Mapping[str, Callable[[Known], Options]] = {
     },
     "WanTransformer3DModel": _wan,
     "ChronoEditTransformer3DModel": _wan,
-    "HunyuanVideoTransformer3DModel": lambda known: {"pooled_projection_dim": known.pooled},
+    "HunyuanVideoTransformer3DModel": lambda known: {
+        "in_channels": known.latents * (2 if "Skyreels" in known.name else 1),
+        "pooled_projection_dim": known.pooled,
+    },
+    "HunyuanVideoFramepackTransformer3DModel": lambda known: {
+        "pooled_projection_dim": known.pooled,
+        "has_image_proj": True,
+        "image_proj_dim": known.image,
+        "has_clean_x_embedder": True,
+    },
+    "DreamLiteUNetModel": lambda known: {
+        "sample_size": SIDE // 8,
+        "cross_attention_dim": known.words,
+        "attention_head_dim": HEADS,
+    },
+    "EasyAnimateTransformer3DModel": lambda known: {
+        "in_channels": known.latents,
+        "out_channels": known.latents,
+        "patch_size": 2,
+    },
     "HunyuanImageTransformer2DModel": lambda known: {
         "in_channels": known.latents,
         "out_channels": known.latents,
