@@ -11,6 +11,7 @@ pipelines that are not named stay. The table of docs/models.md is made of them.
 import argparse
 import contextlib
 import inspect
+import io
 import json
 import logging
 import sys
@@ -77,7 +78,7 @@ def main() -> None:
     found = json.loads(options.out.read_text()) if options.out.is_file() else {}
     with tempfile.TemporaryDirectory() as folder:
         for name in options.names or names():
-            with contextlib.redirect_stderr(None):
+            with contextlib.redirect_stderr(io.StringIO()):
                 found[name] = row(name, Path(folder))
             print(name, json.dumps(found[name]), flush=True)
             options.out.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")

@@ -214,18 +214,14 @@ class _Learning:
         at = [self._probe(texts, t, many, guidance)[0] for t in times]
         other = self._probe([_OTHER + text[1:] for text in texts], times[0], many, guidance)[0]
         moved = self._probe(texts, times[0], [2 * a for a in many], guidance)[0]
-        double = [torch.cat([a, a]) for a in many] if self._twice(texts) != texts else many
-        twice = self._probe(self._twice(texts), times[0], double, guidance)[0]
+        axes = self._axes(at[0], x, times[0], guidance)
         found = []
-        for calls in zip(*at, other, moved, twice, strict=True):
-            name, given, made = calls[0]
-            rows, out_rows = row_axes(given, calls[5][1]), row_axes(made, calls[5][2])
+        for (rows, out_rows), *calls in zip(axes, *at, other, moved, strict=True):
+            name, given, _ = calls[0]
             time = self._times(name, rows, [call[1] for call in calls[:3]], times)
             parts = max(1, _rows(given, rows, len(texts)) // len(texts))
-            told = tuple(
-                bool(differing(portion(given, rows, i, parts), portion(calls[3][1], rows, i, parts)))
-                for i in range(parts)
-            )
+            pairs = [[portion(tree, rows, i, parts) for tree in (given, calls[3][1])] for i in range(parts)]
+            told = tuple(bool(differing(*pair)) for pair in pairs)
             latents = frozenset(map(in_list, differing(given, calls[4][1])))
             found.append(Pass({**dict.fromkeys(time, 0), **rows}, out_rows, time, latents, told))
         if not any(any(one.told) for one in found):
@@ -233,6 +229,25 @@ class _Learning:
         if not any(one.time for one in found):
             raise UnsupportedError("the time does not reach the network")
         return tuple(found)
+
+    def _axes(
+        self, calls: Sequence[Call], x: Sequence[Tensor], at: float, guidance: float | None
+    ) -> list[tuple[dict[Path, int], dict[Path, int]]]:
+        """The axes of rows in what each call takes and gives: by a batch of twice as many.
+
+        A pipeline that takes one prompt a run has two rows by its guidance, or one.
+        """
+        texts = self._texts
+        if self._seam.manner.batching != "alone":
+            double = [a.expand(2 * len(texts), *a.shape[1:]) for a in x]
+            larger = self._probe([*texts, *texts], at, double, guidance)[0]
+            pairs = list(zip(calls, larger, strict=True))
+        else:
+            single = self._probe(texts, at, x)[0]
+            if guidance is None or len(single) != len(calls):
+                return [({}, {})] * len(calls)
+            pairs = list(zip(single, calls, strict=True))
+        return [(row_axes(a[1], b[1]), row_axes(a[2], b[2])) for a, b in pairs]
 
     def _times(
         self, name: str, rows: Axes, given: Sequence[Any], times: Sequence[float]

@@ -6,7 +6,7 @@ a difference; only the calls that a question is about go elsewhere.
 
 import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ class Step(NamedTuple):
     result: Tensor
 
 
+@runtime_checkable
 class Questions(Protocol):
     """Who answers for the scheduler."""
 
