@@ -26,6 +26,8 @@ _SMALL: Mapping[str, Any] = {
     "use_resolution_binning": False,
     "max_sequence_length": 128,
     "guidance_schedule": [7.0, 7.0],
+    "image_crf": 0,
+    "enable_prompt_rewrite": False,
 }
 """What keeps a call short, by keyword; without, some make pictures of 1024 pixels whatever is asked."""
 
@@ -97,6 +99,9 @@ def _frames_a_latent(pipeline: Any) -> int:
     if type(vae).__name__ == "AutoencoderKLCogVideoX":
         # An even number of latents makes as many frames four times, without a first one alone.
         return 8
+    if type(pipeline).__name__ == "Kandinsky5I2VPipeline":
+        # The first four latents are made like those that follow.
+        return 20
     said = {**dict(getattr(vae, "config", {})), **vars(vae or pipeline), **vars(pipeline)}
     found = (said[name] for name in _TEMPORAL if isinstance(said.get(name), int))
     return next((ratio for ratio in found if ratio > 1), 4)

@@ -11,7 +11,7 @@ from zoo.policy.tiny_pipelines.known import Known
 from zoo.policy.tiny_pipelines.networks import latent_channels, louder, network, scheduler
 from zoo.policy.tiny_pipelines.readers import plain, readers, words_of
 from zoo.policy.tiny_pipelines.slots import DENOISERS, slots
-from zoo.policy.tiny_pipelines.table import CLIP_POSITIONS, PIPELINES
+from zoo.policy.tiny_pipelines.table import CLIP_POSITIONS, PIPELINES, TEXT_LAYERS
 from zoo.policy.tiny_pipelines.text_encoders import encoder, width
 from zoo.policy.tiny_pipelines.variants import Variant
 
@@ -29,7 +29,7 @@ def components(pipeline: Any, variant: Variant) -> dict[str, Any]:
     autoencoder = next((found[name] for name in _AUTOENCODERS if name in found), None)
     words = readers(found)
     layers = _text_layers(pipeline)
-    made = _encoders(found, words, max(layers) + 1 if layers else None, denoiser)
+    made = _encoders(found, words, _num_layers(layers, denoiser), denoiser)
     known = replace(
         _widths(made),
         name=pipeline.__name__,
@@ -81,6 +81,11 @@ def _text_layers(pipeline: Any) -> tuple[int, ...]:
     named = next((value for name, value in module.items() if name.endswith("_LAYERS")), ())
     # Where there are several groups of them, each is an input of its own.
     return max(named) if named and isinstance(named[0], tuple) else tuple(named)
+
+
+def _num_layers(taken: tuple[int, ...], denoiser: Any) -> int | None:
+    """Of the text encoder: so many that it has those that are taken, or as few as usual."""
+    return max(taken) + 1 if taken else TEXT_LAYERS.get(denoiser.__name__)
 
 
 def _widths(made: Mapping[str, Any]) -> Known:

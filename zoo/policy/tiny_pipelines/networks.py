@@ -1,7 +1,7 @@
 """Networks and schedulers of diffusers: the default configuration of their class, shrunk."""
 
 import enum
-import sys
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,8 +47,8 @@ def scheduler(cls: Any, pipeline: Any, denoiser: Any) -> Any:
         cls = diffusers.FlowMatchEulerDiscreteScheduler
     options = dict(SCHEDULERS.get(denoiser.__name__, {}))
     if cls is diffusers.FlowMatchEulerDiscreteScheduler:
-        module = vars(sys.modules[pipeline.__module__])
-        dynamic = "calculate_shift" in module or "compute_empirical_mu" in module
+        # A pipeline says the shift of each image's size, or none does.
+        dynamic = "mu=" in inspect.getsource(pipeline.__call__)
         options = {"use_dynamic_shifting": True} if dynamic else {"shift": 3.0}
     return cls(**{name: value for name, value in options.items() if name in defaults(cls)})
 
@@ -57,7 +57,8 @@ def louder(model: Any) -> Any:
     """As drawn, a last layer or what blocks add is small or zero: no prompt makes a difference."""
     for parameter in model.parameters():
         if parameter.ndim > 1:
-            if bool((parameter == 0).all()):
+            # Experts' are one parameter, which diffusers leaves as the memory was.
+            if parameter.ndim == 3 or bool((parameter == 0).all()):
                 parameter.data.normal_(std=parameter[0].numel() ** -0.5)
             parameter.data.mul_(2)
     return model

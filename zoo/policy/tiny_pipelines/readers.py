@@ -20,7 +20,7 @@ def readers(found: Mapping[str, Any]) -> dict[str, Any]:
         if issubclass(cls, transformers.ProcessorMixin):
             made[name] = still_processor(cls, tokenizer(transformers.Qwen2Tokenizer))
         elif name.startswith("tokenizer"):
-            made[name] = tokenizer(_tokenizer_class(cls, found[_encoder(name)]))
+            made[name] = tokenizer(_tokenizer_class(cls, found.get(_encoder(name))))
     return made
 
 
@@ -53,7 +53,8 @@ def _tokenizer_class(cls: Any, encoder: Any) -> Any:
     )
     if cls not in any_will_do:
         return cls
-    if "T5Encoder" in encoder.__name__:
+    name = getattr(encoder, "__name__", "")
+    if "T5Encoder" in name:
         return transformers.T5Tokenizer
-    qwen = encoder.__name__.startswith("Qwen")
+    qwen = name.startswith("Qwen")
     return transformers.Qwen2Tokenizer if qwen else transformers.PreTrainedTokenizerFast

@@ -43,6 +43,11 @@ def _unet(known: Known) -> Options:
         "in_channels": known.latents,
         "out_channels": known.latents,
     }
+    if "vae" not in known.slots:
+        # DeepFloyd's, on pixels: the noise and its variance.
+        options |= {"sample_size": SIDE, "in_channels": 3, "out_channels": 6}
+    if "LatentConsistency" in known.name:
+        options["time_cond_proj_dim"] = WIDTH
     if "text_encoder_2" in known.slots:
         options["addition_embed_type"] = "text_time"
         options["addition_time_embed_dim"] = _TIME_WIDTH
@@ -52,6 +57,8 @@ def _unet(known: Known) -> Options:
 
 def _wan(known: Known) -> Options:
     """A picture's latents and a mask of frames come beside the noise, CLIP's tokens where it is."""
+    if "Edit" in known.name and "Chrono" not in known.name:
+        return {"in_channels": 2 * known.latents}
     if "ImageToVideo" not in known.name and "Chrono" not in known.name:
         return {}
     options: Options = {"in_channels": 2 * known.latents + 4}
@@ -171,7 +178,19 @@ NETWORKS: Mapping[str, Callable[[Known], Options]] = {
         "joint_attention_dim": 2 * known.words,
         "text_encoder_dim": known.words,
     },
-    "PRXTransformer2DModel": lambda known: {"axes_dim": (HEAD_WIDTH // 2, HEAD_WIDTH // 2)},
+    "PRXTransformer2DModel": lambda known: {
+        "in_channels": known.latents if "vae" in known.slots else 3,
+        "axes_dim": (HEAD_WIDTH // 2, HEAD_WIDTH // 2),
+    },
+    "NucleusMoEImageTransformer2DModel": lambda known: {
+        "dense_moe_strategy": "leave_first_block_dense",
+        "moe_intermediate_dim": WIDTH,
+        "capacity_factors": 2.0,
+        "out_channels": known.latents,
+    },
+    "MotifVideoTransformer3DModel": lambda known: {
+        "image_embed_dim": WIDTH if "Image2Video" in known.name else None,
+    },
     "CosmosTransformer3DModel": lambda known: {
         "in_channels": known.latents + ("ToWorld" in known.name and "Text" not in known.name),
     },
@@ -274,6 +293,9 @@ ENCODERS: Mapping[str, Options] = {
     "T5Gemma2Encoder": {"dropout_rate": 0.0},
 }
 """Of a text encoder's configuration, or that of its part for texts."""
+
+TEXT_LAYERS: Mapping[str, int] = {"NucleusMoEImageTransformer2DModel": 9}
+"""How many the text encoder of a denoiser's pipelines has, where they count from the last."""
 
 CLIP_POSITIONS: Mapping[str, int] = {"HiDreamImageTransformer2DModel": 248}
 """Tokens that the CLIP of a denoiser's pipelines reads, where they are not 77."""

@@ -107,7 +107,8 @@ def _of_blocks(options: Mapping[str, Any], layers: int | None) -> dict[str, Any]
         "projection_dim": CLIP_WIDTH,
     }
     if layers is not None:
-        implied["num_hidden_layers"] = layers
+        # So many are narrow.
+        implied |= {"num_hidden_layers": layers, "intermediate_size": WIDTH // 2}
     return {name: value for name, value in implied.items() if name in options}
 
 
