@@ -27,6 +27,7 @@ from zoo.errors import join_lines
 from zoo.policy.lora import Lora
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pipeline.trial import try_pipeline
+from zoo.policy.tiny_pipelines.variants import VARIANTS
 
 OUT = Path(__file__).parent / "results" / "pipelines.json"
 _OTHER_INPUTS = {
@@ -48,7 +49,7 @@ def names() -> list[str]:
             continue
         takes = inspect.signature(getattr(cls, "__call__", cls)).parameters
         if "prompt" in takes and not _OTHER_INPUTS & takes.keys():
-            found.append(name)
+            found += [name, *(f"{name}@{kind}" for kind in VARIANTS.get(name, ()) if kind)]
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import one_line, suggest
+from zoo.errors import closest, one_line
 from zoo.policy.pretrained import Pretrained
 
 _LIBRARIES = ("diffusers", "transformers")
@@ -26,7 +26,7 @@ def pipeline_class(files: Pretrained, name: str | None) -> Any:
         return cls
     has = [name for name in dir(diffusers) if name.endswith("Pipeline")]
     raise ValueError(
-        f"diffusers {diffusers.__version__} has no pipeline '{wanted}'{suggest(str(wanted), has)}; "
+        f"diffusers {diffusers.__version__} has no pipeline '{wanted}'{closest(str(wanted), has)}; "
         "name one with policy.pipeline, or install the diffusers that has it"
     )
 
@@ -105,7 +105,7 @@ class HollowEncoder(nn.Module):
         super().__init__()
         self.config, self._projects = config, projects
 
-    def forward(self, input_ids: Tensor | None = None, **kwargs: Any) -> Any:
+    def forward(self, input_ids: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
         """Made-up hidden states that depend on the tokens, of every layer, and what is pooled."""
         from transformers.utils import ModelOutput
 

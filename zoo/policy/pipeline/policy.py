@@ -158,18 +158,24 @@ class Diffusers(Policy):
 
     @classmethod
     def tiny_kind(cls, options: Mapping[str, Any]) -> str:
-        """The pipeline's class."""
-        if options.get("pipeline"):
-            return str(options["pipeline"])
-        files = Pretrained(options["pretrained"], options.get("revision"), options.get("variant"))
-        return str(files.index()["_class_name"])
+        """The pipeline's class, and which of its checkpoints where these are of other parts."""
+        from zoo.policy.tiny_pipelines.variants import VARIANTS
+
+        name = str(options["pretrained"])
+        files = Pretrained(name, options.get("revision"), options.get("variant"))
+        pipeline = str(options.get("pipeline") or files.index()["_class_name"])
+        for variant in filter(None, VARIANTS.get(pipeline, {})):
+            if all(word in name for word in variant.split("-")):
+                return f"{pipeline}@{variant}"
+        return pipeline
 
     @classmethod
     def write_tiny(cls, folder: Path, kind: str = "QwenImagePipeline") -> dict[str, Any]:
         """A pipeline of that class with small random parts, for pictures of 64 px or less."""
         from zoo.policy.tiny_pipelines import write_tiny_pipeline
 
-        call = dict(write_tiny_pipeline(kind, folder).options)
+        pipeline, _, variant = kind.partition("@")
+        call = dict(write_tiny_pipeline(pipeline, folder, variant).options)
         call.pop("num_inference_steps", None)
         width, height = call.pop("width", 64), call.pop("height", 64)
         return {
@@ -177,7 +183,7 @@ class Diffusers(Policy):
             "pipeline": None,
             "revision": None,
             "variant": None,
-            "resolution": [width, height],
+            "resolution": (width, height),
             "frames": call.pop("num_frames", None),
             "max_text_tokens": call.pop("max_sequence_length", None),
             "call": call,

@@ -38,6 +38,13 @@ _REMEMBERED = (
 """Of parts, what a pipeline does to its input images anew in every run."""
 
 
+_PLACES = {
+    "network": "network was called",
+    "step": "solver had stepped all that is denoised",
+    "grid": "grid was set",
+}
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Prompts as a pipeline needs them: what its `encode_prompt` gave, call by call.
@@ -121,9 +128,15 @@ class Seam:
             tell_time(self._pipe.scheduler, at, self.scale)
         kwargs = self._keywords(question)
         try:
-            return self._run(self._pipe, **kwargs)
+            made = self._run(self._pipe, **kwargs)
         except ReachedError as reached:
             return reached.answer
+        if question.until != "end":
+            raise UnsupportedError(
+                f"it came to its end before its {_PLACES[question.until]}: it called "
+                f"scheduler.step {len(self._stepped)} times in a step"
+            )
+        return made
 
     @torch.no_grad()
     def run_own_loop(

@@ -1,0 +1,208 @@
+"""The policy `diffusers`, on tiny pipelines of several families."""
+
+import re
+
+import pytest
+import torch
+
+from tests.pictures import encoded, flat
+from zoo.policy.flux import Flux, _pack
+from zoo.policy.lora import Lora
+from zoo.policy.pipeline.contract import Family, UnsupportedError
+from zoo.policy.pipeline.policy import Diffusers
+from zoo.policy.pipeline.trial import try_pipeline
+from zoo.policy.sd3 import SD3
+from zoo.prompt import ImageBytes, Prompt, PromptError
+from zoo.rollout import Weights, take
+from zoo.seeds import Draws
+
+CPU, META = torch.device("cpu"), torch.device("meta")
+PROMPTS = [Prompt("a red cat"), Prompt("two dogs on a long mat of straw"), Prompt("a red cat")]
+SMALL = Lora(rank=4, alpha=8)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Options of a tiny pipeline of a kind, each written once."""
+    written = {}
+
+    def options(kind):
+        if kind not in written:
+            written[kind] = Diffusers.write_tiny(tmp_path_factory.mktemp("tiny") / kind, kind)
+        return written[kind]
+
+    return options
+
+
+def made(options, device=CPU, **changes):
+    return Diffusers(device, **{**options, "lora": SMALL, **changes})
+
+
+def noise(policy, rows=3):
+    t = torch.linspace(0.95, 0.1, rows)
+    return Draws(0, "test", 0, torch.arange(rows)).normal(policy.latent_shape), t
+
+
+class TestReference:
+    """The policies that are written by hand, from the same files."""
+
+    @pytest.mark.parametrize("guidance", [1.0, 4.0])
+    def test_sd3_is_the_policy_sd3(self, sd3, guidance):
+        by_hand = SD3(CPU, **sd3)
+        policy = made({key: value for key, value in sd3.items() if key != "parts"})
+        x, t = noise(policy)
+        with torch.no_grad():
+            wanted = by_hand.velocity(x, t, by_hand.encode(PROMPTS, guidance=guidance))
+            got = policy.velocity(x, t, policy.encode(PROMPTS, guidance=guidance))
+        # The pipeline adds guidance up in another order.
+        torch.testing.assert_close(got, wanted, rtol=0, atol=0 if guidance == 1 else 1e-4)
+        assert torch.equal(policy.decode(x), by_hand.decode(x))
+        assert torch.equal(policy.grid(7), by_hand.grid(7))
+        images = by_hand.decode(x)
+        torch.testing.assert_close(policy.latents(images), by_hand.latents(images))
+
+    def test_flux_is_the_policy_flux_its_latents_in_tokens(self, dev):
+        by_hand = Flux(CPU, **dev)
+        policy = made({k: v for k, v in dev.items() if k not in ("parts", "guidance_embedding")})
+        x = Draws(0, "test", 0, torch.arange(3)).normal(by_hand.latent_shape)
+        t = torch.linspace(0.95, 0.1, 3)
+        with torch.no_grad():
+            wanted = by_hand.velocity(x, t, by_hand.encode(PROMPTS))
+            got = policy.velocity(_pack(x), t, policy.encode(PROMPTS))
+        assert torch.equal(got, _pack(wanted))
+        assert torch.equal(policy.decode(_pack(x)), by_hand.decode(x))
+        assert torch.equal(policy.grid(7), by_hand.grid(7))
+
+
+@pytest.mark.parametrize("kind", ["StableDiffusionPipeline", "WanPipeline", "ZImagePipeline"])
+def test_what_is_promised_of_a_pipeline_holds(tiny, kind):
+    trial = try_pipeline(made(tiny(kind)), tuple(PROMPTS[:2]))
+    assert trial.holds, trial
+
+
+def test_shapes_alone_are_enough_for_a_plan(tiny):
+    real, planned = (made(tiny("WanPipeline"), device) for device in (CPU, META))
+    assert planned.latent_shape == real.latent_shape
+    assert planned.contract.describe() == real.contract.describe()
+    x = torch.zeros(3, *planned.latent_shape, device=META)
+    t = torch.zeros(3, device=META)
+    velocity = planned.velocity(x, t, planned.encode(PROMPTS, guidance=4.0))
+    assert velocity.is_meta
+    assert velocity.shape == x.shape
+    images = planned.decode(x)
+    assert images.is_meta
+    assert images.shape == (3, 5, 3, 64, 64)
+    assert torch.equal(planned.grid(5), real.grid(5))
+
+
+def test_a_video_has_frames_both_ways(tiny):
+    policy = made(tiny("WanPipeline"))
+    x, _ = noise(policy, 2)
+    videos = policy.decode(x)
+    assert videos.shape == (2, 5, 3, 64, 64)
+    assert policy.latents(videos).shape == x.shape
+
+
+def test_models_of_the_noise_need_guidance(tiny):
+    options = tiny("StableDiffusionPipeline")
+    assert made(options).needs_guidance
+    assert not made(options, allow_unguided=True).needs_guidance
+    assert not made(tiny("WanPipeline")).needs_guidance
+
+
+class TestExperts:
+    """Wan 2.2: one network above t = 0.875, another below."""
+
+    KIND = "WanPipeline@2.2-A14B"
+
+    def test_the_border_is_found_and_rows_go_to_their_own(self, tiny):
+        policy = made(tiny(self.KIND))
+        assert policy.contract.boundary == pytest.approx(0.875, abs=1e-6)
+        x, _ = noise(policy)
+        t = torch.tensor([0.9, 0.3, 0.95])
+        cond = policy.encode(PROMPTS)
+        with torch.no_grad():
+            both = policy.velocity(x, t, cond)
+            for i in range(3):
+                alone = policy.velocity(x[i : i + 1], t[i : i + 1], take(cond, torch.tensor([i])))
+                torch.testing.assert_close(both[i : i + 1], alone, rtol=0, atol=1e-4)
+
+    def test_one_may_be_trained_and_rows_of_the_other_have_gradients_of_zero(self, tiny):
+        policy = made(tiny(self.KIND), trains=("transformer",))
+        policy.weights.allocate((Weights.OLD,), seed=0)
+        x, _ = noise(policy, 2)
+        cond = policy.encode(PROMPTS[:2])
+        live = policy.weights.parameters()
+        assert len(live) == 32
+        policy.velocity(x, torch.tensor([0.3, 0.2]), cond).square().mean().backward()
+        assert all(p.grad is None or not p.grad.any() for p in live.values())
+        policy.velocity(x, torch.tensor([0.9, 0.2]), cond).square().mean().backward()
+        assert any(p.grad is not None and p.grad.any() for p in live.values())
+
+    def test_a_network_that_is_not_there_is_refused(self, tiny):
+        with pytest.raises(ValueError, match=r"'transformer_3'.*transformer, transformer_2"):
+            made(tiny(self.KIND), trains=("transformer_3",))
+
+
+class TestInputImages:
+    """FLUX.1-Kontext: a picture beside the prompt."""
+
+    KIND = "FluxKontextPipeline"
+
+    @staticmethod
+    def prompt(text, colour):
+        return Prompt(text, inputs=(ImageBytes(colour, encoded(flat(colour))),), place="edits.jsonl:3")
+
+    def test_rows_have_their_own_pictures(self, tiny):
+        policy = made(tiny(self.KIND))
+        prompts = [self.prompt("a cat", "red"), self.prompt("a cat", "blue")]
+        x, _ = noise(policy, 2)
+        x[1] = x[0]
+        t, cond = torch.tensor([0.6, 0.6]), policy.encode(prompts)
+        with torch.no_grad():
+            both = policy.velocity(x, t, cond)
+            second = policy.velocity(x[1:], t[1:], policy.encode(prompts[1:]))
+        assert float((both[0] - both[1]).abs().max()) > 1e-3
+        torch.testing.assert_close(both[1:], second, rtol=0, atol=1e-4)
+
+    def test_a_prompt_without_a_picture_is_refused_with_its_place(self, tiny):
+        policy = made(tiny(self.KIND))
+        with pytest.raises(PromptError, match=r"edits.jsonl:4.*has 0 input images.*takes 1"):
+            policy.encode([Prompt("a cat", place="edits.jsonl:4")])
+
+
+class TestRefused:
+    def test_guidance_that_the_pipeline_has_not(self, tiny):
+        policy = made(tiny("Flux2Pipeline"))
+        with pytest.raises(UnsupportedError, match=r"no classifier-free guidance.*guidance: 1"):
+            policy.encode(PROMPTS, guidance=4.0)
+
+    def test_a_class_that_diffusers_has_not(self, tiny):
+        with pytest.raises(ValueError, match="no pipeline 'WanPipelin'; did you mean 'WanPipeline'"):
+            made(tiny("WanPipeline"), pipeline="WanPipelin")
+
+    @pytest.mark.parametrize(
+        ("changes", "says"),
+        [
+            ({"resolution": 63}, "divisible"),
+            ({"family": Family(states=("latents", "sound"))}, "before its solver had stepped all"),
+            ({"pipeline": "StableDiffusionUpscalePipeline"}, "no usable|cannot"),
+        ],
+    )
+    def test_what_a_pipeline_cannot_do_in_one_line(self, tiny, changes, says):
+        with pytest.raises(ValueError, match=says) as refused:
+            made(tiny("ZImagePipeline"), **changes)
+        assert "\n" not in str(refused.value)
+
+    def test_images_of_another_size(self, tiny):
+        policy = made(tiny("ZImagePipeline"))
+        with pytest.raises(ValueError, match="images of another size.*policy.resolution"):
+            policy.latents(torch.zeros(1, 3, 32, 32))
+
+
+def test_what_was_found_is_told(tiny):
+    found = made(tiny("ZImagePipeline")).findings()
+    assert found["pipeline"] == "ZImagePipeline"
+    assert found["predicts"] == "velocity"
+    assert re.search(r"scale -1, 0 is none", found["guidance"])
+    assert set(found["differs from its own loop"]) == {"guidance 1", "guidance 4"}
