@@ -57,12 +57,15 @@ class Prompt:
     """A text, with whatever a reward needs to know about it.
 
     `metadata` is read by rewards alone (a digit, a list of required objects, a preference) and
-    holds only what JSON can hold. `images` belong to the prompt: a preference pair, say, whose
-    "preference" in the metadata is a list with a number for each.
+    holds only what JSON can hold. `images` are results that are stored: a preference pair, say,
+    whose "preference" in the metadata is a list with a number for each. `inputs` are what a model
+    is given beside the text, to edit or to animate: `zoo.data.images` opens them. A model that
+    takes text alone leaves them aside, as captions' own pictures.
     """
 
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
     images: tuple[StoredImage, ...] = ()
+    inputs: tuple[StoredImage, ...] = ()
     place: str = field(default="", compare=False, repr=False)
     """Where it is written, as errors say it: `prompts.txt:3`."""

@@ -41,6 +41,8 @@ def show(written: str | None, num: int) -> None:
 
 def _line(prompt: Prompt) -> Text:
     line = Text(f"  {visible(prompt.text)}")
+    if prompt.inputs:
+        line.append(f"  to edit: {', '.join(map(str, prompt.inputs))}", style="dim")
     if prompt.images:
         line.append(f"  {len(prompt.images)} images", style="dim")
     if prompt.metadata:

@@ -8,7 +8,7 @@
 * `.parquet`: needs pyarrow; a null counts as not there, and columns that JSON cannot hold (dates,
   say) are left out.
 
-A prompt may come with images, a preference pair, say: see `images` for the columns.
+A prompt may come with images, to edit or a preference pair, say: see `image_columns`.
 
 The prompt is in the column `prompt` or in the one that `?column=` names. Rows without one are
 refused, or with `?skip_empty=true` left out. Repeated prompts stay: a data set may repeat one to
@@ -17,12 +17,12 @@ have it seen more often.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Never
 
-from zoo.data import images, tables
+from zoo.data import image_columns, tables
 from zoo.errors import join_lines
 from zoo.prompt import Prompt, PromptError
 
@@ -34,24 +34,41 @@ SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is read: the prompts' column, what separates values, rows without a prompt."""
+    """How a file is read: columns, what separates values, rows without a prompt.
+
+    `column` has the prompts, `input` the images to edit or to animate: several with commas.
+    """
 
     column: str | None = None
+    input: str | None = None
     separator: str | None = None
     skip_empty: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns of input images that are named."""
+        return tuple(self.input.split(",")) if self.input is not None else ()
 
 
 AS_USUAL = Reading()
 
+Fetch = Callable[[list[str]], None]
+"""Brings files, by their paths relative to the file of prompts, to where these lead."""
 
-def load(path: Path, shown: str, /, *, reading: Reading = AS_USUAL) -> list[Prompt]:
+
+def load(
+    path: Path, shown: str, fetch: Fetch | None = None, /, *, reading: Reading = AS_USUAL
+) -> list[Prompt]:
     """All prompts of a file, in its order; `shown` is what errors call it.
+
+    Of a file from elsewhere `fetch` brings the images in the columns that are named; in others a
+    path is metadata there.
 
     Raises:
         PromptError: in one line, what is wrong with which line of it.
     """
     try:
-        prompts = _prompts(path, shown, reading)
+        prompts = _prompts(path, shown, fetch, reading)
     except FileNotFoundError:
         raise PromptError(
             f"prompt file '{shown}' does not exist (looked for {path.absolute()})"
@@ -64,13 +81,12 @@ def load(path: Path, shown: str, /, *, reading: Reading = AS_USUAL) -> list[Prom
     return prompts
 
 
-def _prompts(path: Path, shown: str, reading: Reading) -> list[Prompt]:
+def _prompts(path: Path, shown: str, fetch: Fetch | None, reading: Reading) -> list[Prompt]:
     kind = path.suffix.lower()
     if kind == ".txt":
-        if reading.column is not None:
-            raise PromptError(
-                f"prompt file '{shown}' is plain text: it has no column '{reading.column}'"
-            )
+        named = reading.column or reading.input
+        if named is not None:
+            raise PromptError(f"prompt file '{shown}' is plain text: it has no column '{named}'")
         return [Prompt(line, place=f"{shown}:{i}") for i, line in _lines(path)]
     name = reading.column or "prompt"
     separator = _separator(shown, kind, reading.separator)
@@ -82,7 +98,13 @@ def _prompts(path: Path, shown: str, reading: Reading) -> list[Prompt]:
         ".parquet": lambda: tables.parquet(path, shown, name),
     }
     rows = [row for row in readers[kind]() if not (reading.skip_empty and _is_empty(*row, name))]
-    return [_prompt(place, row, name, path.parent) for place, row in rows]
+    if fetch is not None and reading.inputs:
+        paths = [path for _, row in rows for path in image_columns.paths_in(row, reading.inputs)]
+        fetch(list(dict.fromkeys(paths)))
+    return [
+        _prompt(place, row, name, path.parent, reading, has_files=fetch is None)
+        for place, row in rows
+    ]
 
 
 def _separator(shown: str, kind: str, given: str | None) -> str:
@@ -164,7 +186,15 @@ def _instead(shown: str, entry: Any) -> str:
     return f"; to take its {texts[0]!r} write {shown}?column={texts[0]}" if len(texts) == 1 else ""
 
 
-def _prompt(place: str, row: Mapping[str, Any], column: str, folder: Path) -> Prompt:
+def _prompt(
+    place: str,
+    row: Mapping[str, Any],
+    column: str,
+    folder: Path,
+    reading: Reading,
+    *,
+    has_files: bool,
+) -> Prompt:
     text = row.get(column)
     if not isinstance(text, str) or not text.strip():
         raise PromptError(
@@ -177,5 +207,5 @@ def _prompt(place: str, row: Mapping[str, Any], column: str, folder: Path) -> Pr
             "character; write the whole one, or remove it"
         )
     others = {key: value for key, value in row.items() if key != column}
-    found, metadata = images.found_in(others, folder, place)
-    return Prompt(text, metadata, found, place)
+    found = image_columns.found_in(others, folder, place, named=reading.inputs, has_files=has_files)
+    return Prompt(text, found.metadata, found.images, found.inputs, place)

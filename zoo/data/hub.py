@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from zoo.data import files, splits
@@ -129,8 +129,18 @@ def load(
         ]
         chosen = _choose(folder, names, where, inside.strip("/"), split, config)
         _fetch(repo, commit, chosen)
-    loaded = (files.load(folder / name, f"{where}/{name}", reading=reading) for name in chosen)
-    return [prompt for prompts in loaded for prompt in prompts]
+
+    def load_file(name: str) -> list[Prompt]:
+        def fetch(paths: list[str]) -> None:
+            beside = PurePosixPath(name).parent
+            wanted = {str(beside / path) for path in paths}.intersection(names)
+            if wanted:
+                with raising(Request(repo, "dataset", revision), refuse):
+                    _fetch(repo, commit, sorted(wanted))
+
+        return files.load(folder / name, f"{where}/{name}", fetch, reading=reading)
+
+    return [prompt for name in chosen for prompt in load_file(name)]
 
 
 def _fetch(repo: str, revision: str | None, names: list[str]) -> Path:

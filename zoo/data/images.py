@@ -1,9 +1,9 @@
 """Images that belong to prompts: found beside a file or in a table, and read when needed."""
 
-import os
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
@@ -18,6 +18,9 @@ from zoo.prompt import ImageBytes, ImageCell, ImageFile, Prompt, PromptError, St
 
 if TYPE_CHECKING:
     from PIL import Image
+
+_ROWS = 16
+"""Of a parquet file that are decoded together: a group of rows may be larger than memory."""
 
 
 class ImageReader:
@@ -47,11 +50,22 @@ class ImageReader:
         """
         from PIL import Image, ImageOps
 
-        picture = _decode(image, self._source(image))
-        fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
-        # Copied: PIL's memory cannot be written to.
-        levels = torch.frombuffer(bytearray(fitted.tobytes()), dtype=torch.uint8)
-        return levels.reshape(height, width, 3).permute(2, 0, 1).float() / 255
+        return floats(ImageOps.fit(self.picture(image), (width, height), Image.Resampling.BICUBIC))
+
+    def picture(self, image: StoredImage, *, longest: int | None = None) -> "Image.Image":
+        """An image in red, green and blue, at its own size or shrunk to `longest` pixels a side.
+
+        A transparent one is on white, one with an EXIF orientation is turned.
+
+        Raises:
+            PromptError: there is none, it is no image, or it is cut short.
+        """
+        from PIL import Image
+
+        picture = _decode(image, self._source(image), longest)
+        if longest is not None:
+            picture.thumbnail((longest, longest), Image.Resampling.BICUBIC)
+        return picture
 
     def _source(self, image: StoredImage) -> Path | BytesIO:
         """What Pillow opens."""
@@ -86,11 +100,40 @@ class ImageReader:
             ends = list(accumulate(sizes))
             group = bisect_right(ends, cell.row)
             first = ends[group] - sizes[group]
-            cells = self._cells[cell.path] | {cell}
-            inside = [other for other in cells if first <= other.row < ends[group]]
-            table = file.read_row_group(group, columns=sorted({other.column for other in inside}))
-        for other in inside:
-            self._held[other] = table.column(other.column)[other.row - first].as_py()
+            wanted: dict[int, list[ImageCell]] = defaultdict(list)
+            for other in self._cells[cell.path] | {cell}:
+                if first <= other.row < ends[group]:
+                    wanted[other.row].append(other)
+            columns = sorted({other.column for cells in wanted.values() for other in cells})
+            for rows in file.iter_batches(_ROWS, row_groups=[group], columns=columns):
+                for i in range(rows.num_rows):
+                    for other in wanted.get(first + i, ()):
+                        self._held[other] = rows.column(other.column)[i].as_py()
+                first += rows.num_rows
+
+
+def open_inputs(
+    prompts: Sequence[Prompt], *, longest: int | None = None
+) -> "Iterator[tuple[Image.Image, ...]]":
+    """Of each prompt in turn the images that a model is given, as `ImageReader.picture` has them.
+
+    One prompt's are decoded at a time, and again for one that comes again. Of a parquet file the
+    encoded images of one group of rows are held.
+
+    Raises:
+        PromptError: an image cannot be read; with the prompt's place.
+    """
+    reader = ImageReader(image for prompt in prompts for image in prompt.inputs)
+    for prompt in prompts:
+        with _placed(prompt):
+            yield tuple(reader.picture(image, longest=longest) for image in prompt.inputs)
+
+
+def floats(picture: "Image.Image") -> Float[Tensor, "3 height width"]:
+    """A picture of red, green and blue in [0, 1], float32."""
+    # Copied: PIL's memory cannot be written to.
+    levels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return levels.reshape(picture.height, picture.width, 3).permute(2, 0, 1).float() / 255
 
 
 def require_image(image: StoredImage) -> None:
@@ -110,12 +153,19 @@ def require_image(image: StoredImage) -> None:
         raise _unreadable(image, error) from None
 
 
-def _decode(image: StoredImage, source: Path | BytesIO) -> "Image.Image":
-    """The picture, decoded to its end, turned upright, in red, green and blue."""
+def _decode(
+    image: StoredImage, source: Path | BytesIO, longest: int | None = None
+) -> "Image.Image":
+    """The picture, decoded to its end, turned upright, in red, green and blue.
+
+    A JPEG far larger than `longest` is decoded at a half, a quarter or an eighth of its size.
+    """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(source) as picture:
+            if longest is not None:
+                picture.draft(None, (2 * longest, 2 * longest))
             return _rgb(ImageOps.exif_transpose(picture), image)
     # PIL raises SyntaxError and ValueError for some broken files.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -150,41 +200,6 @@ def _rgb(picture: "Image.Image", image: StoredImage) -> "Image.Image":
     return picture.convert("RGB")
 
 
-_WON_AND_LOST = (("win", "lose"), ("chosen", "rejected"))
-_LABELLED = (("jpg_0", "label_0"), ("jpg_1", "label_1"))
-
-Found = tuple[tuple[StoredImage, ...], dict[str, Any]]
-"""The images, and the rest of the row as metadata."""
-
-
-def found_in(row: Mapping[str, Any], folder: Path, place: str) -> Found:
-    """What a row says of images, whose paths are relative to `folder`; `place` is the row's.
-
-    Raises:
-        PromptError: an image's file does not exist, or the preferences are not one for each.
-    """
-    for won, lost in _WON_AND_LOST:
-        if _is_image(row.get(won)) and _is_image(row.get(lost)):
-            pair = _images([row[won], row[lost]], folder, place)
-            return pair, _rest(row, {won, lost}, (1, 0))
-    if all(isinstance(row.get(image), ImageCell) and label in row for image, label in _LABELLED):
-        pair = _images([row[image] for image, _ in _LABELLED], folder, place)
-        labels = _preference([row[label] for _, label in _LABELLED], 2, place)
-        return pair, _rest(row, {name for both in _LABELLED for name in both}, labels)
-    if "images" not in row:
-        return (), _rest(row, set(), None)
-    listed = row["images"]
-    if not isinstance(listed, list) or not listed or not all(map(_is_image, listed)):
-        raise PromptError(
-            f'{place}: its "images" are not a list of paths; list files relative to this one, or '
-            "give the column another name"
-        )
-    images = _images(listed, folder, place)
-    if "preference" not in row:
-        return images, _rest(row, {"images"}, None)
-    return images, _rest(row, {"images"}, _preference(row["preference"], len(images), place))
-
-
 def require(prompts: Sequence[Prompt], group_size: int, who: str) -> None:
     """Sees that every prompt has as many images as a group, and that their files are images.
 
@@ -203,51 +218,30 @@ def require(prompts: Sequence[Prompt], group_size: int, who: str) -> None:
             )
     for prompt in prompts:
         for image in prompt.images:
-            try:
+            with _placed(prompt):
                 require_image(image)
-            except PromptError as error:
-                raise PromptError(f"the prompt {prompt.text!r}: {error}") from None
 
 
-def _is_image(value: object) -> bool:
-    return isinstance(value, ImageCell) or (isinstance(value, str) and bool(value))
+def require_inputs(prompts: Sequence[Prompt]) -> None:
+    """Sees that the files of the images that a model is given are images.
+
+    Raises:
+        PromptError: of the first that is none; with the prompt's place.
+    """
+    seen: set[StoredImage] = set()
+    for prompt in prompts:
+        for image in prompt.inputs:
+            if image not in seen:
+                seen.add(image)
+                with _placed(prompt):
+                    require_image(image)
 
 
-def _images(values: Sequence[Any], folder: Path, place: str) -> tuple[StoredImage, ...]:
-    images = tuple(
-        value if isinstance(value, ImageCell) else ImageFile(folder / value) for value in values
-    )
-    for image in images:
-        # Path.is_file would raise where a text is too long to be a path.
-        if not os.path.isfile(image.path):
-            raise PromptError(
-                f"{place}: the image file '{str(image.path)[:200]}' does not exist; paths are "
-                "relative to the file of prompts"
-            )
-    return images
-
-
-def _preference(given: Any, num: int, place: str) -> tuple[float, ...]:
-    numbers = [each for each in given if type(each) in (int, float)] if _many(given) else []
-    if not _many(given) or len(numbers) != len(given) or len(given) != num:
-        raise PromptError(
-            f'{place}: its "preference" is {given!r}; write a list of {num} numbers, one for each '
-            "image, the higher the better"
-        )
-    return tuple(numbers)
-
-
-def _many(value: object) -> bool:
-    return isinstance(value, list | tuple)
-
-
-def _rest(
-    row: Mapping[str, Any], taken: set[str], preference: tuple[float, ...] | None
-) -> dict[str, Any]:
-    """The columns that JSON can hold, but for those that were taken."""
-    kept = {
-        key: value
-        for key, value in row.items()
-        if key not in taken and not isinstance(value, ImageCell)
-    }
-    return kept if preference is None else {**kept, "preference": list(preference)}
+@contextmanager
+def _placed(prompt: Prompt) -> Iterator[None]:
+    """What is said of a prompt's image, with the prompt."""
+    try:
+        yield
+    except PromptError as error:
+        where = f"{prompt.place}: " if prompt.place else ""
+        raise PromptError(f"{where}the prompt {prompt.text!r}: {error}") from None

@@ -6,6 +6,7 @@ A source is a text, in a recipe's `data.train` and `data.eval`:
   lists them.
 * `FILE`: .txt, .jsonl, .json, .csv, .tsv or .parquet (see `files`).
 * `FOLDER?split=train`: a folder that holds a file for each split, `train_metadata.jsonl`, say.
+* `FOLDER`: pictures to edit or to animate, each with a text (see `pairs`).
 * `hub:OWNER/NAME?split=train&column=caption`: a data set on the Hugging Face Hub (see `hub`).
 * `https://...`: such a file on the web (see `url`).
 """
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo import seeds
-from zoo.data import builtin, files, hub, source, splits, url
+from zoo.data import builtin, files, hub, pairs, source, splits, url
 from zoo.prompt import Prompt, PromptError
 
 
@@ -47,12 +48,14 @@ def load(written: str) -> list[Prompt]:
 def folder(
     path: Path, shown: str, /, *, split: str | None = None, reading: files.Reading = files.AS_USUAL
 ) -> list[Prompt]:
-    """All prompts of a split, from the files of a folder that are called after it.
+    """All prompts of a split, from the files of a folder that are called after it; or its pairs.
 
     Raises:
         PromptError: there are none, or more than one file could be meant.
     """
     names = [each.name for each in path.iterdir() if each.is_file()]
+    if split is None and reading == files.AS_USUAL and pairs.are_in(names):
+        return pairs.load(path, names, shown)
     chosen = splits.choose(names, shown, split)
     found = (files.load(path / each, f"{shown}/{each}", reading=reading) for each in chosen)
     return [prompt for prompts in found for prompt in prompts]

@@ -30,7 +30,15 @@ def load(address: str, /, *, reading: files.Reading = files.AS_USUAL) -> list[Pr
             f"prompts '{address}' are not a {', '.join(files.SUFFIXES[:-1])} or "
             f"{files.SUFFIXES[-1]} file; name one"
         )
-    return files.load(_fetch(address), address, reading=reading)
+
+    def refuse(paths: list[str]) -> None:
+        if paths:
+            raise PromptError(
+                f"prompts '{address}' name image files ({paths[0]!r}), which are not fetched from "
+                "the web; have all of it here and name the file, or encode them in a .parquet"
+            )
+
+    return files.load(_fetch(address), address, refuse, reading=reading)
 
 
 def _fetch(address: str) -> Path:

@@ -63,8 +63,8 @@ def count_prompts(recipe: Recipe) -> PromptCounts:
     """Reads the prompts, and asks the rewards which of them they can use.
 
     Raises:
-        PromptError: they cannot be read, lack the images that the sampler takes, or are of no use
-            to a reward: more of them than `scoring.max_invalid` allows.
+        PromptError: they or their images cannot be read, they lack the images that the sampler
+            takes, or are of no use to a reward: more of them than `scoring.max_invalid` allows.
     """
     prompts = _load(recipe, "train", recipe.data.train)
     if issubclass(recipe.sampler.cls, StoredImages):
@@ -171,7 +171,9 @@ def require_deepspeed_options(recipe: Recipe) -> None:
 
 def _load(recipe: Recipe, which: str, source: str) -> list[Prompt]:
     try:
-        return load(source)
+        prompts = load(source)
+        images.require_inputs(prompts)
+        return prompts
     except PromptError as error:
         raise PromptError(f"{recipe.origin(('data', which))}: data.{which}: {error}") from error
 

@@ -141,7 +141,10 @@ def _of_file(written: str) -> Fingerprints:
 
 def _content(prompt: Prompt) -> object:
     """A prompt without the folder that its images are in."""
-    return [prompt.text, dict(prompt.metadata), [_shown(image) for image in prompt.images]]
+    inputs = [_shown(image) for image in prompt.inputs]
+    told = [prompt.text, dict(prompt.metadata), [_shown(image) for image in prompt.images]]
+    # Without inputs it is what earlier versions have written.
+    return [*told, inputs] if inputs else told
 
 
 def _shown(image: StoredImage) -> str:
