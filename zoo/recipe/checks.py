@@ -248,6 +248,18 @@ def _stop_conditions_can_be_seen(recipe: Recipe) -> Mistakes:
             )
 
 
+def _frames_are_of_rewards_of_images(recipe: Recipe) -> Mistakes:
+    evaluated = recipe.eval.rewards if recipe.eval else ()
+    for loc, entries in ((("rewards",), recipe.rewards), (("eval", "rewards"), evaluated)):
+        for i, entry in enumerate(entries):
+            if entry.frames is not None and entry.cls.takes == "videos":
+                yield (
+                    (*loc, i, "frames"),
+                    f"the reward '{entry.label}' looks at whole videos, which have no frames to "
+                    "choose for it; remove frames",
+                )
+
+
 def _labels_repeat(loc: Loc, rewards: tuple[RewardEntry, ...]) -> Mistakes:
     counts = Counter(reward.label for reward in rewards)
     for label in (label for label, count in counts.items() if count > 1):
@@ -268,6 +280,7 @@ CHECKS: tuple[Callable[[Recipe], Mistakes], ...] = (
     _every_update_has_an_image,
     _copies_on_the_host_are_whole_networks,
     _labels_differ,
+    _frames_are_of_rewards_of_images,
     _stop_conditions_can_be_seen,
     _offload_has_a_stage,
     _copies_are_with_the_engine,

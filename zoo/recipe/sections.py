@@ -16,6 +16,7 @@ from zoo.recipe.component import Component, Named, Strict
 from zoo.recipe.constructor_schema import Slot, component_class
 from zoo.recipe.errors import Loc
 from zoo.reward.base import Reward
+from zoo.reward.frames import How, OnFrames
 from zoo.sampler.base import Solver
 from zoo.storage.place import Place
 
@@ -68,11 +69,22 @@ class Isolation(Strict):
     start_timeout: Seconds = 300.0
 
 
+class FrameSample(Strict):
+    """So many frames of a video, evenly spaced from the first to the last, and their mean score."""
+
+    sample: Count
+
+
 class Weighted(Named):
-    """What a recipe says of a reward besides its options."""
+    """What a recipe says of a reward besides its options.
+
+    `frames` has a reward of images look at videos: the mean over all frames, one of them, the worst
+    of all, or the mean over a sample.
+    """
 
     weight: Annotated[float, AfterValidator(_not_zero)] = 1.0
     label: Text | None = None
+    frames: How | FrameSample | None = None
     isolate: Isolation | None = None
 
 
@@ -108,6 +120,11 @@ class RewardEntry(Component[Reward]):
         return cast(Weighted, self.settings).label or self.name.rpartition(":")[2]
 
     @property
+    def frames(self) -> How | FrameSample | None:
+        """Which frames of videos it looks at, where it is one of images."""
+        return cast(Weighted, self.settings).frames
+
+    @property
     def made_from(self) -> tuple[type[Reward], str]:
         """The same for entries that build the same reward, whatever their weights and labels."""
         options = {k: v for k, v in self.dump().items() if k not in ("weight", "label")}
@@ -121,7 +138,11 @@ class RewardEntry(Component[Reward]):
 
     def build(self, given: Mapping[str, object], loc: Loc = ()) -> Reward:
         """Constructs it; one in another Python is started there."""
-        return super().build({**given, "isolation": cast(Weighted, self.settings).isolate}, loc)
+        own = cast(Weighted, self.settings)
+        reward = super().build({**given, "isolation": own.isolate}, loc)
+        if isinstance(own.frames, FrameSample):
+            return OnFrames(reward, "mean", sample=own.frames.sample)
+        return reward if own.frames is None else OnFrames(reward, own.frames)
 
 
 Rewards = tuple[Annotated[RewardEntry, Slot(Reward, base=Weighted, find=reward_class)], ...]
@@ -213,7 +234,7 @@ class EvalOptions(Strict):
     """Measures held-out prompts; without rewards of its own, by the training rewards.
 
     Rewards that are not trained on are held out: their sum, with their weights, says which
-    checkpoint is best.
+    checkpoint is best. `fps` is how fast videos are shown, in frames a second: 16 is Wan's own.
     """
 
     every: Count = 10
@@ -221,6 +242,7 @@ class EvalOptions(Strict):
     solver: Annotated[Component[Solver], Slot(Solver)] = default({"name": "euler"})
     guidance: Annotated[float, Ge(0)] = 1.0
     images_per_prompt: Count = 4
+    fps: Annotated[float, Gt(0), Le(1000)] = 16.0
     rewards: Rewards = ()
 
 

@@ -27,7 +27,7 @@ INTERFACES: Mapping[type, str] = {
 GIVEN = ("solver", "device", "dtype", "cache", "isolation")
 """What a run may give to a constructor: the names that its positional-only parameters can have."""
 
-RESERVED = ("name", "weight", "label", "isolate")
+RESERVED = ("name", "weight", "label", "frames", "isolate")
 """Keys of a recipe that belong to the recipe, which no option can have."""
 
 _FORM = "write def __init__(self, device, /, *, option: type = default)"

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -48,6 +48,12 @@ class Reward(ABC):
     """False: it scores by prompts alone, and may be given images without pixels: [batch, 3, 0, 0].
 
     Stored images are then not decoded for it.
+    """
+
+    takes: ClassVar[Literal["images", "videos", "both"]] = "images"
+    """What it is given: [batch, 3, H, W], [batch, frames, 3, H, W], or either.
+
+    One of images looks at videos frame by frame, where a recipe says `frames` beside its name.
     """
 
     chosen_by: ClassVar[tuple[str, ...]] = ()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Scores
+from zoo.reward.frames import misfit
 from zoo.reward.reward_thread import (
     RewardError,
     RewardInput,
@@ -83,9 +84,15 @@ class Judge:
         """Starts scoring a batch, which may be empty; returns at once.
 
         Where no reward `reads_pixels` the images may have none: [batch, 3, 0, 0].
+
+        Raises:
+            RewardError: a reward of single images is given videos, or one of videos images.
         """
         if not prompts:
             return
+        for weighted in self.rewards:
+            if wrong := misfit(weighted.label, weighted.reward, videos=images.ndim == 5):
+                raise RewardError(wrong)
         for thread in self._single:
             thread.put(RewardInput(images, tuple(prompts)))
         if self._whole:

@@ -19,6 +19,7 @@ class Preference(Reward):
     """
 
     reads_pixels = False
+    takes = "both"
 
     def score(
         self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]

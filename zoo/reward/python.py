@@ -22,12 +22,13 @@ _FORM = "write path: my_file.py:my_function"
 class PythonReward(Reward):
     """A function in a Python file: f(images, prompts) returns a tensor, a number for each image.
 
-    `images` is [batch, 3, height, width] in [0, 1], `prompts` a sequence of zoo.prompt.Prompt;
-    higher is better and NaN says that an image could not be scored. The file may import what is
-    beside it in its folder.
+    `images` is [batch, 3, height, width] in [0, 1], or [batch, frames, 3, height, width] of videos;
+    `prompts` is a sequence of zoo.prompt.Prompt; higher is better and NaN says that an image could
+    not be scored. The file may import what is beside it in its folder.
     """
 
     chosen_by = ("path",)
+    takes = "both"
 
     def __init__(self, *, path: Place) -> None:
         """`path` is 'my_file.py:my_function', relative to the working directory.

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -37,6 +37,8 @@ class _Description(BaseModel):
     name: str
     groupwise: bool
     max_request: int
+    takes: Literal["images", "videos", "both"] = "images"
+    """Servers of earlier versions do not say, and know no videos."""
 
 
 class RemoteError(Exception):
@@ -86,6 +88,7 @@ class Remote(Reward):
         self._name = described.name
         self._most_bytes = min(max_request * _MB, described.max_request)
         self.groupwise = described.groupwise  # type: ignore[misc]
+        self.takes = described.takes  # type: ignore[misc]
 
     def score(
         self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]

@@ -35,6 +35,7 @@ from zoo.training.components import (
     compared_since,
     copies,
     keeps_reference,
+    require_fitting_rewards,
 )
 from zoo.training.drift import base_of
 from zoo.training.evaluate import EVALUATION, Evaluator
@@ -152,7 +153,8 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     A `resumed` run gets its weights from a checkpoint: the LoRA to start from is not looked for.
 
     Raises:
-        RecipeError: a component refuses its options, or the network what is asked of it.
+        RecipeError: a component refuses its options, or the network what is asked of it; a reward
+            cannot look at what the policy makes.
         RewardError: a reward does not give its known answers.
     """
     if recipe.engine.deterministic:
@@ -165,6 +167,7 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
 
     # The model, with room for each set of weights that any stage writes.
     policy = recipe.build(recipe.policy, {"device": device})
+    require_fitting_rewards(recipe, components, policy)
     moved = copies(recipe)
     _allocate(recipe, policy.weights, moved, reference=keeps_reference(recipe))
     _require_drift(recipe, policy.weights, moved)

@@ -13,15 +13,21 @@ import torch
 
 from zoo.data import prompts as prompt_sources
 from zoo.objective.base import Objective
+from zoo.policy.base import Policy
 from zoo.prompt import Prompt
+from zoo.recipe.errors import Loc, RecipeError
 from zoo.recipe.model import Recipe
 from zoo.recipe.sections import EvalOptions, RewardEntry
 from zoo.reward.base import Reward
+from zoo.reward.frames import misfit
 from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.known_answers import require_known_answers
 from zoo.rollout import Weights
 from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.flow_sampler import FlowSampler
+
+_MAKES_VIDEOS = {3: False, 4: True}
+"""By the axes of latents: an image has channels, height and width. Packed ones say nothing."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,27 @@ class Shared:
         if source not in self._prompts:
             self._prompts[source] = prompt_sources.load(source)
         return self._prompts[source]
+
+
+def require_fitting_rewards(
+    recipe: Recipe, components: Sequence[Components], policy: Policy
+) -> None:
+    """Sees that rewards can look at what the policy makes, where its latents tell what that is.
+
+    Raises:
+        RecipeError: one looks at single images and the policy makes videos, or the other way round.
+    """
+    videos = _MAKES_VIDEOS.get(len(policy.latent_shape))
+    if videos is None:
+        return
+    for stage, parts in zip(recipe.timeline, components, strict=True):
+        judges: list[tuple[Loc, Judge]] = [(("rewards",), parts.judge)]
+        if parts.evaluation is not None and parts.evaluation.judge is not parts.judge:
+            judges.append((("eval", "rewards"), parts.evaluation.judge))
+        for loc, judge in judges:
+            for i, weighted in enumerate(judge.rewards):
+                if wrong := misfit(weighted.label, weighted.reward, videos=videos):
+                    raise RecipeError(f"{stage.recipe.origin((*loc, i))}: {wrong}")
 
 
 def sampler_and_objective(recipe: Recipe) -> tuple[Sampler | StoredImages, Objective[Any]]:

@@ -100,6 +100,7 @@ class _Service:
                 "protocol": PROTOCOL,
                 "name": self._served.name,
                 "groupwise": self._served.reward.groupwise,
+                "takes": self._served.reward.takes,
                 "max_request": self._served.max_request,
             }
         )
