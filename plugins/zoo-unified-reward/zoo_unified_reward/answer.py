@@ -16,10 +16,15 @@ class ServerError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model said; `complete` is False where `max_tokens` cut it."""
+    """What the model said; `complete` is False where `max_tokens` cut it.
+
+    `first` lists what its first token could have been, with the log-probabilities, where that was
+    asked for.
+    """
 
     text: str
     complete: bool
+    first: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,16 @@ def reply(answer: Any) -> Reply:
         choice = answer["choices"][0]
         message = choice["message"]
         text = message.get("content") or message.get("refusal") or ""
-        return Reply(str(text), choice.get("finish_reason") != "length")
-    except (KeyError, IndexError, TypeError, AttributeError):
+        return Reply(str(text), choice.get("finish_reason") != "length", _first(choice))
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         raise Passing(f"the answer has no message: {start(json.dumps(answer).encode())}") from None
+
+
+def _first(choice: Any) -> tuple[tuple[str, float], ...]:
+    """The log-probabilities of the first token, of an answer that has them."""
+    tokens = (choice.get("logprobs") or {}).get("content") or [{}]
+    listed = tokens[0].get("top_logprobs") or []
+    return tuple((str(one["token"]), float(one["logprob"])) for one in listed)
 
 
 def message(content: bytes) -> str:

@@ -1,7 +1,7 @@
 """The question about one image, as the body of a chat-completions request."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import Formatter
 
@@ -79,16 +79,18 @@ class Asked:
     max_tokens: int
     temperature: float
     seed: int | None
+    top_logprobs: int | None = None
+    """How many of the likeliest tokens to list with their log-probabilities, if any."""
 
-    def body(self, question: str, image_url: str) -> bytes:
-        """The JSON of a request: the image, then the question, as the model was trained."""
+    def body(self, question: str, image_urls: Sequence[str]) -> bytes:
+        """The JSON of a request: the images, then the question, as the models were trained."""
         request: dict[str, object] = {
             "model": self.model,
             "messages": [
                 {
                     "role": "user",
                     "content": [
-                        {"type": "image_url", "image_url": {"url": image_url}},
+                        *({"type": "image_url", "image_url": {"url": url}} for url in image_urls),
                         {"type": "text", "text": question},
                     ],
                 }
@@ -98,4 +100,6 @@ class Asked:
         }
         if self.seed is not None:
             request["seed"] = self.seed
+        if self.top_logprobs is not None:
+            request |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         return json.dumps(request).encode()

@@ -132,3 +132,21 @@ def _value(number: str) -> float:
 def _within(scale: Scale, number: str) -> float:
     value = _value(number)
     return value if scale.lowest <= value <= scale.highest else math.nan
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A regular expression with one group, around the number.
+
+    Raises:
+        ValueError: it is none, or has no group or several.
+    """
+    try:
+        found = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"the pattern {pattern!r} is not a regular expression: {error}") from error
+    if found.groups != 1:
+        raise ValueError(
+            f"the pattern {pattern!r} has {found.groups} groups; "
+            "it needs one, around the number: write (?:...) for the others"
+        )
+    return found

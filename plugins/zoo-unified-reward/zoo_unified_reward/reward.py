@@ -6,41 +6,23 @@ CodeGoat24/UnifiedReward-7b-v1.5 behind an OpenAI-compatible server, PNG of 512 
 `template` takes theirs), requests that fail are sent again, and what has no score is NaN, not 0.
 """
 
-import logging
-import math
-import re
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
-import torch
 from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward, Scores
-from zoo_unified_reward.answer import Failure, Reply, ServerError
-from zoo_unified_reward.client import ChatClient
-from zoo_unified_reward.data_url import ImageOptions, data_url
+from zoo_unified_reward.answer import Reply
+from zoo_unified_reward.data_url import ImageOptions
 from zoo_unified_reward.question import QUESTION, Asked, Template
-from zoo_unified_reward.reply import Scale, read_score
+from zoo_unified_reward.reply import Scale, compiled, read_score
 from zoo_unified_reward.server import Retries, Server, Timeouts, checked_url, key_from
-
-_log = logging.getLogger("zoo_unified_reward")
+from zoo_unified_reward.vision import Question, Rating, VisionModel
 
 _MODEL = "CodeGoat24/UnifiedReward-7b-v1.5"
-
-
-@dataclass(frozen=True)
-class _Rating:
-    """A score or NaN; why there is none, and whether the reply was there and could not be read."""
-
-    score: float
-    reason: str = ""
-    unreadable: bool = False
 
 
 class UnifiedReward(Reward):
@@ -83,12 +65,11 @@ class UnifiedReward(Reward):
             ValueError: an option cannot be used; the server cannot be reached, or lacks the model.
         """
         self._template = Template.parse(template)
-        self._asked = Asked(model, max_tokens, temperature, seed)
-        self._scale, self._pattern, self._image = scale, _compile(pattern), image
-        self._server = Server(checked_url(url), timeouts, retries, max_in_flight)
-        self._client = ChatClient(self._server, key_from(api_key_env))
-        if check:
-            self._require_model()
+        self._scale, self._pattern = scale, None if pattern is None else compiled(pattern)
+        self._model = VisionModel(
+            Server(checked_url(url), timeouts, retries, max_in_flight), key_from(api_key_env),
+            Asked(model, max_tokens, temperature, seed), image, check=check,
+        )  # fmt: skip
 
     def score(
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
@@ -98,100 +79,16 @@ class UnifiedReward(Reward):
         Raises:
             ServerError: not one request of the batch succeeded.
         """
-        ratings = [_Rating(math.nan, "the image is not finite") for _ in prompts]
-        finite = images.flatten(1).isfinite().all(1).tolist()
-        asked = [row for row, is_finite in enumerate(finite) if is_finite]
-        answers = self._client.ask(self._bodies(images, prompts, asked))
-        for row, answer in zip(asked, answers, strict=True):
-            ratings[row] = self._rate(answer)
-        self._report(ratings, answers)
-        columns = {
-            "failed": [
-                rating.score != rating.score and not rating.unreadable for rating in ratings
-            ],
-            "unreadable": [rating.unreadable for rating in ratings],
-        }
-        return Scores(
-            _column([rating.score for rating in ratings], images),
-            {name: _column(column, images) for name, column in columns.items()},
-        )
+        questions = [Question(self._template.fill(prompt.text)) for prompt in prompts]
+        return self._model.rate(images, questions, self._rate)
 
     def interrupt(self) -> bool:
         """Gives the requests in flight up; the next call sends new ones."""
-        self._client.interrupt()
+        self._model.interrupt()
         return True
 
-    def _bodies(
-        self, images: Tensor, prompts: Sequence[Prompt], rows: Sequence[int]
-    ) -> list[Callable[[], bytes]]:
-        pixels = (images.detach() * 255.0).round().clamp(0.0, 255.0).to(torch.uint8)
-        pictures = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        return [partial(self._body, pictures[row], prompts[row].text) for row in rows]
-
-    def _body(self, pixels: Any, text: str) -> bytes:
-        return self._asked.body(self._template.fill(text), data_url(pixels, self._image))
-
-    def _rate(self, answer: Reply | Failure) -> _Rating:
-        if isinstance(answer, Failure):
-            return _Rating(math.nan, answer.reason)
-        score = read_score(
-            answer.text, self._scale, pattern=self._pattern, complete=answer.complete
-        )
-        if not math.isnan(score):
-            return _Rating(score / self._scale.highest)
-        cut = "" if answer.complete else f", cut at max_tokens = {self._asked.max_tokens}"
-        reply = " ".join(answer.text.split())
-        excerpt = reply if len(reply) <= 80 else "..." + reply[-77:]
-        return _Rating(
-            math.nan, f"no readable score in the reply {excerpt!r}{cut}", unreadable=True
-        )
-
-    def _report(self, ratings: Sequence[_Rating], answers: Sequence[Reply | Failure]) -> None:
-        """One line about what has no score; an error where no request succeeded."""
-        reasons = Counter(rating.reason for rating in ratings if rating.reason)
-        if not reasons:
-            return
-        common = "; ".join(f"{number} x {reason}" for reason, number in reasons.most_common(3))
-        more = f"; {len(reasons) - 3} other reasons" if len(reasons) > 3 else ""
-        line = (
-            f"{reasons.total()} of {len(ratings)} images have no score from "
-            f"{self._asked.model} at {self._server.url}: {common}{more}"
-        )
-        if answers and all(isinstance(answer, Failure) for answer in answers):
-            raise ServerError(line)
-        _log.warning(line)
-
-    def _require_model(self) -> None:
-        url = self._server.url
-        try:
-            models = self._client.models()
-        except ServerError as error:
-            raise ValueError(
-                f"the server at {url} cannot be used: {error}; start it, mend the url (it usually "
-                "ends with /v1) or api_key_env, or write check: false if it has no /models"
-            ) from error
-        if self._asked.model not in models:
-            shown = ", ".join(models[:10]) or "none"
-            raise ValueError(
-                f"the server at {url} has no model {self._asked.model!r}; it has: {shown}; "
-                "write model: as the server names it"
-            )
-
-
-def _compile(pattern: str | None) -> re.Pattern[str] | None:
-    if pattern is None:
-        return None
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"the pattern {pattern!r} is not a regular expression: {error}") from error
-    if compiled.groups != 1:
-        raise ValueError(
-            f"the pattern {pattern!r} has {compiled.groups} groups; "
-            "it needs one, around the number: write (?:...) for the others"
-        )
-    return compiled
-
-
-def _column(numbers: Sequence[float], images: Tensor) -> Float[Tensor, " batch"]:
-    return torch.tensor(numbers, dtype=torch.float32, device=images.device)
+    def _rate(self, reply: Reply) -> Rating:
+        score = read_score(reply.text, self._scale, pattern=self._pattern, complete=reply.complete)
+        if score != score:
+            return self._model.unreadable(reply)
+        return Rating(score / self._scale.highest)
