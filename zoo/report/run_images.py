@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 
-from PIL import Image
-
 from zoo.report.curves import slug
-from zoo.report.embed import tiles
+from zoo.report.embed import read, tiles
 from zoo.report.page import Block, Figure, Figures, Section, Tiles, add_figures, missing
 from zoo.report.plots import histograms
+from zoo.run.moving import Picture
 from zoo.run.record import EvaluationRecord, RunRecord
 
 _MOST_ROWS, MOST_COLUMNS = 8, 10
 
-Seen = Sequence[tuple[EvaluationRecord, tuple[tuple[Image.Image, ...], ...]]]
+Seen = Sequence[tuple[EvaluationRecord, tuple[tuple[Picture, ...], ...]]]
 """Evaluations with their tiles."""
 
 
@@ -86,8 +85,8 @@ def _ends(seen: Seen) -> Figures:
     figures = []
     for evaluation, _ in [seen[0], *seen[1:][-1:]]:
         assert evaluation.picture is not None
-        with Image.open(evaluation.picture) as opened:
-            picture = opened.convert("RGB")
+        picture = read(evaluation.picture)
+        assert picture is not None  # its tiles have been cut
         caption = f"Epoch {evaluation.epoch}: all images shown, a column a prompt."
         figures.append(Figure(f"epoch_{evaluation.epoch}", caption, caption, picture))
     return Figures(tuple(figures), large=True)

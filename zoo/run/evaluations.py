@@ -9,6 +9,7 @@ from typing import Annotated
 from annotated_types import Ge
 from pydantic import BaseModel, TypeAdapter, model_validator
 
+from zoo.run.moving import MOVING, STILL
 from zoo.storage import files, json_data
 from zoo.storage.json_data import OrNan
 
@@ -108,9 +109,15 @@ def truncate(run_dir: Path, epochs: int) -> None:
             path.unlink()
 
 
-def picture_path(run_dir: Path, epoch: int) -> Path:
-    """Of an evaluation's picture."""
-    return run_dir / PICTURES / f"epoch_{epoch:06}.png"
+def picture_path(run_dir: Path, epoch: int, suffix: str) -> Path:
+    """Of an evaluation's picture; the suffix says whether it moves."""
+    return run_dir / PICTURES / f"epoch_{epoch:06}{suffix}"
+
+
+def find_picture(run_dir: Path, epoch: int) -> Path | None:
+    """The file of an evaluation's picture, if it is there."""
+    paths = (picture_path(run_dir, epoch, suffix) for suffix in (STILL, MOVING))
+    return next(filter(Path.is_file, paths), None)
 
 
 def read_file(path: Path) -> EvaluationRecord:
@@ -123,7 +130,6 @@ def read_file(path: Path) -> EvaluationRecord:
     if found.epoch != _epoch_of(path):
         why = f"epoch: {found.epoch}, in the file of another"
         raise json_data.DamagedFileError(path, why, "delete it to do without")
-    picture = picture_path(path.parent.parent, found.epoch)
     return EvaluationRecord(
         found.epoch,
         found.images_per_prompt,
@@ -131,7 +137,7 @@ def read_file(path: Path) -> EvaluationRecord:
         found.scores,
         found.shown_prompts,
         found.shown_rows,
-        picture if picture.is_file() else None,
+        find_picture(path.parent.parent, found.epoch),
     )
 
 

@@ -48,6 +48,7 @@ class RunEvaluation:
     images_per_prompt: int
     score: Estimate
     compared_since: int
+    fps: float
 
     def file(self, epoch: int) -> EvaluationRecord:
         """What is kept of it."""
@@ -105,6 +106,7 @@ def evaluate_run(
         result, record, {entry.label: entry.label in trained for entry in entries},
         tuple(prompt.text for prompt in prompts[: result.columns]),
         options.images_per_prompt, next(iter(sums.values())), stage.compared_since,
+        options.fps,
     )  # fmt: skip
 
 
@@ -123,7 +125,7 @@ def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Pro
             "out with NaN or infinity, and have no scores"
         )
     if len(evaluation.result.shown):
-        tracker.picture(evaluation.result.picture(), progress.epoch)
+        tracker.picture(evaluation.result.picture(evaluation.fps), progress.epoch)
     now = evaluation.file(progress.epoch)
     tracker.evaluation(now)
     if best.best_epoch is not None:
@@ -145,7 +147,7 @@ def _warn_of_hacking(tracker: Tracker, best_epoch: int, now: EvaluationRecord) -
         return
     rose, fell = changes
     picture = tracker.picture_of_two(
-        f"parted_{now.epoch:06}.png",
+        "parted",
         (best.epoch, f"epoch {best.epoch}: {_at(rose, fell, after=False)}"),
         (now.epoch, f"epoch {now.epoch}: {_at(rose, fell, after=True)}"),
     )
@@ -162,9 +164,7 @@ def _warn_of_departure(tracker: Tracker, epoch: int, now: dict[str, float]) -> N
     new = newly_departed(read(tracker.run_dir), now)
     if not new:
         return
-    picture = tracker.picture_of_two(
-        f"left_{epoch:06}.png", (0, "before training"), (epoch, f"epoch {epoch}")
-    )
+    picture = tracker.picture_of_two("left", (0, "before training"), (epoch, f"epoch {epoch}"))
     told = ", ".join(
         f"{one.measure} is {short(one.now)}, the range {short(one.low)} to {short(one.high)}"
         for one in new
