@@ -146,6 +146,8 @@ def sample(
     )
     if not prompt and prompts is None:
         raise UserError("name a prompt (--prompt 'the digit seven') or a source (--prompts FILE)")
+    if image and not prompt:
+        raise UserError("--image is for each --prompt: name one (--prompt 'make it blue')")
     model = choose_checkpoint(
         source, [*(overrides or []), *changes], epoch=epoch, weights=weights, tiny=tiny, lora=lora
     )

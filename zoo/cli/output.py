@@ -147,6 +147,7 @@ class ImageFolder:
         return {
             "prompt_index": index,
             "prompt": prompt.text,
+            **({"inputs": [str(image) for image in prompt.inputs]} if prompt.inputs else {}),
             **({} if tag is None else {"tag": tag}),
             "image_index": image,
             # A broken image has none.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from zoo.compare.results import Comparison, Contender
 from zoo.report.curves import slug
 from zoo.report.page import Block, Section, Tiles, missing
-from zoo.report.run_images import MOST_COLUMNS, over_time, with_pictures
+from zoo.report.run_images import MOST_COLUMNS, input_row, over_time, with_pictures
 from zoo.run.moving import Picture
 from zoo.run.record import EvaluationRecord, RunRecord
 
@@ -56,7 +56,7 @@ def _pick(contender: Contender, seed: int | None) -> tuple[int, RunRecord] | Non
 def _side_by_side(shown: list[tuple[str, int, RunRecord]], seed: int | None) -> Tiles:
     start, _ = with_pictures(shown[0][2])[0]
     prompts = start.shown_prompts[:MOST_COLUMNS]
-    rows = []
+    rows = input_row(start, prompts)
     if start.epoch == 0:
         rows.append(("before training", _first(shown[0][2], 0, prompts)))
     for name, at, run in shown:

@@ -159,10 +159,11 @@ class Data(Strict):
     """Prompts, and how many images of how many of them an epoch collects.
 
     `train` and `eval` are sources of prompts: `builtin:NAME?num=1000` (`zoo prompts` lists them),
-    a .txt, .jsonl, .json, .csv, .tsv or .parquet file, `FOLDER?split=train`, or
-    `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub, or https://... of such a
-    file. For the sampler `dataset` those of `train` come with images, as many as `group_size`: see
-    `zoo.data.images`. `tiny` is read in their place by `--tiny`, where they need a network.
+    a .txt, .jsonl, .json, .csv, .tsv or .parquet file, `FOLDER?split=train`, a folder of pictures
+    with a text each, `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub, or
+    https://... of such a file. For the sampler `dataset` those of `train` come with images, as many
+    as `group_size`: see `zoo.data.image_columns`. `tiny` is read in their place by `--tiny`, where
+    they need a network.
     """
 
     train: Place

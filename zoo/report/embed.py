@@ -39,10 +39,18 @@ def tiles(evaluation: EvaluationRecord) -> tuple[tuple[Picture, ...], ...] | Non
 
     None where the picture was deleted, or is not as the record says.
     """
-    columns, rows = len(evaluation.shown_prompts), evaluation.shown_rows
-    if evaluation.picture is None or columns < 1 or rows < 1:
-        return None
-    sheet = read(evaluation.picture)
+    return _cut(evaluation.picture, len(evaluation.shown_prompts), evaluation.shown_rows)
+
+
+def inputs(evaluation: EvaluationRecord) -> dict[str, Picture]:
+    """What an evaluation's images were made from, by their prompts; nothing where there is none."""
+    cut = _cut(evaluation.inputs, len(evaluation.shown_prompts), 1) or ()
+    return {text: column[0] for text, column in zip(evaluation.shown_prompts, cut, strict=False)}
+
+
+def _cut(path: Path | None, columns: int, rows: int) -> tuple[tuple[Picture, ...], ...] | None:
+    """A sheet's tiles by column, if it is one of so many."""
+    sheet = read(path) if path is not None and columns > 0 and rows > 0 else None
     if sheet is None:
         return None
     width, over_x = divmod(sheet.width - GAP, columns)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from zoo.report.curves import slug
-from zoo.report.embed import read, tiles
+from zoo.report.embed import inputs, read, tiles
 from zoo.report.page import Block, Figure, Figures, Section, Tiles, add_figures, missing
 from zoo.report.plots import histograms
 from zoo.run.moving import Picture
@@ -72,13 +72,21 @@ def with_pictures(run: RunRecord) -> Seen:
 def over_time(seen: Seen, name: str, caption: str, *, rows: int = _MOST_ROWS) -> Tiles:
     """The first image of each prompt at evaluations that are spread evenly."""
     prompts = seen[-1][0].shown_prompts[:MOST_COLUMNS]
-    shown = []
+    shown = input_row(seen[-1][0], prompts)
     for i in evenly(len(seen), rows):
         evaluation, cut = seen[i]
         first = {prompt: column[0] for prompt, column in
                  zip(evaluation.shown_prompts, cut, strict=True)}  # fmt: skip
         shown.append((f"epoch {evaluation.epoch}", tuple(first.get(prompt) for prompt in prompts)))
     return Tiles(name, caption, prompts, tuple(shown))
+
+
+def input_row(
+    evaluation: EvaluationRecord, prompts: Sequence[str]
+) -> list[tuple[str, tuple[Picture | None, ...]]]:
+    """A row of what an evaluation's images were made from, if they were made from images."""
+    found = inputs(evaluation)
+    return [("input", tuple(found.get(prompt) for prompt in prompts))] if found else []
 
 
 def _ends(seen: Seen) -> Figures:

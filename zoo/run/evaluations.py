@@ -29,7 +29,8 @@ class EvaluationRecord:
     `rewards` are its labels, and whether each was trained on then; `scores` has those and what they
     recorded besides, NaN where an image could not be scored. The evaluation's picture has a column
     for each of the `shown_prompts` and `shown_rows` rows, all tiles of one size with gaps of
-    `pictures.GAP` pixels; none where it was deleted.
+    `pictures.GAP` pixels; none where it was deleted. `inputs` is a picture of as many columns, of
+    what its images were made from, where prompts come with images.
     """
 
     epoch: int
@@ -39,6 +40,7 @@ class EvaluationRecord:
     shown_prompts: tuple[str, ...]
     shown_rows: int
     picture: Path | None = None
+    inputs: Path | None = None
 
 
 def write(run_dir: Path, record: EvaluationRecord) -> None:
@@ -120,6 +122,11 @@ def find_picture(run_dir: Path, epoch: int) -> Path | None:
     return next(filter(Path.is_file, paths), None)
 
 
+def inputs_path(run_dir: Path, epoch: int) -> Path:
+    """Of the picture of what an evaluation's images were made from."""
+    return run_dir / PICTURES / f"inputs_{epoch:06}{STILL}"
+
+
 def read_file(path: Path) -> EvaluationRecord:
     """What one of `paths` holds.
 
@@ -130,6 +137,8 @@ def read_file(path: Path) -> EvaluationRecord:
     if found.epoch != _epoch_of(path):
         why = f"epoch: {found.epoch}, in the file of another"
         raise json_data.DamagedFileError(path, why, "delete it to do without")
+    run_dir = path.parent.parent
+    inputs = inputs_path(run_dir, found.epoch)
     return EvaluationRecord(
         found.epoch,
         found.images_per_prompt,
@@ -137,7 +146,8 @@ def read_file(path: Path) -> EvaluationRecord:
         found.scores,
         found.shown_prompts,
         found.shown_rows,
-        find_picture(path.parent.parent, found.epoch),
+        find_picture(run_dir, found.epoch),
+        inputs if inputs.is_file() else None,
     )
 
 

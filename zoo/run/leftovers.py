@@ -15,7 +15,9 @@ from zoo.storage.files import find_leftovers
 _OWN = {
     "": re.compile("|".join(map(re.escape, (RECIPE, ENVIRONMENT, PROBES, END, CONTENTS, METRICS)))),
     evaluations.FOLDER: evaluations.FILE,
-    evaluations.PICTURES: re.compile(rf"((epoch|parted|left)_\d{{6,}}|{BEFORE_AFTER})\.(png|webp)"),
+    evaluations.PICTURES: re.compile(
+        rf"((epoch|inputs|parted|left)_\d{{6,}}|{BEFORE_AFTER})\.(png|webp)"
+    ),
 }
 """The files that a run replaces, by the folder in its own."""
 

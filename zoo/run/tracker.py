@@ -84,6 +84,10 @@ class Tracker:
         path = evaluations.picture_path(self.run_dir, epoch, pictures.suffix_of(picture))
         self._show("images", picture, path, epoch)
 
+    def inputs(self, picture: Picture, epoch: int) -> None:
+        """Saves what an epoch's pictured images were made from."""
+        self._show("inputs", picture, evaluations.inputs_path(self.run_dir, epoch), epoch)
+
     def picture_of_two(
         self, name: str, before: tuple[int, str], after: tuple[int, str]
     ) -> Path | None:
