@@ -120,7 +120,7 @@ class TakesNoVideosAfterAll(Light):
     takes = "both"
 
     def score(self, images, prompts):
-        return images.mean((1, 2, 3))
+        return images.flatten(0, -4).mean((1, 2, 3))
 
 
 class ByThread(Light):

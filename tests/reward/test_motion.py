@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from tests.reward import block_reference
-from tests.reward.videos import VideoRewardTests, noise, window
+from tests.reward.videos import noise, sliding, window
 from zoo.prompt import Prompt
 from zoo.reward.motion import Motion
+from zoo.testing import RewardTests
 
 
 def score(video, **options):
@@ -71,6 +72,9 @@ def test_a_video_of_one_frame_has_none():
     assert math.isnan(score(torch.rand(1, 3, 8, 8))[0])
 
 
-class TestMotionContract(VideoRewardTests):
+class TestMotionContract(RewardTests):
     def make(self):
         return Motion()
+
+    def images(self, num):
+        return sliding(num)

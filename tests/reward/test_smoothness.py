@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from tests.reward import block_reference
-from tests.reward.videos import VideoRewardTests, noise, window
+from tests.reward.videos import noise, sliding, window
 from zoo.prompt import Prompt
 from zoo.reward.smoothness import Smoothness
+from zoo.testing import RewardTests
 
 
 def score(video):
@@ -45,6 +46,9 @@ def test_a_video_of_one_frame_has_none():
     assert math.isnan(score(torch.rand(1, 3, 8, 8)))
 
 
-class TestSmoothnessContract(VideoRewardTests):
+class TestSmoothnessContract(RewardTests):
     def make(self):
         return Smoothness()
+
+    def images(self, num):
+        return sliding(num)

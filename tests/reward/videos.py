@@ -1,10 +1,9 @@
-"""Small videos, and the checks of rewards that look at them."""
+"""Small videos, for tests of rewards that look at them."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.testing import RewardTests
 from zoo.testing.inputs import some_images
 
 
@@ -19,8 +18,7 @@ def window(texture: np.ndarray, height: int, width: int, places) -> Tensor:
     return torch.from_numpy(np.stack(frames)).float()
 
 
-class VideoRewardTests(RewardTests):
-    def images(self, num: int) -> Tensor:
-        """Images that slide to the right, in three frames."""
-        stills = some_images(num, 24)
-        return torch.stack([stills.roll(i, dims=-1) for i in range(3)], dim=1)
+def sliding(num: int) -> Tensor:
+    """Images that slide to the right, in three frames."""
+    stills = some_images(num, 24)
+    return torch.stack([stills.roll(i, dims=-1) for i in range(3)], dim=1)

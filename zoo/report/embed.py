@@ -138,7 +138,10 @@ def sheet(tiles: Tiles) -> Picture:
 
     def draw(frames: Sequence[Image.Image]) -> Image.Image:
         left = iter(frames)
-        rows = [(name, [image and next(left) for image in images]) for name, images in tiles.rows]
+        rows = [
+            (name, [None if image is None else next(left) for image in images])
+            for name, images in tiles.rows
+        ]
         return _sheet(len(tiles.columns), rows)
 
     return moving.combine(there, draw)

@@ -48,7 +48,8 @@ def look(
     """
     if images.ndim == 5 and len(images) > 1:
         # One by one: what the measures need besides is many times a video.
-        return join([look(*one) for one in zip(images.split(1), clean.split(1), strict=True)])
+        rows = range(len(images))
+        return join([look(images[i : i + 1], clean[i : i + 1]) for i in rows])
     pixels = images.detach().float()
     red, green, blue = pixels.unbind(-3)
     luminance = 0.299 * red + 0.587 * green + 0.114 * blue

@@ -80,11 +80,13 @@ class VisionModel:
         asked = [row for row, is_finite in enumerate(finite) if is_finite]
         answers = self._client.ask(self._bodies(images, questions, asked))
         for row, answer in zip(asked, answers, strict=True):
-            is_reply = isinstance(answer, Reply)
-            ratings[row] = read(answer) if is_reply else Rating(math.nan, answer.reason)
+            if isinstance(answer, Reply):
+                ratings[row] = read(answer)
+            else:
+                ratings[row] = Rating(math.nan, answer.reason)
         self._report(ratings, answers)
         names = sorted({name for rating in ratings for name in rating.extras})
-        columns = {
+        columns: dict[str, Sequence[float]] = {
             "failed": [
                 rating.score != rating.score and not rating.unreadable for rating in ratings
             ],
