@@ -51,7 +51,7 @@ PLUGINS = {
             "scipy_solver",
         ),
     ),
-    "zoo-unified-reward": ("rewards", ("unified_reward",)),
+    "zoo-unified-reward": ("rewards", ("unified_reward", "vlm_judge")),
 }
 """This project's plugins, which are installed apart: the kind and the names that each registers."""
 

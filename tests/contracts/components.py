@@ -20,8 +20,11 @@ def brightness(images, prompts):
 
 
 ELSEWHERE = {
+    ("diffusion-rl-zoo", "motion"): "tests/reward/test_motion.py",
     ("diffusion-rl-zoo", "preference"): "tests/reward/test_preference.py",
+    ("diffusion-rl-zoo", "preservation"): "tests/reward/test_preservation.py",
     ("diffusion-rl-zoo", "remote"): "tests/reward/test_remote.py",
+    ("diffusion-rl-zoo", "smoothness"): "tests/reward/test_smoothness.py",
     ("diffusion-rl-zoo", "sde_window"): "tests/sampler/test_window.py",
     ("zoo-example", "asked_brightness"): "plugins/zoo-example/tests/test_example.py",
     ("zoo-geneval", "geneval"): "plugins/zoo-geneval/tests/test_geneval_reward.py",
@@ -29,6 +32,7 @@ ELSEWHERE = {
     ("zoo-unified-reward", "unified_reward"): (
         "plugins/zoo-unified-reward/tests/test_unified_contract.py"
     ),
+    ("zoo-unified-reward", "vlm_judge"): "plugins/zoo-unified-reward/tests/test_vlm_judge.py",
 }
 """What cannot be built or asked in general, by package and name, and who inherits the checks.
 

@@ -116,6 +116,13 @@ class ReadsPixelsAfterAll(Light):
     reads_pixels = False
 
 
+class TakesNoVideosAfterAll(Light):
+    takes = "both"
+
+    def score(self, images, prompts):
+        return images.flatten(0, -4).mean((1, 2, 3))
+
+
 class ByThread(Light):
     def score(self, images, prompts):
         return super().score(images, prompts) + float(torch.is_grad_enabled())
@@ -144,6 +151,7 @@ def require_failure(kit, component, check, arguments):
         (Relative, "test_a_score_does_not_depend_on_the_batch_unless_it_is_groupwise", ()),
         (NeedsTwo, "test_a_group_of_any_size_is_scored", ()),
         (ReadsPixelsAfterAll, "test_one_that_reads_no_pixels_scores_without_them", ()),
+        (TakesNoVideosAfterAll, "test_one_that_takes_both_scores_videos_too", ()),
         (ByThread, "test_scores_are_the_same_from_another_thread", ()),
         (WrongAnswer, "test_known_answers_are_what_the_reward_gives", ()),
     ],

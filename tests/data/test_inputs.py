@@ -41,7 +41,9 @@ def written(folder, name, *rows):
         path.write_bytes(table(*rows))
     elif name.endswith((".csv", ".tsv")):
         between = "\t" if name.endswith(".tsv") else ","
-        path.write_text("\n".join(between.join(row) for row in ([*rows[0]], *map(dict.values, rows))))
+        path.write_text(
+            "\n".join(between.join(row) for row in ([*rows[0]], *map(dict.values, rows)))
+        )
     elif name.endswith(".json"):
         path.write_text(json.dumps(rows))
     else:
@@ -263,5 +265,5 @@ def test_cells_of_many_rows_are_found_in_any_order(folder):
 
 def test_what_cannot_be_opened_is_said_with_its_place():
     prompt = Prompt("x", inputs=(ImageBytes("it", b"no"),), place="a.jsonl:7")
-    with pytest.raises(PromptError, match="^a.jsonl:7: the prompt 'x': 'it' is no image"):
+    with pytest.raises(PromptError, match=r"^a.jsonl:7: the prompt 'x': 'it' is no image"):
         list(images.open_inputs([prompt]))

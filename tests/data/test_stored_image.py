@@ -90,13 +90,13 @@ def test_a_cell_of_a_table_is_read_from_its_row_group(bytes_of, tmp_path):
 @pytest.fixture
 def group_reads(monkeypatch):
     """Which groups of rows of a parquet file are read, and which of their columns."""
-    reads, read = [], parquet.ParquetFile.read_row_group
+    reads, read = [], parquet.ParquetFile.iter_batches
 
-    def counted(file, group, columns):
-        reads.append((group, columns))
-        return read(file, group, columns=columns)
+    def counted(file, size, row_groups, columns):
+        reads.extend((group, columns) for group in row_groups)
+        return read(file, size, row_groups=row_groups, columns=columns)
 
-    monkeypatch.setattr(parquet.ParquetFile, "read_row_group", counted)
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", counted)
     return reads
 
 

@@ -26,9 +26,10 @@ def test_what_is_written_is_read(tmp_path):
     assert evaluations.read_epoch(tmp_path, 6) is None
 
 
-def test_a_picture_that_is_there_is_named(tmp_path):
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_a_picture_that_is_there_is_named(suffix, tmp_path):
     evaluations.write(tmp_path, RECORD)
-    path = evaluations.picture_path(tmp_path, 5)
+    path = evaluations.picture_path(tmp_path, 5, suffix)
     path.parent.mkdir()
     Image.new("RGB", (4, 4)).save(path)
     assert evaluations.read_epoch(tmp_path, 5).picture == path

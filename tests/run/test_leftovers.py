@@ -6,6 +6,8 @@ GO = (
     ".recipe.json-7-140", ".metrics.jsonl-7-140", ".end.json-7-140", ".contents.json-7-140",
     "evaluations/.000005.json-7-140", "images/.epoch_000005.png-7-140",
     "images/.before_after.png-7-140", "images/.parted_000005.png-7-140",
+    "images/.left_000005.png-7-140", "images/.epoch_000005.webp-7-140",
+    "images/.before_after.webp-7-140",
     "checkpoints/.new-000009-7/tensors.safetensors", "checkpoints/.old-000009-7/state.json",
 )  # fmt: skip
 STAY = (

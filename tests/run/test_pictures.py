@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from zoo.run import pictures
+from zoo.run.moving import Moving, read
 
 
 def images(count: int, height: int = 8, width: int = 8) -> torch.Tensor:
@@ -106,10 +107,10 @@ def test_two_files_pictures_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_a_writer_writes_each_image_as_it_is(tmp_path: Path) -> None:
-    samples = pictures.stills(images(5))
+    samples = pictures.levels(images(5))
     with pictures.Writer() as writer:
         for i, image in enumerate(samples):
-            writer.put(image, tmp_path / "made" / f"{i}.png")
+            writer.put(image, tmp_path / "made" / f"{i}.png", 1.0)
         writer.finish()
     assert len(list((tmp_path / "made").iterdir())) == 5
     for i, image in enumerate(samples):
@@ -120,12 +121,12 @@ def test_a_writer_writes_each_image_as_it_is(tmp_path: Path) -> None:
 
 def test_what_a_writer_cannot_write_is_raised_and_the_others_are_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    samples = pictures.stills(images(2))
+    samples = pictures.levels(images(2))
 
     def write() -> None:
         with pictures.Writer() as writer:
-            writer.put(samples[1], tmp_path / "y.png")
-            writer.put(samples[0], tmp_path / "file" / "x.png")
+            writer.put(samples[1], tmp_path / "y.png", 1.0)
+            writer.put(samples[0], tmp_path / "file" / "x.png", 1.0)
             writer.finish()
 
     with pytest.raises(OSError, match="file"):
@@ -133,8 +134,64 @@ def test_what_a_writer_cannot_write_is_raised_and_the_others_are_written(tmp_pat
     assert (tmp_path / "y.png").is_file()
 
 
-def test_stills_are_bytes_in_range_and_of_a_video_the_first_frame() -> None:
-    video = torch.stack([torch.full((1, 3, 2, 2), v) for v in (2.0, 0.5)], dim=1)
-    assert pictures.stills(video).unique().tolist() == [255]
-    assert pictures.stills(video[:, 1]).unique().tolist() == [128]
-    assert pictures.stills(torch.full((1, 3, 2, 2), -1.0)).unique().tolist() == [0]
+def test_levels_are_bytes_in_range_of_images_and_of_videos() -> None:
+    video = torch.stack([torch.full((1, 3, 2, 2), v) for v in (2.0, 0.5, -1.0)], dim=1)
+    found = pictures.levels(video)
+    assert found.dtype is torch.uint8
+    assert found[0, :, 0, 0, 0].tolist() == [255, 128, 0]
+    assert torch.equal(pictures.levels(video[:, 1]), found[:, 1])
+
+
+def videos(count: int, height: int = 8, width: int = 8, frames: int = 3) -> torch.Tensor:
+    return images(count * frames, height, width).unflatten(0, (count, frames))
+
+
+def test_a_sheet_shows_images_as_they_are_and_videos_small() -> None:
+    large = images(1, 400, 200)
+    assert torch.equal(pictures.thumbnails(large), pictures.levels(large))
+    assert pictures.thumbnails(videos(2, 400, 200)).shape == (2, 3, 3, 160, 80)
+    assert pictures.thumbnails(videos(2, 40, 20)).shape == (2, 3, 3, 40, 20)
+    assert pictures.thumbnails(videos(2, 40, 20)[:0]).shape == (0, 3, 3, 40, 20)
+    assert pictures.thumbnails(videos(2, 400, 200)[:0], 80).shape == (0, 3, 3, 80, 40)
+
+
+def test_a_small_video_is_its_mean_and_not_picked_from() -> None:
+    stripes = torch.zeros(1, 2, 3, 320, 320)
+    stripes[..., ::2] = 1.0
+    assert pictures.thumbnails(stripes).unique().tolist() == [128]
+
+
+def test_a_sheet_of_videos_is_that_of_its_frames_in_turn() -> None:
+    samples = videos(5)
+    sheet = pictures.sheet(samples, 3, 8.0)
+    assert isinstance(sheet, Moving)
+    assert (sheet.num_frames, sheet.fps, sheet.size) == (3, 8.0, (4 + 3 * 68, 4 + 2 * 68))
+    for i, frame in enumerate(sheet.frames()):
+        assert frame.tobytes() == pictures.grid(samples[:, i], 3).tobytes()
+    still = pictures.sheet(samples[:, 0], 3, 8.0)
+    assert isinstance(still, Image.Image)
+
+
+def test_bytes_make_the_same_grid_as_numbers() -> None:
+    samples = images(3)
+    assert pictures.grid(pictures.levels(samples), 2).tobytes() == pictures.grid(
+        samples, 2
+    ).tobytes()  # fmt: skip
+
+
+def test_a_writer_writes_videos_and_holds_no_more_bytes_than_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = pictures.levels(videos(4, 16, 16))
+    monkeypatch.setattr(pictures, "_MOST_WAITING", samples[0].nbytes)
+    waiting = []
+    with pictures.Writer() as writer:
+        for i, video in enumerate(samples):
+            writer.put(video, tmp_path / f"{i}.webp", 10.0)
+            waiting.append(len(writer._waiting))
+        writer.finish()
+    assert max(waiting) <= 1
+    for i in range(4):
+        found = read(tmp_path / f"{i}.webp")
+        assert isinstance(found, Moving)
+        assert (found.num_frames, found.fps) == (3, 10.0)

@@ -8,7 +8,8 @@ import pytest
 import wandb
 from PIL import Image
 
-from zoo.run import wandb_run
+from zoo.run import pictures, wandb_run
+from zoo.run.moving import Moving
 from zoo.run.wandb_run import WandbRun
 
 
@@ -83,6 +84,20 @@ def test_what_wandb_refuses_is_one_warning(tmp_path):
     record(run)
     (said,) = warnings
     assert said.startswith("wandb is off for the rest of this run: ")
+
+
+def test_a_picture_that_moves_is_sent_as_it_is(tmp_path):
+    def draw(i):
+        return Image.new("RGB", (8, 8), ("red", "blue")[i])
+
+    picture, path, warnings = Moving(draw, 2, (8, 8), 4.0), tmp_path / "x.webp", []
+    pictures.save(picture, path)
+    run = opened(tmp_path, warnings, "offline")
+    run.picture("images", picture, path, 0)
+    record(run)
+    assert warnings == []
+    (sent,) = (tmp_path / "wandb").glob("offline-run-*/files/media/images/*")
+    assert sent.read_bytes() == path.read_bytes()
 
 
 def test_a_run_goes_on_under_its_id(tmp_path):

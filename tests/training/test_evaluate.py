@@ -63,7 +63,8 @@ def test_every_image_is_seen_once_under_its_key_and_as_it_is_shown(sources):
     made = evaluate(share, images_of(share.generate(), seen))
     assert sorted(seen) == list(range(15))
     # A column a prompt: image 2 of prompt 3 stands in row 2.
-    torch.testing.assert_close(made.shown[2 * 5 + 3], seen[3 * 3 + 2], rtol=0, atol=0.51 / 255)
+    shown = made.shown[2 * 5 + 3] / 255
+    torch.testing.assert_close(shown, seen[3 * 3 + 2], rtol=0, atol=0.51 / 255)
 
 
 def test_a_recipe_without_an_evaluation_has_none():

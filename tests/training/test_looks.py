@@ -89,6 +89,16 @@ def test_a_broken_image_does_not_touch_the_others():
     assert torch.equal(found[::2], expected[::2])
 
 
+def test_a_videos_looks_do_not_depend_on_those_beside_it():
+    videos, clean = random(3, 4, 3, 40, 20), random(3, 2, 4, 5, 5, seed=1)
+    found = look(videos, clean)
+    assert found.thumbnail.shape == (3, 4 * 3 * 32 * 16)
+    for i in range(3):
+        alone = look(videos[i : i + 1], clean[i : i + 1])
+        assert torch.equal(found.measures[i], alone.measures[0])
+        assert torch.equal(found.thumbnail[i], alone.thumbnail[0])
+
+
 def test_no_image_has_no_looks():
     found = look(torch.zeros(0, 3, 64, 64), torch.zeros(0, 4, 8, 8))
     assert found.thumbnail.shape == (0, 3 * 32 * 32)

@@ -18,6 +18,7 @@ from zoo.cli.output import (
     remove_earlier,
     require_free,
     save_picture,
+    video_hint,
 )
 from zoo.cli.processes import join_processes, launch_workers
 from zoo.cli.source import ImageJob, load_model
@@ -124,7 +125,8 @@ def _work(job: ImageJob, size: int) -> int:
     with Writer() as writer:
         folder = None
         if out is not None and not is_picture(out):
-            folder = ImageFolder(out, job.images_per_prompt, writer)
+            fps = job.source.evaluation.fps
+            folder = ImageFolder(out, job.images_per_prompt, writer, fps)
             if first:
                 remove_earlier(out)
             model.engine.barrier()  # none may write before
@@ -178,14 +180,14 @@ def _make(
 
 
 def _write(job: ImageJob, result: EvaluationResult, folder: ImageFolder | None, size: int) -> None:
-    out = job.out
-    if folder is not None:
-        results = _results(job, result, size)
-        folder.write(job.prompts, result.scores, result.picture(), results)
-    elif out is not None:
-        save_picture(result.picture(), out)
-    if out is not None:
-        say(f"wrote {out}")
+    if job.out is None:
+        return
+    picture = result.picture(job.source.evaluation.fps)
+    if folder is None:
+        say(f"wrote {save_picture(picture, job.out)}")
+        return
+    folder.write(job.prompts, result.scores, picture, _results(job, result, size))
+    say(f"wrote {job.out}", *video_hint(picture))
 
 
 def _results(job: ImageJob, result: EvaluationResult, size: int) -> dict[str, Any]:

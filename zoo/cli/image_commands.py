@@ -23,6 +23,9 @@ Guidance = Annotated[
 Solver = Annotated[
     str | None, typer.Option("--solver", help="For eval.solver: a name, or '{name: ..., ...}'.")
 ]
+Fps = Annotated[
+    float | None, typer.Option("--fps", help="Frames a second of videos. For eval.fps.")
+]
 Lora = Annotated[
     str | None,
     typer.Option("--lora", help="Of a recipe's model: a PEFT folder, a hub id, diffusers' file."),
@@ -46,6 +49,7 @@ def evaluate(
     steps: Steps = None,
     guidance: Guidance = None,
     solver: Solver = None,
+    fps: Fps = None,
     seed: Annotated[
         int | None, typer.Option(help="Of the noise; default: the recipe's.", min=0)
     ] = None,
@@ -58,7 +62,9 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="A folder for every score and image; or x.png, one picture."
+            "--out",
+            "-o",
+            help="A folder for every score and image; or x.png (x.webp), one picture.",
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -76,7 +82,7 @@ def evaluate(
     epoch = choose_epoch(source, epoch, best=best)
     changes = evaluation_overrides(
         prompts=prompts, rewards=rewards, solver=solver, steps=steps, guidance=guidance,
-        images_per_prompt=images_per_prompt,
+        images_per_prompt=images_per_prompt, fps=fps,
     )  # fmt: skip
     model = choose_checkpoint(
         source, [*(overrides or []), *changes], epoch=epoch, weights=weights, tiny=tiny, lora=lora
@@ -95,19 +101,30 @@ def sample(
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", "-p", help="What to show (repeatable).")
     ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--image", "-i", help="To edit or to animate, for each --prompt (repeatable)."
+        ),
+    ] = None,
     prompts: Prompts = None,
     limit: Limit = None,
     num: Annotated[int, typer.Option("--num", "-n", help="Images of each prompt.", min=1)] = 4,
     steps: Steps = None,
     guidance: Guidance = None,
     solver: Solver = None,
+    fps: Fps = None,
     seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
     epoch: Checkpoint = None,
     best: Best = False,
     weights: Weights = None,
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="One picture, x.png, or a folder with a file an image."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="One picture, x.png (videos: .webp, .gif, .mp4), or a folder, a file an image.",
+        ),
     ] = Path("samples.png"),
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -119,17 +136,24 @@ def sample(
     from zoo.cli.report import choose_epoch
     from zoo.cli.sample import sample as sample_images
     from zoo.cli.source import ImageJob, choose_checkpoint, evaluation_overrides
+    from zoo.data.images import require_inputs
     from zoo.plan.preflight import evaluation_prompts
-    from zoo.prompt import Prompt
+    from zoo.prompt import ImageFile, Prompt
 
     epoch = choose_epoch(source, epoch, best=best)
-    changes = evaluation_overrides(prompts=prompts, solver=solver, steps=steps, guidance=guidance)
+    changes = evaluation_overrides(
+        prompts=prompts, solver=solver, steps=steps, guidance=guidance, fps=fps
+    )
     if not prompt and prompts is None:
         raise UserError("name a prompt (--prompt 'the digit seven') or a source (--prompts FILE)")
+    if image and not prompt:
+        raise UserError("--image is for each --prompt: name one (--prompt 'make it blue')")
     model = choose_checkpoint(
         source, [*(overrides or []), *changes], epoch=epoch, weights=weights, tiny=tiny, lora=lora
     )
-    wanted = [Prompt(text) for text in prompt or ()]
+    inputs = tuple(map(ImageFile, image or ()))
+    wanted = [Prompt(text, inputs=inputs) for text in prompt or ()]
+    require_inputs(wanted)
     if prompts is not None:
         wanted += evaluation_prompts(model.recipe)[:limit]
     sample_images(ImageJob(model, wanted, num, seed, out, overwrite=overwrite, limit=limit))

@@ -1,22 +1,33 @@
 """`zoo sample`: images of prompts, as one picture or a folder of files, without any reward."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import typer
 from torch import Tensor
 
-from zoo.cli.output import ImageFolder, is_picture, remove_earlier, require_free, save_picture
+from zoo.cli.output import (
+    ImageFolder,
+    is_picture,
+    remove_earlier,
+    require_free,
+    save_picture,
+    video_hint,
+)
 from zoo.cli.source import ImageJob, load_model
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.run import pictures
 from zoo.run.console import count_on_bar
+from zoo.run.moving import Picture
 from zoo.seeds import Draws
 from zoo.terminal import say
 from zoo.training.components import evaluation_sampler
 from zoo.training.generate import encode, generate
 
 _SHOWN_PROMPTS = 10
+_WIDTH = 1600
+"""Pixels for a row of videos: one that has few shows them larger."""
 
 
 def sample(job: ImageJob) -> None:
@@ -29,19 +40,29 @@ def sample(job: ImageJob) -> None:
     assert out is not None  # the command has a default
     require_free(out, overwrite=job.overwrite)
     try:
-        num_broken = _make(job, out)
+        made = _make(job, out)
     except Interrupted as stop:
         raise typer.Exit(128 + stop.number) from None
-    if num_broken:
-        say(f"warning: {num_broken} images came out with NaN or infinity", err=True)
+    if made.num_broken:
+        say(f"warning: {made.num_broken} images came out with NaN or infinity", err=True)
     say(
-        f"wrote {out}: {job.num_images} images "
-        f"with the {job.source.weights.value} weights of {job.source.origin}"
+        f"wrote {made.path}: {job.num_images} images "
+        f"with the {job.source.weights.value} weights of {job.source.origin}",
+        *(video_hint(made.picture) if made.path == out else []),
     )
 
 
-def _make(job: ImageJob, out: Path) -> int:
-    """Makes and writes them; how many are broken."""
+@dataclass(frozen=True)
+class _Made:
+    """What was written, the picture of it, and how many images are broken."""
+
+    path: Path
+    picture: Picture
+    num_broken: int
+
+
+def _make(job: ImageJob, out: Path) -> _Made:
+    """Makes and writes them."""
     source, num = job.source, job.images_per_prompt
     model, sampler = load_model(source), evaluation_sampler(source.recipe, source.evaluation)
     key = torch.arange(num).repeat(len(job.prompts))
@@ -66,7 +87,7 @@ def _make(job: ImageJob, out: Path) -> int:
         folder = None
         if not single:
             remove_earlier(out)
-            folder = ImageFolder(out, num, writer)
+            folder = ImageFolder(out, num, writer, source.evaluation.fps)
         batches = generate(
             model.policy, sampler, wanted,
             weights=source.weights,
@@ -77,21 +98,24 @@ def _make(job: ImageJob, out: Path) -> int:
             if folder is not None:
                 folder.put(batch.images, batch.rows)
             first = batch.rows < shown
-            images.append(pictures.stills(batch.images[first.to(batch.images.device)]))
+            images.append(
+                pictures.thumbnails(batch.images[first.to(batch.images.device)], _WIDTH // num)
+            )
             places.append(batch.rows[first])
             done += len(batch.rows)
             count(done)
-        picture = pictures.grid(_sheet(shown, torch.cat(images), torch.cat(places)), num)
+        tiles = _sheet(shown, torch.cat(images), torch.cat(places))
+        picture = pictures.sheet(tiles, num, source.evaluation.fps)
         if folder is None:
-            save_picture(picture, out)
+            out = save_picture(picture, out)
         else:
             folder.finish()
             folder.write(job.prompts, {}, picture)
-    return job.num_images - done
+    return _Made(out, picture, job.num_images - done)
 
 
 def _sheet(num: int, images: Tensor, places: Tensor) -> Tensor:
     """All images in order; a broken one stays grey."""
-    sheet = torch.full((num, *images.shape[1:]), 0.5)
-    sheet[places] = images.float() / 255
+    sheet = torch.full((num, *images.shape[1:]), pictures.GREY, dtype=torch.uint8)
+    sheet[places] = images
     return sheet

@@ -96,6 +96,7 @@ def evaluation_overrides(
     steps: int | None = None,
     guidance: float | None = None,
     images_per_prompt: int | None = None,
+    fps: float | None = None,
 ) -> list[Override]:
     """The options that are given, as overrides.
 
@@ -109,6 +110,7 @@ def evaluation_overrides(
         ("eval", "steps"): ("--steps", steps),
         ("eval", "guidance"): ("--guidance", guidance),
         ("eval", "images_per_prompt"): ("--images-per-prompt", images_per_prompt),
+        ("eval", "fps"): ("--fps", fps),
     }
     read = {"rewards": _rewards, "solver": _solver}
     overrides = []

@@ -294,6 +294,7 @@ def _more(recipe: Recipe) -> str:
 def _say_the_end(trained: "Trained") -> None:
     from zoo.run import checkpoint
     from zoo.run.folder import EPOCHS
+    from zoo.run.tracker import BEFORE_AFTER
 
     folder, progress = trained.run_dir, trained.progress
     if trained.signal and checkpoint.latest(folder) is None:
@@ -305,6 +306,5 @@ def _say_the_end(trained: "Trained") -> None:
     if trained.end is not None and trained.end.reason != EPOCHS:
         say(f"ended by stop_when.{trained.end.reason}: {trained.end.text}")
     say(f"{progress.epoch} epochs, {progress.seconds:.1f} s of collecting and learning")
-    picture = folder / "images" / "before_after.png"
-    if picture.is_file():
+    for picture in (folder / "images").glob(f"{BEFORE_AFTER}.*"):
         say(f"pictures: {picture}")

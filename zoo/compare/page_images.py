@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from PIL import Image
-
 from zoo.compare.results import Comparison, Contender
 from zoo.report.curves import slug
 from zoo.report.page import Block, Section, Tiles, missing
-from zoo.report.run_images import MOST_COLUMNS, over_time, with_pictures
+from zoo.report.run_images import MOST_COLUMNS, input_row, over_time, with_pictures
+from zoo.run.moving import Picture
 from zoo.run.record import EvaluationRecord, RunRecord
 
 _ROWS = 5
@@ -57,7 +56,7 @@ def _pick(contender: Contender, seed: int | None) -> tuple[int, RunRecord] | Non
 def _side_by_side(shown: list[tuple[str, int, RunRecord]], seed: int | None) -> Tiles:
     start, _ = with_pictures(shown[0][2])[0]
     prompts = start.shown_prompts[:MOST_COLUMNS]
-    rows = []
+    rows = input_row(start, prompts)
     if start.epoch == 0:
         rows.append(("before training", _first(shown[0][2], 0, prompts)))
     for name, at, run in shown:
@@ -69,14 +68,14 @@ def _side_by_side(shown: list[tuple[str, int, RunRecord]], seed: int | None) -> 
     return Tiles("side_by_side", caption, prompts, tuple(rows))
 
 
-def _first(run: RunRecord, place: int, prompts: tuple[str, ...]) -> tuple[Image.Image | None, ...]:
+def _first(run: RunRecord, place: int, prompts: tuple[str, ...]) -> tuple[Picture | None, ...]:
     evaluation, cut = with_pictures(run)[place]
     first = dict(_columns(evaluation, cut))
     return tuple(first.get(prompt) for prompt in prompts)
 
 
 def _columns(
-    evaluation: EvaluationRecord, cut: tuple[tuple[Image.Image, ...], ...]
-) -> Iterator[tuple[str, Image.Image]]:
+    evaluation: EvaluationRecord, cut: tuple[tuple[Picture, ...], ...]
+) -> Iterator[tuple[str, Picture]]:
     for prompt, column in zip(evaluation.shown_prompts, cut, strict=True):
         yield prompt, column[0]

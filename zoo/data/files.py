@@ -207,7 +207,5 @@ def _prompt(
             "character; write the whole one, or remove it"
         )
     others = {key: value for key, value in row.items() if key != column}
-    found = image_columns.found_in(
-        others, folder, place, named=reading.inputs, has_files=has_files
-    )
+    found = image_columns.found_in(others, folder, place, named=reading.inputs, has_files=has_files)
     return Prompt(text, found.metadata, found.images, found.inputs, place)

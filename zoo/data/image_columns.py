@@ -108,7 +108,6 @@ def _is_picture(value: object) -> bool:
     return isinstance(value, ImageCell) or (isinstance(value, str) and is_picture_name(value))
 
 
-
 def _results(
     row: Mapping[str, Any], folder: Path, place: str
 ) -> tuple[tuple[StoredImage, ...], dict[str, Any]]:

@@ -50,12 +50,10 @@ class ImageReader:
         """
         from PIL import Image, ImageOps
 
-        return floats(
-            ImageOps.fit(self.picture(image), (width, height), Image.Resampling.BICUBIC)
-        )
+        return floats(ImageOps.fit(self.picture(image), (width, height), Image.Resampling.BICUBIC))
 
     def picture(self, image: StoredImage, *, longest: int | None = None) -> "Image.Image":
-        """An image at its own size, or shrunk to a longer side of `longest` pixels: red, green, blue.
+        """An image in red, green and blue, at its own size or shrunk to `longest` pixels a side.
 
         A transparent one is on white, one with an EXIF orientation is turned.
 

@@ -34,8 +34,8 @@ def load(address: str, /, *, reading: files.Reading = files.AS_USUAL) -> list[Pr
     def refuse(paths: list[str]) -> None:
         if paths:
             raise PromptError(
-                f"prompts '{address}' name image files, {paths[0]!r} for one, which are not fetched "
-                "from the web; have all of it here and name the file, or encode them in a .parquet"
+                f"prompts '{address}' name image files ({paths[0]!r}), which are not fetched from "
+                "the web; have all of it here and name the file, or encode them in a .parquet"
             )
 
     return files.load(_fetch(address), address, refuse, reading=reading)

@@ -89,6 +89,7 @@ def _class(python: str, name: str, described: Description) -> type[IsolatedRewar
         "__doc__": described.doc,
         "__module__": f"{described.package} in {python}",
         "groupwise": described.groupwise,
+        "takes": described.takes,
     }
     return cast(type[IsolatedReward], type(described.name, (IsolatedReward,), members))
 

@@ -159,10 +159,11 @@ class Data(Strict):
     """Prompts, and how many images of how many of them an epoch collects.
 
     `train` and `eval` are sources of prompts: `builtin:NAME?num=1000` (`zoo prompts` lists them),
-    a .txt, .jsonl, .json, .csv, .tsv or .parquet file, `FOLDER?split=train`, or
-    `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub, or https://... of such a
-    file. For the sampler `dataset` those of `train` come with images, as many as `group_size`: see
-    `zoo.data.images`. `tiny` is read in their place by `--tiny`, where they need a network.
+    a .txt, .jsonl, .json, .csv, .tsv or .parquet file, `FOLDER?split=train`, a folder of pictures
+    with a text each, `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub, or
+    https://... of such a file. For the sampler `dataset` those of `train` come with images, as many
+    as `group_size`: see `zoo.data.image_columns`. `tiny` is read in their place by `--tiny`, where
+    they need a network.
     """
 
     train: Place
@@ -234,7 +235,7 @@ class EvalOptions(Strict):
     """Measures held-out prompts; without rewards of its own, by the training rewards.
 
     Rewards that are not trained on are held out: their sum, with their weights, says which
-    checkpoint is best.
+    checkpoint is best. `fps` is how fast videos are shown, in frames a second: 16 is Wan's own.
     """
 
     every: Count = 10
@@ -242,6 +243,7 @@ class EvalOptions(Strict):
     solver: Annotated[Component[Solver], Slot(Solver)] = default({"name": "euler"})
     guidance: Annotated[float, Ge(0)] = 1.0
     images_per_prompt: Count = 4
+    fps: Annotated[float, Gt(0), Le(1000)] = 16.0
     rewards: Rewards = ()
 
 

@@ -4,13 +4,13 @@ from importlib.resources import files
 from pathlib import Path
 
 from markupsafe import Markup
-from PIL import Image
 
 from zoo.errors import visible
 from zoo.report.embed import WIDEST, data_uri, shows_pixels, shrink, svg_uri
 from zoo.report.page import Figure, Page, Tiles
 from zoo.report.plots import Drawing
 from zoo.report.templates import FOLDER, environment
+from zoo.run.moving import Picture
 from zoo.storage.files import write_text
 
 _BESIDE = 640
@@ -47,7 +47,7 @@ def _tile(tiles: Tiles, row: int, column: int) -> Markup:
     return _picture(shrink(image, widest), f"{tiles.columns[column]}, {heading}")
 
 
-def _picture(image: Image.Image, alt: str) -> Markup:
+def _picture(image: Picture, alt: str) -> Markup:
     return _image(data_uri(image), image.size, alt, pixels=shows_pixels(image))
 
 

@@ -5,20 +5,19 @@ import itertools
 import re
 from pathlib import Path
 
-from PIL import Image
-
 from zoo.report.embed import WIDEST, sheet, shrink
 from zoo.report.page import Figure, Page
 from zoo.report.plots import Drawing
 from zoo.report.templates import environment
-from zoo.run.pictures import save
+from zoo.run.moving import MOVING, STILL, Picture
+from zoo.run.pictures import save, suffix_of
 from zoo.storage.files import write_text
 
 _PLOTS, _PICTURES = "plots", "pictures"
 
 
 def write(page: Page, path: Path) -> None:
-    """The page as a file; its `plots/*.png` and `pictures/*.png` beside it are written anew."""
+    """The page as a file; its `plots` and `pictures` beside it are written anew."""
     files = _Files(path.parent)
     template = environment(autoescape=False, plain=escape, code=code, fence=fence)
     text = template.get_template("page.md").render(
@@ -58,27 +57,28 @@ class _Files:
         self._folder = folder
         for name in (_PLOTS, _PICTURES):
             (folder / name).mkdir(exist_ok=True)
-            for old in (folder / name).glob("*.png"):
-                old.unlink()
+            for suffix in (STILL, MOVING):
+                for old in (folder / name).glob(f"*{suffix}"):
+                    old.unlink()
 
     def save_figure(self, figure: Figure) -> str:
         """Writes a plot or a picture; the path to link to."""
         if not isinstance(figure.content, Drawing):
             return self.save_picture(figure.name, shrink(figure.content, WIDEST))
-        path = self._free(_PLOTS, figure.name)
+        path = self._free(_PLOTS, figure.name, STILL)
         path.write_bytes(figure.content.png())
         return f"{_PLOTS}/{path.name}"
 
-    def save_picture(self, name: str, picture: Image.Image) -> str:
+    def save_picture(self, name: str, picture: Picture) -> str:
         """Writes it; the path to link to."""
-        path = self._free(_PICTURES, name)
+        path = self._free(_PICTURES, name, suffix_of(picture))
         save(picture, path)
         return f"{_PICTURES}/{path.name}"
 
-    def _free(self, folder: str, name: str) -> Path:
+    def _free(self, folder: str, name: str, suffix: str) -> Path:
         """A path that is not taken: two names may come out alike."""
         for i in itertools.count(1):
-            path = self._folder / folder / (f"{name}.png" if i == 1 else f"{name}_{i}.png")
+            path = self._folder / folder / f"{name}{'' if i == 1 else f'_{i}'}{suffix}"
             if not path.exists():
                 break
         return path

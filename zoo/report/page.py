@@ -5,9 +5,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image
-
 from zoo.report.plots import Drawing
+from zoo.run.moving import Picture
 
 
 def yaml(data: object) -> str:
@@ -60,7 +59,7 @@ class Figure:
     name: str
     caption: str
     alt: str
-    content: Drawing | Image.Image
+    content: Drawing | Picture
     wide: bool = False
 
 
@@ -79,7 +78,7 @@ class Tiles:
     name: str
     caption: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Image.Image | None, ...]], ...]
+    rows: tuple[tuple[str, tuple[Picture | None, ...]], ...]
 
 
 @dataclass(frozen=True)

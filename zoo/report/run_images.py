@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 
-from PIL import Image
-
 from zoo.report.curves import slug
-from zoo.report.embed import tiles
+from zoo.report.embed import inputs, read, tiles
 from zoo.report.page import Block, Figure, Figures, Section, Tiles, add_figures, missing
 from zoo.report.plots import histograms
+from zoo.run.moving import Picture
 from zoo.run.record import EvaluationRecord, RunRecord
 
 _MOST_ROWS, MOST_COLUMNS = 8, 10
 
-Seen = Sequence[tuple[EvaluationRecord, tuple[tuple[Image.Image, ...], ...]]]
+Seen = Sequence[tuple[EvaluationRecord, tuple[tuple[Picture, ...], ...]]]
 """Evaluations with their tiles."""
 
 
@@ -73,7 +72,7 @@ def with_pictures(run: RunRecord) -> Seen:
 def over_time(seen: Seen, name: str, caption: str, *, rows: int = _MOST_ROWS) -> Tiles:
     """The first image of each prompt at evaluations that are spread evenly."""
     prompts = seen[-1][0].shown_prompts[:MOST_COLUMNS]
-    shown = []
+    shown = input_row(seen[-1][0], prompts)
     for i in evenly(len(seen), rows):
         evaluation, cut = seen[i]
         first = {prompt: column[0] for prompt, column in
@@ -82,12 +81,20 @@ def over_time(seen: Seen, name: str, caption: str, *, rows: int = _MOST_ROWS) ->
     return Tiles(name, caption, prompts, tuple(shown))
 
 
+def input_row(
+    evaluation: EvaluationRecord, prompts: Sequence[str]
+) -> list[tuple[str, tuple[Picture | None, ...]]]:
+    """A row of what an evaluation's images were made from, if they were made from images."""
+    found = inputs(evaluation)
+    return [("input", tuple(found.get(prompt) for prompt in prompts))] if found else []
+
+
 def _ends(seen: Seen) -> Figures:
     figures = []
     for evaluation, _ in [seen[0], *seen[1:][-1:]]:
         assert evaluation.picture is not None
-        with Image.open(evaluation.picture) as opened:
-            picture = opened.convert("RGB")
+        picture = read(evaluation.picture)
+        assert picture is not None  # its tiles have been cut
         caption = f"Epoch {evaluation.epoch}: all images shown, a column a prompt."
         figures.append(Figure(f"epoch_{evaluation.epoch}", caption, caption, picture))
     return Figures(tuple(figures), large=True)

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from zoo.report.curves import Lines, figure, series, slug, values
+from zoo.report.embed import read
 from zoo.report.monitors import MONITORS
 from zoo.report.page import (
     WARNING,
@@ -24,6 +23,7 @@ from zoo.report.page import (
     number,
     with_error,
 )
+from zoo.run.moving import MOVING, STILL
 from zoo.run.record import COMPARED_SINCE, RunRecord
 from zoo.storage.files import or_nan
 from zoo.training.base_range import DEVIATION, base_ranges
@@ -233,11 +233,9 @@ def _score_figures(run: RunRecord) -> Iterator[Figure]:
 
 
 def _pictures(folder: Path, kind: str, says: str) -> Iterator[Figure]:
-    for path in sorted((folder / "images").glob(f"{kind}_*.png")):
-        try:
-            with Image.open(path) as opened:
-                picture = opened.convert("RGB")
-        except OSError:
+    for path in sorted((folder / "images").glob(f"{kind}_*")):
+        picture = read(path) if path.suffix in (STILL, MOVING) else None
+        if picture is None:
             continue
         epoch = path.stem.partition("_")[2].lstrip("0") or "0"
         caption = f"{says} at epoch {epoch}."

@@ -84,9 +84,7 @@ def misfit(label: str, reward: Reward, *, videos: bool) -> str | None:
     return None
 
 
-def _join(
-    values: Float[Tensor, "frames batch"], worst: Tensor | None
-) -> Float[Tensor, " batch"]:
+def _join(values: Float[Tensor, "frames batch"], worst: Tensor | None) -> Float[Tensor, " batch"]:
     return values.mean(0) if worst is None else values.gather(0, worst[None])[0]
 
 

@@ -7,6 +7,7 @@ image; of one smaller than 11 pixels the window is the largest odd size that doe
 
 import math
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d
 
 from zoo.data.images import floats, open_inputs
-from zoo.prompt import Prompt, PromptError
-from zoo.reward.base import Reward
+from zoo.prompt import ImageBytes, Prompt, PromptError
+from zoo.reward.base import KnownAnswer, Reward
 
 _WINDOW, _SIGMA = 11, 1.5
 _K1, _K2 = 0.01, 0.03
@@ -47,6 +48,13 @@ class Preservation(Reward):
         similar = ssim(images.float(), before)
         kept = torch.stack([_kept(prompt, images) for prompt in prompts])
         return similar.where(kept, torch.nan).flatten(1).nanmean(1)
+
+    def known_answers(self) -> Sequence[KnownAnswer]:
+        """Of flat images of 0.2 and 0.8, made from one of 0.2, by the formula."""
+        flat = [torch.full((3, 16, 16), level) for level in (0.2, 0.8)]
+        prompt = Prompt("", inputs=(_flat(51),))
+        other = (2 * 0.16 + _K1**2) / (0.04 + 0.64 + _K1**2)
+        return [KnownAnswer(torch.stack(flat), [prompt] * 2, torch.tensor([1.0, other]), 1e-4)]
 
     @classmethod
     def check_prompt(cls, prompt: Prompt, options: Mapping[str, Any]) -> None:
@@ -118,11 +126,19 @@ def _kept(
     return max_pool2d(changes[None, None], _size(height, width), stride=1)[0, 0] == 0
 
 
+def _flat(level: int) -> ImageBytes:
+    from PIL import Image
+
+    buffer = BytesIO()
+    Image.new("RGB", (16, 16), (level,) * 3).save(buffer, format="PNG")
+    return ImageBytes("a flat image", buffer.getvalue())
+
+
 def _require_input(prompt: Prompt) -> None:
     if not prompt.inputs:
         raise PromptError(
-            f"the prompt {prompt.text!r} comes with no image, and the reward 'preservation' compares "
-            "an edited image with what it was made from; name it in a column `input`"
+            f"the prompt {prompt.text!r} comes with no image, and the reward 'preservation' "
+            "compares an edited image with what it was made from; name it in a column `input`"
         )
 
 

@@ -23,8 +23,8 @@ class PythonReward(Reward):
     """A function in a Python file: f(images, prompts) returns a tensor, a number for each image.
 
     `images` is [batch, 3, height, width] in [0, 1], or [batch, frames, 3, height, width] of videos;
-    `prompts` is a sequence of zoo.prompt.Prompt; higher is better and NaN says that an image could not be scored. The file may import what is
-    beside it in its folder.
+    `prompts` is a sequence of zoo.prompt.Prompt; higher is better and NaN says that an image could
+    not be scored. The file may import what is beside it in its folder.
     """
 
     chosen_by = ("path",)

@@ -37,8 +37,8 @@ class _Description(BaseModel):
     name: str
     groupwise: bool
     max_request: int
-    takes: Literal["images", "videos", "both"] = "both"
-    """Servers of earlier versions do not say."""
+    takes: Literal["images", "videos", "both"] = "images"
+    """Servers of earlier versions do not say, and know no videos."""
 
 
 class RemoteError(Exception):
@@ -49,7 +49,6 @@ class Remote(Reward):
     """The reward that `zoo serve` runs at an address; it prints the line for a recipe."""
 
     chosen_by = ("url",)
-    takes = "both"
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from typing import Annotated
 from annotated_types import Ge
 from pydantic import BaseModel, TypeAdapter, model_validator
 
+from zoo.run.moving import MOVING, STILL
 from zoo.storage import files, json_data
 from zoo.storage.json_data import OrNan
 
@@ -28,7 +29,8 @@ class EvaluationRecord:
     `rewards` are its labels, and whether each was trained on then; `scores` has those and what they
     recorded besides, NaN where an image could not be scored. The evaluation's picture has a column
     for each of the `shown_prompts` and `shown_rows` rows, all tiles of one size with gaps of
-    `pictures.GAP` pixels; none where it was deleted.
+    `pictures.GAP` pixels; none where it was deleted. `inputs` is a picture of as many columns, of
+    what its images were made from, where prompts come with images.
     """
 
     epoch: int
@@ -38,6 +40,7 @@ class EvaluationRecord:
     shown_prompts: tuple[str, ...]
     shown_rows: int
     picture: Path | None = None
+    inputs: Path | None = None
 
 
 def write(run_dir: Path, record: EvaluationRecord) -> None:
@@ -108,9 +111,20 @@ def truncate(run_dir: Path, epochs: int) -> None:
             path.unlink()
 
 
-def picture_path(run_dir: Path, epoch: int) -> Path:
-    """Of an evaluation's picture."""
-    return run_dir / PICTURES / f"epoch_{epoch:06}.png"
+def picture_path(run_dir: Path, epoch: int, suffix: str) -> Path:
+    """Of an evaluation's picture; the suffix says whether it moves."""
+    return run_dir / PICTURES / f"epoch_{epoch:06}{suffix}"
+
+
+def find_picture(run_dir: Path, epoch: int) -> Path | None:
+    """The file of an evaluation's picture, if it is there."""
+    paths = (picture_path(run_dir, epoch, suffix) for suffix in (STILL, MOVING))
+    return next(filter(Path.is_file, paths), None)
+
+
+def inputs_path(run_dir: Path, epoch: int) -> Path:
+    """Of the picture of what an evaluation's images were made from."""
+    return run_dir / PICTURES / f"inputs_{epoch:06}{STILL}"
 
 
 def read_file(path: Path) -> EvaluationRecord:
@@ -123,7 +137,8 @@ def read_file(path: Path) -> EvaluationRecord:
     if found.epoch != _epoch_of(path):
         why = f"epoch: {found.epoch}, in the file of another"
         raise json_data.DamagedFileError(path, why, "delete it to do without")
-    picture = picture_path(path.parent.parent, found.epoch)
+    run_dir = path.parent.parent
+    inputs = inputs_path(run_dir, found.epoch)
     return EvaluationRecord(
         found.epoch,
         found.images_per_prompt,
@@ -131,7 +146,8 @@ def read_file(path: Path) -> EvaluationRecord:
         found.scores,
         found.shown_prompts,
         found.shown_rows,
-        picture if picture.is_file() else None,
+        find_picture(run_dir, found.epoch),
+        inputs if inputs.is_file() else None,
     )
 
 

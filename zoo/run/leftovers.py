@@ -9,13 +9,15 @@ from pathlib import Path
 from zoo.run import checkpoint, evaluations
 from zoo.run.contents import CONTENTS
 from zoo.run.folder import END, ENVIRONMENT, PROBES, RECIPE
-from zoo.run.tracker import METRICS
+from zoo.run.tracker import BEFORE_AFTER, METRICS
 from zoo.storage.files import find_leftovers
 
 _OWN = {
     "": re.compile("|".join(map(re.escape, (RECIPE, ENVIRONMENT, PROBES, END, CONTENTS, METRICS)))),
     evaluations.FOLDER: evaluations.FILE,
-    evaluations.PICTURES: re.compile(r"(epoch|parted)_\d{6,}\.png|before_after\.png"),
+    evaluations.PICTURES: re.compile(
+        rf"((epoch|inputs|parted|left)_\d{{6,}}|{BEFORE_AFTER})\.(png|webp)"
+    ),
 }
 """The files that a run replaces, by the folder in its own."""
 

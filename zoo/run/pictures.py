@@ -10,42 +10,68 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
+from zoo.run.moving import MOVING, STILL, Moving, Picture, combine, read, write
 from zoo.storage.files import replacing, writing
 
 _SMALLEST_TILE = 64
+GREY = 128
+"""Of an image that is not there."""
 GAP = 4
 """Pixels between tiles."""
+_SHEET_TILE = 160
+"""Pixels of the longer side of a video among others: a sheet of forty has many frames."""
 _BACKGROUND, _INK = (255, 255, 255), (32, 32, 32)
-_MOST_WAITING = 256
-"""Images that wait to be written; a disk slower than the model holds it up."""
+_MOST_WAITING = 1 << 29
+"""Bytes of images that wait to be written; a disk slower than the model holds it up."""
 
 
-def stills(
+def levels(
     images: Float[Tensor, "n *frames 3 height width"],
-) -> UInt8[Tensor, "n 3 height width"]:
-    """Images in [0, 1] as 8 bits on the CPU; of a video its first frame."""
-    first = images[:, 0] if images.ndim == 5 else images
-    return (first.clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+) -> UInt8[Tensor, "n *frames 3 height width"]:
+    """Images or videos in [0, 1] as 8 bits on the CPU."""
+    if images.ndim == 4:
+        return (images.detach().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+    rounded = torch.empty(images.shape, dtype=torch.uint8)
+    # One by one: another copy of many videos is more than memory may have.
+    for i, video in enumerate(images):
+        rounded[i] = levels(video)
+    return rounded
+
+
+def thumbnails(
+    images: Float[Tensor, "n *frames 3 h w"], longest: int = _SHEET_TILE
+) -> UInt8[Tensor, "n *frames 3 height width"]:
+    """What a sheet shows of images: all; of videos frames of at most `longest` pixels a side."""
+    height, width = images.shape[-2:]
+    if images.ndim == 4 or max(height, width) <= longest:
+        return levels(images)
+    factor = longest / max(height, width)
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    small = [levels(adaptive_avg_pool2d(video.detach().float(), size)) for video in images]
+    return torch.stack(small) if small else levels(images.new_zeros(0, *images.shape[1:3], *size))
 
 
 class Writer:
-    """Writes single images as PNG files in two threads, beside whatever the caller does."""
+    """Writes single images and videos in two threads, beside whatever the caller does."""
 
     def __init__(self) -> None:
         """The threads end with the `with` block, which waits for all files."""
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="pictures")
-        self._waiting: deque[Future[None]] = deque()
+        self._waiting: deque[tuple[Future[None], int]] = deque()
+        self._num_bytes = 0
 
-    def put(self, image: UInt8[Tensor, "3 height width"], path: Path) -> None:
-        """Starts writing one.
+    def put(self, image: UInt8[Tensor, "*frames 3 height width"], path: Path, fps: float) -> None:
+        """Starts writing one; `fps` is a video's.
 
         Raises:
             OSError: an earlier one could not be written.
         """
-        self._waiting.append(self._threads.submit(_save_still, image, path))
-        while self._waiting and (self._waiting[0].done() or len(self._waiting) > _MOST_WAITING):
-            self._waiting.popleft().result()
+        self._waiting.append((self._threads.submit(_save_one, image, path, fps), image.nbytes))
+        self._num_bytes += image.nbytes
+        while self._waiting and (self._waiting[0][0].done() or self._num_bytes > _MOST_WAITING):
+            self._wait_for_one()
 
     def finish(self) -> None:
         """Waits for all that were put.
@@ -54,7 +80,12 @@ class Writer:
             OSError: one could not be written.
         """
         while self._waiting:
-            self._waiting.popleft().result()
+            self._wait_for_one()
+
+    def _wait_for_one(self) -> None:
+        written, num_bytes = self._waiting.popleft()
+        self._num_bytes -= num_bytes
+        written.result()
 
     def __enter__(self) -> "Writer":
         return self
@@ -64,12 +95,29 @@ class Writer:
         self._threads.shutdown()
 
 
-def _save_still(image: UInt8[Tensor, "3 height width"], path: Path) -> None:
-    save(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()), path)
+def _save_one(image: UInt8[Tensor, "*frames 3 height width"], path: Path, fps: float) -> None:
+    pixels = image.movedim(-3, -1).contiguous().numpy()
+    if pixels.ndim == 3:
+        save(Image.fromarray(pixels), path)
+        return
+    frames, height, width, _ = pixels.shape
+    save(Moving(lambda i: Image.fromarray(pixels[i]), frames, (width, height), fps), path)
+
+
+def sheet(
+    images: Float[Tensor, "n *frames 3 h w"] | UInt8[Tensor, "n *frames 3 h w"],
+    columns: int,
+    fps: float,
+) -> Picture:
+    """As `grid`; of videos one that moves, at `fps` frames a second."""
+    if images.ndim == 4:
+        return grid(images, columns)
+    size = grid(images[:, 0], columns).size
+    return Moving(lambda i: grid(images[:, i], columns), images.shape[1], size, fps)
 
 
 def grid(
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n 3 h w"] | UInt8[Tensor, "n 3 h w"],
     columns: int,
     *,
     scale: int | None = None,
@@ -80,7 +128,7 @@ def grid(
     Values outside [0, 1] are clamped; NaN is black. Enlarging repeats pixels.
 
     Args:
-        images: In [0, 1].
+        images: In [0, 1], or of 8 bits.
         columns: At least 1; the last row may be short.
         scale: How many times larger; None enlarges just enough for tiles of 64 pixels.
         labels: A heading of each column, cut to its width.
@@ -106,7 +154,7 @@ def grid(
         (GAP + columns * (tile[0] + GAP), top + GAP + rows * (tile[1] + GAP)),
         _BACKGROUND,
     )
-    pixels = (images.detach().nan_to_num(0.0).clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+    pixels = images if images.dtype is torch.uint8 else levels(images.nan_to_num(0.0))
     for i, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
         row, column = divmod(i, columns)
         corner = (GAP + column * (tile[0] + GAP), top + GAP + row * (tile[1] + GAP))
@@ -117,26 +165,37 @@ def grid(
 
 
 def before_after(
-    before: Image.Image, after: Image.Image, *, titles: tuple[str, str] = ("before", "after")
-) -> Image.Image:
+    before: Picture, after: Picture, *, titles: tuple[str, str] = ("before", "after")
+) -> Picture:
     """The two side by side under their titles, at their own sizes."""
-    size = _heading_size(min(before.width, after.width))
+    return combine([before, after], lambda both: _side_by_side(both, titles))
+
+
+def _side_by_side(images: Sequence[Image.Image], titles: tuple[str, str]) -> Image.Image:
+    size = _heading_size(min(image.width for image in images))
     top, gap = _heading_height(size), max(GAP, size // 2)
     sheet = Image.new(
         "RGB",
-        (before.width + gap + after.width, top + max(before.height, after.height)),
+        (sum(image.width for image in images) + gap, top + max(image.height for image in images)),
         _BACKGROUND,
     )
     left = 0
-    for image, title in zip((before, after), titles, strict=True):
+    for image, title in zip(images, titles, strict=True):
         sheet.paste(image, (left, top))
         _write(sheet, title, left=left, width=image.width)
         left += image.width + gap
     return sheet
 
 
-def save(image: Image.Image, path: Path) -> None:
-    """Writes a PNG file, whole or not at all; folders are made.
+def suffix_of(picture: Picture) -> str:
+    """How the name of its file ends."""
+    return MOVING if isinstance(picture, Moving) else STILL
+
+
+def save(picture: Picture, path: Path) -> None:
+    """Writes a PNG file, or one that moves as its suffix says, whole or not at all.
+
+    Folders are made.
 
     Raises:
         WriteError: it cannot be written.
@@ -144,13 +203,15 @@ def save(image: Image.Image, path: Path) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            image.save(temporary, format="PNG")
+            if isinstance(picture, Moving):
+                write(picture, temporary, path.suffix.lower())
+            else:
+                picture.save(temporary, format="PNG")
 
 
-def side_by_side(first: Path, second: Path, *, titles: tuple[str, str]) -> Image.Image:
+def side_by_side(first: Path, second: Path, *, titles: tuple[str, str]) -> Picture:
     """One picture of two files' pictures."""
-    with Image.open(first) as before, Image.open(second) as after:
-        return before_after(before, after, titles=titles)
+    return before_after(read(first), read(second), titles=titles)
 
 
 def _heading_size(width: int) -> int:

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from PIL.Image import Image
-
 from zoo.run.evaluations import EvaluationRecord
+from zoo.run.moving import Picture
 from zoo.storage.files import or_null
 
 
@@ -30,7 +29,7 @@ class Sink:
     def step(self) -> None:
         """One of them is done."""
 
-    def picture(self, name: str, picture: Image, path: Path, epoch: int) -> None:
+    def picture(self, name: str, picture: Picture, path: Path, epoch: int) -> None:
         """A picture of an epoch's images, and the file that is to have it."""
 
     def evaluation(self, record: EvaluationRecord) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge
-from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from zoo.errors import UserError, join_lines, one_line, visible
@@ -16,12 +15,16 @@ from zoo.recipe.model import Recipe
 from zoo.run import evaluations, pictures
 from zoo.run.console import Bar, Display
 from zoo.run.evaluations import EvaluationRecord
+from zoo.run.moving import Picture
 from zoo.run.sink import Sink, finite
 from zoo.run.wandb_run import WandbRun
 from zoo.storage import files, json_data
 
 METRICS, LOG = "metrics.jsonl", "run.log"
 """In a run's folder: a line an epoch; warnings, and what libraries print."""
+
+BEFORE_AFTER = "before_after"
+"""The name of the picture of an epoch beside the first one, which `.png` or `.webp` ends."""
 
 WARNING = "warning: "
 """Begins a line of the log that a person should see."""
@@ -76,25 +79,30 @@ class Tracker:
         for sink in self._sinks:
             sink.step()
 
-    def picture(self, picture: Image, epoch: int) -> None:
+    def picture(self, picture: Picture, epoch: int) -> None:
         """Saves an epoch's picture under `images/`, and it beside the first one."""
-        self._show("images", picture, evaluations.picture_path(self.run_dir, epoch), epoch)
+        path = evaluations.picture_path(self.run_dir, epoch, pictures.suffix_of(picture))
+        self._show("images", picture, path, epoch)
+
+    def inputs(self, picture: Picture, epoch: int) -> None:
+        """Saves what an epoch's pictured images were made from."""
+        self._show("inputs", picture, evaluations.inputs_path(self.run_dir, epoch), epoch)
 
     def picture_of_two(
         self, name: str, before: tuple[int, str], after: tuple[int, str]
     ) -> Path | None:
         """Saves two epochs' pictures side by side under their titles, where there are both."""
         first, second = (
-            evaluations.picture_path(self.run_dir, epoch) for epoch, _ in (before, after)
+            evaluations.find_picture(self.run_dir, epoch) for epoch, _ in (before, after)
         )
-        if not (self._sinks and first.is_file() and second.is_file()):
+        if not self._sinks or first is None or second is None:
             return None
-        path = second.with_name(name)
         picture = pictures.side_by_side(first, second, titles=(before[1], after[1]))
-        self._show(path.stem.partition("_")[0], picture, path, after[0])
+        path = second.with_name(f"{name}_{after[0]:06}{pictures.suffix_of(picture)}")
+        self._show(name, picture, path, after[0])
         return path
 
-    def _show(self, name: str, picture: Image, path: Path, epoch: int) -> None:
+    def _show(self, name: str, picture: Picture, path: Path, epoch: int) -> None:
         for sink in self._sinks:
             sink.picture(name, picture, path, epoch)
 
@@ -168,14 +176,14 @@ class RunFiles(Sink):
         with files.writing(self._run_dir / LOG):
             self._log(f"{WARNING}{text}")
 
-    def picture(self, name: str, picture: Image, path: Path, epoch: int) -> None:
-        """A PNG file; an epoch's own also beside the first one, `before_after.png`."""
+    def picture(self, name: str, picture: Picture, path: Path, epoch: int) -> None:
+        """A file; an epoch's own also beside the first one, `before_after.png`."""
         pictures.save(picture, path)
-        first = evaluations.picture_path(self._run_dir, 0)
-        if epoch and path == evaluations.picture_path(self._run_dir, epoch) and first.is_file():
+        first = evaluations.find_picture(self._run_dir, 0)
+        if epoch and path == evaluations.find_picture(self._run_dir, epoch) and first is not None:
             titles = ("before", f"after {epoch} epochs")
             both = pictures.side_by_side(first, path, titles=titles)
-            pictures.save(both, path.with_name("before_after.png"))
+            pictures.save(both, path.with_name(f"{BEFORE_AFTER}{pictures.suffix_of(both)}"))
 
     def close(self, error: BaseException | None = None) -> None:
         """In `run.log` why a run ended that nobody stopped."""

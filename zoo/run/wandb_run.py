@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL.Image import Image
-
+from zoo.run.moving import Picture
 from zoo.run.sink import Sink, finite
 
 _CLOSE_SECONDS = 60.0
@@ -53,8 +52,8 @@ class WandbRun(Sink):
         known = {key: value for key, value in finite(metrics).items() if value is not None}
         self._todo.put(lambda run: run.log(known))
 
-    def picture(self, name: str, picture: Image, path: Path, epoch: int) -> None:
-        """The file, read later; returns at once."""
+    def picture(self, name: str, picture: Picture, path: Path, epoch: int) -> None:
+        """The file, read later, which a browser also shows where it moves; returns at once."""
 
         def send(run: Any) -> None:
             import wandb

@@ -27,7 +27,10 @@ class RewardTests(ABC):
         """A new instance, on the CPU; each call gives another one that scores the same."""
 
     def images(self, num: int) -> Tensor:
-        """Images [num, 3, height, width] in [0, 1]: the same for the same `num`."""
+        """Images [num, 3, height, width] in [0, 1]: the same for the same `num`.
+
+        Of a reward that takes videos alone: [num, frames, 3, height, width].
+        """
         return some_images(num)
 
     def prompts(self, num: int) -> Sequence[Prompt]:
@@ -113,6 +116,16 @@ class RewardTests(ABC):
         bare = score_all(reward, empty, prompts)
         for name, value in score_all(reward, images, prompts).items():
             torch.testing.assert_close(bare[name], value, rtol=0, atol=0, equal_nan=True)
+
+    def test_one_that_takes_both_scores_videos_too(self) -> None:
+        """What a policy makes is known only when a run builds both."""
+        reward, images = self.make(), self.images(_NUM)
+        assert reward.takes in ("images", "videos", "both")
+        if reward.takes != "both":
+            pytest.skip("it takes one of them")
+        videos = torch.stack([images, images.flip(-1)], dim=1)
+        for value in score_all(reward, videos, self.group(reward, _NUM)).values():
+            assert value.shape == (_NUM,)
 
     def test_a_group_of_any_size_is_scored(self) -> None:
         """A group of one has nothing to be compared with: NaN says so, an exception does not."""

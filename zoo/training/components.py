@@ -26,6 +26,9 @@ from zoo.rollout import Weights
 from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.flow_sampler import FlowSampler
 
+_MAKES_VIDEOS = {3: False, 4: True}
+"""By the axes of latents: an image has channels, height and width. Packed ones say nothing."""
+
 
 _MAKES_VIDEOS = {3: False, 4: True}
 """By the axes of latents: those of an image are channels, height and width. Packed ones say nothing."""

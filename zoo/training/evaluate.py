@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from PIL.Image import Image
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from zoo.run import pictures
+from zoo.run.moving import Picture
 from zoo.training.collect import Collector, Groups, Shard, collect, shard_groups
 from zoo.training.drift import Base, measure_drift
 from zoo.training.generate import Batch
@@ -46,7 +46,7 @@ class EvaluationResult:
     summaries: dict[str, Summary]
     monitor: dict[str, float]
     deviations: dict[str, float]
-    shown: Float[Tensor, "tiles 3 height width"]
+    shown: UInt8[Tensor, "tiles *frames 3 height width"]
     columns: int
     failures: tuple[str, ...] = ()
     num_broken: int = 0
@@ -56,9 +56,9 @@ class EvaluationResult:
         """`eval/<label>`: means over valid images; with tags also of each, and over the tags."""
         return {f"eval/{name}": value for name, value in metrics(self.summaries).items()}
 
-    def picture(self) -> Image:
-        """The first images of the first prompts."""
-        return pictures.grid(self.shown, self.columns)
+    def picture(self, fps: float) -> Picture:
+        """The first images of the first prompts; videos have so many frames a second."""
+        return pictures.sheet(self.shown, self.columns, fps)
 
 
 def evaluate(share: Shard, batches: Iterable[Batch], base: Base | None = None) -> EvaluationResult:
@@ -102,14 +102,15 @@ class _Sheet:
         for batch in batches:
             prompt, member = batch.key // self._size, batch.key % self._size
             shown = (prompt < self.columns) & (member < self._rows)
-            self._images.append(pictures.stills(batch.images[shown.to(batch.images.device)]))
+            self._images.append(pictures.thumbnails(batch.images[shown.to(batch.images.device)]))
             self._keys.append(batch.key[shown])
             yield batch
 
-    def tiles(self) -> Float[Tensor, "tiles 3 height width"]:
+    def tiles(self) -> UInt8[Tensor, "tiles *frames 3 height width"]:
         """Of all processes; a broken image stays grey."""
         gather = self._engine.gather
         images, key = gather(torch.cat(self._images)), gather(torch.cat(self._keys))
-        tiles = torch.full((self._rows * self.columns, *images.shape[1:]), 0.5)
-        tiles[key % self._size * self.columns + key // self._size] = images.float() / 255
+        shape = (self._rows * self.columns, *images.shape[1:])
+        tiles = torch.full(shape, pictures.GREY, dtype=torch.uint8)
+        tiles[key % self._size * self.columns + key // self._size] = images
         return tiles

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from zoo.rollout import join
+
 MEASURES = ("saturated", "brightness", "edge_density", "colour_entropy", "latent_square")
 """The numbers of an image, in the order of `Looks.measures`; `look` says what each is."""
 
@@ -41,7 +43,13 @@ def look(
     * `colour_entropy`: the entropy of the histogram of colours at 4 levels a channel, divided by
       that of 64 equally frequent colours, 6 bits: in [0, 1], and at most 1/3 of grey images.
     * `latent_square`: the mean square of the clean latents; about 1 where they are normalised.
+
+    Of a video they are of all its frames together.
     """
+    if images.ndim == 5 and len(images) > 1:
+        # One by one: what the measures need besides is many times a video.
+        rows = range(len(images))
+        return join([look(images[i : i + 1], clean[i : i + 1]) for i in rows])
     pixels = images.detach().float()
     red, green, blue = pixels.unbind(-3)
     luminance = 0.299 * red + 0.587 * green + 0.114 * blue

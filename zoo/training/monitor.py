@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from zoo.data.images import floats, open_inputs
 from zoo.engine.interrupt import Interrupt
+from zoo.prompt import Prompt
 from zoo.recipe.sections import RewardEntry
-from zoo.run import evaluations
+from zoo.run import evaluations, pictures
 from zoo.run.console import short
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.record import COMPARED_SINCE
@@ -44,16 +47,18 @@ class RunEvaluation:
     result: EvaluationResult
     record: dict[str, float]
     rewards: dict[str, bool]
-    shown_prompts: tuple[str, ...]
+    shown_prompts: tuple[Prompt, ...]
     images_per_prompt: int
     score: Estimate
     compared_since: int
+    fps: float
 
     def file(self, epoch: int) -> EvaluationRecord:
         """What is kept of it."""
         scores = {name: tuple(values.tolist()) for name, values in self.result.scores.items()}
         return EvaluationRecord(
-            epoch, self.images_per_prompt, self.rewards, scores, self.shown_prompts,
+            epoch, self.images_per_prompt, self.rewards, scores,
+            tuple(prompt.text for prompt in self.shown_prompts),
             len(self.result.shown) // self.result.columns,
         )  # fmt: skip
 
@@ -103,8 +108,9 @@ def evaluate_run(
     }
     return RunEvaluation(
         result, record, {entry.label: entry.label in trained for entry in entries},
-        tuple(prompt.text for prompt in prompts[: result.columns]),
+        tuple(prompts[: result.columns]),
         options.images_per_prompt, next(iter(sums.values())), stage.compared_since,
+        options.fps,
     )  # fmt: skip
 
 
@@ -123,7 +129,9 @@ def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Pro
             "out with NaN or infinity, and have no scores"
         )
     if len(evaluation.result.shown):
-        tracker.picture(evaluation.result.picture(), progress.epoch)
+        tracker.picture(evaluation.result.picture(evaluation.fps), progress.epoch)
+        if any(prompt.inputs for prompt in evaluation.shown_prompts):
+            tracker.inputs(_picture_inputs(evaluation), progress.epoch)
     now = evaluation.file(progress.epoch)
     tracker.evaluation(now)
     if best.best_epoch is not None:
@@ -132,6 +140,18 @@ def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Pro
     score = evaluation.score
     best = best.after(progress.epoch, score.mean, score.standard_error)
     return replace(progress, watched=best)
+
+
+def _picture_inputs(evaluation: RunEvaluation) -> Image.Image:
+    """The first input of each prompt that is shown, within a tile of what was made of it."""
+    height, width = evaluation.result.shown.shape[-2:]
+    num = len(evaluation.shown_prompts)
+    tiles = torch.full((num, 3, height, width), pictures.GREY, dtype=torch.uint8)
+    for i, opened in enumerate(open_inputs(evaluation.shown_prompts, longest=max(height, width))):
+        if opened:
+            fitted = ImageOps.pad(opened[0], (width, height), color="white")
+            tiles[i] = pictures.levels(floats(fitted)[None])[0]
+    return pictures.grid(tiles, num)
 
 
 def _warn_of_hacking(tracker: Tracker, best_epoch: int, now: EvaluationRecord) -> None:
@@ -145,7 +165,7 @@ def _warn_of_hacking(tracker: Tracker, best_epoch: int, now: EvaluationRecord) -
         return
     rose, fell = changes
     picture = tracker.picture_of_two(
-        f"parted_{now.epoch:06}.png",
+        "parted",
         (best.epoch, f"epoch {best.epoch}: {_at(rose, fell, after=False)}"),
         (now.epoch, f"epoch {now.epoch}: {_at(rose, fell, after=True)}"),
     )
@@ -162,9 +182,7 @@ def _warn_of_departure(tracker: Tracker, epoch: int, now: dict[str, float]) -> N
     new = newly_departed(read(tracker.run_dir), now)
     if not new:
         return
-    picture = tracker.picture_of_two(
-        f"left_{epoch:06}.png", (0, "before training"), (epoch, f"epoch {epoch}")
-    )
+    picture = tracker.picture_of_two("left", (0, "before training"), (epoch, f"epoch {epoch}"))
     told = ", ".join(
         f"{one.measure} is {short(one.now)}, the range {short(one.low)} to {short(one.high)}"
         for one in new

@@ -49,9 +49,15 @@ class Reward(ABC):
     groupwise: ClassVar[bool] = False
     """True: called once for each whole prompt group, all its images together."""
 
+    takes: ClassVar[str] = "images"
+    """What it is given: "images", "videos" or "both"."""
+
     @abstractmethod
     def score(self, images: np.ndarray, prompts: Sequence[Prompt]) -> Union[np.ndarray, Scores]:
-        """A score for each image; `images` is uint8 [batch, height, width, 3]."""
+        """A score for each image: `images` is uint8 [batch, height, width, 3].
+
+        Of videos it is [batch, frames, height, width, 3].
+        """
 
     def known_answers(self) -> Sequence[KnownAnswer]:
         """Images with the scores that they must get; none by default."""

@@ -31,6 +31,7 @@ def description(name: str) -> dict[str, Any]:
         "package": package,
         "python": platform.python_version(),
         "groupwise": cls.groupwise,
+        "takes": cls.takes,
         "doc": inspect.getdoc(cls) or "",
         "options_doc": inspect.getdoc(cls.__init__) or "",
         "options": options(cls),

@@ -5,6 +5,7 @@ What it does with a question is a function of the test's; `closing` frees whatev
 
 import base64
 import json
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -30,16 +31,29 @@ class Question:
 
     @property
     def text(self) -> str:
-        return self.body["messages"][0]["content"][1]["text"]
+        return self.body["messages"][0]["content"][-1]["text"]
+
+    @property
+    def images(self) -> list[Image.Image]:
+        urls = [part["image_url"]["url"] for part in self.body["messages"][0]["content"][:-1]]
+        return [Image.open(BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls]
 
     @property
     def image(self) -> Image.Image:
-        url = self.body["messages"][0]["content"][0]["image_url"]["url"]
-        return Image.open(BytesIO(base64.b64decode(url.partition(",")[2])))
+        """The one to judge."""
+        return self.images[-1]
 
     def say(self, text: str | None, finish: str = "stop", refusal: str | None = None) -> None:
         message = {"role": "assistant", "content": text, "refusal": refusal}
         self.json(200, {"choices": [{"message": message, "finish_reason": finish}]})
+
+    def likely(self, *tokens: tuple[str, float]) -> None:
+        """Answers with its first token's probabilities, of which the first is said."""
+        listed = [{"token": token, "logprob": math.log(p), "bytes": None} for token, p in tokens]
+        message = {"role": "assistant", "content": tokens[0][0]}
+        content = [{**listed[0], "top_logprobs": listed}]
+        choice = {"message": message, "finish_reason": "length", "logprobs": {"content": content}}
+        self.json(200, {"choices": [choice]})
 
     def json(self, status: int, said: object, **headers: str) -> None:
         self.send(status, json.dumps(said).encode(), **headers)

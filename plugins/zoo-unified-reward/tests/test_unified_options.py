@@ -73,7 +73,12 @@ def test_the_key_is_sent_and_never_shown(made, server, monkeypatch, caplog):
     server.list_models = lambda question: question.json(401, said)
     with pytest.raises(ValueError, match=r"HTTP 401: the key \*\*\* is wrong; .*api_key_env") as at:
         made(api_key_env="JUDGE_KEY")
-    for shown in (caplog.text, str(error.value), str(at.value), repr(vars(reward)["_server"])):
+    for shown in (
+        caplog.text,
+        str(error.value),
+        str(at.value),
+        repr(vars(reward._model)["_server"]),
+    ):
         assert "secret" not in shown
 
 

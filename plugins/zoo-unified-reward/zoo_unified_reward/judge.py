@@ -135,7 +135,9 @@ class VLMJudge(Reward):
 
     def _number(self, reply: Reply) -> Rating:
         number = read_score(reply.text, self._scale, pattern=self._pattern, complete=reply.complete)
-        return self._model.unreadable(reply) if number != number else Rating(self._normalised(number))
+        return (
+            self._model.unreadable(reply) if number != number else Rating(self._normalised(number))
+        )
 
     def _normalised(self, number: float) -> float:
         lowest, highest = self._scale.lowest, self._scale.highest
@@ -145,7 +147,9 @@ class VLMJudge(Reward):
 def _tokens(scale: Scale, pattern: str | None) -> tuple[str, ...]:
     """The scores as a model writes them, each in one token."""
     if pattern is not None:
-        raise ValueError("pattern is for form: text; with form: logits the first token is the score")
+        raise ValueError(
+            "pattern is for form: text; with form: logits the first token is the score"
+        )
     lowest, highest = int(scale.lowest), int(scale.highest)
     if (lowest, highest) != (scale.lowest, scale.highest) or highest > _DIGITS:
         raise ValueError(

@@ -80,12 +80,16 @@ class VisionModel:
         asked = [row for row, is_finite in enumerate(finite) if is_finite]
         answers = self._client.ask(self._bodies(images, questions, asked))
         for row, answer in zip(asked, answers, strict=True):
-            is_reply = isinstance(answer, Reply)
-            ratings[row] = read(answer) if is_reply else Rating(math.nan, answer.reason)
+            if isinstance(answer, Reply):
+                ratings[row] = read(answer)
+            else:
+                ratings[row] = Rating(math.nan, answer.reason)
         self._report(ratings, answers)
         names = sorted({name for rating in ratings for name in rating.extras})
-        columns = {
-            "failed": [rating.score != rating.score and not rating.unreadable for rating in ratings],
+        columns: dict[str, Sequence[float]] = {
+            "failed": [
+                rating.score != rating.score and not rating.unreadable for rating in ratings
+            ],
             "unreadable": [rating.unreadable for rating in ratings],
             **{name: [rating.extras.get(name, math.nan) for rating in ratings] for name in names},
         }
@@ -99,9 +103,7 @@ class VisionModel:
         cut = "" if reply.complete else f", cut at max_tokens = {self._asked.max_tokens}"
         line = " ".join(reply.text.split())
         excerpt = line if len(line) <= 80 else "..." + line[-77:]
-        return Rating(
-            math.nan, f"no readable score in the reply {excerpt!r}{cut}", unreadable=True
-        )
+        return Rating(math.nan, f"no readable score in the reply {excerpt!r}{cut}", unreadable=True)
 
     def _bodies(
         self, images: Tensor, questions: Sequence[Question], rows: Sequence[int]

@@ -70,6 +70,7 @@ class Description(_Said):
     name: str
     package: str
     groupwise: bool
+    takes: Literal["images", "videos", "both"] = "images"
     doc: str
     options_doc: str
     options: dict[str, OptionSchema]
