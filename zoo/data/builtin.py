@@ -6,7 +6,7 @@ from functools import partial
 from importlib.resources import as_file, files
 from typing import Literal
 
-from zoo.data import digits, geneval, ocr
+from zoo.data import digits, edits, geneval, ocr
 from zoo.data import files as prompt_files
 from zoo.errors import closest
 from zoo.prompt import Prompt, PromptError
@@ -37,6 +37,9 @@ BUILTIN = {
     "digits/pairs": Builtin(
         "a digit as asked for, preferred over another: for the sampler dataset", digits.pairs
     ),
+    "edits/train": Builtin("shapes to be given another colour, with their pictures", edits.training),
+    "edits/test": Builtin("shapes to be taken away, with their pictures", edits.held_out),
+    "edits/moving": Builtin("shapes that are to move, with their pictures", edits.moving),
     "general/train": Builtin("varied prompts in ten categories", partial(_general, "train")),
     "general/eval": Builtin("others of the same ten categories", partial(_general, "eval")),
     "geneval/train": Builtin(

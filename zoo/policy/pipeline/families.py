@@ -1,17 +1,49 @@
-"""What pipelines cannot be asked, a few words each; most need none."""
+"""What pipelines cannot be asked, a few words each; most need none.
+
+Targets of LoRA are those that are published for a family (its training scripts, or those of the
+public trainers of it); by default they are all linear layers of attention.
+"""
 
 import re
+from collections.abc import Mapping
 
 from torch import nn
 
 from zoo.policy.lora import ATTENTION
 from zoo.policy.pipeline.contract import Family
 
-FAMILIES = {"StableDiffusion3Pipeline": Family(targets=ATTENTION)}
+_FEED_FORWARDS = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2")
+_QWEN = ("img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2")
+_FLUX2 = (
+    "attn.to_out", "attn.to_qkv_mlp_proj", "ff.linear_in", "ff.linear_out",
+    "ff_context.linear_in", "ff_context.linear_out",
+)  # fmt: skip
+_Z = ("attention.to_q", "attention.to_k", "attention.to_v", "attention.to_out.0")
+_Z_FEED_FORWARD = ("feed_forward.w1", "feed_forward.w2", "feed_forward.w3")
+_WAN = tuple(
+    f"attn{i}.{name}" for i in (1, 2) for name in ("to_q", "to_k", "to_v", "to_out.0")
+)  # fmt: skip
+
+FAMILIES: Mapping[str, Family] = {
+    "StableDiffusion3Pipeline": Family(targets=ATTENTION),
+    "FluxPipeline": Family(targets=(*ATTENTION, *_FEED_FORWARDS)),
+    "FluxKontextPipeline": Family(targets=(*ATTENTION, *_FEED_FORWARDS), inputs=1),
+    "Flux2Pipeline": Family(targets=(*ATTENTION, *_FLUX2)),
+    "Flux2KleinPipeline": Family(targets=(*ATTENTION, *_FLUX2)),
+    "QwenImagePipeline": Family(targets=(*ATTENTION, *_QWEN)),
+    "QwenImageEditPipeline": Family(targets=(*ATTENTION, *_QWEN), inputs=1),
+    "QwenImageEditPlusPipeline": Family(targets=(*ATTENTION, *_QWEN), inputs=1),
+    "ZImagePipeline": Family(targets=(*_Z, *_Z_FEED_FORWARD)),
+    "WanPipeline": Family(targets=(*_WAN, "ffn.net.0.proj", "ffn.net.2")),
+    "WanImageToVideoPipeline": Family(targets=(*_WAN, "ffn.net.0.proj", "ffn.net.2"), inputs=1),
+    "HunyuanVideoPipeline": Family(targets=(*ATTENTION, *_FEED_FORWARDS)),
+    "HunyuanVideo15Pipeline": Family(targets=(*ATTENTION, *_FEED_FORWARDS)),
+    "LTX2Pipeline": Family(states=("latents", "audio_latents")),
+}
+"""By the class of the pipeline."""
 
 _ATTENTION = re.compile(r".*(?:^|\.)(\w*attn\w*|\w*attention)\.(.+)$")
 """The last part of a layer's name that says attention, and what comes after it."""
-
 
 _OF_AN_IMAGE = re.compile("Edit|Kontext|ImageToVideo|Image2Video|I2V|I2I|Img2Img")
 
