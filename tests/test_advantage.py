@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests import reference
-from zoo.advantage import group_advantage, has_spread, mix
+from zoo.advantage import banned, group_advantage, has_spread, mix
 
 NAN = float("nan")
 REWARDS = {
@@ -154,3 +154,15 @@ def test_a_group_has_spread_where_its_valid_rewards_differ() -> None:
     reward = torch.tensor([1.0, 1.0, NAN, 2.0, 2.001, NAN, NAN, 3.0, 0.0, 0.0])
     group = torch.tensor([7, 7, 7, 2, 2, 4, 4, 5, 9, 9])
     assert has_spread(reward, group).tolist() == [True, False, False, False, False]
+
+
+def test_groups_that_are_all_alike_or_good_already_are_banned():
+    reward = torch.tensor([0.5, 0.58, 0.1, 0.9, 0.95, 0.85, torch.nan, 1.0])
+    group = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+    alike = banned(reward, group, std_at_most=0.05)
+    assert alike.tolist() == [True, True, False, False, True, True, True, True]
+    good = banned(reward, group, mean_at_least=0.9)
+    assert good.tolist() == [False, False, False, False, True, True, True, True]
+    both = banned(reward, group, std_at_most=0.04, mean_at_least=0.95)
+    assert both.tolist() == [False, False, False, False, False, False, True, True]
+    assert not banned(reward, group).any()

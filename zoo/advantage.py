@@ -53,6 +53,32 @@ def has_spread(
     return high - low > _ROUNDING * torch.maximum(low.abs(), high.abs())
 
 
+def banned(
+    reward: Float[Tensor, " batch"],
+    group: Int[Tensor, " batch"],
+    *,
+    std_at_most: float | None = None,
+    mean_at_least: float | None = None,
+) -> Bool[Tensor, " batch"]:
+    """The images of groups to learn nothing from: whose rewards are all alike, or good already.
+
+    A group is banned where its deviation is at most the one or its mean at least the other (Edit-R1,
+    arXiv 2510.16888: 0.05 and 0.9 of rewards in [0, 1]).
+    """
+    reward = reward.double()
+    _, std = _within_groups(reward, group)
+    out = torch.zeros_like(reward, dtype=torch.bool)
+    if std_at_most is not None:
+        out |= std <= std_at_most
+    if mean_at_least is not None:
+        _, member = torch.unique(group, return_inverse=True)
+        valid = ~reward.isnan()
+        count = torch.bincount(member[valid], minlength=int(member.max()) + 1).clamp(min=1)
+        sums = reward.new_zeros(len(count)).index_add(0, member, reward.nan_to_num())
+        out |= (sums / count)[member] >= mean_at_least
+    return out
+
+
 def mix(
     scores: Mapping[str, Float[Tensor, " batch"]],
     weights: Mapping[str, float],

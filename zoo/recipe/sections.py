@@ -148,11 +148,19 @@ class RewardEntry(Component[Reward]):
 Rewards = tuple[Annotated[RewardEntry, Slot(Reward, base=Weighted, find=reward_class)], ...]
 
 
+class Ban(Strict):
+    """Groups to learn nothing from: rewards all alike, or good already (Edit-R1: 0.05 and 0.9)."""
+
+    std_at_most: Annotated[float, Ge(0)] | None = None
+    mean_at_least: float | None = None
+
+
 class Advantage(Strict):
-    """How rewards become advantages: see `zoo.advantage`."""
+    """How rewards become advantages: see `zoo.advantage`. The `ban` is by the mixed reward."""
 
     std: Literal["global", "group"] = "global"
     mix: Literal["sum", "gdpo"] = "sum"
+    ban: Ban | None = None
 
 
 class Data(Strict):

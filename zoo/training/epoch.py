@@ -1,9 +1,10 @@
 """An epoch's three parts as a stage's recipe has them: collecting, advantages, learning."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.advantage import group_advantage, mix
+from zoo.advantage import banned, group_advantage, mix
 from zoo.data.prompts import drawn
 from zoo.engine.interrupt import Interrupt
 from zoo.reward.judge import require_enough_valid
@@ -62,7 +63,11 @@ def advantages(run: StageRun, collected: Collected) -> Float[Tensor, " images"]:
     """How much better each image is than its group: of all processes' images, on every process."""
     options, weights = run.recipe.advantage, run.collector.judge.weights
     mixed = mix(collected.verdict.scores, weights, collected.group, how=options.mix)
-    return group_advantage(mixed, collected.group, std=options.std)
+    advantage = group_advantage(mixed, collected.group, std=options.std)
+    if options.ban is None:
+        return advantage
+    out = banned(mixed, collected.group, **options.ban.model_dump())
+    return advantage.masked_fill(out, torch.nan)
 
 
 def learn_epoch(

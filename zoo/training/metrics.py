@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.advantage import has_spread
+from zoo.advantage import banned, has_spread
 from zoo.engine.base import Engine
 from zoo.objective.base import Probe
 from zoo.recipe.model import Stage
+from zoo.recipe.sections import Ban
 from zoo.training.build import StageRun
 from zoo.training.collect import Collected
 from zoo.training.learn import Learned
@@ -90,18 +91,24 @@ def counters(progress: Progress, stage: Stage) -> Record:
     }
 
 
-def rewards(collected: Collected, weights: dict[str, float]) -> Record:
+def rewards(
+    collected: Collected, weights: dict[str, float], ban: Ban | None = None
+) -> Record:
     """Means over valid images: `reward` of the weighted sum, `reward/<label>` of each as it is.
 
     The weighted sum also where GDPO mixes, whose own mean is 0 by construction. Besides,
     `flat_groups` and `flat_groups_share` are the groups within which it is the same for all images,
-    and `collected/<name>` says what the images are like.
+    `banned_share` those of which nothing is learned where a recipe has a `ban`, and
+    `collected/<name>` says what the images are like.
     """
     scores = collected.verdict.scores
     total = torch.stack([weights[label] * score for label, score in scores.items()]).sum(0)
     record = {"reward": float(total.nanmean()), "reward_std": float(_std(total))}
     flat = ~has_spread(total, collected.group)
     record |= {"flat_groups": int(flat.sum()), "flat_groups_share": float(flat.double().mean())}
+    if ban is not None:
+        out = banned(total, collected.group, **ban.model_dump())
+        record["banned_share"] = float(out.double().mean())
     for label, score in {**scores, **collected.verdict.extras}.items():
         record[f"reward/{label}"] = float(score.nanmean())
     for label, score in scores.items():
@@ -122,7 +129,7 @@ def epoch(
     rate = len(collected.group) / timed.total
     return {
         **counters(progress, run.stage),
-        **rewards(collected, run.collector.judge.weights),
+        **rewards(collected, run.collector.judge.weights, run.recipe.advantage.ban),
         **learned.metrics,
         "dropped_updates": learned.num_dropped,
         "empty_updates": learned.num_empty,

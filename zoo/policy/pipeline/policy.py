@@ -4,6 +4,7 @@ A pipeline calls its network and hands its scheduler what it makes of the output
 is, for rows that have a time each, with gradients; nothing is written for a model family.
 """
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from zoo.errors import closest
 from zoo.policy.base import Policy
 from zoo.policy.pipeline.clock import read_clock
 from zoo.policy.pipeline.contract import Family, UnsupportedError
@@ -113,6 +115,7 @@ class Diffusers(Policy):
             **({} if max_text_tokens is None else {"max_sequence_length": max_text_tokens}),
             **(call or {}),
         }
+        _require_taken(cls, keywords)
         pipe, self.num_inputs = self._load(cls), known.inputs
         self._size = keywords["width"], keywords["height"]
         self.seam = Seam(pipe, known, keywords, negative=negative, image=self._any_image())
@@ -392,6 +395,26 @@ def _sizes(resolution: int | tuple[int, int], frames: int | None) -> dict[str, i
     width, height = (resolution, resolution) if isinstance(resolution, int) else resolution
     sizes = {"width": width, "height": height}
     return sizes if frames is None else {**sizes, "num_frames": frames}
+
+
+_OPTIONS = {
+    "width": "resolution",
+    "height": "resolution",
+    "num_frames": "frames",
+    "max_sequence_length": "max_text_tokens",
+}
+"""The options by the keywords that pipelines have for them."""
+
+
+def _require_taken(cls: Any, keywords: Mapping[str, Any]) -> None:
+    takes = inspect.signature(cls.__call__).parameters
+    for keyword in keywords:
+        if keyword not in takes:
+            option = _OPTIONS.get(keyword, f"call.{keyword}")
+            guess = closest(keyword, list(takes)) if keyword not in _OPTIONS else ""
+            raise ValueError(
+                f"{cls.__name__} takes no '{keyword}'{guess}; leave policy.{option} out"
+            )
 
 
 def _whole(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
