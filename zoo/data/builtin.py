@@ -37,7 +37,9 @@ BUILTIN = {
     "digits/pairs": Builtin(
         "a digit as asked for, preferred over another: for the sampler dataset", digits.pairs
     ),
-    "edits/train": Builtin("shapes to be given another colour, with their pictures", edits.training),
+    "edits/train": Builtin(
+        "shapes to be given another colour, with their pictures", edits.training
+    ),
     "edits/test": Builtin("shapes to be taken away, with their pictures", edits.held_out),
     "edits/moving": Builtin("shapes that are to move, with their pictures", edits.moving),
     "general/train": Builtin("varied prompts in ten categories", partial(_general, "train")),

@@ -91,9 +91,7 @@ def counters(progress: Progress, stage: Stage) -> Record:
     }
 
 
-def rewards(
-    collected: Collected, weights: dict[str, float], ban: Ban | None = None
-) -> Record:
+def rewards(collected: Collected, weights: dict[str, float], ban: Ban | None = None) -> Record:
     """Means over valid images: `reward` of the weighted sum, `reward/<label>` of each as it is.
 
     The weighted sum also where GDPO mixes, whose own mean is 0 by construction. Besides,

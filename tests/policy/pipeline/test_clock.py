@@ -96,5 +96,5 @@ def test_times_that_count_from_noise_are_turned_round():
 
 def test_another_process_is_refused():
     scheduler = diffusers.EDMEulerScheduler()
-    with pytest.raises(UnsupportedError, match="EDMEulerScheduler.*neither a flow's"):
+    with pytest.raises(UnsupportedError, match=r"EDMEulerScheduler.*neither a flow's"):
         read_clock(scheduler, lambda n: SimpleNamespace())

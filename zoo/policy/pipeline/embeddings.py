@@ -40,9 +40,7 @@ class Table:
 class Embeddings:
     """Encodes entries, which must be distinct."""
 
-    def __init__(
-        self, seam: Seam, contract: Contract, device: torch.device, *, kept: int
-    ) -> None:
+    def __init__(self, seam: Seam, contract: Contract, device: torch.device, *, kept: int) -> None:
         """`kept` texts' embeddings at most are in the host's memory."""
         self._seam, self._contract, self._device = seam, contract, device
         self._encoders = text_encoders(seam.real)

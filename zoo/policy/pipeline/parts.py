@@ -74,7 +74,7 @@ def shape_pipeline(files: Pretrained, cls: Any) -> Any:
 
 
 def _is_part(named: Any) -> bool:
-    return isinstance(named, list) and len(named) == 2 and named[0] is not None  # noqa: PLR2004
+    return isinstance(named, list) and len(named) == 2 and named[0] is not None
 
 
 def _own_module(cls: Any) -> Any:

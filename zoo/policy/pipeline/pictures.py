@@ -35,7 +35,9 @@ class Pictures:
         return torch.cat(parts).clamp(0, 1)
 
     @torch.no_grad()
-    def encode(self, images: Float[Tensor, "batch *frames 3 h w"]) -> Float[Tensor, "batch *latent"]:
+    def encode(
+        self, images: Float[Tensor, "batch *frames 3 h w"]
+    ) -> Float[Tensor, "batch *latent"]:
         """The most probable latents of images in [0, 1], float32.
 
         Raises:
@@ -48,7 +50,7 @@ class Pictures:
         parts = []
         for part in images.split(self._portion):
             inputs = (2 * part - 1).to(self._seam.device, vae.dtype)
-            if inputs.ndim > 4:  # noqa: PLR2004  (frames)
+            if inputs.ndim > 4:
                 inputs = inputs.transpose(1, 2)
             elif self._inverse.has_frames:
                 inputs = inputs.unsqueeze(2)
@@ -57,7 +59,10 @@ class Pictures:
 
     def _end(self, x: Tensor) -> Any:
         """What the pipeline makes of latents after its last step."""
-        axes, first = self._contract.encoded[False], torch.zeros(len(x), dtype=torch.long, device="cpu")
+        axes, first = (
+            self._contract.encoded[False],
+            torch.zeros(len(x), dtype=torch.long, device="cpu"),
+        )
         encoded = Encoded(
             rows_at(self._encoded.replies, axes, first), self._encoded.images, self._encoded.kept
         )
@@ -118,7 +123,7 @@ class _Inverse:
         self, zero: Tensor, slope: Tensor, place: Int[Tensor, " n"], shape: tuple[int, ...]
     ) -> None:
         self._zero, self._slope, self._place, self._shape = zero, slope, place, shape
-        self.has_frames = zero.ndim > 4  # noqa: PLR2004  (batch, channels, frames, rows, columns)
+        self.has_frames = zero.ndim > 4
 
     def __call__(self, encoded: Tensor) -> Tensor:
         if encoded.shape[1:] != self._zero.shape[1:]:

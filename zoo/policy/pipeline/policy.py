@@ -4,9 +4,8 @@ A pipeline calls its network and hands its scheduler what it makes of the output
 is, for rows that have a time each, with gradients; nothing is written for a model family.
 """
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,46 +14,32 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zoo.errors import closest
 from zoo.policy.base import Policy
 from zoo.policy.pipeline.clock import read_clock
 from zoo.policy.pipeline.contract import Family, UnsupportedError
 from zoo.policy.pipeline.embeddings import Embeddings, Entry, Table
 from zoo.policy.pipeline.families import family_of, targets_of
+from zoo.policy.pipeline.inputs import InputImages
+from zoo.policy.pipeline.keywords import call_keywords, size_of
 from zoo.policy.pipeline.learn import learn
 from zoo.policy.pipeline.parts import load_pipeline, pipeline_class, shape_pipeline
 from zoo.policy.pipeline.pictures import Pictures
-from zoo.policy.pipeline.seam import Encoded, Question, Seam
+from zoo.policy.pipeline.seam import Question, Seam
 from zoo.policy.pipeline.stand_ins import Experts
 from zoo.policy.pipeline.step import Steps
-from zoo.policy.pipeline.trees import on_tensors, rows_at
+from zoo.policy.pipeline.told import Told, groups
+from zoo.policy.pipeline.trees import on_tensors
 from zoo.policy.pipeline.verify import verify
 from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, place
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
-from zoo.data.images import open_inputs
-from zoo.prompt import Prompt, PromptError, StoredImage
+from zoo.prompt import Prompt
 from zoo.rollout import Cond, Lookup
 from zoo.storage.place import Place
 
 _HOST = torch.device("cpu")
+_SIZE = 512, 512
+"""Of input images where a pipeline is told no size."""
 Side = Annotated[int, Ge(8)]
-
-
-@dataclass(frozen=True)
-class _Told:
-    """What the rows of a condition point into: tables of prompts, and the family's guidance."""
-
-    tables: tuple[Table, ...]
-    scale: float | None
-
-    @property
-    def where(self) -> dict[int, tuple[int, int]]:
-        """The table and the place in it of every entry."""
-        return {
-            entry: (number, place)
-            for number, table in enumerate(self.tables)
-            for place, entry in enumerate(table.places)
-        }
 
 
 class Diffusers(Policy):
@@ -74,7 +59,7 @@ class Diffusers(Policy):
         pipeline: str | None = None,
         revision: str | None = None,
         variant: str | None = None,
-        resolution: Side | tuple[Side, Side] = 512,
+        resolution: Side | tuple[Side, Side] | None = 512,
         frames: Annotated[int, Ge(1)] | None = None,
         negative: str = "",
         call: Mapping[str, Any] | None = None,
@@ -88,7 +73,8 @@ class Diffusers(Policy):
         decode_batch: Annotated[int, Ge(1)] = 8,
         copies_on: CopiesOn = "device",
     ) -> None:
-        """`resolution` is of a square, or [width, height]; `frames` is the length of a video.
+        """`resolution` is of a square, or [width, height], or null where the pipeline is told none;
+        `frames` is the length of a video.
 
         `pipeline` is a class of diffusers, and by default the one that the model names. `negative`
         is the prompt that guidance leads away from. `call` are further keywords of every call of
@@ -109,24 +95,18 @@ class Diffusers(Policy):
         self._files = Pretrained(pretrained, revision, variant)
         cls = pipeline_class(self._files, pipeline)
         known = family or family_of(cls.__name__)
-        keywords = {
-            **known.call,
-            **_sizes(resolution, frames),
-            **({} if max_text_tokens is None else {"max_sequence_length": max_text_tokens}),
-            **(call or {}),
-        }
-        _require_taken(cls, keywords)
+        size = size_of(resolution)
+        self._inputs = InputImages(known.inputs, size or _SIZE, cls.__name__)
+        more = {**known.call, **(call or {})}
+        keywords = call_keywords(cls, size, frames, max_text_tokens, more)
         pipe, self.num_inputs = self._load(cls), known.inputs
-        self._size = keywords["width"], keywords["height"]
-        self.seam = Seam(pipe, known, keywords, negative=negative, image=self._any_image())
+        self.seam = Seam(pipe, known, keywords, negative=negative, image=self._inputs.any())
         self._place(pipe)
         with self.seam.on(self._learns_on):
             self._some = self.seam.encode(["a"], None)
             self._clock = read_clock(self.seam.scheduler, self._set_grid)
             self.contract = learn(self.seam)
-        self._texts = Embeddings(
-            self.seam, self.contract, self._learns_on, kept=cached_prompts
-        )
+        self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
         self._trained = _trained(self.seam.networks, trains)
         self.weights = WeightSets(
             self._network(),
@@ -180,13 +160,13 @@ class Diffusers(Policy):
         pipeline, _, variant = kind.partition("@")
         call = dict(write_tiny_pipeline(pipeline, folder, variant).options)
         call.pop("num_inference_steps", None)
-        width, height = call.pop("width", 64), call.pop("height", 64)
+        width, height = call.pop("width", None), call.pop("height", None)
         return {
             "pretrained": str(folder),
             "pipeline": None,
             "revision": None,
             "variant": None,
-            "resolution": (width, height),
+            "resolution": None if width is None or height is None else (width, height),
             "frames": call.pop("num_frames", None),
             "max_text_tokens": call.pop("max_sequence_length", None),
             "call": call,
@@ -206,9 +186,9 @@ class Diffusers(Policy):
                 "write guidance: 1"
             )
         scale = None if guidance == 1.0 else guidance + (offset or 0.0)
-        entries = [Entry(prompt.text, self._inputs_of(prompt)) for prompt in prompts]
+        entries = [Entry(prompt.text, self._inputs.of(prompt)) for prompt in prompts]
         distinct = {entry: i for i, entry in enumerate(dict.fromkeys(entries))}
-        told = self._tell(list(distinct), scale, self._images(prompts))
+        told = self._tell(list(distinct), scale, self._inputs.open(prompts))
         row = torch.tensor([distinct[entry] for entry in entries], device=_HOST)
         lookup = Lookup(torch.arange(len(distinct), device=_HOST), row)
         return Cond({"entry": lookup}, guidance, told)
@@ -284,87 +264,31 @@ class Diffusers(Policy):
         return self.seam.ask(Question("grid", ["a"], steps=num_steps, encoded=self._some))
 
     def _tell(
-        self, entries: Sequence[Entry], scale: float | None, images: Mapping[Any, Any]
-    ) -> _Told:
+        self, entries: Sequence[Entry], scale: float | None, images: Mapping[Hashable, Any]
+    ) -> Told:
         with self.seam.on(self._learns_on):
             tables = self._texts(entries, scale, images)
-        return _Told(tuple(self._moved(table) for table in tables), scale)
+        return Told(tuple(self._moved(table) for table in tables), scale)
 
     def _moved(self, table: Table) -> Table:
         replies = on_tensors(table.encoded.replies, lambda leaf: leaf.to(self.device))
         return replace(table, encoded=replace(table.encoded, replies=replies))
 
-    def _predict(self, x: Tensor, times: Tensor, entries: Sequence[int], told: _Told) -> Tensor:
+    def _predict(self, x: Tensor, times: Tensor, entries: Sequence[int], told: Told) -> Tensor:
         """What the networks predict: the rows of a table and of an expert at once."""
         parts, order = [], []
-        for group in self._groups(times, entries, told):
+        for group in groups(times, entries, told, self.contract):
             rows = torch.tensor(group.rows, device=x.device)
             whole = len(group.rows) == len(x)
             inner, at = (x, times) if whole else (x[rows], times[rows])
             states = self._pictures.states(inner)
-            parts.append(self._steps(states, at, self._rows(group, told), told.scale, at=group.at))
+            encoded = told.rows(group, self.contract)
+            parts.append(self._steps(states, at, encoded, told.scale, at=group.at))
             order += group.rows
         made = parts[0] if len(parts) == 1 else torch.cat(parts)
         if order != sorted(order):
             made = made[torch.tensor(order, device=made.device).argsort()]
         return self._connected(made).reshape(x.shape)
-
-    def _inputs_of(self, prompt: Prompt) -> tuple[StoredImage, ...]:
-        """The images that the model is given with a prompt.
-
-        Raises:
-            PromptError: it has more or fewer than the model takes.
-        """
-        if not self.num_inputs:
-            return ()
-        if len(prompt.inputs) != self.num_inputs:
-            where = f"{prompt.place}: " if prompt.place else ""
-            raise PromptError(
-                f"{where}the prompt {prompt.text!r} has {len(prompt.inputs)} input images, and "
-                f"{self.contract.pipeline} takes {self.num_inputs}; docs/prompts.md says how to "
-                "write them, and policy.family.inputs how many it takes"
-            )
-        return prompt.inputs
-
-    def _images(self, prompts: Sequence[Prompt]) -> dict[tuple[StoredImage, ...], Any]:
-        """The input images, at the policy's size, by where they are; several as a list."""
-        distinct = {self._inputs_of(prompt): prompt for prompt in prompts} if self.num_inputs else {}
-        opened = open_inputs(list(distinct.values()))
-        return {key: self._fitted(images) for key, images in zip(distinct, opened, strict=True)}
-
-    def _any_image(self) -> Any:
-        """What stands for a prompt's input images while the pipeline is learned, if it has any."""
-        from PIL import Image
-
-        if not self.num_inputs:
-            return None
-        shades = Image.linear_gradient("L").convert("RGB")
-        return self._fitted([shades.rotate(90 * i) for i in range(self.num_inputs)])
-
-    def _fitted(self, images: Sequence[Any]) -> Any:
-        from PIL import Image, ImageOps
-
-        fitted = [ImageOps.fit(image, self._size, Image.Resampling.BICUBIC) for image in images]
-        return fitted[0] if len(fitted) == 1 else fitted
-
-    def _groups(
-        self, times: Tensor, entries: Sequence[int], told: _Told
-    ) -> Iterator["_Group"]:
-        where, boundary = told.where, self.contract.boundary
-        high = [False] * len(entries) if boundary is None else (times >= boundary).tolist()
-        rows: dict[tuple[int, int, bool], list[int]] = {}
-        alone = self.contract.manner.batching == "alone"
-        for row, (entry, is_high) in enumerate(zip(entries, high, strict=True)):
-            rows.setdefault((where[entry][0], row if alone else 0, is_high), []).append(row)
-        for (table, _, is_high), of in rows.items():
-            at = 0.5 if boundary is None else ((1 + boundary) / 2 if is_high else boundary / 2)
-            yield _Group(table, tuple(where[entries[row]][1] for row in of), tuple(of), at)
-
-    def _rows(self, group: "_Group", told: _Told) -> Encoded:
-        encoded = told.tables[group.table].encoded
-        axes = self.contract.encoded[told.scale is not None]
-        places = torch.tensor(group.places, device=_HOST)
-        return replace(encoded, replies=rows_at(encoded.replies, axes, places))
 
     def _connected(self, made: Tensor) -> Tensor:
         """Rows that met only a network that is not trained have gradients, too: of zero."""
@@ -379,42 +303,6 @@ class Diffusers(Policy):
             return {}
         with self._texts.on_device():
             return verify(self.seam, self.contract, self._steps, self._dtype)
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Rows that go through a pipeline together: their places in a table, and the time to tell."""
-
-    table: int
-    places: tuple[int, ...]
-    rows: tuple[int, ...]
-    at: float
-
-
-def _sizes(resolution: int | tuple[int, int], frames: int | None) -> dict[str, int]:
-    width, height = (resolution, resolution) if isinstance(resolution, int) else resolution
-    sizes = {"width": width, "height": height}
-    return sizes if frames is None else {**sizes, "num_frames": frames}
-
-
-_OPTIONS = {
-    "width": "resolution",
-    "height": "resolution",
-    "num_frames": "frames",
-    "max_sequence_length": "max_text_tokens",
-}
-"""The options by the keywords that pipelines have for them."""
-
-
-def _require_taken(cls: Any, keywords: Mapping[str, Any]) -> None:
-    takes = inspect.signature(cls.__call__).parameters
-    for keyword in keywords:
-        if keyword not in takes:
-            option = _OPTIONS.get(keyword, f"call.{keyword}")
-            guess = closest(keyword, list(takes)) if keyword not in _OPTIONS else ""
-            raise ValueError(
-                f"{cls.__name__} takes no '{keyword}'{guess}; leave policy.{option} out"
-            )
 
 
 def _whole(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

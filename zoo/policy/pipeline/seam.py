@@ -194,7 +194,9 @@ class Seam:
         if self.any_image is not None:
             given = None if q.encoded is None else q.encoded.images
             images = self.any_image if given is None else given
-            kwargs["image"] = [images] * len(q.prompts) if self.manner.batching == "each" else images
+            kwargs["image"] = (
+                [images] * len(q.prompts) if self.manner.batching == "each" else images
+            )
         if self.manner.by_keyword:
             kwargs |= dict(zip(self.family.states, q.latents, strict=False))
         if q.guidance is not None:
@@ -211,7 +213,9 @@ class Seam:
     def set_grid(self, steps: int | None, given: dict[str, Any]) -> None:
         """By the real scheduler, where the grid is the question."""
         if self._question.until == "grid":
-            by_number = {} if {"sigmas", "timesteps"} & given.keys() else {"num_inference_steps": steps}
+            by_number = (
+                {} if {"sigmas", "timesteps"} & given.keys() else {"num_inference_steps": steps}
+            )
             self.scheduler.set_timesteps(**by_number, **given)
             raise ReachedError(self.scheduler)
 
@@ -241,7 +245,7 @@ class Seam:
         made = type(self.real).prepare_latents(self._pipe, *args, **kwargs)
         if not len(self._question.latents):
             return made
-        first, *rest = made if isinstance(made, tuple) else (made,)
+        _, *rest = made if isinstance(made, tuple) else (made,)
         given = self._question.latents[0]
         return (given, *rest) if isinstance(made, tuple) else given
 

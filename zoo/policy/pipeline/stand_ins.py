@@ -48,7 +48,7 @@ def scheduler_like(real: Any, asked: Questions) -> Any:
     which a copy of it has, too.
     """
 
-    def set_timesteps(  # noqa: PLR0913  (as schedulers have it)
+    def set_timesteps(
         num_inference_steps: int | None = None,
         device: Any = None,
         timesteps: Any = None,
@@ -90,9 +90,7 @@ def recording(real: Any, steps: list[Step]) -> Any:
     made = copy.deepcopy(real)
     own = made.step
 
-    def step(
-        model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any
-    ) -> Any:
+    def step(model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
         before, output = sample.clone(), model_output.clone()
         result = own(model_output, timestep, sample, *args, **kwargs)
         after = result[0] if isinstance(result, tuple) else result.prev_sample
@@ -103,7 +101,9 @@ def recording(real: Any, steps: list[Step]) -> Any:
     return made
 
 
-def network_like(network: nn.Module, called: Callable[[tuple[Any, ...], dict[str, Any]], Any]) -> Any:
+def network_like(
+    network: nn.Module, called: Callable[[tuple[Any, ...], dict[str, Any]], Any]
+) -> Any:
     """A network of the real one's class, with its weights, whose forward is a call."""
     real: Any = type(network)
 

@@ -145,4 +145,4 @@ def joined(parts: Sequence[Any], axes: Axes, path: Path = ()) -> Any:
 
 def in_list(path: Path) -> Path:
     """A path without its places inside a list: rows of a list are alike."""
-    return tuple(key for i, key in enumerate(path) if i < 2 or not isinstance(key, int))  # noqa: PLR2004
+    return tuple(key for i, key in enumerate(path) if i < 2 or not isinstance(key, int))

@@ -53,9 +53,14 @@ class Trial:
     def holds(self) -> bool:
         """Whether all that was tried is as it must be."""
         numbers = (self.velocity, self.guided, self.rows, self.sampled, self.decoded)
-        return all(
-            value is None or (isinstance(value, float) and value <= _ALLOWED) for value in numbers
-        ) and self.encoded == "yes" and not str(self.trained).startswith("0/")
+        return (
+            all(
+                value is None or (isinstance(value, float) and value <= _ALLOWED)
+                for value in numbers
+            )
+            and self.encoded == "yes"
+            and not str(self.trained).startswith("0/")
+        )
 
     def cells(self) -> dict[str, Any]:
         """By name, as JSON can hold it."""
@@ -105,9 +110,7 @@ def _compare_images(
     seam, one = policy.seam, policy.encode(prompts[:1])
     encoded = one.layout.tables[0].encoded
     try:
-        run = seam.run_own_loop(
-            [prompts[0].text], None, encoded, steps=_STEPS, output="pt"
-        )
+        run = seam.run_own_loop([prompts[0].text], None, encoded, steps=_STEPS, output="pt")
         states = len(policy.contract.shapes)
         first = [step.sample for step in run.steps[:states]]
         last = [step.result for step in run.steps[-states:]]
@@ -121,7 +124,7 @@ def _compare_images(
             sampled = _difference(x, end)
         images = policy.decode(end)
         return sampled, _difference(images, torch.as_tensor(run.made).to(images)), images
-    except Exception as error:  # noqa: BLE001  (a row says what happened)
+    except Exception as error:
         return None, _said(error), None
 
 
@@ -130,14 +133,12 @@ def _encode(policy: Diffusers, images: Tensor | None) -> str | None:
         return None
     try:
         policy.latents(images)
-    except Exception as error:  # noqa: BLE001  (a row says what happened)
+    except Exception as error:
         return _said(error)
     return "yes"
 
 
-def _count_gradients(
-    policy: Diffusers, x: Tensor, t: Tensor, cond: Cond
-) -> tuple[str, str]:
+def _count_gradients(policy: Diffusers, x: Tensor, t: Tensor, cond: Cond) -> tuple[str, str]:
     policy.weights.allocate((), seed=0)
     live = policy.weights.parameters()
     with torch.no_grad():
