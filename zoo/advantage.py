@@ -62,8 +62,8 @@ def banned(
 ) -> Bool[Tensor, " batch"]:
     """The images of groups to learn nothing from: whose rewards are all alike, or good already.
 
-    A group is banned where its deviation is at most the one or its mean at least the other (Edit-R1,
-    arXiv 2510.16888: 0.05 and 0.9 of rewards in [0, 1]).
+    A group is banned where its deviation is at most the one or its mean at least the other
+    (Edit-R1, arXiv 2510.16888: 0.05 and 0.9 of rewards in [0, 1]).
     """
     reward = reward.double()
     _, std = _within_groups(reward, group)

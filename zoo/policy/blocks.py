@@ -11,13 +11,14 @@ def checkpoint_gradients(network: nn.Module) -> None:
     Raises:
         ValueError: the network does not know how.
     """
-    enable = getattr(network, "enable_gradient_checkpointing", None)
-    if enable is None:
-        raise ValueError(
-            f"{type(network).__name__} has no gradient checkpointing (no method "
-            "enable_gradient_checkpointing, as diffusers' models have); leave it off"
-        )
-    enable()
+    for part in _parts(network):
+        enable = getattr(part, "enable_gradient_checkpointing", None)
+        if enable is None:
+            raise ValueError(
+                f"{type(part).__name__} has no gradient checkpointing (no method "
+                "enable_gradient_checkpointing, as diffusers' models have); leave it off"
+            )
+        enable()
 
 
 def compile_blocks(network: nn.Module) -> None:
@@ -30,7 +31,11 @@ def compile_blocks(network: nn.Module) -> None:
         ValueError: the network has no list of blocks.
     """
     blocks = [
-        block for child in network.children() if isinstance(child, nn.ModuleList) for block in child
+        block
+        for part in _parts(network)
+        for child in part.children()
+        if isinstance(child, nn.ModuleList)
+        for block in child
     ]
     if not blocks:
         raise ValueError(
@@ -45,3 +50,8 @@ def compile_blocks(network: nn.Module) -> None:
     dynamo.fail_on_recompile_limit_hit = True
     for block in blocks:
         block.compile(dynamic=False)
+
+
+def _parts(network: nn.Module) -> list[nn.Module]:
+    """The network, or those of a pipeline that has several."""
+    return list(network.values()) if isinstance(network, nn.ModuleDict) else [network]

@@ -197,7 +197,8 @@ class _Learning:
                 "step", [SHORT], at=times[0], guidance=guidance, latents=x, through=through,
                 encoded=self._probes.encode([SHORT], guidance),
             )  # fmt: skip
-            return self._seam.ask(question)[0][0].double()
+            output: Tensor = self._seam.ask(question)[0][0]
+            return output.double()
 
         none = stepped(None)
         at_two, at_three = (float((stepped(g) - none).norm()) for g in (2.0, 3.0))

@@ -122,7 +122,7 @@ class HollowEncoder(nn.Module):
         pooled = hidden.mean(dim=1)
         projected = getattr(text, "projection_dim", width) or width
         embeds = torch.sin(pooled.sum(dim=1, keepdim=True) * (1 + torch.arange(projected)))
-        made = {"text_embeds": embeds} if self._projects else {}
+        made: dict[str, Any] = {"text_embeds": embeds} if self._projects else {}
         made |= {"last_hidden_state": hidden, "pooler_output": pooled}
         made["hidden_states"] = (hidden,) * (layers + 1)
         return ModelOutput(made)  # Their order counts: pipelines take the first.

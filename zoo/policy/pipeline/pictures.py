@@ -31,7 +31,7 @@ class Pictures:
     @torch.no_grad()
     def decode(self, x: Float[Tensor, "batch *latent"]) -> Float[Tensor, "batch *frames 3 h w"]:
         """Images in [0, 1], float32."""
-        parts = [self._end(part).float() for part in x.split(self._portion)]
+        parts = [self._end(part).float() for part in torch.split(x, self._portion)]
         return torch.cat(parts).clamp(0, 1)
 
     @torch.no_grad()
@@ -48,7 +48,7 @@ class Pictures:
         if self._inverse is None:
             self._inverse = self._invert()
         parts = []
-        for part in images.split(self._portion):
+        for part in torch.split(images, self._portion):
             inputs = (2 * part - 1).to(self._seam.device, vae.dtype)
             if inputs.ndim > 4:
                 inputs = inputs.transpose(1, 2)
@@ -75,7 +75,7 @@ class Pictures:
         shapes = self._contract.shapes
         if len(shapes) == 1:
             return [x]
-        parts = x.flatten(1).split([torch.Size(shape).numel() for shape in shapes], dim=1)
+        parts = torch.split(x.flatten(1), [torch.Size(shape).numel() for shape in shapes], dim=1)
         return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def _invert(self) -> "_Inverse":

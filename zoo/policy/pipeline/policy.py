@@ -73,10 +73,9 @@ class Diffusers(Policy):
         decode_batch: Annotated[int, Ge(1)] = 8,
         copies_on: CopiesOn = "device",
     ) -> None:
-        """`resolution` is of a square, or [width, height], or null where the pipeline is told none;
-        `frames` is the length of a video.
+        """`resolution` is of a square, or [width, height]; null, where the pipeline is told none.
 
-        `pipeline` is a class of diffusers, and by default the one that the model names. `negative`
+        `frames` is the length of a video. `pipeline` is a class of diffusers, and by default the one that the model names. `negative`
         is the prompt that guidance leads away from. `call` are further keywords of every call of
         the pipeline, `guidance_scale` of a model with embedded guidance, say. `family` is what the
         pipeline cannot be asked; null takes what is known of it here. Models that predict noise
@@ -276,7 +275,8 @@ class Diffusers(Policy):
 
     def _predict(self, x: Tensor, times: Tensor, entries: Sequence[int], told: Told) -> Tensor:
         """What the networks predict: the rows of a table and of an expert at once."""
-        parts, order = [], []
+        parts: list[Tensor] = []
+        order: list[int] = []
         for group in groups(times, entries, told, self.contract):
             rows = torch.tensor(group.rows, device=x.device)
             whole = len(group.rows) == len(x)

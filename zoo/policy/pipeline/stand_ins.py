@@ -122,9 +122,5 @@ class Experts(nn.ModuleDict):
 
     def forward(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Of the network of that name."""
-        return self[name](*args, **kwargs)
-
-    def enable_gradient_checkpointing(self) -> None:
-        """Of all of them."""
-        for network in self.values():
-            network.enable_gradient_checkpointing()
+        network: Any = self[name]
+        return network(*args, **kwargs)

@@ -22,7 +22,9 @@ class Steps:
     def __init__(self, seam: Seam, contract: Contract, forward: Forward) -> None:
         """Networks are called by `forward`, under whatever weights are active."""
         self._seam, self._contract, self._forward = seam, contract, forward
-        self._dtypes = {name: network.dtype for name, network in seam.networks.items()}
+        self._dtypes: dict[str, Any] = {
+            name: network.dtype for name, network in seam.networks.items()
+        }
 
     def __call__(
         self,
