@@ -7,7 +7,7 @@ import typer
 from torch import Tensor
 
 from zoo.cli.output import ImageFolder, is_picture, remove_earlier, require_free, save_picture
-from zoo.cli.source import ImageJob, load_model
+from zoo.cli.source import ImageJob, load_model, say_cut
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.run import pictures
 from zoo.run.console import count_on_bar
@@ -44,6 +44,7 @@ def _make(job: ImageJob, out: Path) -> int:
     """Makes and writes them; how many are broken."""
     source, num = job.source, job.images_per_prompt
     model, sampler = load_model(source), evaluation_sampler(source.recipe, source.evaluation)
+    say_cut(job, ())
     key = torch.arange(num).repeat(len(job.prompts))
     wanted = encode(
         model.policy, sampler, job.prompts,

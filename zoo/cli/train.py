@@ -200,6 +200,8 @@ def _build_and_train(
         _tracker(recipe, folder, engine.rank, progress, wandb_id) as tracker,
     ):
         tracker.warn(*(() if resume is None else resume.notes))
+        if engine.rank == 0:
+            _tell_lengths(tracker, recipe)
         if start is not None:
             tracker.warn(*run_state.tell_other_cut(run, start))
             _tell_rate(tracker, before, recipe, progress)
@@ -218,6 +220,16 @@ def _tell_rate(tracker: "Tracker", before: Recipe, now: Recipe, progress: "Progr
     if change is not None:
         tracker.say(change.said)
         tracker.warn(*change.warnings)
+
+
+def _tell_lengths(tracker: "Tracker", recipe: Recipe) -> None:
+    """Records how long the prompts are for those who read them, and says which of them are cut."""
+    from zoo.plan.cut_prompts import prompt_lengths
+    from zoo.run.folder import PROMPT_LENGTHS
+
+    lengths = prompt_lengths(recipe)
+    tracker.note(PROMPT_LENGTHS, asdict(lengths))
+    tracker.warn(*lengths.warnings)
 
 
 def _run_folder(recipe: Recipe, resume: _GoingOn | None, engine: "Engine") -> Path:
