@@ -82,7 +82,7 @@ def test_a_damaged_checkpoint_is_refused_or_the_same(trained, tmp_path):
 
 
 RECORDS = ["recipe.json", "environment.json", "probes.json", "end.json", "metrics.jsonl",
-           "contents.json", "run.log", "evaluations", "images"]  # fmt: skip
+           "contents.json", "prompt_lengths.json", "evaluations", "images"]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -96,9 +96,10 @@ def test_a_damaged_record_costs_its_part_of_a_report(trained, fault_of, tmp_path
         if file.is_dir():
             file = draw.choice(sorted(path for path in file.iterdir() if path.is_file()))
         file.write_bytes(damaged(file.read_bytes(), draw))
-        for command in (["report"], ["best"], ["train", "--resume"]):
-            if fault := fault_of(*command, folder, seconds=60):
-                faults[number] = f"{command[0]} of {file.name}: {fault}"
+        # A report takes seconds.
+        command = draw.choice([["report"], *[["best"]] * 5, *[["train", "--resume"]] * 5])
+        if fault := fault_of(*command, folder, seconds=60):
+            faults[number] = f"{command[0]} of {file.name}: {fault}"
         shutil.rmtree(folder)
     require_none(faults)
 
