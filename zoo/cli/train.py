@@ -95,7 +95,7 @@ def _recipe(
 
 def _has_ended(folder: Path, recipe: Recipe) -> bool:
     """Says so where a run that is to go on has come to its end, by its epochs or conditions."""
-    from zoo.run import checkpoint
+    from zoo.run import checkpoint, leftovers
     from zoo.run import folder as run_dir
     from zoo.run.tracker import read
     from zoo.storage import files as json_file
@@ -116,6 +116,7 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
         return True
     if run_dir.read_end(folder) is None:
         # A kill came between the last checkpoint and this.
+        leftovers.remove(folder)
         json_file.write(folder / run_dir.END, asdict(end))
     if end.reason == run_dir.EPOCHS:
         say(f"{folder} has its {recipe.epochs} epochs{_more(recipe)}")

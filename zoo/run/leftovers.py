@@ -8,14 +8,15 @@ from pathlib import Path
 
 from zoo.run import checkpoint, evaluations
 from zoo.run.contents import CONTENTS
-from zoo.run.folder import END, ENVIRONMENT, PROBES, RECIPE
+from zoo.run.folder import END, ENVIRONMENT, PROBES, PROMPT_LENGTHS, RECIPE
 from zoo.run.tracker import METRICS
 from zoo.storage.files import find_leftovers
 
+_NAMES = (RECIPE, ENVIRONMENT, PROBES, PROMPT_LENGTHS, END, CONTENTS, METRICS)
 _OWN = {
-    "": re.compile("|".join(map(re.escape, (RECIPE, ENVIRONMENT, PROBES, END, CONTENTS, METRICS)))),
+    "": re.compile("|".join(map(re.escape, _NAMES))),
     evaluations.FOLDER: evaluations.FILE,
-    evaluations.PICTURES: re.compile(r"(epoch|parted)_\d{6,}\.png|before_after\.png"),
+    evaluations.PICTURES: re.compile(r"(epoch|parted|left)_\d{6,}\.png|before_after\.png"),
 }
 """The files that a run replaces, by the folder in its own."""
 
