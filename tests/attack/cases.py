@@ -1,11 +1,13 @@
 """How many cases an attack has, what each draws from, and what is odd in data and in bytes."""
 
 import copy
+import logging
 import math
 import os
 import random
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,12 +27,27 @@ ODD: list[Any] = [
 ]  # fmt: skip
 
 
-def cases(goal: int) -> Sequence[int]:
-    """The numbers of the cases, at least three; or the ones of `ZOO_ATTACK_ONLY`: 3,21."""
-    only = os.environ.get("ZOO_ATTACK_ONLY")
-    if only:
-        return [int(number) for number in only.split(",")]
-    return range(max(3, math.ceil(goal * PART)))
+SECONDS = float(os.environ.get("ZOO_ATTACK_SECONDS", "inf"))
+"""After so many an attack takes no further case: for the full goal in parts."""
+
+FIRST = int(os.environ.get("ZOO_ATTACK_FIRST", "0"))
+"""The number of the first case."""
+
+
+def part_of(goal: int) -> int:
+    """How many cases of a full goal."""
+    return max(3, math.ceil(goal * PART))
+
+
+def cases(goal: int) -> Iterator[int]:
+    """The numbers of the cases, at least three; how many were taken is logged at the end."""
+    start, numbers = time.monotonic(), range(FIRST, FIRST + part_of(goal))
+    for number in numbers:
+        if time.monotonic() - start > SECONDS:
+            logging.getLogger(__name__).warning("cases %d to %d", FIRST, number - 1)
+            return
+        yield number
+    logging.getLogger(__name__).warning("cases %d to %d", FIRST, numbers[-1])
 
 
 def draw_of(kind: str, number: int) -> random.Random:

@@ -1,5 +1,6 @@
 """Runs that are killed at random instants, again and again: nothing is lost, nothing differs."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import forked
-from tests.attack.cases import cases, draw_of
+from tests.attack.cases import cases, draw_of, part_of
 from tests.runs import (
     RECIPES,
     clean_environment,
@@ -128,21 +129,29 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
         start = time.monotonic()
         assert Life(tmp_path / "two", processes).kill(300) == 0
         expected, seconds = only_run(tmp_path / "two"), time.monotonic() - start
-    kills, number, goal = 0, 0, len(cases(goal))
-    while kills < goal:
-        draw = draw_of(f"kill {processes}", number)
-        life = Life(tmp_path / f"{number}", processes)
-        for _ in range(KILLS_A_RUN):
-            if processes == 1 and draw.random() < 0.5:
-                code = life.kill_at(draw.randrange(1, 150))
-            else:
-                code = life.kill(draw.uniform(0.1, seconds))
-            life.require_nothing_lost()
-            kills += code != 0
-            if not code:
-                break
+    kills = 0
+    for number in cases(goal):
+        kills += killed_run(number, processes, seconds, tmp_path, expected)
+        if kills >= part_of(goal):
+            break
+    logging.getLogger(__name__).warning("%d kills of %d processes", kills, processes)
+
+
+def killed_run(number, processes, seconds, folder, expected):
+    """One run, to its end; how often it was killed."""
+    draw, kills = draw_of(f"kill {processes}", number), 0
+    life = Life(folder / f"{number}", processes)
+    for _ in range(KILLS_A_RUN):
+        if processes == 1 and draw.random() < 0.5:
+            code = life.kill_at(draw.randrange(1, 150))
         else:
-            assert life.kill(300) == 0
-        require_as_unbroken(only_run(life.out), expected)
-        subprocess.run(["rm", "-r", life.out], check=True)
-        number += 1
+            code = life.kill(draw.uniform(0.1, seconds))
+        life.require_nothing_lost()
+        kills += code != 0
+        if not code:
+            break
+    else:
+        assert life.kill(300) == 0
+    require_as_unbroken(only_run(life.out), expected)
+    subprocess.run(["rm", "-r", life.out], check=True)
+    return kills
