@@ -8,7 +8,7 @@ from tests.cli.conftest import zoo_here
 from tests.runs import RECIPES, only_run, overrides
 from tests.train_here import recipe
 from zoo.data.text_limit import TextLimit
-from zoo.plan.cut_prompts import lengths_of, prompt_lengths
+from zoo.plan.cut_prompts import _longest_first, lengths_of, prompt_lengths
 from zoo.policy.digits import Digits
 from zoo.prompt import Prompt
 from zoo.reward.digits import Digit
@@ -102,3 +102,13 @@ def test_every_command_says_it_and_a_run_records_it(limited, file, zoo_here, tmp
     recorded = json.loads((run / "prompt_lengths.json").read_text())
     assert recorded["read"][0]["num_cut"] == 1
     assert recorded["unknown"] == []
+
+
+def test_of_many_prompts_the_longest_alone_are_counted():
+    texts = [" ".join(["word"] * (i % 7 + 1)) + f" {i}" for i in range(20_000)]
+    asked = []
+    limit = TextLimit("words", 7, lambda some: asked.extend(some) or [len(t.split()) for t in some])
+    lengths = _longest_first(sorted(texts, key=len, reverse=True), limit)
+    wanted = {text: len(text.split()) for text in texts if len(text.split()) > 7}
+    assert {text: n for text, n in lengths.items() if n > 7} == wanted
+    assert len(wanted) < len(asked) < len(wanted) + 2_000

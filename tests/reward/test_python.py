@@ -48,6 +48,12 @@ def texts(images, prompts):
 def nothing(images, prompts):
     images.mean()
 
+def a_dict(images, prompts):
+    return {"score": images.flatten(1).mean(1)}
+
+def with_extras(images, prompts):
+    return images.flatten(1).mean(1), {}
+
 def column(images, prompts):
     return an_array(images, prompts)[:, None]
 
@@ -97,6 +103,8 @@ def test_numbers_in_a_list_or_an_array_are_scores(name: str) -> None:
     ("name", "said"),
     [
         ("texts", r"returned list; it must return a tensor of one number an image, shape \[2\]"),
+        ("a_dict", r"returned dict; it must"),
+        ("with_extras", r"returned tuple; it must"),
         ("nothing", r"returned NoneType; it must"),
         ("column", r"returned shape \[2, 1\] for 2 images"),
     ],
