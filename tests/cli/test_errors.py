@@ -90,12 +90,15 @@ def test_debug_may_stand_within_a_command_of_two_words(zoo_here, tmp_path):
         assert ended.code == 2
 
 
-def test_who_tries_it_tiny_is_not_told_to(zoo_here, monkeypatch):
+def test_who_tries_it_tiny_is_not_told_to(zoo_here, monkeypatch, tmp_path):
+    # Another test may have left random weights in the cache.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    words = ["sample", SD3_RECIPE, "-p", "x", "-o", tmp_path / "x.png"]
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(SD3, "write_tiny", Policy.write_tiny)
-    told = zoo_here("sample", SD3_RECIPE, "-p", "x")
+    told = zoo_here(*words)
     assert told.lines[-1].endswith("; to try the recipe without it: --tiny")
-    told = zoo_here("sample", SD3_RECIPE, "-p", "x", "--tiny")
+    told = zoo_here(*words, "--tiny")
     assert told.code == 2
     assert "to try" not in told.err
     assert told.lines[-1].endswith("or name files that are here")
