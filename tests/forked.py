@@ -122,9 +122,8 @@ def run(
             [sys.executable, "-m", *arguments], capture_output=True, text=True, env=environment,
             cwd=ROOT, timeout=timeout, check=False,
         )  # fmt: skip
-    environment = {**environment, _ADDRESS: _server(deepspeed=deepspeed).address}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = Forked(arguments, environment, subprocess.DEVNULL, out, err)
+        process = start(arguments, environment, out, err, deepspeed=deepspeed)
         try:
             code = process.wait(timeout)
         finally:
@@ -134,6 +133,19 @@ def run(
             file.seek(0)
             said.append(file.read())
     return subprocess.CompletedProcess(process.args, code, *said)
+
+
+def start(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    out: IO,
+    err: IO,
+    *,
+    deepspeed: bool = False,
+) -> Forked:
+    """Starts `python -m ARGUMENTS`, forked: its environment must be much as the server's."""
+    environment = {**environment, _ADDRESS: _server(deepspeed=deepspeed).address}
+    return Forked(arguments, environment, subprocess.DEVNULL, out, err)
 
 
 def _can_fork(environment: Mapping[str, str]) -> bool:

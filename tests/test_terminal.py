@@ -3,6 +3,7 @@
 import io
 import sys
 
+import pytest
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +26,7 @@ def test_tables_and_texts_are_shown_and_styles_are_kept(monkeypatch):
     table = Table(box=None)
     table.add_column("name")
     table.add_row("[bold]x[/nope]\x1b[2J :cat:")
-    terminal = Terminal(width=80)
+    terminal = Terminal()
     terminal.print(table)
     terminal.print(Text("bold\x1b]0;title\x07", "bold"))
     said = out.getvalue()
@@ -33,3 +34,22 @@ def test_tables_and_texts_are_shown_and_styles_are_kept(monkeypatch):
     assert "\x1b[1mbold\\x1b]0;title" in said
     assert "\x1b[2J" not in said
     assert "\x07" not in said
+
+
+def wide_table():
+    table = Table(box=None)
+    for cell in ("x" * 150, "y" * 150):
+        table.add_column(cell)
+    table.add_row("one cell", "z" * 300)
+    return table
+
+
+@pytest.mark.parametrize("columns", [None, "80"])
+def test_a_pipe_cuts_no_cell_and_a_narrow_terminal_does(columns, monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    Terminal().print(wide_table())
+    assert ("z" * 300 in out.getvalue()) == (columns is None)

@@ -15,6 +15,10 @@ _STEERING = re.compile(
 )
 
 
+TRY_TINY = "; to try the recipe without it: --tiny"
+"""The end of an error's line that a try on random weights would not have."""
+
+
 def visible(text: str) -> str:
     r"""The text on one line, each such character as Python writes it: `\x1b`, `\n`, `\u202e`."""
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -1,5 +1,6 @@
 """The terminal: what is printed is shown and not run."""
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -18,14 +19,21 @@ def say(*lines: object, err: bool = False) -> None:
     stream.flush()
 
 
+_UNLIMITED = 100_000
+"""Columns where no terminal has an edge."""
+
+
 class Terminal(Console):
     """A console for text of others: no markup, no emoji by name, no highlights."""
 
-    def __init__(self, *, soft_wrap: bool = False, width: int | None = None) -> None:
-        """`soft_wrap` leaves long lines to the terminal; without a `width` it is the terminal's."""
-        super().__init__(
-            soft_wrap=soft_wrap, width=width, markup=False, emoji=False, highlight=False
-        )
+    def __init__(self, *, soft_wrap: bool = False) -> None:
+        """As wide as the terminal, or as COLUMNS says; a pipe and a file cut nothing.
+
+        `soft_wrap` leaves long lines to the terminal.
+        """
+        super().__init__(soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = _UNLIMITED
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A text to print, or a table's cell, which is as wide as what is shown."""

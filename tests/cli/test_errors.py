@@ -2,13 +2,17 @@
 
 import pytest
 import torch
+from huggingface_hub import constants
 
-from tests.runs import RECIPES, overrides
+from tests.runs import RECIPES, ROOT, overrides
 from zoo.cli.errors import out_of_memory
 from zoo.engine.plain import PlainEngine
+from zoo.policy.base import Policy
 from zoo.policy.digits import Digits
+from zoo.policy.sd3 import SD3
 
 NFT = RECIPES["nft"]
+SD3_RECIPE = ROOT / "recipes" / "nft_sd3_pickscore.yaml"
 
 
 def raised(call):
@@ -71,3 +75,30 @@ def test_debug_still_shows_where(zoo_here, monkeypatch):
     ended = zoo_here("eval", NFT, "--debug")
     assert "Traceback" in ended.err
     assert ended.lines[-1].startswith("error: out of memory on the GPU while sampling")
+
+
+@pytest.mark.parametrize("words", [["--debug", "eval"], ["eval", "--debug"]])
+def test_debug_may_stand_before_the_command(words, zoo_here, monkeypatch):
+    monkeypatch.setattr(Digits, "velocity", full)
+    assert "Traceback" in zoo_here(*words, NFT).err
+
+
+def test_debug_may_stand_within_a_command_of_two_words(zoo_here, tmp_path):
+    for words in (["--debug", "env", "create"], ["env", "--debug", "create"]):
+        ended = zoo_here(*words, tmp_path / "none", "--python", "/no/python")
+        assert "Traceback" in ended.err
+        assert ended.code == 2
+
+
+def test_who_tries_it_tiny_is_not_told_to(zoo_here, monkeypatch, tmp_path):
+    # Another test may have left random weights in the cache.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    words = ["sample", SD3_RECIPE, "-p", "x", "-o", tmp_path / "x.png"]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(SD3, "write_tiny", Policy.write_tiny)
+    told = zoo_here(*words)
+    assert told.lines[-1].endswith("; to try the recipe without it: --tiny")
+    told = zoo_here(*words, "--tiny")
+    assert told.code == 2
+    assert "to try" not in told.err
+    assert told.lines[-1].endswith("or name files that are here")

@@ -142,11 +142,12 @@ def test_leftovers_of_a_kill_go_and_what_is_not_of_the_run_stays(run, zoo_here):
     gone = [
         run / "checkpoints" / ".new-000003-1", run / "checkpoints" / ".old-000001-1",
         run / "images" / ".epoch_000003.png-1-1", run / "evaluations" / ".000003.json-1-1",
+        run / "images" / ".left_000003.png-1-1", run / ".prompt_lengths.json-1-1",
     ]  # fmt: skip
-    gone[0].mkdir()
-    gone[1].mkdir()
-    gone[2].touch()
-    gone[3].touch()
+    for folder in gone[:2]:
+        folder.mkdir()
+    for file in gone[2:]:
+        file.touch()
     (run / ".mine-1-1").touch()
     assert zoo_here("train", "--resume", run, "--epochs", 3).code == 0
     assert [path for path in gone if path.exists()] == []
@@ -154,6 +155,14 @@ def test_leftovers_of_a_kill_go_and_what_is_not_of_the_run_stays(run, zoo_here):
     # The name of every file that a run leaves is one of those that go where they are cut off.
     names = {path.name for path in run.iterdir()}
     assert names >= {"recipe.json", "environment.json", "contents.json", "probes.json", "end.json"}
+
+
+def test_a_run_whose_end_alone_was_cut_off_by_a_kill_has_it_and_no_leftover(run, zoo_here):
+    end = (run / "end.json").read_text()
+    (run / "end.json").rename(run / ".end.json-1-1")
+    assert zoo_here("train", "--resume", run).code == 0
+    assert (run / "end.json").read_text() == end
+    assert not (run / ".end.json-1-1").exists()
 
 
 def test_a_full_disk_is_said_with_the_path_and_leaves_the_checkpoint_before(

@@ -204,3 +204,10 @@ def test_no_encoding_ends_a_run_or_its_evaluation(changes, tmp_path):
     log = next(out.glob("runs/*/*/run.log")).read_text(encoding="utf-8")
     assert "größer ✓" in log
     assert "\\x1b[2J" in log
+    (out / "p.txt").write_text("Ein Schild “brot” größer ✓\n", encoding="utf-8")
+    shown = subprocess.run(
+        [sys.executable, "-m", "zoo", "prompts", "p.txt"],
+        env=environment, cwd=out, capture_output=True,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert b"Ein Schild" in shown.stdout

@@ -68,7 +68,7 @@ def test_files_of_one_name_are_kept_apart(web):
 
 def test_a_file_that_was_not_fetched_whole_is_not_kept(web):
     web.bodies["/train.txt"] = b"cut short"
-    with pytest.raises(PromptError, match=r"cannot be fetched \(.*name it, or .* --tiny"):
+    with pytest.raises(PromptError, match=r"cannot be fetched \(.*name it; .* --tiny"):
         load(f"{web.address}/train.txt")
     web.bodies["/train.txt"] = b"whole"
     assert load(f"{web.address}/train.txt")[0].text == "whole"

@@ -105,6 +105,26 @@ class LatentFamilyTests:
         one, two = (load_file(Path(each["pretrained"]) / name) for each in (options, again))
         assert all(torch.equal(one[key], two[key]) for key in one)
 
+    @pytest.mark.parametrize("encoder", ["CLIP", "T5"])
+    def test_what_is_beyond_a_limit_makes_no_difference(self, options, policy, encoder):
+        limits = {
+            limit.encoder: limit for limit in self.family.text_limits({"revision": None, **options})
+        }
+        limit = limits[encoder]
+        assert limit.option == {"CLIP": None, "T5": "max_text_tokens"}[encoder]
+        # The tiny tokenizers spell: a letter is a token.
+        whole = "a" * (limit.tokens - limit.count(["a"])[0] + 1)
+        assert limit.count([whole, f"{whole}bc"]) == [limit.tokens, limit.tokens + 2]
+
+        def embedded(text):
+            cond = policy.encode([Prompt(text)])
+            if encoder == "CLIP":
+                return cond.tensors["pooled"].rows()
+            return cond.tensors["words"].rows()[:, self.family.family.clip_tokens :]
+
+        assert torch.equal(embedded(f"{whole}b"), embedded(f"{whole}c"))
+        assert not torch.equal(embedded(whole), embedded(f"{whole[:-1]}b"))
+
     def test_equal_prompts_share_a_row_and_are_embedded_once(self, policy, monkeypatch):
         fresh = [Prompt("never seen before"), Prompt("never seen before")]
         encoded = []

@@ -348,3 +348,27 @@ def test_a_head_of_another_clip_is_refused(options, tmp_path):
     torch.save(head, tmp_path / "head.pth")
     with pytest.raises(ValueError, match="take embeddings of 768 and the model's are of 64"):
         Aesthetic(CPU, model=options["aesthetic"]["model"], weights=str(tmp_path / "head.pth"))
+
+
+@WITH_TEXT
+def test_what_is_beyond_the_limit_makes_no_difference(name, options, rewards):
+    (limit,) = ALL[name].text_limits(options[name])
+    assert (limit.encoder, limit.tokens, limit.option) == ("CLIP", 77, None)
+    # A letter is a token; begin and end are two.
+    whole = "a" * 75
+    assert limit.count([whole, f"{whole}b"]) == [77, 78]
+    texts = [whole, f"{whole[:-1]}b", f"{whole}b", f"{whole}c"]
+    one, other, cut, cut_too = (
+        rewards[name].score(images(1), [Prompt(text)]).item() for text in texts
+    )
+    assert one != other
+    assert cut == cut_too
+
+
+def test_a_reward_without_texts_has_no_limit(options):
+    assert ALL["aesthetic"].text_limits(options["aesthetic"]) == ()
+
+
+def test_hpsv2_counts_what_its_tokenizer_gets(options):
+    (limit,) = HPSv2.text_limits(options["hpsv2"])
+    assert limit.count(["&amp;amp;"]) == limit.count(["&"])

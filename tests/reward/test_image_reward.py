@@ -280,3 +280,16 @@ def test_a_tokenizer_of_other_weights_is_refused(options, tmp_path):
     ).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"^the tokenizer .* has 8 tokens.* are of 120; .*$"):
         ImageReward(CPU, **{**options, "tokenizer": str(tmp_path)})
+
+
+def test_what_is_beyond_the_limit_makes_no_difference(options, reward):
+    (limit,) = ImageReward.text_limits(options)
+    assert (limit.encoder, limit.tokens, limit.option) == ("BLIP", 35, None)
+    # A letter is a token; begin and end are two.
+    whole = "a" * 33
+    assert limit.count([whole, f"{whole}b"]) == [35, 36]
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    texts = [whole, f"{whole[:-1]}b", f"{whole}b", f"{whole}c"]
+    one, other, cut, cut_too = (reward.score(image, [Prompt(text)]).item() for text in texts)
+    assert one != other
+    assert cut == cut_too

@@ -288,6 +288,11 @@ def test_any_numbers_will_do(dtype) -> None:
     assert found.failures == ()
 
 
+def test_complex_numbers_are_refused() -> None:
+    with pytest.raises(RewardError, match="'a' returned complex numbers; it must return real ones"):
+        verdict(Scored(lambda images, prompts: values(images).to(torch.complex64)))
+
+
 def test_rewards_run_without_gradients() -> None:
     weight = torch.ones(1, requires_grad=True)
     found = verdict(Scored(lambda images, prompts: values(images) * weight))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from zoo.prompt import Prompt
+from zoo.reward.judge import Judge, RewardError, WeightedReward
 from zoo.reward.python import PythonReward
 
 SOURCE = """
@@ -30,7 +31,31 @@ def one_number(images, prompts):
     return images.mean()
 
 def a_list(images, prompts):
-    return [0.0] * len(images)
+    return [0.5] * len(images)
+
+def a_tuple_of_tensors(images, prompts):
+    return tuple(image.mean() * 2 for image in images)
+
+def an_array(images, prompts):
+    return images.numpy().mean((1, 2, 3)) * 2
+
+def numpys(images, prompts):
+    return [*an_array(images, prompts)]
+
+def texts(images, prompts):
+    return ["0.5"] * len(images)
+
+def nothing(images, prompts):
+    images.mean()
+
+def a_dict(images, prompts):
+    return {"score": images.flatten(1).mean(1)}
+
+def with_extras(images, prompts):
+    return images.flatten(1).mean(1), {}
+
+def column(images, prompts):
+    return an_array(images, prompts)[:, None]
 
 def broken(images, prompts):
     raise RuntimeError("no server")
@@ -68,8 +93,30 @@ def test_an_error_of_the_function_is_its_own() -> None:
         PythonReward(path="mine.py:broken").score(IMAGES, PROMPTS)
 
 
-def test_what_the_function_returns_is_left_to_the_judge() -> None:
-    assert PythonReward(path="mine.py:a_list").score(IMAGES, PROMPTS) == [0.0] * len(IMAGES)
+@pytest.mark.parametrize("name", ["a_list", "a_tuple_of_tensors", "an_array", "numpys"])
+def test_numbers_in_a_list_or_an_array_are_scores(name: str) -> None:
+    scores = PythonReward(path=f"mine.py:{name}").score(IMAGES, PROMPTS)
+    torch.testing.assert_close(scores, torch.tensor([0.5, 0.5]).double())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("texts", r"returned list; it must return a tensor of one number an image, shape \[2\]"),
+        ("a_dict", r"returned dict; it must"),
+        ("with_extras", r"returned tuple; it must"),
+        ("nothing", r"returned NoneType; it must"),
+        ("column", r"returned shape \[2, 1\] for 2 images"),
+    ],
+)
+def test_anything_else_is_left_to_the_judge(name: str, said: str) -> None:
+    judge = Judge(
+        [WeightedReward("it", PythonReward(path=f"mine.py:{name}"))], timeout=30, retries=0
+    )
+    judge.submit(IMAGES, PROMPTS, torch.tensor([0, 1]))
+    with pytest.raises(RewardError, match=said):
+        judge.finish()
+    judge.close()
 
 
 @pytest.mark.parametrize("path", ["mine.py", "mine.py:", ":bright", ""])

@@ -9,6 +9,7 @@ from rich.text import Text
 from zoo.cli.check_cost import print_cost
 from zoo.cli.errors import exit_code, lines
 from zoo.errors import UserError
+from zoo.plan.cut_prompts import prompt_lengths
 from zoo.plan.geometry import Batches, Plan
 from zoo.plan.preflight import (
     PromptCounts,
@@ -60,7 +61,7 @@ def _print(path: Path, recipe: Recipe) -> None:
     console = Terminal()
     console.print(Text.assemble((str(path), "bold"), ": ok"))
     console.print(table)
-    for line in refused_prompts(prompts):
+    for line in (*refused_prompts(prompts), *prompt_lengths(recipe).warnings):
         console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
     print_cost(console, recipe, processes)
 

@@ -80,8 +80,7 @@ def _examine(recipe: Recipe) -> Plan:
 
 def _show(comparison: Comparison, report: Path) -> None:
     """The last scores of each contender and their cost, and where the report is."""
-    # Where nobody looks lines need not be short.
-    console = Terminal(width=None if sys.stdout.isatty() else 120)
+    console = Terminal()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     columns = {label: f"eval/{label}" for label in comparison.labels} | {
         name: AXES[name] for name in ("seconds", "forwards")

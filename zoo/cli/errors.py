@@ -1,10 +1,12 @@
 """How a command ends that cannot go on: by a mistake, a failed run, or memory that ran out."""
 
 import re
+import sys
 import traceback
 from collections.abc import Sequence
 
-from zoo.errors import UserError, first_line, one_line
+from zoo.cli.options import TINY
+from zoo.errors import TRY_TINY, UserError, first_line, one_line
 
 
 def exit_code(error: Exception) -> int:
@@ -18,7 +20,9 @@ def lines(error: Exception) -> Sequence[str]:
     if memory is not None:
         return [memory]
     if isinstance(error, UserError):
-        return error.lines
+        # Who tries it so already is not told to.
+        hint = TRY_TINY if TINY in sys.argv else None
+        return [line.replace(hint, "") if hint else line for line in error.lines]
     shown = one_line(error)
     return [first_line(error) if _is_expected(error) else f"{shown} (--debug shows the traceback)"]
 

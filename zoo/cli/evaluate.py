@@ -21,7 +21,7 @@ from zoo.cli.output import (
     video_hint,
 )
 from zoo.cli.processes import join_processes, launch_workers
-from zoo.cli.source import ImageJob, load_model
+from zoo.cli.source import ImageJob, load_model, say_cut
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.engine.rendezvous import is_worker, rank
 from zoo.errors import UserError
@@ -121,6 +121,7 @@ def _work(job: ImageJob, size: int) -> int:
     first = model.engine.rank == 0
     if first:
         say(f"{job.source.weights.value} weights of {job.source.origin}")
+        say_cut(job, job.source.evaluation.rewards or job.source.recipe.rewards)
     out = job.out
     with Writer() as writer:
         folder = None

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli import image_commands, report_commands
-from zoo.cli.options import Debug, Overrides, Tiny
+from zoo.cli.options import DEBUG, Debug, Overrides, Tiny
 from zoo.cli.streams import outlive_readers
 from zoo.terminal import say
 
@@ -29,6 +29,11 @@ Recipe = Annotated[Path, typer.Argument(help="A recipe, as in recipes/.", show_d
 Epochs = Annotated[
     int | None, typer.Option("--epochs", help="Instead of the recipe's epochs.", min=1)
 ]
+
+
+@app.callback()
+def everywhere(debug: Debug = False) -> None:
+    """An option that stands before the command as well."""
 
 
 @app.command()
@@ -198,7 +203,7 @@ app.add_typer(env, name="env", no_args_is_help=True)
 
 
 @env.callback()
-def environments() -> None:
+def environments(debug: Debug = False) -> None:
     """Python environments for rewards that cannot share zoo's."""
 
 
@@ -271,7 +276,7 @@ def _run() -> int:
         from zoo.cli.errors import exit_code, last_words, lines
         from zoo.engine.launch import report
 
-        debug = "--debug" in sys.argv
+        debug = DEBUG in sys.argv
         message, trace = last_words(error, debug=debug)
         if not report(message, trace=trace):
             if debug:

@@ -8,7 +8,10 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", help="Override any part: -s objective.beta=0.5 (repeatable)."),
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+DEBUG, TINY = "--debug", "--tiny"
+"""Looked for in the command line itself where an error is said."""
+
+Debug = Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")]
 Weights = Annotated[
     str | None,
     typer.Option(help="live, old, reference or ema; default: what the run evaluates."),
@@ -21,5 +24,5 @@ Best = Annotated[
 ]
 Tiny = Annotated[
     bool,
-    typer.Option("--tiny", help="Random weights, few small images: to try a recipe anywhere."),
+    typer.Option(TINY, help="Random weights, few small images: to try a recipe anywhere."),
 ]

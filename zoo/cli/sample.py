@@ -15,7 +15,7 @@ from zoo.cli.output import (
     save_picture,
     video_hint,
 )
-from zoo.cli.source import ImageJob, load_model
+from zoo.cli.source import ImageJob, load_model, say_cut
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.run import pictures
 from zoo.run.console import count_on_bar
@@ -65,6 +65,7 @@ def _make(job: ImageJob, out: Path) -> _Made:
     """Makes and writes them."""
     source, num = job.source, job.images_per_prompt
     model, sampler = load_model(source), evaluation_sampler(source.recipe, source.evaluation)
+    say_cut(job, ())
     key = torch.arange(num).repeat(len(job.prompts))
     wanted = encode(
         model.policy, sampler, job.prompts,

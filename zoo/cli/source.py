@@ -7,6 +7,7 @@ from typing import Any
 
 from zoo.engine.rendezvous import is_worker
 from zoo.errors import UserError
+from zoo.plan.cut_prompts import lengths_of
 from zoo.plan.preflight import require_device
 from zoo.policy import lora_files
 from zoo.prompt import Prompt
@@ -14,7 +15,7 @@ from zoo.recipe.errors import FileOrigin, OptionOrigin, Origin
 from zoo.recipe.expand import expanded
 from zoo.recipe.load import Override, Overrides, from_yaml
 from zoo.recipe.recipe import Recipe, load_stage
-from zoo.recipe.sections import EvalOptions
+from zoo.recipe.sections import EvalOptions, RewardEntry
 from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run.folder import IMAGES, recipe_of
@@ -175,6 +176,12 @@ def load_model(source: ModelSource) -> Model:
     if saved is not None and folder is not None:
         load_weights(model, saved.tensors, folder)
     return model
+
+
+def say_cut(job: ImageJob, rewards: Sequence[RewardEntry]) -> None:
+    """Says how many of the prompts the policy and these rewards cut."""
+    for line in lengths_of(job.source.recipe, job.prompts, rewards).warnings:
+        say(f"warning: {line}", err=True)
 
 
 def _read_recipe(path: Path, overrides: Overrides, folder: Path | None, *, tiny: bool) -> Recipe:

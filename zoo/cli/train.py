@@ -95,7 +95,7 @@ def _recipe(
 
 def _has_ended(folder: Path, recipe: Recipe) -> bool:
     """Says so where a run that is to go on has come to its end, by its epochs or conditions."""
-    from zoo.run import checkpoint
+    from zoo.run import checkpoint, leftovers
     from zoo.run import folder as run_dir
     from zoo.run.tracker import read
     from zoo.storage import files as json_file
@@ -116,6 +116,7 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
         return True
     if run_dir.read_end(folder) is None:
         # A kill came between the last checkpoint and this.
+        leftovers.remove(folder)
         json_file.write(folder / run_dir.END, asdict(end))
     if end.reason == run_dir.EPOCHS:
         say(f"{folder} has its {recipe.epochs} epochs{_more(recipe)}")
@@ -200,6 +201,8 @@ def _build_and_train(
         _tracker(recipe, folder, engine.rank, progress, wandb_id) as tracker,
     ):
         tracker.warn(*(() if resume is None else resume.notes))
+        if engine.rank == 0:
+            _tell_lengths(tracker, recipe)
         if start is not None:
             tracker.warn(*run_state.tell_other_cut(run, start))
             _tell_rate(tracker, before, recipe, progress)
@@ -218,6 +221,16 @@ def _tell_rate(tracker: "Tracker", before: Recipe, now: Recipe, progress: "Progr
     if change is not None:
         tracker.say(change.said)
         tracker.warn(*change.warnings)
+
+
+def _tell_lengths(tracker: "Tracker", recipe: Recipe) -> None:
+    """Records how long the prompts are for those who read them, and says which of them are cut."""
+    from zoo.plan.cut_prompts import prompt_lengths
+    from zoo.run.folder import PROMPT_LENGTHS
+
+    lengths = prompt_lengths(recipe)
+    tracker.note(PROMPT_LENGTHS, asdict(lengths))
+    tracker.warn(*lengths.warnings)
 
 
 def _run_folder(recipe: Recipe, resume: _GoingOn | None, model: "Model") -> Path:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from zoo.data import files
-from zoo.errors import one_line
+from zoo.errors import TRY_TINY, one_line
 from zoo.prompt import Prompt, PromptError
 from zoo.storage.files import cache_folder, filling_cache, replacing
 
@@ -75,5 +75,5 @@ def _download(address: str, file: BinaryIO) -> None:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise PromptError(
             f"prompts '{address}' cannot be fetched ({one_line(error)}); fetch the file where "
-            "there is network and name it, or try the recipe without: --tiny"
+            f"there is network and name it{TRY_TINY}"
         ) from None

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.data.text_limit import TextLimit
 from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.rollout import Cond
@@ -84,6 +85,18 @@ class Policy(ABC):
 
     def write_rest(self, folder: Path) -> None:  # noqa: B027  (by default there is none)
         """Writes what a published model has beside its network into a folder, for an export."""
+
+    @classmethod
+    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """How much of a prompt each text encoder reads, where that is known; loads no weights.
+
+        `options` are the constructor's. By default nothing is known: nobody is told of a prompt
+        that is cut.
+
+        Raises:
+            ValueError: a tokenizer cannot be had.
+        """
+        return ()
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

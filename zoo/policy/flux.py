@@ -43,6 +43,7 @@ class Flux(LatentPolicy):
         # As in the published Flow-GRPO (scripts/train_flux.py); blocks of one stream have the
         # first three.
         targets=(*ATTENTION, *_FEED_FORWARDS),
+        t5="tokenizer_2",
     )
 
     def __init__(

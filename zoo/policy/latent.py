@@ -1,7 +1,7 @@
 """What latent families share: the autoencoder, guidance, and their policy."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.data.text_limit import TextLimit
 from zoo.policy.base import Policy
 from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, place
 from zoo.policy.text_encoders import Pooled, Tables, TextEncoders, Words, shapes_alone
@@ -20,6 +21,9 @@ from zoo.rollout import Cond, Lookup, rows_of
 
 _ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 """As pipelines name them."""
+
+_CLIP_TOKENS = 77
+"""That CLIP has positions for."""
 
 Latents = Float[Tensor, "batch channels rows columns"]
 Images = Float[Tensor, "batch 3 height width"]
@@ -136,6 +140,8 @@ class Family:
     transformer: str
     targets: tuple[str, ...]
     """The ends of the names of its layers with LoRA by default."""
+    t5: str
+    """The part with T5's tokenizer; CLIP's is `tokenizer`."""
     clip_tokens: int = 0
     """Embeddings of words by CLIP, before those by T5."""
 
@@ -221,6 +227,22 @@ class LatentPolicy(Policy):
             self._device,
             kept=options.cached_prompts,
         )
+
+    @classmethod
+    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """Of CLIP, which gives the embedding of the whole text, and of T5.
+
+        Raises:
+            ValueError: the model or a tokenizer cannot be had.
+        """
+        files = Pretrained.of(
+            options["pretrained"], options["revision"], options["variant"], options["parts"]
+        )
+        clip = TextLimit("CLIP", _CLIP_TOKENS, files.count_by("tokenizer"))
+        if not options.get("t5", True):
+            return (clip,)
+        count = files.count_by(cls.family.t5)
+        return clip, TextLimit("T5", options["max_text_tokens"], count, "max_text_tokens")
 
     def write_rest(self, folder: Path) -> None:
         """All parts of the pipeline that this policy uses, but for the network, and its index."""

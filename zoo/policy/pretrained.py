@@ -13,7 +13,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from zoo.errors import join_lines, one_line
+from zoo.data.text_limit import Count, counted_by
+from zoo.errors import TRY_TINY, join_lines, one_line
 from zoo.policy.weights import Lora
 from zoo.storage.hub import Request
 from zoo.storage.tensor_file import TensorFile
@@ -189,6 +190,20 @@ class Pretrained:
             raise self._file_refusal(f"it lacks '{missing[0]}'")
         return network
 
+    def count_by(self, part: str) -> Count:
+        """How many tokens texts have by a tokenizer of the pipeline, of the class that it names.
+
+        Raises:
+            ValueError: it cannot be had.
+        """
+        import transformers
+
+        named = self.index().get(part) or (None, None)
+        cls = getattr(transformers, str(named[1]), None)
+        if cls is None:
+            raise ValueError(f"the model '{self.source}' has no tokenizer '{part}'")
+        return counted_by(self.load(cls, part))
+
     def lacks(self, part: str) -> bool:
         """Whether the pipeline is without a part: it names none, or the folder has none."""
         named, folder = self.index().get(part), Path(self.source)
@@ -242,10 +257,9 @@ class Pretrained:
             why = f"has no usable '{part}': {name}: {text}"
         else:
             why = f"is no folder here and cannot be had from the Hub: {why}"
-        fix = "to try the recipe without it: --tiny"
         if self.file is not None:
-            fix = f"its parts go with '{self.file}': name others with policy.parts, or {fix}"
-        return ValueError(f"the model '{self.source}' {why}; {fix}")
+            why += f"; its parts go with '{self.file}': name others with policy.parts"
+        return ValueError(f"the model '{self.source}' {why}{TRY_TINY}")
 
     def _file_refusal(self, why: str) -> ValueError:
         return ValueError(

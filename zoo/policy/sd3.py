@@ -35,6 +35,7 @@ class SD3(LatentPolicy):
         pipeline="StableDiffusion3Pipeline",
         transformer="SD3Transformer2DModel",
         targets=ATTENTION,
+        t5="tokenizer_3",
         clip_tokens=77,
     )
 

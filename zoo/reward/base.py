@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.data.text_limit import TextLimit
 from zoo.prompt import Prompt
 
 
@@ -74,6 +75,18 @@ class Reward(ABC):
         Raises:
             PromptError: what the prompt lacks.
         """
+
+    @classmethod
+    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """How much of a prompt is read, where that is known; loads no weights.
+
+        `options` as in `check_prompt`. By default nothing is known: nobody is told of a prompt that
+        is cut.
+
+        Raises:
+            ValueError: a tokenizer cannot be had.
+        """
+        return ()
 
     def known_answers(self) -> Sequence[KnownAnswer]:
         """Images with the scores that they must get, asked before a run; none by default."""

@@ -3,7 +3,8 @@
 Wu et al. 2023 (arXiv 2306.09341): CLIP-H, fine-tuned, published in open_clip's layout.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.data.text_limit import TextLimit
 from zoo.prompt import Prompt
 from zoo.reward.networks.clip import Clip, DType, choose_device, load_tokenizer
 from zoo.reward.networks.clip_reward import ClipReward
@@ -61,9 +63,17 @@ class HPSv2(ClipReward):
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
     ) -> Float[Tensor, " batch"]:
         """The cosine."""
-        # open_clip's tokenizer does so, twice.
-        texts = [unescape(unescape(prompt.text)) for prompt in prompts]
-        return self._cosine(images, texts, padded_pixels)
+        return self._cosine(images, [_plain(prompt.text) for prompt in prompts], padded_pixels)
+
+    @classmethod
+    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """CLIP's, of texts as it gets them.
+
+        Raises:
+            ValueError: the tokenizer cannot be had.
+        """
+        (limit,) = super().text_limits(options)
+        return (replace(limit, count=lambda texts: limit.count([*map(_plain, texts)])),)
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
@@ -72,3 +82,8 @@ class HPSv2(ClipReward):
 
         write_open_clip(folder, FILE)
         return {"weights": str(folder / FILE), "tokenizer": str(folder)}
+
+
+def _plain(text: str) -> str:
+    """As open_clip's tokenizer reads it: it does this twice."""
+    return unescape(unescape(text))

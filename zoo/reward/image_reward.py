@@ -5,7 +5,7 @@ five linear layers on its first token give the score. Runs on transformers' own 
 plugins/zoo-image-reward runs the published package, image-reward 1.5, which scores the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.data.text_limit import TextLimit, counted_by
 from zoo.errors import first_line
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward
@@ -85,6 +86,15 @@ class ImageReward(Reward):
         pixels = normalise(images.to(self._device), self._sizes.image)
         scores: Tensor = self._network(ids, mask, pixels)
         return scores.to(images.device)
+
+    @classmethod
+    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """BLIP's.
+
+        Raises:
+            ValueError: the tokenizer cannot be had.
+        """
+        return (TextLimit("BLIP", _NUM_TOKENS, counted_by(_tokenizer(options["tokenizer"]))),)
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

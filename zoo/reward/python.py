@@ -5,9 +5,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import module_from_spec, spec_from_file_location
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,11 +23,12 @@ _FORM = "write path: my_file.py:my_function"
 
 
 class PythonReward(Reward):
-    """A function in a Python file: f(images, prompts) returns a tensor, a number for each image.
+    """A function in a Python file: f(images, prompts) returns a number for each image.
 
-    `images` is [batch, 3, height, width] in [0, 1], or [batch, frames, 3, height, width] of videos;
-    `prompts` is a sequence of zoo.prompt.Prompt; higher is better and NaN says that an image could
-    not be scored. The file may import what is beside it in its folder.
+    The numbers are in a tensor, a list, a tuple or an array of NumPy. `images` is
+    [batch, 3, height, width] in [0, 1], or [batch, frames, 3, height, width] of videos; `prompts`
+    is a sequence of zoo.prompt.Prompt; higher is better and NaN says that an image could not be
+    scored. The file may import what is beside it in its folder.
     """
 
     chosen_by = ("path",)
@@ -43,7 +47,20 @@ class PythonReward(Reward):
         self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
     ) -> Any:
         """What the function returns; the judge looks at whether it is one number an image."""
-        return self._function(images, prompts)
+        return _tensor(self._function(images, prompts))
+
+
+def _tensor(returned: object) -> object:
+    """Numbers in a list, a tuple or an array of NumPy as a tensor; anything else as it is."""
+    if isinstance(returned, (list, tuple)) and all(map(_is_number, returned)):
+        return torch.tensor([float(each) for each in returned], dtype=torch.float64)
+    if isinstance(returned, np.ndarray) and returned.dtype.kind in "fiub":
+        return torch.from_numpy(returned.astype(np.float64))
+    return returned
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)
 
 
 def _function(path: str) -> Callable[[Tensor, Sequence[Prompt]], object]:

@@ -210,6 +210,10 @@ class RewardThread:
                 f"reward '{label}' returned shape {list(value.shape)} for {wanted} images; "
                 f"it must return one number an image, shape [{wanted}]"
             )
+        if value.is_complex():
+            raise RewardError(
+                f"reward '{label}' returned complex numbers; it must return real ones"
+            )
         value = value.detach().to("cpu", torch.float64)
         return value.masked_fill(~value.isfinite(), torch.nan)
 

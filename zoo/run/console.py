@@ -40,6 +40,9 @@ class Bar:
             self._advance()
 
 
+_LOGGED = 80
+"""Characters of an epoch's line where no terminal is."""
+
 NO_BAR = Bar(lambda: None)
 """Where nobody looks."""
 
@@ -73,7 +76,8 @@ class Display(Sink):
             self._first = self._first or evaluated
             self._last = evaluated
         if evaluated or not self._console.is_terminal:
-            self.say(line(metrics, self._epochs, self._console.width))
+            width = self._console.width if self._console.is_terminal else _LOGGED
+            self.say(line(metrics, self._epochs, width))
         reward = short(metrics["reward"])
         self._progress.update(self._run, completed=done, note=f"reward {reward}")
 

@@ -28,6 +28,9 @@ from zoo.storage.files import WriteError, fingerprint, writing
 RECIPE, ENVIRONMENT, PROBES, END = "recipe.json", "environment.json", "probes.json", "end.json"
 """Also what is installed; what was measured before the first update; why the run has ended."""
 
+PROMPT_LENGTHS = "prompt_lengths.json"
+"""How many prompts each text encoder cuts, and how long the longest is for it."""
+
 EPOCHS = "epochs"
 """The reason of a run's end where it has done them all."""
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from zoo.run import checkpoint, evaluations
 from zoo.run.contents import CONTENTS
-from zoo.run.folder import END, ENVIRONMENT, PROBES, RECIPE
+from zoo.run.folder import END, ENVIRONMENT, PROBES, PROMPT_LENGTHS, RECIPE
+from zoo.run.model_record import MODEL
 from zoo.run.tracker import BEFORE_AFTER, METRICS
 from zoo.storage.files import find_leftovers
 
+_NAMES = (RECIPE, ENVIRONMENT, PROBES, PROMPT_LENGTHS, END, CONTENTS, METRICS, MODEL)
 _OWN = {
-    "": re.compile("|".join(map(re.escape, (RECIPE, ENVIRONMENT, PROBES, END, CONTENTS, METRICS)))),
+    "": re.compile("|".join(map(re.escape, _NAMES))),
     evaluations.FOLDER: evaluations.FILE,
     evaluations.PICTURES: re.compile(
         rf"((epoch|inputs|parted|left)_\d{{6,}}|{BEFORE_AFTER})\.(png|webp)"

@@ -18,7 +18,9 @@ from zoo.storage.hub import Request
 
 DType = Literal["float32", "bfloat16", "float16"]
 
-_NUM_TOKENS = 77
+NUM_TOKENS = 77
+"""Of a text, that are read."""
+
 # A configuration that says 2 is older than transformers 4.31: the text is then read at its highest
 # token, the last of the vocabulary.
 _OLD_END = 2
@@ -85,7 +87,7 @@ class Clip:
             list(texts),
             padding="max_length",
             truncation=True,
-            max_length=_NUM_TOKENS,
+            max_length=NUM_TOKENS,
             return_tensors="pt",
         )
         output = self._model.get_text_features(

@@ -1,12 +1,14 @@
 """What the rewards on CLIP have alike: one model, which leaves its device where it is to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.data.text_limit import TextLimit, counted_by
 from zoo.reward.base import Reward
-from zoo.reward.networks.clip import Clip
+from zoo.reward.networks.clip import NUM_TOKENS, Clip, load_tokenizer
 
 Prepare = Callable[[Tensor, int], Tensor]
 """Images in [0, 1] as a model of so many pixels wants them."""
@@ -32,6 +34,17 @@ class ClipReward(Reward):
         """Of each image with its text, on the images' device."""
         cosine = (self._embed(images, prepare) * self._clip.texts(texts)).sum(-1)
         return cosine.to(images.device)
+
+    @classmethod
+    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """CLIP's, where the reward reads prompts: where it has a tokenizer.
+
+        Raises:
+            ValueError: it cannot be had.
+        """
+        if "tokenizer" not in options:
+            return ()
+        return (TextLimit("CLIP", NUM_TOKENS, counted_by(load_tokenizer(options["tokenizer"]))),)
 
     def rest(self) -> None:
         """Leaves the device, with `offload`."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from zoo.errors import first_line
+from zoo.errors import TRY_TINY, first_line
 from zoo.storage.hub import Request
 
 
@@ -30,7 +30,7 @@ def tensors_of(weights: str, name: str) -> dict[str, Any]:
         raise ValueError(
             f"the weights {weights!r} are no file here and cannot be had from the Hub: "
             f"{Request(weights).refusal(error) or first_line(error)}; name a file {name}, or a "
-            "repository that has it, or try the recipe without: --tiny"
+            f"repository that has it{TRY_TINY}"
         ) from error
     try:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
