@@ -10,7 +10,7 @@ from zoo.policy.tiny_pipelines.shrink import SIDE
 
 _TAKES_IMAGE = re.compile(
     "Edit|Kontext|ImageToVideo|Image2Video|Img2Img|I2I|I2V|Control|Fill|Inpaint|ImageVariation"
-    "|Pix2Pix|VideoToWorld|VideoToVideo|StableVideoDiffusion|Skyreels|Framepack|Depth2Img|VACE"
+    "|Pix2Pix|VideoToWorld|VideoToVideo|StableVideoDiffusion|Skyreels|Framepack|Depth2Img|Layered"
 )
 _IMAGES = ("image", "mask_image", "control_image")
 _VIDEOS = ("video",)
@@ -26,6 +26,7 @@ _SMALL: Mapping[str, Any] = {
     "use_resolution_binning": False,
     "max_sequence_length": 128,
     "guidance_schedule": [7.0, 7.0],
+    "strength": 0.9,
     "image_crf": 0,
     "enable_prompt_rewrite": False,
 }
@@ -70,6 +71,9 @@ def tiny_call(pipeline: Any) -> TinyCall:
     fixed = {"max_sequence_length", "max_text_seq_length"} & set(_config(pipeline))
     if fixed or hasattr(pipeline, "prompt_template"):
         del options["max_sequence_length"]
+    if type(pipeline).__name__.startswith("EasyAnimate"):
+        # It fails where there is none.
+        options["negative_prompt"] = ""
     takes = bool(_TAKES_IMAGE.search(type(pipeline).__name__))
     return TinyCall(
         {name: value for name, value in options.items() if name in parameters},

@@ -45,12 +45,12 @@ def scheduler(cls: Any, pipeline: Any, denoiser: Any) -> Any:
         return diffusers.DDIMScheduler(**_STABLE_DIFFUSION)
     if cls is diffusers.SchedulerMixin:
         cls = diffusers.FlowMatchEulerDiscreteScheduler
-    options = dict(SCHEDULERS.get(denoiser.__name__, {}))
+    options = SCHEDULERS.get(denoiser.__name__, {})
     if cls is diffusers.FlowMatchEulerDiscreteScheduler:
         # A pipeline says the shift of each image's size, or none does.
         dynamic = "mu=" in inspect.getsource(pipeline.__call__)
         options = {"use_dynamic_shifting": True} if dynamic else {"shift": 3.0}
-    return cls(**{name: value for name, value in options.items() if name in defaults(cls)})
+    return cls(**options) if set(options) <= set(defaults(cls)) else cls()
 
 
 def louder(model: Any) -> Any:

@@ -38,9 +38,10 @@ KREA2_LAYERS = (1, 2)
 def _unet(known: Known) -> Options:
     options: Options = {
         "sample_size": SIDE // 8,
-        "cross_attention_dim": known.words,
+        # A picture in place of words is one token, as CLIP projects it.
+        "cross_attention_dim": known.words or CLIP_WIDTH,
         "attention_head_dim": HEADS,
-        "in_channels": known.latents,
+        "in_channels": known.latents * (2 if "Pix2Pix" in known.name else 1),
         "out_channels": known.latents,
     }
     if "vae" not in known.slots:
@@ -53,6 +54,21 @@ def _unet(known: Known) -> Options:
         options["addition_time_embed_dim"] = _TIME_WIDTH
         options["projection_class_embeddings_input_dim"] = 6 * _TIME_WIDTH + CLIP_WIDTH
     return options
+
+
+def _flux(known: Known) -> Options:
+    """Beside the noise come a control's latents, or a picture's and the pixels of a mask."""
+    beside = 0
+    if "Fill" in known.name:
+        beside = known.latents + 8 * 8
+    elif "Control" in known.name and "ControlNet" not in known.name:
+        beside = known.latents
+    return {
+        "in_channels": 4 * (known.latents + beside),
+        "out_channels": 4 * known.latents,
+        "pooled_projection_dim": known.pooled,
+        "guidance_embeds": True,
+    }
 
 
 def _wan(known: Known) -> Options:
@@ -114,10 +130,20 @@ NETWORKS: Mapping[str, Callable[[Known], Options]] = {
         "qk_norm": "rms_norm",
         "dual_attention_layers": (0,),
     },
-    "FluxTransformer2DModel": lambda known: {
-        "pooled_projection_dim": known.pooled,
-        "guidance_embeds": True,
+    "FluxTransformer2DModel": _flux,
+    "UNetSpatioTemporalConditionModel": lambda known: {
+        # Its group norms have 32 groups.
+        "block_out_channels": (32, 32, 64, 64),
+        "num_attention_heads": (HEADS,) * 4,
+        "cross_attention_dim": CLIP_WIDTH,
+        "addition_time_embed_dim": _TIME_WIDTH,
+        "projection_class_embeddings_input_dim": 3 * _TIME_WIDTH,
     },
+    "AutoencoderKLTemporalDecoder": lambda known: {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "block_out_channels": (32,) * 4,
+    },
+    "WanVACETransformer3DModel": lambda known: {"vace_layers": (0, 1)},
     "Lumina2Transformer2DModel": lambda known: {"multiple_of": WIDTH},
     "LuminaNextDiT2DModel": lambda known: {"multiple_of": WIDTH, "num_kv_heads": HEADS},
     "Flux2Transformer2DModel": lambda known: {
@@ -125,6 +151,8 @@ NETWORKS: Mapping[str, Callable[[Known], Options]] = {
         "guidance_embeds": "Klein" not in known.name,
     },
     "WanTransformer3DModel": _wan,
+    "SkyReelsV2Transformer3DModel": lambda known: _wan(known) if known.image else {},
+    "SanaTransformer2DModel": lambda known: {"guidance_embeds": "Sprint" in known.name},
     "ChronoEditTransformer3DModel": _wan,
     "HunyuanVideoTransformer3DModel": lambda known: {
         "in_channels": known.latents * (2 if "Skyreels" in known.name else 1),
@@ -162,7 +190,10 @@ NETWORKS: Mapping[str, Callable[[Known], Options]] = {
     },
     "Kandinsky5Transformer3DModel": _kandinsky5,
     "CogVideoXTransformer3DModel": _with_picture,
-    "CogView4Transformer2DModel": lambda known: {"rope_axes_dim": (256, 256)},
+    "CogView4Transformer2DModel": lambda known: {
+        "in_channels": known.latents * (2 if "Control" in known.name else 1),
+        "rope_axes_dim": (256, 256),
+    },
     "AuraFlowTransformer2DModel": lambda known: {"pos_embed_max_size": 1024},
     "PixArtTransformer2DModel": _patches,
     "LatteTransformer3DModel": lambda known: {**_patches(known), "num_layers": DEPTH},
@@ -284,8 +315,10 @@ LATENTS: Mapping[str, int] = {
 CHOICES: Mapping[str, Mapping[str, str]] = {
     "SanaVideoTransformer3DModel": {"vae": "AutoencoderKLWan"},
     "Ideogram4Transformer2DModel": {"text_encoder": "Qwen3VLModel"},
+    "SanaSprintPipeline": {"scheduler": "SCMScheduler"},
+    "SanaSprintImg2ImgPipeline": {"scheduler": "SCMScheduler"},
 }
-"""The class of a component of a denoiser's pipelines, where it is not the first of several."""
+"""The classes of a pipeline's or a denoiser's components, where annotations say others or none."""
 
 ENCODERS: Mapping[str, Options] = {
     # A prompt without a word is written as a token that has this number.
