@@ -10,27 +10,29 @@ from zoo.policy.tiny_pipelines.shrink import SIDE
 
 _TAKES_IMAGE = re.compile(
     "Edit|Kontext|ImageToVideo|Image2Video|Img2Img|I2I|I2V|Control|Fill|Inpaint|ImageVariation"
-    "|Pix2Pix|VideoToWorld|VideoToVideo|StableVideoDiffusion|Skyreels|Framepack|Depth2Img|Layered"
+    "|Pix2Pix|VideoToVideo|StableVideoDiffusion|Layered"
 )
+"""In the name of a pipeline's class that makes nothing without an image."""
 _IMAGES = ("image", "mask_image", "control_image")
 _VIDEOS = ("video",)
-"""Pipelines that make nothing without an image, by their class's name."""
 
-
-_SMALL: Mapping[str, Any] = {
+_SHORT: Mapping[str, Any] = {
     "num_inference_steps": 2,
     "height": SIDE,
     "width": SIDE,
+    "max_sequence_length": 128,
+    # Of two steps a picture to start from takes part in one.
+    "strength": 0.9,
+    "guidance_schedule": [7.0, 7.0],
+    # What would make pictures of 1024 pixels whatever is asked.
     "max_area": SIDE * SIDE,
     "_auto_resize": False,
     "use_resolution_binning": False,
-    "max_sequence_length": 128,
-    "guidance_schedule": [7.0, 7.0],
-    "strength": 0.9,
-    "image_crf": 0,
+    # What would generate a text first, or need packages for videos.
     "enable_prompt_rewrite": False,
+    "image_crf": 0,
 }
-"""What keeps a call short, by keyword; without, some make pictures of 1024 pixels whatever is asked."""
+"""What keeps a call short, by keyword."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def tiny_call(pipeline: Any) -> TinyCall:
     """Of a tiny pipeline."""
     parameters = inspect.signature(type(pipeline).__call__).parameters
     frames = 1 + _frames_a_latent(pipeline)
-    options = {**_SMALL, "num_frames": frames, "frames": frames}
+    options = {**_SHORT, "num_frames": frames, "frames": frames}
     fixed = {"max_sequence_length", "max_text_seq_length"} & set(_config(pipeline))
     if fixed or hasattr(pipeline, "prompt_template"):
         del options["max_sequence_length"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from zoo.policy.tiny import clip_config, t5_encoder
-from zoo.policy.tiny_pipelines.table import ENCODERS
 from zoo.policy.tiny_pipelines.shrink import CLIP_WIDTH, HEAD_WIDTH, WIDTH, axes, shrink
+from zoo.policy.tiny_pipelines.table import ENCODERS
 
 _PUBLISHED: Mapping[str, str] = {
     "GemmaPreTrainedModel": "GemmaModel",
