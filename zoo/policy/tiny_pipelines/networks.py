@@ -51,7 +51,7 @@ def scheduler(cls: Any, pipeline: Any, denoiser: Any) -> Any:
     options = SCHEDULERS.get(pipeline.__name__) or SCHEDULERS.get(denoiser.__name__, {})
     if cls is diffusers.FlowMatchEulerDiscreteScheduler:
         # A pipeline says the shift of each image's size, or none does.
-        dynamic = "mu=" in inspect.getsource(pipeline.__call__)
+        dynamic = "mu=mu" in inspect.getsource(pipeline.__call__)
         options = {"use_dynamic_shifting": True} if dynamic else {"shift": 3.0}
     return cls(**options) if set(options) <= set(defaults(cls)) else cls()
 
