@@ -1,5 +1,6 @@
 """A tiny pipeline of every family: written, read by diffusers, and called on the CPU."""
 
+import inspect
 import re
 
 import diffusers
@@ -23,7 +24,7 @@ FEW = ["StableDiffusionXLPipeline", "FluxKontextPipeline", "ZImagePipeline", "Wa
 
 def made(pipeline, call, prompt):
     """The pixels that a call makes, from the same noise each time."""
-    takes = type(pipeline).__call__.__code__.co_varnames
+    takes = inspect.signature(type(pipeline).__call__).parameters
     words = {"prompt": prompt} if "prompt" in takes else {}
     noise = torch.Generator().manual_seed(0)
     output = pipeline(**words, **call, generator=noise, output_type="np")

@@ -24,12 +24,13 @@ AUDIO_CHANNELS = 32
 
 
 def _causal_autoencoder(known: Known) -> Options:
-    """Editing pipelines read a picture with a side of 1024 pixels: in fewer, narrower tokens."""
+    """Editing pipelines read a picture with a side of 1024 pixels: in a short way, few tokens."""
     if "Edit" not in known.name and "Layered" not in known.name:
         return {}
     return {
-        "base_dim": 2,
-        "dim_mult": [1, 2, 4, 4, 4],
+        "base_dim": 4,
+        "dim_mult": [1] * 5,
+        "num_res_blocks": 0,
         "temperal_downsample": [False, True, True, True],
     }
 

@@ -10,11 +10,11 @@ from zoo.policy.tiny_pipelines.shrink import SIDE
 
 _TAKES_IMAGE = re.compile(
     "Edit|Kontext|ImageToVideo|Image2Video|Img2Img|I2I|I2V|Control|Fill|Inpaint|ImageVariation"
-    "|Pix2Pix|VideoToVideo|StableVideoDiffusion|Layered"
+    "|Pix2Pix|VideoToVideo|StableVideoDiffusion|Layered|Refiner"
 )
 """In the name of a pipeline's class that makes nothing without an image."""
 _IMAGES = ("image", "mask_image", "control_image")
-_VIDEOS = ("video",)
+_VIDEOS = ("video", "control_video")
 
 _SHORT: Mapping[str, Any] = {
     "num_inference_steps": 2,
@@ -28,9 +28,10 @@ _SHORT: Mapping[str, Any] = {
     "max_area": SIDE * SIDE,
     "_auto_resize": False,
     "use_resolution_binning": False,
-    # What would generate a text first, or need packages for videos.
+    # What would generate a text first, make a sound, or need packages for videos.
     "enable_prompt_rewrite": False,
     "image_crf": 0,
+    "sample_audio": False,
 }
 """What keeps a call short, by keyword."""
 

@@ -72,9 +72,9 @@ def _kandinsky5(known: Known) -> Options:
 
 
 def _with_picture(known: Known) -> Options:
-    """A picture's latents come beside the noise."""
-    pictures = 2 if "Image" in known.name.removesuffix("Pipeline") else 1
-    return {"in_channels": pictures * known.latents}
+    """A picture's or a control's latents come beside the noise."""
+    beside = "ImageTo" in known.name or "Control" in known.name
+    return {"in_channels": known.latents * (2 if beside else 1)}
 
 
 def _patches(known: Known) -> Options:
@@ -118,6 +118,7 @@ DENOISERS: Mapping[str, Callable[[Known], Options]] = {
     "SkyReelsV2Transformer3DModel": lambda known: _wan(known) if known.image else {},
     "SanaTransformer2DModel": lambda known: {"guidance_embeds": "Sprint" in known.name},
     "ChronoEditTransformer3DModel": _wan,
+    "AnyFlowFARTransformer3DModel": lambda known: {"chunk_partition": (1, 1)},
     "HunyuanVideoTransformer3DModel": lambda known: {
         "in_channels": known.latents * (2 if "Skyreels" in known.name else 1),
         "pooled_projection_dim": known.pooled,
@@ -153,6 +154,10 @@ DENOISERS: Mapping[str, Callable[[Known], Options]] = {
         "max_resolution": (SIDE // 8, SIDE // 8),
     },
     "Kandinsky5Transformer3DModel": _kandinsky5,
+    "Kandinsky6Transformer3DModel": lambda known: {
+        "in_text_dim2": known.pooled,
+        "visual_token_type_num_embeddings": 2,
+    },
     "CogVideoXTransformer3DModel": _with_picture,
     "CogView4Transformer2DModel": lambda known: {
         "in_channels": known.latents * (2 if "Control" in known.name else 1),

@@ -48,12 +48,13 @@ def scheduler(cls: Any, pipeline: Any, denoiser: Any) -> Any:
         return diffusers.DDIMScheduler(**_STABLE_DIFFUSION)
     if cls is diffusers.SchedulerMixin:
         cls = diffusers.FlowMatchEulerDiscreteScheduler
-    options = SCHEDULERS.get(pipeline.__name__) or SCHEDULERS.get(denoiser.__name__, {})
-    if cls is diffusers.FlowMatchEulerDiscreteScheduler:
+    said = SCHEDULERS.get(pipeline.__name__) or SCHEDULERS.get(denoiser.__name__)
+    if said is None and cls is diffusers.FlowMatchEulerDiscreteScheduler:
         # A pipeline says the shift of each image's size, or none does.
         dynamic = "mu=mu" in inspect.getsource(pipeline.__call__)
-        options = {"use_dynamic_shifting": True} if dynamic else {"shift": 3.0}
-    return cls(**options) if set(options) <= set(defaults(cls)) else cls()
+        said = {"use_dynamic_shifting": True} if dynamic else {"shift": 3.0}
+    fits = said is not None and set(said) <= set(defaults(cls))
+    return cls(**said) if fits else cls()
 
 
 def louder(model: Any) -> Any:

@@ -12,7 +12,10 @@ _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_sh
 SCHEDULERS: Mapping[str, Options] = {
     "SanaTransformer2DModel": _FLOW,
     "SanaVideoTransformer3DModel": _FLOW,
+    "Ideogram4Transformer2DModel": {"shift": 1.0},
     "HeliosPipeline": {"stages": 1, "stage_range": [0, 1]},
+    # With a third, the covariance of its noise is singular.
+    "HeliosPyramidPipeline": {"gamma": 0.3},
 }
 """Of the schedulers of a pipeline or of a denoiser's, whose class also serves others."""
 
@@ -46,6 +49,9 @@ TEXT_LAYERS: Mapping[str, int] = {"NucleusMoEImageTransformer2DModel": 9}
 
 CLIP_POSITIONS: Mapping[str, int] = {"HiDreamImageTransformer2DModel": 248}
 """Tokens that the CLIP of a denoiser's pipelines reads, where they are not 77."""
+
+QUIET = ("AutoencoderKLQwenImage",)
+"""Networks beside those that denoise through which little of a prompt comes as they are drawn."""
 
 PIPELINES: Mapping[str, Options] = {
     "Krea2Transformer2DModel": {"text_encoder_select_layers": KREA2_LAYERS},
