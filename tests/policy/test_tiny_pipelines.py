@@ -75,6 +75,8 @@ def test_variants_have_the_parts_that_they_are_named_for():
     assert (small.vae.config.z_dim, small.image_encoder) == (48, None)
 
 
+# It imports all that diffusers has.
+@pytest.mark.slow
 @pytest.mark.skipif(not diffusers.__version__.startswith(LISTED), reason="the list is another's")
 def test_the_list_has_every_pipeline_of_images_and_videos():
     names = {name for name in dir(diffusers) if name.endswith("Pipeline")}

@@ -53,8 +53,7 @@ def scheduler(cls: Any, pipeline: Any, denoiser: Any) -> Any:
         # A pipeline says the shift of each image's size, or none does.
         dynamic = "mu=mu" in inspect.getsource(pipeline.__call__)
         said = {"use_dynamic_shifting": True} if dynamic else {"shift": 3.0}
-    fits = said is not None and set(said) <= set(defaults(cls))
-    return cls(**said) if fits else cls()
+    return cls(**said) if said is not None and set(said) <= set(defaults(cls)) else cls()
 
 
 def louder(model: Any) -> Any:
