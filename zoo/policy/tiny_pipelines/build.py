@@ -1,4 +1,4 @@
-"""Tiny random pipelines of diffusers, by the name of their class: built, and written to a folder."""
+"""Tiny random pipelines of diffusers, by the name of their class: built, and written."""
 
 from pathlib import Path
 from typing import Any

@@ -11,7 +11,7 @@ from zoo.policy.tiny_pipelines.known import Known
 from zoo.policy.tiny_pipelines.networks import latent_channels, louder, network, scheduler
 from zoo.policy.tiny_pipelines.readers import plain, readers, words_of
 from zoo.policy.tiny_pipelines.slots import DENOISERS, slots
-from zoo.policy.tiny_pipelines.table import CLIP_POSITIONS, PIPELINES, TEXT_LAYERS
+from zoo.policy.tiny_pipelines.table import CLIP_POSITIONS, PIPELINES, QUIET, TEXT_LAYERS
 from zoo.policy.tiny_pipelines.text_encoders import encoder, width
 from zoo.policy.tiny_pipelines.variants import Variant
 
@@ -41,7 +41,8 @@ def components(pipeline: Any, variant: Variant) -> dict[str, Any]:
     for name, cls in found.items():
         if _is(cls, "diffusers", "ModelMixin"):
             new = network(cls, known, variant.networks.get(name, {}))
-            made[name] = louder(new) if name.startswith(DENOISERS) else new
+            quiet = name.startswith(DENOISERS) or cls.__name__ in QUIET
+            made[name] = louder(new) if quiet else new
         elif "scheduler" in name:
             made[name] = scheduler(cls, pipeline, denoiser)
     made |= words

@@ -5,9 +5,11 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from zoo.policy.tiny_pipelines.autoencoder_table import AUTOENCODERS
+from zoo.policy.tiny_pipelines.denoiser_table import DENOISERS
 from zoo.policy.tiny_pipelines.known import Known
 from zoo.policy.tiny_pipelines.shrink import defaults, shrink
-from zoo.policy.tiny_pipelines.table import LATENTS, NETWORKS, SCHEDULERS
+from zoo.policy.tiny_pipelines.table import LATENTS, SCHEDULERS
 
 _STABLE_DIFFUSION = {
     "beta_start": 0.00085,
@@ -22,8 +24,9 @@ _STABLE_DIFFUSION = {
 
 def network(cls: Any, known: Known, own: Mapping[str, Any]) -> Any:
     """A random network, as the rules and the table say, with `own` options before theirs."""
-    said = NETWORKS[cls.__name__](known) if cls.__name__ in NETWORKS else {}
-    return cls(**{**shrink(defaults(cls)), **said, **own})
+    said = {**DENOISERS, **AUTOENCODERS}.get(cls.__name__)
+    options = said(known) if said is not None else {}
+    return cls(**{**shrink(defaults(cls)), **options, **own})
 
 
 def latent_channels(pipeline: Any, autoencoder: Any, denoiser: Any) -> int:
@@ -45,12 +48,12 @@ def scheduler(cls: Any, pipeline: Any, denoiser: Any) -> Any:
         return diffusers.DDIMScheduler(**_STABLE_DIFFUSION)
     if cls is diffusers.SchedulerMixin:
         cls = diffusers.FlowMatchEulerDiscreteScheduler
-    options = dict(SCHEDULERS.get(denoiser.__name__, {}))
-    if cls is diffusers.FlowMatchEulerDiscreteScheduler:
+    said = SCHEDULERS.get(pipeline.__name__) or SCHEDULERS.get(denoiser.__name__)
+    if said is None and cls is diffusers.FlowMatchEulerDiscreteScheduler:
         # A pipeline says the shift of each image's size, or none does.
-        dynamic = "mu=" in inspect.getsource(pipeline.__call__)
-        options = {"use_dynamic_shifting": True} if dynamic else {"shift": 3.0}
-    return cls(**{name: value for name, value in options.items() if name in defaults(cls)})
+        dynamic = "mu=mu" in inspect.getsource(pipeline.__call__)
+        said = {"use_dynamic_shifting": True} if dynamic else {"shift": 3.0}
+    return cls(**said) if said is not None and set(said) <= set(defaults(cls)) else cls()
 
 
 def louder(model: Any) -> Any:

@@ -14,7 +14,9 @@ from zoo.policy.tiny_pipelines.shrink import SIDE
 class StillProcessor(Qwen2VLProcessor):  # type: ignore[misc]
     """Qwen's, without the part for videos, which needs torchvision."""
 
-    def __init__(self, image_processor: Any, tokenizer: Any, chat_template: str | None = None):
+    def __init__(
+        self, image_processor: Any, tokenizer: Any, chat_template: str | None = None
+    ) -> None:
         self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
         self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
         self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)

@@ -19,7 +19,7 @@ _PLAIN = (bool, int, float, str, dict, list, tuple)
 def slots(pipeline: Any, parts: tuple[str, ...] = ()) -> dict[str, Any]:
     """The components that a pipeline needs, and the optional `parts`, with their classes."""
     hints = _hints(pipeline)
-    choices = _choices(hints)
+    choices = _choices(pipeline.__name__, hints)
     found = {}
     for name, parameter in list(inspect.signature(pipeline.__init__).parameters.items())[1:]:
         cls = choices.get(name) or _chosen(hints.get(name))
@@ -37,17 +37,17 @@ def _hints(pipeline: Any) -> Mapping[str, Any]:
         return dict(pipeline.__init__.__annotations__)
 
 
-def _choices(hints: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the table says of the classes that a denoiser's pipeline may have."""
+def _choices(pipeline: str, hints: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the table says of the classes that a pipeline has."""
     import diffusers
     import transformers
 
     classes = (_chosen(hint) for name, hint in hints.items() if name.startswith(DENOISERS))
-    named = [CHOICES.get(cls.__name__, {}) for cls in classes if cls is not None]
+    names = [pipeline, *(cls.__name__ for cls in classes if cls is not None)]
     return {
         slot: getattr(diffusers, name, None) or getattr(transformers, name)
-        for choice in named
-        for slot, name in choice.items()
+        for owner in names
+        for slot, name in CHOICES.get(owner, {}).items()
     }
 
 

@@ -1,275 +1,23 @@
-"""What no rule can know of a diffusers component: a few options by its class."""
+"""What no rule can know of the other components of a pipeline, by a class that says which it is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from zoo.policy.tiny_pipelines.known import Known
-from zoo.policy.tiny_pipelines.shrink import (
-    CLIP_WIDTH,
-    DEPTH,
-    GROUPS,
-    HEAD_WIDTH,
-    HEADS,
-    SIDE,
-    WIDTH,
-    axes,
-)
+from zoo.policy.tiny_pipelines.denoiser_table import KREA2_LAYERS
 
 Options = dict[str, Any]
-
-_TIME_WIDTH = 8
-WAN22_AUTOENCODER: Mapping[str, Any] = {
-    "z_dim": 48,
-    "latents_mean": [0.0] * 48,
-    "latents_std": [1.0] * 48,
-    "is_residual": True,
-    "in_channels": 12,
-    "out_channels": 12,
-    "patch_size": 2,
-    "scale_factor_spatial": 16,
-}
-"""As published with Wan 2.2's smaller model and with Fibo, beside its size."""
-AUDIO_CHANNELS = 32
-"""Of LTX-2's latents of sound."""
-KREA2_LAYERS = (1, 2)
-"""Whose outputs Krea 2 takes of its text encoder."""
-
-
-def _unet(known: Known) -> Options:
-    options: Options = {
-        "sample_size": SIDE // 8,
-        "cross_attention_dim": known.words,
-        "attention_head_dim": HEADS,
-        "in_channels": known.latents,
-        "out_channels": known.latents,
-    }
-    if "vae" not in known.slots:
-        # DeepFloyd's, on pixels: the noise and its variance.
-        options |= {"sample_size": SIDE, "in_channels": 3, "out_channels": 6}
-    if "LatentConsistency" in known.name:
-        options["time_cond_proj_dim"] = WIDTH
-    if "text_encoder_2" in known.slots:
-        options["addition_embed_type"] = "text_time"
-        options["addition_time_embed_dim"] = _TIME_WIDTH
-        options["projection_class_embeddings_input_dim"] = 6 * _TIME_WIDTH + CLIP_WIDTH
-    return options
-
-
-def _wan(known: Known) -> Options:
-    """A picture's latents and a mask of frames come beside the noise, CLIP's tokens where it is."""
-    if "Edit" in known.name and "Chrono" not in known.name:
-        return {"in_channels": 2 * known.latents}
-    if "ImageToVideo" not in known.name and "Chrono" not in known.name:
-        return {}
-    options: Options = {"in_channels": 2 * known.latents + 4}
-    if known.image:
-        options |= {"image_dim": known.image, "added_kv_proj_dim": WIDTH}
-    return options
-
-
-def _kandinsky5(known: Known) -> Options:
-    return {
-        "in_visual_dim": known.latents,
-        "out_visual_dim": known.latents,
-        "in_text_dim2": known.pooled,
-        "visual_cond": "T2I" not in known.name,
-    }
-
-
-def _with_picture(known: Known) -> Options:
-    """A picture's latents come beside the noise."""
-    pictures = 2 if "Image" in known.name.removesuffix("Pipeline") else 1
-    return {"in_channels": pictures * known.latents}
-
-
-def _patches(known: Known) -> Options:
-    """What has no default: of a network on patches of two by two, conditioned as PixArt is."""
-    return {
-        "in_channels": known.latents,
-        "out_channels": 2 * known.latents,
-        "patch_size": 2,
-        "caption_channels": known.words,
-        "cross_attention_dim": WIDTH,
-        "num_embeds_ada_norm": 1000,
-        "norm_type": "ada_norm_single",
-        "activation_fn": "gelu-approximate",
-    }
-
-
-def _causal_autoencoder(known: Known) -> Options:
-    """Editing pipelines read a picture with a side of 1024 pixels: in fewer, narrower tokens."""
-    if "Edit" not in known.name and "Layered" not in known.name:
-        return {}
-    return {
-        "base_dim": 2,
-        "dim_mult": [1, 2, 4, 4, 4],
-        "temperal_downsample": [False, True, True, True],
-    }
-
-
-NETWORKS: Mapping[str, Callable[[Known], Options]] = {
-    "UNet2DConditionModel": _unet,
-    "SD3Transformer2DModel": lambda known: {
-        "pooled_projection_dim": known.pooled,
-        "qk_norm": "rms_norm",
-        "dual_attention_layers": (0,),
-    },
-    "FluxTransformer2DModel": lambda known: {
-        "pooled_projection_dim": known.pooled,
-        "guidance_embeds": True,
-    },
-    "Lumina2Transformer2DModel": lambda known: {"multiple_of": WIDTH},
-    "LuminaNextDiT2DModel": lambda known: {"multiple_of": WIDTH, "num_kv_heads": HEADS},
-    "Flux2Transformer2DModel": lambda known: {
-        "joint_attention_dim": len(known.layers) * known.words,
-        "guidance_embeds": "Klein" not in known.name,
-    },
-    "WanTransformer3DModel": _wan,
-    "ChronoEditTransformer3DModel": _wan,
-    "HunyuanVideoTransformer3DModel": lambda known: {
-        "in_channels": known.latents * (2 if "Skyreels" in known.name else 1),
-        "pooled_projection_dim": known.pooled,
-    },
-    "HunyuanVideoFramepackTransformer3DModel": lambda known: {
-        "pooled_projection_dim": known.pooled,
-        "has_image_proj": True,
-        "image_proj_dim": known.image,
-        "has_clean_x_embedder": True,
-    },
-    "DreamLiteUNetModel": lambda known: {
-        "sample_size": SIDE // 8,
-        "cross_attention_dim": known.words,
-        "attention_head_dim": HEADS,
-    },
-    "EasyAnimateTransformer3DModel": lambda known: {
-        "in_channels": known.latents,
-        "out_channels": known.latents,
-        "patch_size": 2,
-    },
-    "HunyuanImageTransformer2DModel": lambda known: {
-        "in_channels": known.latents,
-        "out_channels": known.latents,
-        "text_embed_2_dim": known.second,
-    },
-    "HiDreamImageTransformer2DModel": lambda known: {
-        "in_channels": known.latents,
-        "patch_size": 2,
-        "caption_channels": (known.words, known.second),
-        "text_emb_dim": known.pooled,
-        "llama_layers": (0, 1) * DEPTH,
-        "axes_dims_rope": axes((64, 32, 32), HEAD_WIDTH),
-        "max_resolution": (SIDE // 8, SIDE // 8),
-    },
-    "Kandinsky5Transformer3DModel": _kandinsky5,
-    "CogVideoXTransformer3DModel": _with_picture,
-    "CogView4Transformer2DModel": lambda known: {"rope_axes_dim": (256, 256)},
-    "AuraFlowTransformer2DModel": lambda known: {"pos_embed_max_size": 1024},
-    "PixArtTransformer2DModel": _patches,
-    "LatteTransformer3DModel": lambda known: {**_patches(known), "num_layers": DEPTH},
-    "AllegroTransformer3DModel": lambda known: {
-        # Its rotary embedding splits a head by three.
-        "attention_head_dim": 12,
-        "cross_attention_dim": 12 * HEADS,
-    },
-    "HunyuanDiT2DModel": lambda known: {"in_channels": known.latents, "patch_size": 2},
-    "Krea2Transformer2DModel": lambda known: {"num_text_layers": len(KREA2_LAYERS)},
-    "BriaFiboTransformer2DModel": lambda known: {
-        "in_channels": known.latents,
-        "joint_attention_dim": 2 * known.words,
-        "text_encoder_dim": known.words,
-    },
-    "PRXTransformer2DModel": lambda known: {
-        "in_channels": known.latents if "vae" in known.slots else 3,
-        "axes_dim": (HEAD_WIDTH // 2, HEAD_WIDTH // 2),
-    },
-    "NucleusMoEImageTransformer2DModel": lambda known: {
-        "dense_moe_strategy": "leave_first_block_dense",
-        "moe_intermediate_dim": WIDTH,
-        "capacity_factors": 2.0,
-        "out_channels": known.latents,
-    },
-    "MotifVideoTransformer3DModel": lambda known: {
-        "image_embed_dim": WIDTH if "Image2Video" in known.name else None,
-    },
-    "CosmosTransformer3DModel": lambda known: {
-        "in_channels": known.latents + ("ToWorld" in known.name and "Text" not in known.name),
-    },
-    "AutoencoderKLMochi": lambda known: {
-        # Its group norms have 32 groups.
-        "encoder_block_out_channels": (32, 32, 64, 64),
-        "decoder_block_out_channels": (32, 32, 64, 64),
-    },
-    "OmniGenTransformer2DModel": lambda known: {
-        "vocab_size": known.tokens,
-        "pad_token_id": 0,
-        "rope_scaling": {
-            "short_factor": [1.0] * (HEAD_WIDTH // 2),
-            "long_factor": [1.0] * (HEAD_WIDTH // 2),
-        },
-    },
-    "HunyuanVideo15Transformer3DModel": lambda known: {
-        "target_size": SIDE,
-        "image_embed_dim": known.image or WIDTH,
-    },
-    "Ideogram4Transformer2DModel": lambda known: {
-        "llm_features_dim": len(known.layers) * known.words,
-    },
-    "BriaFibo2Transformer2DModel": lambda known: {
-        "cap_feat_dim": len(known.layers) * known.words,
-        "n_layers": 6,
-        "injection_layer_ids": (0, 1, 2, 3, 4),
-        "min_num_gist_tokens": 16,
-        "max_num_gist_tokens": 32,
-        "gist_step": 16,
-        "gist_min_text_len": 16,
-    },
-    "LTX2VideoTransformer3DModel": lambda known: {
-        "audio_in_channels": AUDIO_CHANNELS,
-        "audio_out_channels": AUDIO_CHANNELS,
-    },
-    "AutoencoderKLLTX2Video": lambda known: {
-        "spatial_compression_ratio": 32,
-        "temporal_compression_ratio": 8,
-    },
-    "AutoencoderKLLTX2Audio": lambda known: {
-        # Latents have as many channels as its first layer; a quarter of the bins, 8 times.
-        "base_channels": AUDIO_CHANNELS,
-        "mel_bins": AUDIO_CHANNELS // 2,
-    },
-    "LTX2Vocoder": lambda known: {"in_channels": AUDIO_CHANNELS},
-    "LTX2TextConnectors": lambda known: {"text_proj_in_factor": 1 + DEPTH},
-    "AutoencoderKLWan": lambda known: dict(WAN22_AUTOENCODER) if known.latents == 48 else {},
-    "AutoencoderKLQwenImage": _causal_autoencoder,
-    "AutoencoderKLHunyuanImage": lambda known: {
-        "in_channels": 3,
-        "out_channels": 3,
-        "latent_channels": known.latents,
-        # Its group norms have 32 groups.
-        "block_out_channels": (32, 32, 32, 32, 64, 64),
-        "layers_per_block": 1,
-        "spatial_compression_ratio": 32,
-        "sample_size": SIDE,
-        "scaling_factor": 0.75,
-    },
-    "AutoencoderKL": lambda known: {
-        "down_block_types": ("DownEncoderBlock2D",) * 4,
-        "up_block_types": ("UpDecoderBlock2D",) * 4,
-        "block_out_channels": (8, 8, 16, 16),
-        "norm_num_groups": GROUPS,
-        "latent_channels": known.latents,
-        "sample_size": SIDE,
-        **({"shift_factor": 0.1159, "scaling_factor": 0.3611} if known.latents > 4 else {}),
-    },
-}
-"""Beside what the rules say. Autoencoders of 16 channels have FLUX.1's shift and scale."""
 
 _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
 
 SCHEDULERS: Mapping[str, Options] = {
     "SanaTransformer2DModel": _FLOW,
     "SanaVideoTransformer3DModel": _FLOW,
+    "Ideogram4Transformer2DModel": {"shift": 1.0},
+    "HeliosPipeline": {"stages": 1, "stage_range": [0, 1]},
+    # With a third, the covariance of its noise is singular.
+    "HeliosPyramidPipeline": {"gamma": 0.3},
 }
-"""Of the schedulers of a denoiser's pipelines, where their class also serves another theory."""
+"""Of the schedulers of a pipeline or of a denoiser's, whose class also serves others."""
 
 LATENTS: Mapping[str, int] = {
     "HiDreamImageTransformer2DModel": 16,
@@ -284,8 +32,10 @@ LATENTS: Mapping[str, int] = {
 CHOICES: Mapping[str, Mapping[str, str]] = {
     "SanaVideoTransformer3DModel": {"vae": "AutoencoderKLWan"},
     "Ideogram4Transformer2DModel": {"text_encoder": "Qwen3VLModel"},
+    "SanaSprintPipeline": {"scheduler": "SCMScheduler"},
+    "SanaSprintImg2ImgPipeline": {"scheduler": "SCMScheduler"},
 }
-"""The class of a component of a denoiser's pipelines, where it is not the first of several."""
+"""The classes of a pipeline's or a denoiser's components, where annotations say others or none."""
 
 ENCODERS: Mapping[str, Options] = {
     # A prompt without a word is written as a token that has this number.
@@ -299,6 +49,9 @@ TEXT_LAYERS: Mapping[str, int] = {"NucleusMoEImageTransformer2DModel": 9}
 
 CLIP_POSITIONS: Mapping[str, int] = {"HiDreamImageTransformer2DModel": 248}
 """Tokens that the CLIP of a denoiser's pipelines reads, where they are not 77."""
+
+QUIET = ("AutoencoderKLQwenImage",)
+"""Networks beside those that denoise through which little of a prompt comes as they are drawn."""
 
 PIPELINES: Mapping[str, Options] = {
     "Krea2Transformer2DModel": {"text_encoder_select_layers": KREA2_LAYERS},

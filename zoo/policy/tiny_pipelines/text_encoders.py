@@ -9,12 +9,13 @@ from zoo.policy.tiny import clip_config, t5_encoder
 from zoo.policy.tiny_pipelines.shrink import CLIP_WIDTH, HEAD_WIDTH, WIDTH, axes, shrink
 from zoo.policy.tiny_pipelines.table import ENCODERS
 
-_ABSTRACT: Mapping[str, str] = {
+_PUBLISHED: Mapping[str, str] = {
     "GemmaPreTrainedModel": "GemmaModel",
     "Gemma2PreTrainedModel": "Gemma2Model",
     "PreTrainedModel": "Qwen3Model",
+    "CLIPProcessor": "CLIPImageProcessor",
 }
-"""The class that published checkpoints have where a pipeline names one that cannot be made."""
+"""The class that published checkpoints have where a pipeline names one that is not made."""
 
 _TOKENS: Mapping[str, str] = {
     "image_token_id": "<|image_pad|>",
@@ -33,7 +34,7 @@ def concrete(cls: Any) -> Any:
     """The class that is made where a pipeline asks for this one."""
     import transformers
 
-    name = _ABSTRACT.get(cls.__name__)
+    name = _PUBLISHED.get(cls.__name__)
     return getattr(transformers, name) if name else cls
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo.policy.tiny_pipelines.table import WAN22_AUTOENCODER
+from zoo.policy.tiny_pipelines.autoencoder_table import WAN22_AUTOENCODER
 
 
 @dataclass(frozen=True)
