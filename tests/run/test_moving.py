@@ -100,6 +100,13 @@ def test_before_and_after_move_side_by_side(tmp_path: Path) -> None:
     assert both.width > 64
 
 
+def test_a_picture_that_is_too_large_is_refused_with_the_fix(tmp_path: Path) -> None:
+    large = flat("red", "blue", size=(8, 16384))
+    with pytest.raises(OSError, match="at most 16,383 pixels a side, not 8 x 16,384; name a folde"):
+        pictures.save(large, tmp_path / "x.webp")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_frames_are_drawn_one_at_a_time() -> None:
     drawn = []
     size = (16, 16)
@@ -132,6 +139,10 @@ def test_a_film_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     def broken(i: int) -> Image.Image:
         raise OSError("no frame")
 
-    with pytest.raises(OSError, match="no frame"):
-        pictures.save(Moving(broken, 2, (16, 16), 8.0), tmp_path / "x.mp4")
+    def small(i: int) -> Image.Image:
+        return Image.new("RGB", (2, 2))
+
+    for draw, size, said in ((broken, (16, 16), "no frame"), (small, (16, 16), "PyAV cannot wri")):
+        with pytest.raises(OSError, match=said):
+            pictures.save(Moving(draw, 2, size, 8.0), tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []
