@@ -136,13 +136,16 @@ def test_a_film_is_of_every_frame_at_its_speed_and_of_even_sides(size, tmp_path:
 def test_a_film_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("av")
 
-    def broken(i: int) -> Image.Image:
+    def unreadable(i: int) -> Image.Image:
         raise OSError("no frame")
 
-    def small(i: int) -> Image.Image:
-        return Image.new("RGB", (2, 2))
+    def unknown(i: int) -> Image.Image:
+        raise ValueError("no such codec")
 
-    for draw, size, said in ((broken, (16, 16), "no frame"), (small, (16, 16), "PyAV cannot wri")):
+    for draw, said in (
+        (unreadable, "written: no frame"),
+        (unknown, "PyAV cannot write it: no such codec"),
+    ):
         with pytest.raises(OSError, match=said):
-            pictures.save(Moving(draw, 2, size, 8.0), tmp_path / "x.mp4")
+            pictures.save(Moving(draw, 2, (16, 16), 8.0), tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []

@@ -152,6 +152,9 @@ def _write_film(picture: Moving, path: Path) -> None:
 
     try:
         _encode_film(picture, path)
+    # A full disk, say, is told by its number.
+    except OSError:
+        raise
     except (av.FFmpegError, ValueError) as error:
         raise OSError(f"PyAV cannot write it: {error}") from error
 
