@@ -114,6 +114,7 @@ def test_what_is_no_path_of_a_picture_is_metadata_as_before(value, folder):
     ("row", "options", "said"),
     [
         ({"image": "no.png"}, "", r"a.jsonl:2: the image file '.*/no.png' does not exist; paths"),
+        ({"image": "no.png"}, "", r"of prompts; give 'image' another name if it is not to be ed"),
         ({"input": "no.PNG"}, "", r"a.jsonl:2: the image file '.*/no.PNG' does not exist"),
         ({"inputs": ["pictures/red.png", 3]}, "", r'a.jsonl:2: its "inputs" are not all images'),
         ({"src": "no"}, "?input=src", r"a.jsonl:2: the image file '.*/no' does not exist"),

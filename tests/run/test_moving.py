@@ -100,6 +100,13 @@ def test_before_and_after_move_side_by_side(tmp_path: Path) -> None:
     assert both.width > 64
 
 
+def test_a_picture_that_is_too_large_is_refused_with_the_fix(tmp_path: Path) -> None:
+    large = flat("red", "blue", size=(8, 16384))
+    with pytest.raises(OSError, match="at most 16,383 pixels a side, not 8 x 16,384; name a folde"):
+        pictures.save(large, tmp_path / "x.webp")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_frames_are_drawn_one_at_a_time() -> None:
     drawn = []
     size = (16, 16)
@@ -129,9 +136,16 @@ def test_a_film_is_of_every_frame_at_its_speed_and_of_even_sides(size, tmp_path:
 def test_a_film_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("av")
 
-    def broken(i: int) -> Image.Image:
+    def unreadable(i: int) -> Image.Image:
         raise OSError("no frame")
 
-    with pytest.raises(OSError, match="no frame"):
-        pictures.save(Moving(broken, 2, (16, 16), 8.0), tmp_path / "x.mp4")
+    def unknown(i: int) -> Image.Image:
+        raise ValueError("no such codec")
+
+    for draw, said in (
+        (unreadable, "written: no frame"),
+        (unknown, "PyAV cannot write it: no such codec"),
+    ):
+        with pytest.raises(OSError, match=said):
+            pictures.save(Moving(draw, 2, (16, 16), 8.0), tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []

@@ -62,7 +62,7 @@ def _print_builtins(console: Terminal) -> None:
     console.print(table)
     console.print(
         "\nor FILE (.txt, .jsonl, .json, .csv, .tsv, .parquet), FOLDER?split=train, "
-        "hub:OWNER/NAME?split=train&column=prompt&config=...&revision=...",
+        "hub:OWNER/NAME?split=train&column=prompt&input=image&config=...&revision=...",
         markup=False,
         soft_wrap=True,
     )

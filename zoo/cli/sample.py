@@ -1,5 +1,6 @@
 """`zoo sample`: images of prompts, as one picture or a folder of files, without any reward."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,8 @@ from zoo.training.components import evaluation_sampler
 from zoo.training.generate import encode, generate
 
 _SHOWN_PROMPTS = 10
-_WIDTH = 1600
-"""Pixels for a row of videos: one that has few shows them larger."""
+_WIDTH, _PIXELS = 1600, 4e6
+"""For a row of videos, and for all in a picture of them: one that has few shows them larger."""
 
 
 def sample(job: ImageJob) -> None:
@@ -78,6 +79,7 @@ def _make(job: ImageJob, out: Path) -> _Made:
     shown = job.num_images if single else min(job.num_images, _SHOWN_PROMPTS * num)
     images: list[Tensor] = []
     places: list[Tensor] = []
+    longest = max(1, min(_WIDTH // num, int(math.sqrt(_PIXELS / shown))))
     done = 0
     stopping = "stopping after these images; again to leave at once"
     with (
@@ -99,9 +101,7 @@ def _make(job: ImageJob, out: Path) -> _Made:
             if folder is not None:
                 folder.put(batch.images, batch.rows)
             first = batch.rows < shown
-            images.append(
-                pictures.thumbnails(batch.images[first.to(batch.images.device)], _WIDTH // num)
-            )
+            images.append(pictures.thumbnails(batch.images[first.to(batch.images.device)], longest))
             places.append(batch.rows[first])
             done += len(batch.rows)
             count(done)

@@ -77,7 +77,8 @@ def _usual_inputs(
                 "to the file of prompts"
             )
         if pictures:
-            return _images(pictures, folder, place), {name}
+            other = f"; give '{name}' another name if it is not to be edited"
+            return _images(pictures, folder, place, other), {name}
     return (), set()
 
 
@@ -138,7 +139,9 @@ def _is_image(value: object) -> bool:
     return isinstance(value, ImageCell) or (isinstance(value, str) and bool(value))
 
 
-def _images(values: Sequence[Any], folder: Path, place: str) -> tuple[StoredImage, ...]:
+def _images(
+    values: Sequence[Any], folder: Path, place: str, other: str = ""
+) -> tuple[StoredImage, ...]:
     images = tuple(
         value if isinstance(value, ImageCell) else ImageFile(folder / value) for value in values
     )
@@ -147,7 +150,7 @@ def _images(values: Sequence[Any], folder: Path, place: str) -> tuple[StoredImag
         if not os.path.isfile(image.path):
             raise PromptError(
                 f"{place}: the image file '{str(image.path)[:200]}' does not exist; paths are "
-                "relative to the file of prompts"
+                f"relative to the file of prompts{other}"
             )
     return images
 

@@ -126,7 +126,8 @@ def open_inputs(
     reader = ImageReader(image for prompt in prompts for image in prompt.inputs)
     for prompt in prompts:
         with _placed(prompt):
-            yield tuple(reader.picture(image, longest=longest) for image in prompt.inputs)
+            opened = tuple(reader.picture(image, longest=longest) for image in prompt.inputs)
+        yield opened
 
 
 def floats(picture: "Image.Image") -> Float[Tensor, "3 height width"]:

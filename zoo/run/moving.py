@@ -20,6 +20,8 @@ SUFFIXES = (STILL, MOVING, ".gif", FILM)
 GET_PYAV = "pip install 'diffusion-rl-zoo[video]'"
 
 _QUALITY = 90
+_MOST_PIXELS = 16383
+"""Of a WebP file's side."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,12 @@ def write(picture: Moving, path: Any, suffix: str) -> None:
     if suffix == FILM:
         _write_film(picture, path)
         return
+    if suffix == MOVING and max(picture.size) > _MOST_PIXELS:
+        width, height = picture.size
+        raise OSError(
+            f"a WebP file has at most {_MOST_PIXELS:,} pixels a side, not {width:,} x {height:,}; "
+            "name a folder, or fewer prompts"
+        )
     options = {"quality": _QUALITY} if suffix == MOVING else {}
     frames = picture.frames()
     next(frames).save(
@@ -135,7 +143,23 @@ def can_film() -> bool:
 
 
 def _write_film(picture: Moving, path: Path) -> None:
-    """H.264 at the usual quality, in colours that every player knows, which are of even sizes."""
+    """H.264 in colours that every player knows, which are of even sizes.
+
+    Raises:
+        OSError: PyAV cannot write it.
+    """
+    import av
+
+    try:
+        _encode_film(picture, path)
+    # A full disk, say, is told by its number.
+    except OSError:
+        raise
+    except (av.FFmpegError, ValueError) as error:
+        raise OSError(f"PyAV cannot write it: {error}") from error
+
+
+def _encode_film(picture: Moving, path: Path) -> None:
     import av
     import numpy as np
 
