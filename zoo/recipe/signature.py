@@ -28,7 +28,7 @@ GIVEN = ("solver", "device", "dtype", "cache", "isolation")
 """What a run may give to a constructor: the names that its positional-only parameters can have."""
 
 RESERVED = ("name", "weight", "label", "isolate")
-"""Keys of a recipe that belong to the recipe, which no option can have; of rewards `frames`, too."""
+"""Keys of a recipe that belong to the recipe, which no option can have; `frames` of no reward."""
 
 _FORM = "write def __init__(self, device, /, *, option: type = default)"
 

@@ -75,16 +75,16 @@ class Diffusers(Policy):
     ) -> None:
         """`resolution` is of a square, or [width, height]; null, where the pipeline is told none.
 
-        `frames` is the length of a video. `pipeline` is a class of diffusers, and by default the one that the model names. `negative`
-        is the prompt that guidance leads away from. `call` are further keywords of every call of
-        the pipeline, `guidance_scale` of a model with embedded guidance, say. `family` is what the
-        pipeline cannot be asked; null takes what is known of it here. Models that predict noise
-        collapse without guidance: `allow_unguided` collects so nevertheless. Of a pipeline with two
-        networks `trains` names those that are trained, by default all. `max_text_tokens` null is
-        the pipeline's own. `cached_prompts` embeddings are kept in the host's memory where each
-        depends on its text alone. `decode_batch` images are decoded together. With `copies_on` cpu
-        the old, reference and EMA weights of training all are in the host's memory, and on the
-        device while they are used.
+        `frames` is the length of a video. `pipeline` is a class of diffusers, and by default the
+        one that the model names. `negative` is the prompt that guidance leads away from. `call` are
+        further keywords of every call of the pipeline, `guidance_scale` of a model with embedded
+        guidance, say. `family` is what the pipeline cannot be asked; null takes what is known of it
+        here. Models that predict noise collapse without guidance: `allow_unguided` collects so
+        nevertheless. Of a pipeline with two networks `trains` names those that are trained, by
+        default all. `max_text_tokens` null is the pipeline's own. `cached_prompts` embeddings are
+        kept in the host's memory where each depends on its text alone. `decode_batch` images are
+        decoded together. With `copies_on` cpu the old, reference and EMA weights of training all
+        are in the host's memory, and on the device while they are used.
 
         Raises:
             UnsupportedError: the pipeline does not keep the contract.
