@@ -184,7 +184,7 @@ UNFIT = {
     "EasyAnimateInpaintPipeline": "its video is a tensor",
     "GlmImagePipeline": "a language model draws its picture first, by a processor of its own",
     "HunyuanImageRefinerPipeline": "it refines another pipeline's picture by latents of its own",
-    "HunyuanVideoImageToVideoPipeline": "it cuts its template by LLaVA's token numbers",
+    "HunyuanVideoImageToVideoPipeline": "it finds its template's parts by LLaVA's token numbers",
     "JoyImageEditPipeline": "it makes 1024 pixels whatever is asked: minutes on a CPU",
     "LTX2DFRPipeline": "it is of LTX-2.5, whose networks have other options",
     "LTX2DFRTemporalRefinePipeline": "it refines the latents of LTX2DFRPipeline",

@@ -27,7 +27,7 @@ from zoo.policy import lora_files
 from zoo.policy.base import Policy
 from zoo.recipe.recipe import Recipe
 from zoo.rollout import Weights
-from zoo.run import checkpoint
+from zoo.run import checkpoint, model_record
 from zoo.run.folder import recipe_of
 from zoo.storage.tensor_file import TensorFile
 from zoo.terminal import say
@@ -157,7 +157,7 @@ def _make_export(chosen: _CheckpointWeights, form: str) -> Export:
     except ValueError as error:
         raise checkpoint.CheckpointError(f"{chosen.folder}: {error}") from error
     kind = PeftLora if form == "peft" else DiffusersLora
-    return kind(tensors, lora, chosen.base)
+    return kind(tensors, lora, chosen.base, model_record.trained(chosen.folder.parent.parent))
 
 
 def _policy(recipe: Recipe) -> Policy:

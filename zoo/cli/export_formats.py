@@ -1,7 +1,7 @@
 """What `zoo export` writes, a kind a format, and how it goes to the Hub."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,23 @@ class _Lora:
     tensors: Mapping[str, Tensor]
     lora: Lora
     base: str | None
+    networks: Sequence[str] = ("transformer",)
+    """The parts of the pipeline that have them; of several, names begin with theirs."""
     tags = ("lora",)
+
+    @property
+    def by_network(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """The tensors of each network, by their names in it."""
+        if len(self.networks) == 1:
+            return {self.networks[0]: self.tensors}
+        return {
+            network: {
+                name.removeprefix(f"{network}."): tensor
+                for name, tensor in self.tensors.items()
+                if name.startswith(f"{network}.")
+            }
+            for network in self.networks
+        }
 
 
 class DiffusersLora(_Lora):
@@ -67,8 +83,13 @@ class DiffusersLora(_Lora):
     loaded_by = "diffusers"
 
     def write(self, folder: Path) -> Path:
-        """Writes its file into a folder, which it returns."""
-        lora_files.write_diffusers(folder, self.tensors, self.lora)
+        """Writes its file into a folder, which it returns; another network's into one below."""
+        first, *others = self.by_network.items()
+        lora_files.write_diffusers(folder, first[1], self.lora, network=first[0])
+        for network, tensors in others:
+            # As loaders of a second transformer want them: named as the first one's.
+            (folder / network).mkdir()
+            lora_files.write_diffusers(folder / network, tensors, self.lora, network=first[0])
         return folder
 
     def loading(self, folder: str) -> tuple[str, ...]:
@@ -77,13 +98,17 @@ class DiffusersLora(_Lora):
         if self.base is None or self.base.endswith(".safetensors"):
             return (
                 "# network: the transformer that the run started from, a model of diffusers",
-                f'network.load_lora_adapter("{folder}", prefix="transformer", '
+                f'network.load_lora_adapter("{folder}", prefix="{self.networks[0]}", '
                 f'weight_name="{lora_files.DIFFUSERS}")',
             )
         return (
             "from diffusers import DiffusionPipeline",
             f'pipeline = DiffusionPipeline.from_pretrained("{self.base}")',
             f'pipeline.load_lora_weights("{folder}")',
+            *(
+                f'pipeline.load_lora_weights("{folder}/{network}", load_into_{network}=True)'
+                for network in self.networks[1:]
+            ),
         )
 
 

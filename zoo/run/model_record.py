@@ -23,6 +23,12 @@ def keep(folder: Path, findings: Mapping[str, Any]) -> None:
         files.write(folder / MODEL, dict(findings))
 
 
+def trained(folder: Path) -> tuple[str, ...]:
+    """The parts of the pipeline that a run trained; of a run without a record the usual one."""
+    path = folder / MODEL
+    return tuple(json_data.read(path, _KIND)["trained"]) if path.is_file() else ("transformer",)
+
+
 def require_same(folder: Path, findings: Mapping[str, Any]) -> None:
     """Sees that a run goes on with a model that does what it did.
 

@@ -31,7 +31,7 @@ _MAKES_VIDEOS = {3: False, 4: True}
 
 
 _MAKES_VIDEOS = {3: False, 4: True}
-"""By the axes of latents: those of an image are channels, height and width. Packed ones say nothing."""
+"""By the axes of latents: an image has channels, height and width. Packed ones say nothing."""
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,6 @@ PROMPTS = [Prompt("a red cat"), Prompt("two dogs on a long mat of straw"), Promp
 SMALL = Lora(rank=4, alpha=8)
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """Options of a tiny pipeline of a kind, each written once."""
-    written = {}
-
-    def options(kind):
-        if kind not in written:
-            written[kind] = Diffusers.write_tiny(tmp_path_factory.mktemp("tiny") / kind, kind)
-        return written[kind]
-
-    return options
-
-
 def made(options, device=CPU, **changes):
     return Diffusers(device, **{**options, "lora": SMALL, **changes})
 

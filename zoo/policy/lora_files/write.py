@@ -21,15 +21,17 @@ from zoo.policy.lora_files.source import DIFFUSERS, PEFT, PEFT_CONFIG
 from zoo.policy.weights import Lora
 
 
-def write_diffusers(folder: Path, tensors: Mapping[str, Tensor], lora: Lora) -> None:
-    """For `load_lora_weights(folder)` of a pipeline whose transformer has these layers.
+def write_diffusers(
+    folder: Path, tensors: Mapping[str, Tensor], lora: Lora, *, network: str = "transformer"
+) -> None:
+    """For `load_lora_weights(folder)` of a pipeline whose `network` has these layers.
 
     Raises:
         ValueError: the tensors are not those of such adapters.
     """
     require(tensors, lora)
     scaled = {
-        f"transformer.{name}": _scale(tensor, lora) if ".lora_B." in name else tensor
+        f"{network}.{name}": _scale(tensor, lora) if ".lora_B." in name else tensor
         for name, tensor in tensors.items()
     }
     _save(folder / DIFFUSERS, scaled)

@@ -133,6 +133,7 @@ class Diffusers(Policy):
         predicts = {"flow": "velocity", "epsilon": "noise", "v_prediction": "v"}[self._clock.kind]
         return {
             **self.contract.describe(),
+            "trained": list(self._trained),
             "predicts": predicts,
             "diffusers": diffusers.__version__,
             "differs from its own loop": dict(self.verified),

@@ -1,7 +1,10 @@
 """Tiny random pipelines of diffusers, by the name of their class: built, and written."""
 
+import inspect
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from zoo import seeds
 from zoo.policy.tiny_pipelines.call import TinyCall, tiny_call
@@ -21,11 +24,16 @@ def build_tiny(pipeline: str, variant: str = "") -> Any:
     import diffusers
 
     cls: Any = getattr(diffusers, pipeline, None)
-    if cls is None:
+    if not (inspect.isclass(cls) and issubclass(cls, diffusers.DiffusionPipeline)):
         raise ValueError(f"diffusers {diffusers.__version__} has no pipeline '{pipeline}'")
     parts = variant_of(pipeline, variant)
     with seeds.borrowed(0, f"tiny {pipeline}"):
-        return cls(**components(cls, parts))
+        made = components(cls, parts)
+    # As they are when they are read: without dropout.
+    for part in made.values():
+        if isinstance(part, nn.Module):
+            part.eval()
+    return cls(**made)
 
 
 def write_tiny_pipeline(pipeline: str, folder: Path, variant: str = "") -> TinyCall:

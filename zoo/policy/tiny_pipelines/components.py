@@ -22,10 +22,12 @@ def components(pipeline: Any, variant: Variant) -> dict[str, Any]:
     """Random components, and options, by their names in the pipeline's constructor.
 
     Raises:
-        NotImplementedError: there is no tiny component of a class.
+        NotImplementedError: there is no tiny component of a class, or no network that denoises.
     """
     found = slots(pipeline, variant.parts)
-    denoiser = next(cls for name, cls in found.items() if name.startswith(DENOISERS))
+    denoiser = next((cls for name, cls in found.items() if name.startswith(DENOISERS)), None)
+    if denoiser is None:
+        raise NotImplementedError(f"{pipeline.__name__} has no network that denoises")
     autoencoder = next((found[name] for name in _AUTOENCODERS if name in found), None)
     words = readers(found)
     layers = _text_layers(pipeline)

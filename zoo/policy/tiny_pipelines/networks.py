@@ -30,14 +30,20 @@ def network(cls: Any, known: Known, own: Mapping[str, Any]) -> Any:
 
 
 def latent_channels(pipeline: Any, autoencoder: Any, denoiser: Any) -> int:
-    """The autoencoder's own, or those that the denoiser expects."""
+    """The autoencoder's own, or those that the denoiser expects.
+
+    Raises:
+        NotImplementedError: neither says.
+    """
     if denoiser.__name__ in LATENTS:
         return LATENTS[denoiser.__name__]
     if autoencoder is not None and autoencoder.__name__ != "AutoencoderKL":
         own = defaults(autoencoder)
         return int(next(own[name] for name in ("latent_channels", "z_dim") if name in own))
-    packed = 4 if hasattr(pipeline, "_pack_latents") else 1
-    return int(defaults(denoiser)["in_channels"]) // packed
+    expected = defaults(denoiser).get("in_channels")
+    if expected is None:
+        raise NotImplementedError(f"no table says which latents {denoiser.__name__} has")
+    return int(expected) // (4 if hasattr(pipeline, "_pack_latents") else 1)
 
 
 def scheduler(cls: Any, pipeline: Any, denoiser: Any) -> Any:
