@@ -10,10 +10,10 @@ pipelines that are not named stay. The table of docs/models.md is made of them.
 
 import argparse
 import contextlib
-import inspect
 import io
 import json
 import logging
+import re
 import sys
 import tempfile
 import time
@@ -22,35 +22,24 @@ from typing import Any
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.policy.pipelines_of_diffusers import VARIANTS, WORKING
 from zoo.cli.models import prompts_for
 from zoo.errors import join_lines
 from zoo.policy.lora import Lora
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pipeline.trial import try_pipeline
-from zoo.policy.tiny_pipelines.variants import VARIANTS
 
 OUT = Path(__file__).parent / "results" / "pipelines.json"
-_OTHER_INPUTS = {
-    "mask_image", "control_image", "controlnet_conditioning_image", "strength", "video", "audio",
-    "control_video", "adapter_conditioning_scale", "pag_scale", "example_image", "noise_level",
-    "gligen_phrases", "lyrics", "audio_length_in_s", "source_prompt",
-}  # fmt: skip
-"""Keywords of pipelines for something else than pictures or videos of a text, or of one image."""
+_OTHERS = re.compile("Inpaint|Fill|Img2Img|VideoToVideo|PAG|Control|Variation|StableVideo|VACE|HDR")
+"""Pipelines that have a relative of texts alone, or are asked by other things than texts."""
 
 
 def names() -> list[str]:
-    """The pipelines to try: of texts, and of texts and images to edit or to animate."""
-    import diffusers
-
-    found = []
-    for name in dir(diffusers):
-        cls = getattr(diffusers, name) if name.endswith("Pipeline") else None
-        if not isinstance(cls, type):
-            continue
-        takes = inspect.signature(vars(cls).get("__call__", cls)).parameters
-        if "prompt" in takes and not _OTHER_INPUTS & takes.keys():
-            found += [name, *(f"{name}@{kind}" for kind in VARIANTS.get(name, ()) if kind)]
-    return found
+    """Those of which there is a tiny one: of texts, and of texts and images to edit or animate."""
+    of_one_kind = [name for name in WORKING if not _OTHERS.search(name)]
+    return [*of_one_kind, *(f"{name}@{variant}" for name, variant in VARIANTS)]
 
 
 def row(name: str, folder: Path) -> dict[str, Any]:

@@ -35,6 +35,9 @@ class Policy(ABC):
     needs_guidance: bool = False
     """Whether images without classifier-free guidance are of no use: models of the noise."""
 
+    num_inputs: int = 0
+    """The images that the model is given with each prompt, to edit or to animate."""
+
     network_folder: ClassVar[str] = "."
     """Where the network is in a published model's folder: by default it is all that there is."""
 
