@@ -67,6 +67,11 @@ def _make(job: ImageJob, out: Path) -> _Made:
     source, num = job.source, job.images_per_prompt
     model, sampler = load_model(source), evaluation_sampler(source.recipe, source.evaluation)
     say_cut(job, ())
+    if not model.policy.num_inputs and any(prompt.inputs for prompt in job.prompts):
+        named = source.recipe.policy.name
+        say(
+            f"warning: the policy '{named}' reads text alone: input images are left aside", err=True
+        )
     key = torch.arange(num).repeat(len(job.prompts))
     wanted = encode(
         model.policy, sampler, job.prompts,

@@ -3,7 +3,8 @@
 Nothing is assumed of a family's names.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -35,15 +36,26 @@ def learn(seam: Seam) -> Contract:
     Raises:
         UnsupportedError: it does not keep the contract.
     """
-    try:
+    with telling_why(seam):
         return _Learning(seam).contract()
+
+
+@contextmanager
+def telling_why(seam: Seam) -> Iterator[None]:
+    """Whatever a pipeline says of what it is asked inside is why it is not supported.
+
+    Raises:
+        UnsupportedError: in one line.
+    """
+    name = type(seam.real).__name__
+    try:
+        yield
     except UnsupportedError as error:
-        raise UnsupportedError(f"{type(seam.real).__name__} cannot be trained: {error}") from error
+        raise UnsupportedError(f"{name} cannot be trained: {error}") from error
     except Exception as error:
-        # Whatever a pipeline says of what it is asked.
         raise UnsupportedError(
-            f"{type(seam.real).__name__} cannot be asked for a step by itself: "
-            f"{type(error).__name__}: {join_lines(error)[:300]}"
+            f"{name} cannot be asked for a step by itself: {type(error).__name__}: "
+            f"{join_lines(error)[:300]}"
         ) from error
 
 

@@ -21,7 +21,7 @@ from zoo.policy.pipeline.embeddings import Embeddings, Entry, Table
 from zoo.policy.pipeline.families import family_of, targets_of
 from zoo.policy.pipeline.inputs import InputImages
 from zoo.policy.pipeline.keywords import call_keywords, size_of
-from zoo.policy.pipeline.learn import learn
+from zoo.policy.pipeline.learn import learn, telling_why
 from zoo.policy.pipeline.parts import load_pipeline, pipeline_class, shape_pipeline
 from zoo.policy.pipeline.pictures import Pictures
 from zoo.policy.pipeline.seam import Question, Seam
@@ -102,8 +102,9 @@ class Diffusers(Policy):
         self.seam = Seam(pipe, known, keywords, negative=negative, image=self._inputs.any())
         self._place(pipe)
         with self.seam.on(self._learns_on):
-            self._some = self.seam.encode(["a"], None)
-            self._clock = read_clock(self.seam.scheduler, self._set_grid)
+            with telling_why(self.seam):
+                self._some = self.seam.encode(["a"], None)
+                self._clock = read_clock(self.seam.scheduler, self._set_grid)
             self.contract = learn(self.seam)
         self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
         self._trained = _trained(self.seam.networks, trains)

@@ -183,7 +183,7 @@ class Seam:
 
     def _keywords(self, q: Question) -> dict[str, Any]:
         kwargs: dict[str, Any] = {
-            "prompt": list(q.prompts),
+            "prompt": _texts(q.prompts),
             "num_inference_steps": q.steps,
             "output_type": "pt" if q.until == "end" else "latent",
             # The same every time, and the global state is left alone.
@@ -200,7 +200,7 @@ class Seam:
         if self.manner.by_keyword:
             kwargs |= dict(zip(self.family.states, q.latents, strict=False))
         if q.guidance is not None:
-            kwargs["negative_prompt"] = [self._negative] * len(q.prompts)
+            kwargs["negative_prompt"] = _texts([self._negative] * len(q.prompts))
         if self.manner.guided_by == "guider":
             guider = self.real.guider.new(guidance_scale=q.guidance or 1.0)
             self._pipe.__dict__["guider"] = guider
@@ -305,6 +305,11 @@ class Seam:
                 function = self._remember(f"{part}.{method}", getattr(inner, method))
                 object.__setattr__(inner, method, function)
                 twin.__dict__[part] = inner
+
+
+def _texts(texts: Sequence[str]) -> str | list[str]:
+    """One as it is: some pipelines take no list."""
+    return texts[0] if len(texts) == 1 else list(texts)
 
 
 def _named(network: Through, name: str) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
