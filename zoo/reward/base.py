@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -31,6 +31,18 @@ class KnownAnswer:
     prompts: Sequence[Prompt]
     scores: Float[Tensor, " batch"]
     tolerance: float
+
+
+@dataclass(frozen=True)
+class NetworkBytes:
+    """What a reward's networks take of the run's device.
+
+    They are there for the whole run, or `off` it and in the host's memory: always, or while they
+    rest.
+    """
+
+    size: int
+    off: Literal["never", "resting", "always"] = "never"
 
 
 class Reward(ABC):
@@ -68,6 +80,24 @@ class Reward(ABC):
         Raises:
             PromptError: what the prompt lacks.
         """
+
+    @classmethod  # noqa: B027
+    def check_start(cls, options: Mapping[str, Any]) -> None:
+        """Looks whether it can be made with these options, and loads no weights. By default yes.
+
+        `zoo check` asks it. What must first be fetched is not looked for.
+
+        Raises:
+            ValueError: what is missing or wrong, and the fix.
+        """
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes | None:
+        """What its networks will take, for `zoo check`; loads no weights. By default not known.
+
+        One without networks says `NetworkBytes(0)`.
+        """
+        return None
 
     def known_answers(self) -> Sequence[KnownAnswer]:
         """Images with the scores that they must get, asked before a run; none by default."""
