@@ -3,7 +3,7 @@
 Wu et al. 2023 (arXiv 2306.09341): CLIP-H, fine-tuned, published in open_clip's layout.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
+from zoo.reward.base import NetworkBytes
 from zoo.reward.networks.clip import Clip, DType, choose_device, load_tokenizer
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.open_clip import clip_model
 from zoo.reward.networks.pixels import padded_pixels
 from zoo.reward.networks.published import tensors_of
+from zoo.reward.networks.sizes import PUBLISHED_CLIP_H, pickled_bytes
 from zoo.storage.place import Place
 
 FILE = "HPS_v2.1_compressed.pt"
@@ -64,6 +66,11 @@ class HPSv2(ClipReward):
         # open_clip's tokenizer does so, twice.
         texts = [unescape(unescape(prompt.text)) for prompt in prompts]
         return self._cosine(images, texts, padded_pixels)
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes | None:
+        """Those of the CLIP."""
+        return pickled_bytes(options, FILE, PUBLISHED_CLIP_H)
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

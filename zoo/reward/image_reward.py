@@ -5,7 +5,7 @@ five linear layers on its first token give the score. Runs on transformers' own 
 plugins/zoo-image-reward runs the published package, image-reward 1.5, which scores the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +15,18 @@ from torch import Tensor
 
 from zoo.errors import first_line
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward
-from zoo.reward.networks.blip import TINY, Network, Sizes, random_weights
+from zoo.reward.base import NetworkBytes, Reward
+from zoo.reward.networks.blip import (
+    FULL,
+    TINY,
+    Network,
+    Sizes,
+    num_parameters,
+    random_weights,
+)
 from zoo.reward.networks.pixels import centre, pil_bicubic, shorter_side, standard
 from zoo.reward.networks.published import tensors_of
+from zoo.reward.networks.sizes import pickled_bytes
 from zoo.storage.hub import Request
 from zoo.storage.place import Place
 
@@ -85,6 +93,11 @@ class ImageReward(Reward):
         pixels = normalise(images.to(self._device), self._sizes.image)
         scores: Tensor = self._network(ids, mask, pixels)
         return scores.to(images.device)
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes | None:
+        """Those of the BLIP and the MLP."""
+        return pickled_bytes(options, FILE, num_parameters(FULL))
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:
