@@ -27,11 +27,13 @@ _SMALL = {  # 30M parameters
     "pos_embed_max_size": 96,
     "sample_size": 32,
 }
-_TEXT_WIDTH = 64  # of the tiny encoders
 
 
-def write(folder: Path, *, full_size: bool) -> None:
-    """Writes it; 4.6 GB in bfloat16 at full size."""
+def write(folder: Path, *, full_size: bool, text_width: int = 64) -> None:
+    """Writes it; 4.6 GB in bfloat16 at full size.
+
+    The transformer takes embeddings of `text_width`, by default the tiny encoders'.
+    """
     import diffusers
 
     SD3.write_tiny(folder)
@@ -42,9 +44,9 @@ def write(folder: Path, *, full_size: bool) -> None:
             in_channels=16,
             out_channels=16,
             attention_head_dim=64,
-            joint_attention_dim=_TEXT_WIDTH,
+            joint_attention_dim=text_width,
             caption_projection_dim=64 * sizes["num_attention_heads"],
-            pooled_projection_dim=_TEXT_WIDTH,
+            pooled_projection_dim=text_width,
             qk_norm="rms_norm",
             **sizes,
         )

@@ -30,7 +30,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.epoch_cost import cost
 from benchmarks.random_sd3 import write
 from zoo.plan.footprint import footprint
-from zoo.plan.memory import Layout, estimate
+from zoo.plan.layout import Layout
+from zoo.plan.memory import estimate
 from zoo.recipe.recipe import Recipe, load_recipe, recipe_from
 from zoo.training.build import build
 

@@ -18,7 +18,8 @@ from tests.engine.in_processes import in_processes
 from tests.engine.many_runs import run_one
 from tests.runs import ROOT
 from zoo.plan.footprint import footprint
-from zoo.plan.memory import Layout, MemoryEstimate, estimate
+from zoo.plan.layout import Layout, MemoryEstimate
+from zoo.plan.memory import estimate
 from zoo.recipe.recipe import load_recipe
 
 _MAPPED = {
@@ -27,6 +28,8 @@ _MAPPED = {
     "MALLOC_TRIM_THRESHOLD_": "0",
 }
 
+# Large enough that stage 3 cuts some of its parameters in pieces.
+TINY = ("policy.layers=1", "policy.heads=3")
 
 RECIPE = ROOT / "tests" / "plugin" / "random_sd3.yaml"
 
@@ -65,8 +68,10 @@ class Compared:
         return self.tensors / self.measured - 1
 
 
-def compared(overrides: Sequence[str], processes: int, folder: Path) -> Compared:
-    """Estimates the recipe with overrides, and runs it."""
+def compared(
+    overrides: Sequence[str], processes: int, folder: Path, tiny: Sequence[str] = TINY
+) -> Compared:
+    """Estimates the recipe with overrides, and runs it; `tiny` are what make it tiny besides."""
     overrides = [*overrides, f"engine.processes={processes}"]
     with registered():
         recipe = load_recipe(RECIPE, overrides)
@@ -74,14 +79,19 @@ def compared(overrides: Sequence[str], processes: int, folder: Path) -> Compared
         found = estimate(
             footprint(recipe, processes), layout, processes, options=recipe.engine.deepspeed
         )
-    peaks = measure(RECIPE, overrides, processes, folder)
+    peaks = measure(RECIPE, overrides, processes, folder, tiny)
     tensors = found.parts.total - found.parts.runtime
     return Compared(found, tensors, max(peak["peak"] for peak in peaks))
 
 
-def measure(recipe: Path, overrides: Sequence[str], processes: int, folder: Path) -> list[dict]:
+def measure(
+    recipe: Path, overrides: Sequence[str], processes: int, folder: Path, tiny: Sequence[str]
+) -> list[dict]:
     """Of each process, in bytes: the `baseline`, and the `peak` above it."""
-    run = {"recipe": str(recipe), "overrides": list(overrides), "out": str(folder)}
+    run = {
+        "recipe": str(recipe), "overrides": list(overrides), "tiny": list(tiny),
+        "out": str(folder),
+    }  # fmt: skip
     in_processes("tests.memory_run:measure_here", processes, folder, run, **_MAPPED)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
 
@@ -94,7 +104,11 @@ def resident(which: str) -> int:
 
 def measure_here(run: dict) -> None:
     out = Path(run["out"])
-    tiny = {**run, "overrides": [*run["overrides"], *_TINY], "out": str(out / "tiny")}
+    tiny = {
+        **run,
+        "overrides": [*run["overrides"], *run["tiny"], "epochs=1"],
+        "out": str(out / "tiny"),
+    }
     # Whatever libraries load or keep at their first use belongs to the baseline.
     with registered():
         run_one(tiny)
@@ -104,7 +118,3 @@ def measure_here(run: dict) -> None:
         rank = run_one({**run, "out": str(out / "run")})
     found = {"baseline": baseline, "peak": resident("VmHWM") - baseline}
     (out / f"{rank}.json").write_text(json.dumps(found))
-
-
-# Large enough that stage 3 cuts some of its parameters in pieces.
-_TINY = ("policy.layers=1", "policy.heads=3", "epochs=1")

@@ -7,8 +7,9 @@ from zoo.objective.dpo import DPO
 from zoo.objective.flow_grpo import FlowGRPO
 from zoo.objective.nft import NFT
 from zoo.plan.footprint import footprint
+from zoo.plan.layout import Layout, layouts
 from zoo.plan.live_bytes import num_bytes
-from zoo.plan.memory import Layout, estimate, layouts
+from zoo.plan.memory import estimate
 from zoo.recipe.recipe import RecipeError, load_recipe
 from zoo.rollout import Weights
 from zoo.sampler.sde import FlowSDE

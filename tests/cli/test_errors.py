@@ -59,8 +59,11 @@ def test_images_that_do_not_fit_name_the_batch(method, said, verb, zoo_here, mon
     assert "micro_batch.train" not in line
 
 
-def test_training_that_does_not_fit_names_its_own_batch(zoo_here, monkeypatch, tmp_path):
+def test_training_that_does_not_fit_names_its_own_batch_before_an_image_is_made(
+    zoo_here, monkeypatch, tmp_path
+):
     monkeypatch.setattr(PlainEngine, "backward", full)
+    monkeypatch.setattr(Digits, "decode", lambda self, latents: pytest.fail("an image was made"))
     ended = zoo_here("train", NFT, *overrides("nft", tmp_path, eval="null"))
     assert ended.code == 1
     (line,) = ended.lines

@@ -23,6 +23,7 @@ CPU = torch.device("cpu")
             2,
             (
                 zero_checks.a_gradient_that_is_not_finite_changes_nothing,
+                zero_checks.a_step_in_vain_changes_nothing,
                 zero_checks.the_norm_is_that_of_all_processes_before_clipping,
                 zero_checks.the_bound_on_the_norm_can_change,
                 zero_checks.sets_of_weights_move_alone,

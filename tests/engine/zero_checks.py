@@ -8,7 +8,10 @@ import torch
 from tests.runs import OWN, RECIPES, SHORT
 from zoo.recipe.recipe import load_recipe
 from zoo.rollout import Weights
-from zoo.training.build import Model, build
+from zoo.training.build import Model, StageRun, build
+from zoo.training.collect import shard_groups
+from zoo.training.epoch import groups_of
+from zoo.training.first_step import try_step
 
 # At DeepSpeed's own threshold tensors this small would never be in pieces.
 PIECES = "{zero_optimization: {stage3_param_persistence_threshold: 0}}"
@@ -16,6 +19,10 @@ LAYOUTS = [(stage, lora) for stage in (0, 1, 2, 3) for lora in ("{rank: 8, alpha
 
 
 def built(stage: int, lora: str, **changes: Any) -> Model:
+    return built_run(stage, lora, **changes).model
+
+
+def built_run(stage: int, lora: str, **changes: Any) -> StageRun:
     options = {
         **SHORT, **OWN["nft"], "engine.zero_stage": stage, "engine.deepspeed": PIECES,
         "policy.lora": lora, "eval": "null", **changes,
@@ -23,8 +30,8 @@ def built(stage: int, lora: str, **changes: Any) -> Model:
     return load(options)
 
 
-def load(options: dict[str, Any]) -> Model:
-    return build(load_recipe(RECIPES["nft"], [f"{k}={v}" for k, v in options.items()])).model
+def load(options: dict[str, Any]) -> StageRun:
+    return build(load_recipe(RECIPES["nft"], [f"{k}={v}" for k, v in options.items()])).stages[0]
 
 
 def velocity_loss(run: Model) -> torch.Tensor:
@@ -63,6 +70,25 @@ def a_gradient_that_is_not_finite_changes_nothing() -> None:
         run.engine.backward(velocity_loss(run))
         assert 0 < run.engine.update(1e-2) < math.inf
         assert any(not torch.equal(before[name], value) for name, value in values(run).items())
+
+
+def a_step_in_vain_changes_nothing() -> None:
+    for stage, lora in LAYOUTS:
+        run = built_run(stage, lora)
+        model, counted = run.model, run.model.policy.weights.num_rows
+        before = values(model)
+        try_step(run.learner, shard_groups(run.collector, groups_of(run, -1)))
+        assert model.policy.weights.num_rows == counted
+        after = values(model)
+        assert all(torch.equal(before[name], after[name]) for name in before), (stage, lora)
+        # The next update is that of its own gradient alone.
+        norms = []
+        for made in (model, built_run(stage, lora).model):
+            made.engine.backward(velocity_loss(made))
+            norms.append(made.engine.update(1e-2))
+            norms.append(values(made))
+        assert norms[0] == norms[2] < math.inf, (stage, lora, norms[0], norms[2])
+        assert all(torch.equal(value, norms[3][name]) for name, value in norms[1].items())
 
 
 def the_norm_is_that_of_all_processes_before_clipping() -> None:

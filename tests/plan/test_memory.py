@@ -6,19 +6,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from tests.memory_run import RECIPE, compared, registered
+from tests.real_shapes import WHOLE_RUNS, write
 from tests.runs import RECIPES, ROOT
 from zoo.plan.footprint import NoEstimateError, footprint
+from zoo.plan.layout import Layout, MemoryEstimate, MemoryParts, layouts, recommend
 from zoo.plan.live_bytes import META, LiveBytes, num_bytes
-from zoo.plan.memory import (
-    ERROR,
-    ERROR_OF_STAGE_3,
-    Layout,
-    MemoryEstimate,
-    MemoryParts,
-    estimate,
-    layouts,
-    recommend,
-)
+from zoo.plan.memory import ERROR, ERROR_OF_STAGE_3, estimate
 from zoo.policy import digits
 from zoo.recipe.recipe import load_recipe
 
@@ -151,13 +144,25 @@ def test_another_bucket_of_deepspeed_is_counted(full):
 
 def test_the_fastest_layout_that_leaves_room_is_recommended():
     def of(stage, total):
-        return MemoryEstimate(Layout(stage), MemoryParts(weights=total), "training")
+        return MemoryEstimate(Layout(stage), {"training": MemoryParts(network=total)})
 
     found = [of(None, 120), of(0, 80), of(1, 95), of(2, 85), of(3, 40)]
     assert recommend(found, 200) is found[0]
     assert recommend(found, 100) is found[3]
     assert recommend(found, 60) is found[4]
     assert recommend(found, 40) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WHOLE_RUNS)
+def test_encoders_autoencoder_and_rewards_are_estimated_as_closely(tmp_path, name):
+    lora, overrides = WHOLE_RUNS[name]
+    written = write(tmp_path / "models", lora)
+    found = compared([*written.whole, *overrides], 1, tmp_path / "run", written.tiny)
+    parts = found.estimate.parts
+    # Each is more than what an estimate may be off: none could be left out unseen.
+    assert min(parts.encoders, parts.rewards) > 1.5 * ERROR * found.measured
+    assert abs(found.error) <= ERROR, (found.tensors, found.measured)
 
 
 @pytest.mark.parametrize(

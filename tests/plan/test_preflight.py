@@ -1,4 +1,4 @@
-"""Prompts that a reward cannot use are counted, and named, before anything is loaded."""
+"""What a run cannot start with, or a reward cannot use, is named before anything is loaded."""
 
 import json
 
@@ -6,8 +6,9 @@ import pytest
 
 from tests.runs import RECIPES
 from tests.train_here import recipe
-from zoo.plan.preflight import count_prompts
+from zoo.plan.preflight import count_prompts, require_rewards
 from zoo.prompt import PromptError
+from zoo.recipe.errors import RecipeError
 
 NFT = RECIPES["nft"]
 
@@ -60,3 +61,40 @@ def test_all_are_refused_whatever_is_allowed(prompts):
 def test_all_of_the_recipes_own_can_be_used():
     for path in RECIPES.values():
         assert count_prompts(recipe(path)).refused == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "import no_such_module\n",
+            "cannot be imported: ModuleNotFoundError: No module named 'no_s",
+        ),
+        ("def other(images, prompts): ...\n", "has no function 'score'; it has: other; write path"),
+        ("score = 3\n", "is of type int; make it a function"),
+        (None, "does not exist; the working directory is"),
+    ],
+)
+@pytest.mark.parametrize("where", ["rewards", "eval.rewards"])
+def test_a_reward_file_that_cannot_be_used_is_refused_with_its_place(text, said, where, tmp_path):
+    path = tmp_path / "my_reward.py"
+    if text is not None:
+        path.write_text(text)
+    entry = f"[{{name: digit}}, {{name: python, path: '{path}:score', label: mine}}]"
+    made = recipe(NFT, **{where.replace(".", "__"): entry})
+    with pytest.raises(RecipeError) as raised:
+        require_rewards(made)
+    line = str(raised.value)
+    assert line.startswith(f"-s {where}={entry}: {where}.1: 'python' refuses its options: ")
+    assert said in line
+    path.write_text("def score(images, prompts): ...\n")
+    require_rewards(made)
+
+
+def test_the_rewards_of_every_stage_are_looked_at(tmp_path):
+    stages = (
+        f"[{{epochs: 1}}, {{epochs: 1, rewards: [{{name: python, path: '{tmp_path}/r.py:f'}}]}}]"
+    )
+    made = recipe(NFT, epochs=2, stages=stages)
+    with pytest.raises(RecipeError, match="'python' refuses its options: the reward file"):
+        require_rewards(made)

@@ -19,6 +19,8 @@ from zoo.plan.preflight import (
     refused_prompts,
     require_deepspeed_options,
     require_local_start,
+    require_models,
+    require_rewards,
 )
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.recipe.sections import StopWhen
@@ -46,6 +48,8 @@ def _print(path: Path, recipe: Recipe) -> None:
     processes = num_processes(recipe)
     plans = geometries(recipe, processes)
     require_deepspeed_options(recipe)
+    require_models(recipe)
+    require_rewards(recipe)
     require_local_start(recipe)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")

@@ -23,6 +23,7 @@ from zoo.plan.preflight import (
     num_processes,
     require_deepspeed_options,
     require_device,
+    require_models,
     require_start,
 )
 from zoo.prompt import PromptError
@@ -74,6 +75,7 @@ def _examine(recipe: Recipe) -> Plan:
         raise RecipeError(str(error)) from error
     plans = geometries(recipe, processes)
     require_deepspeed_options(recipe)
+    require_models(recipe)
     require_start(recipe)
     return plans[0]
 

@@ -64,6 +64,9 @@ def _place(error: BaseException) -> str | None:
     return "this machine" if on_cpu or isinstance(error, MemoryError) else None
 
 
+_TRAINING = {"zoo.training.learn", "zoo.training.probes", "zoo.training.first_step"}
+
+
 def _phase(error: BaseException) -> tuple[str, str]:
     """What was being done, and what to change, from the functions that the error went through."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -73,7 +76,7 @@ def _phase(error: BaseException) -> tuple[str, str]:
         "fewer rows at a time need less (-s engine.micro_batch.train=N), and so does keeping no "
         "activations (-s engine.gradient_checkpointing=true)"
     )
-    if modules & {"zoo.training.learn", "zoo.training.probes"}:
+    if modules & _TRAINING:
         return " while training", training
     if "zoo.training.generate" not in modules:
         return "", f"{sampling}, in training {training}"

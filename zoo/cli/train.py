@@ -140,6 +140,7 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
         refused_prompts,
         require_deepspeed_options,
         require_device,
+        require_models,
         require_start,
     )
 
@@ -149,6 +150,7 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
             say(f"warning: {line}", err=True)
     geometries(recipe, processes)
     require_deepspeed_options(recipe)
+    require_models(recipe)
     if not resumed:
         require_start(recipe)
 

@@ -1,8 +1,9 @@
-"""The tensors of one process, by a dry run of an epoch on the meta device.
+"""The tensors of one process, by a dry run of an epoch and an evaluation on the meta device.
 
 The recipe's own policy, sampler and objective run, so the bytes are those of the code that will
-run. Not seen are what an operation needs only while it runs, the rewards' own models, evaluation,
-and a checkpoint while it is written.
+run; rewards and text encoders say what theirs are. Not seen are what an operation needs only while
+it runs, what a reward or an encoder holds besides its weights while it is at work, images that wait
+for rewards slower than the sampling, and a checkpoint while it is written.
 """
 
 from collections.abc import Sequence
@@ -15,20 +16,20 @@ from torch import Tensor
 from zoo.data import prompts as prompt_sources
 from zoo.errors import MisfitError, join_lines
 from zoo.objective.base import Objective
+from zoo.plan.dry_collect import DryCollect, evaluated_images, training_images, with_steps
 from zoo.plan.flops import counter
 from zoo.plan.geometry import OneImage, Plan, epoch_rows, plan
 from zoo.plan.live_bytes import META, LiveBytes, num_bytes
+from zoo.plan.reward_bytes import RewardBytes, reward_bytes
 from zoo.plan.stored import StoredOnShapes
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe
-from zoo.rollout import Cond, Path, Rows, Weights, join, take
-from zoo.sampler.base import Sampler, StoredImages
-from zoo.sampler.ode import Euler
+from zoo.rollout import Rows, Weights, take
+from zoo.sampler.base import StoredImages
 from zoo.seeds import Draws
 from zoo.training.components import copies, keeps_reference
-from zoo.training.micro_batches import largest_shard
 
 
 class NoEstimateError(Exception):
@@ -40,20 +41,25 @@ class Footprint:
     """What one process has were nothing in pieces: parameters as meta tensors, the rest in bytes.
 
     `frozen`, `trained` and `copies` are what an engine may cut in pieces: the network's parameters
-    and its other sets. `outside` is all else that is loaded: encoders, VAE, buffers. `building` is
-    the most that making these held besides (without reading weights, which has not happened);
-    `sampling` and `training` the most that these phases hold besides, gradients not counted.
-    `remembered` are the weights of which a forward with gradients keeps a view until its backward:
-    where an engine fetches weights for the forward, that keeps the whole of them.
+    and its other sets. `outside` is all else that is loaded and stays: the autoencoder, buffers.
+    `encoders` come to the device to encode prompts and leave it again. `building` is the most that
+    making what is held held besides; `sampling`, `training` and `evaluating` the most that these
+    phases hold besides, gradients not counted. `remembered` are the weights of which a forward with
+    gradients keeps a view until its backward: where an engine fetches weights for the forward, that
+    keeps the whole of them. `unknown` says what is in none of these numbers.
     """
 
     outside: int
+    encoders: int
     frozen: tuple[Tensor, ...]
     trained: tuple[Tensor, ...]
     copies: tuple[Tensor, ...]
+    rewards: RewardBytes
     building: int
     sampling: int
     training: int
+    evaluating: int | None
+    """None where the recipe has no evaluation."""
     remembered: int
     accumulates: bool
     """Whether an update has more than one micro-batch."""
@@ -65,22 +71,23 @@ class Footprint:
     """What of the network is trained, in words."""
     copies_on_host: bool = False
     """Whether the other sets are in the host's memory; what is lent of them is in the phases."""
+    unknown: tuple[str, ...] = ()
 
 
-def footprint(recipe: Recipe, processes: int, moved: frozenset[Weights] = frozenset()) -> Footprint:
+def footprint(recipe: Recipe, processes: int, run: Recipe | None = None) -> Footprint:
     """Of the process that has most to do.
 
-    `moved` are sets of weights that are there besides those that the recipe moves: as a stage of a
-    run it does not move all.
+    `run` is what the recipe is a stage of: it has the sets of weights that it moves in any of its
+    stages, and the rewards of all. By default the recipe is a run of its own.
 
     Raises:
         NoEstimateError: there is none for this policy.
         RecipeError: the network has not what an option names.
     """
-    planned = plan(recipe, processes)
+    planned, run = plan(recipe, processes), run or recipe
     try:
         with LiveBytes() as live:
-            return _dry_run(recipe, planned, moved | copies(recipe), live)
+            return _dry_run(recipe, planned, run, live)
     except RecipeError as error:
         raise NoEstimateError(str(error)) from error
     except MisfitError as error:
@@ -92,19 +99,11 @@ def footprint(recipe: Recipe, processes: int, moved: frozenset[Weights] = frozen
         ) from error
 
 
-def _dry_run(
-    recipe: Recipe, planned: Plan, moved: frozenset[Weights], live: LiveBytes
-) -> Footprint:
-    sampler = recipe.build(recipe.sampler, {})
-    objective: Objective[Any] = recipe.build(recipe.objective, {"solver": sampler.solver})
-    if sampler.solver is not None and sampler.solver.num_evals(1) is None:
-        # It reads numbers to choose its steps. The few latents that it holds between its
-        # evaluations, and others do not, are small beside the network.
-        sampler.solver = Euler()
+def _dry_run(recipe: Recipe, planned: Plan, run: Recipe, live: LiveBytes) -> Footprint:
     policy = recipe.build(recipe.policy, {"device": META})
     weights = policy.weights
     with META:
-        weights.allocate(moved, seed=recipe.seed, reference=keeps_reference(recipe))
+        weights.allocate(copies(run), seed=recipe.seed, reference=keeps_reference(run))
     if recipe.engine.gradient_checkpointing:
         checkpoint_gradients(weights.network)
     trained = tuple(weights.parameters().values())
@@ -112,30 +111,39 @@ def _dry_run(
     sets = _other_sets(policy, {id(p) for p in trained})
     of_a_set = {id(p) for p in (*trained, *sets)}
     loaded, building = live.now, live.peak - live.now
-    live.restart()
-    dry = _DryEpoch(recipe, planned, policy, sampler, objective)
-    path, cond = dry.collect()
-    sampling = live.peak - loaded
-    rows = epoch_rows(
-        recipe, OneImage(sampler, objective, policy, path, cond), 0, planned.processes
-    )
+    rewards, encoders = reward_bytes(run, recipe), policy.encoder_bytes()
+    evaluating = _evaluate(recipe, planned.processes, policy, live)
+    dry = _DryEpoch(recipe, planned, policy, live)
+    sampling = dry.collect() - loaded
     with _Remembered(sharable) as remembered:
-        training = dry.train(rows, live) - loaded
+        training = dry.train() - loaded
     return Footprint(
         outside=loaded - num_bytes(sharable),
+        encoders=encoders or 0,
         frozen=tuple(p for p in sharable if id(p) not in of_a_set),
         trained=trained,
         copies=sets,
+        rewards=rewards,
         building=building,
         sampling=sampling,
         training=training - num_bytes(trained),
+        evaluating=evaluating,
         remembered=remembered.bytes,
         accumulates=planned.training.count > planned.updates,
-        flops=None if planned.collect_forwards is None else dry.count_flops(cond, rows),
+        flops=None if planned.collect_forwards is None else dry.count_flops(),
         dtype=max(sharable, key=torch.Tensor.numel).dtype,
         trains=weights.trained,
         copies_on_host=weights.copies_on == "cpu",
+        unknown=tuple(_unknown(recipe, encoders, rewards)),
     )
+
+
+def _unknown(recipe: Recipe, encoders: int | None, rewards: RewardBytes) -> list[str]:
+    """What says nothing of its size, by name."""
+    named = [f"the reward '{label}'" for label in rewards.unknown]
+    if encoders is None:
+        named.append(f"text encoders of the policy '{recipe.policy.name}' that leave its device")
+    return named
 
 
 def _other_sets(policy: Policy, trained: set[int]) -> tuple[Tensor, ...]:
@@ -149,76 +157,60 @@ def _other_sets(policy: Policy, trained: set[int]) -> tuple[Tensor, ...]:
     return tuple(others)
 
 
+def _evaluate(recipe: Recipe, processes: int, policy: Policy, live: LiveBytes) -> int | None:
+    """The most that an evaluation holds besides what is loaded."""
+    asked = evaluated_images(recipe, processes)
+    if asked is None:
+        return None
+    sampler, images = asked
+    return live.highest(DryCollect(policy, sampler, images, live).run)[1]
+
+
 class _DryEpoch:
-    """The micro-batches of an epoch that differ: of many alike, one is run."""
+    """An epoch's collecting, then its learning: of the micro-batches that are alike, one is run."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        planned: Plan,
-        policy: Policy,
-        sampler: Sampler | StoredImages,
-        objective: Objective[Any],
-    ) -> None:
+    def __init__(self, recipe: Recipe, planned: Plan, policy: Policy, live: LiveBytes) -> None:
         self._recipe, self._planned, self._policy = recipe, planned, policy
-        self._sampler, self._objective = sampler, objective
-        groups = largest_shard(planned.groups, size=planned.processes)
-        prompts = prompt_sources.load(recipe.data.train)
-        self._prompts = prompt_sources.drawn(prompts, groups, seed=recipe.seed, epoch=0)
-        if isinstance(sampler, StoredImages):
-            self._stored = StoredOnShapes(recipe, planned, policy, sampler, prompts)
+        self._live = live
+        self._sampler = recipe.build(recipe.sampler, {})
+        self._objective: Objective[Any] = recipe.build(
+            recipe.objective, {"solver": self._sampler.solver}
+        )
+        with_steps(self._sampler)
+        images = training_images(
+            recipe, planned, self._objective.acts_with, keep_path=self._objective.needs_path
+        )
+        stored = None
+        if isinstance(self._sampler, StoredImages):
+            prompts = prompt_sources.load(recipe.data.train)
+            stored = StoredOnShapes(recipe, planned, policy, self._sampler, prompts)
+        self._images = DryCollect(policy, self._sampler, images, live, stored)
 
-    def collect(self) -> tuple[Path, Cond]:
-        """As collecting goes: the last micro-batch while all images before wait for the judge."""
-        with torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
-            cond = self._policy.encode(self._prompts, guidance=self._sampler.guidance)
-            held = self._before_the_last(cond)
-            path, _ = self._sample(self._planned.sampling.rows, cond)
-            whole = join([*(path for path, _ in held), path])
-        return whole, cond
+    def collect(self) -> int:
+        """The most that is alive meanwhile."""
+        self._live.restart()
+        path, cond = self._images.run()
+        peak = self._live.peak
+        # Held while it is learned from, as in a run.
+        self._one = OneImage(self._sampler, self._objective, self._policy, path, cond)
+        self._rows = epoch_rows(self._recipe, self._one, 0, self._planned.processes)
+        return peak
 
-    def train(self, rows: Rows, live: LiveBytes) -> int:
+    def train(self) -> int:
         """The most that is alive during one micro-batch, gradients of the one before included."""
         for p in self._policy.weights.parameters().values():
             p.grad = torch.zeros_like(p)
-        live.restart()
-        self._learn(rows)
-        return live.peak
+        self._live.restart()
+        self._learn(self._rows)
+        return self._live.peak
 
-    def count_flops(self, cond: Cond, rows: Rows) -> int:
+    def count_flops(self) -> int:
         """Of all micro-batches. Counted apart: the counter holds on to tensors."""
         learning = counter()
         with learning:
-            self._learn(rows)
+            self._learn(self._rows)
         learned = learning.get_total_flops() * self._planned.training.count
-        return self._count_collecting_flops(cond) + learned
-
-    def _count_collecting_flops(self, cond: Cond) -> int:
-        sampling, collecting = self._planned.sampling, counter()
-        if isinstance(self._sampler, StoredImages):
-            return self._stored.count_flops(sampling.count)
-        with collecting, torch.no_grad(), self._policy.weights.using(self._objective.acts_with):
-            self._sample(sampling.rows, cond)
-        return collecting.get_total_flops() * sampling.count
-
-    def _sample(self, rows: int, cond: Cond) -> tuple[Path, Tensor]:
-        if isinstance(self._sampler, StoredImages):
-            return self._stored.read(rows)
-        entry = torch.arange(rows) % len(self._prompts)
-        draws = Draws(self._recipe.seed, "plan", 0, torch.arange(rows), META)
-        wanted = [self._prompts[i] for i in entry.tolist()]
-        path = self._sampler.sample(
-            self._policy, wanted, take(cond, entry), draws, keep_path=self._objective.needs_path
-        )
-        return path, self._policy.decode(path.clean)
-
-    def _before_the_last(self, cond: Cond) -> list[tuple[Path, Tensor]]:
-        """What all micro-batches but one leave: as many rows of one image's."""
-        sampling = self._planned.sampling
-        if sampling.count == 1:
-            return []
-        one, batch = self._sample(1, cond), torch.zeros(sampling.rows, dtype=torch.long)
-        return [(take(one[0], batch), take(one[1], batch)) for _ in range(sampling.count - 1)]
+        return self._images.count_flops(self._one.cond) + learned
 
     def _learn(self, rows: Rows) -> None:
         batch = self._planned.training.rows

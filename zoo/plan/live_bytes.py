@@ -7,7 +7,7 @@ What an operation needs only while it runs (a convolution's workspace) is not se
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 META = torch.device("meta")
+
+T = TypeVar("T")
 
 
 class LiveBytes:
@@ -41,6 +43,19 @@ class LiveBytes:
     def restart(self) -> None:
         """Forgets the peak so far."""
         self.peak = self.now
+
+    def highest(self, call: Callable[[], T]) -> tuple[T, int]:
+        """What a call returns, and the most that was alive in it above what was before."""
+        before, peak = self.now, self.peak
+        self.restart()
+        out = call()
+        most = self.peak - before
+        self.peak = max(peak, self.peak)
+        return out, most
+
+    def reach(self, more: int) -> None:
+        """Counts as if so many bytes more had been alive for a moment."""
+        self.peak = max(self.peak, self.now + more)
 
     def _see(self, tensor: Tensor) -> None:
         if tensor.device != META:

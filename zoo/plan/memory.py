@@ -6,89 +6,28 @@ benchmarks/memory.py, which the tests repeat). A CUDA device's numbers follow fr
 and are not measured: there DeepSpeed's reduce bucket counts whole, on a CPU as far as it is used.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from zoo.engine.zero import ZeroOptions, configuration
 from zoo.plan.footprint import Footprint
+from zoo.plan.layout import Layout, MemoryEstimate, MemoryParts, Stage
 from zoo.plan.live_bytes import num_bytes
 
-ERROR, ERROR_OF_STAGE_3 = 0.05, 0.15
+ERROR, ERROR_OF_STAGE_3 = 0.10, 0.15
 """The most that an estimate was off a measured peak, as benchmarks/memory.py measures it.
 
 Stage 3 fetches and frees as DeepSpeed sees fit: what is fetched at once is not known exactly.
 """
-
-SPARE = 0.10
-"""What a recommended layout leaves of a device's memory."""
 
 DEEPSPEED = 75_000_000
 """Resident bytes of a process that DeepSpeed adds to those of its libraries."""
 
 _PORTION = 2**26  # Elements that the plain engine averages at a time.
 _FLOAT32 = 4
-
-Stage = int | None
-Offload = Literal["none", "optimizer", "parameters"]
-
-
-@dataclass(frozen=True)
-class MemoryParts:
-    """Bytes of one process at the moment of its peak; `host` are in the host's memory."""
-
-    weights: int = 0
-    copies: int = 0
-    gradients: int = 0
-    optimizer: int = 0
-    activations: int = 0
-    buffers: int = 0
-    runtime: int = 0
-    host: int = 0
-
-    @property
-    def total(self) -> int:
-        """What the device holds."""
-        parts = [cast(int, getattr(self, part.name)) for part in fields(self)]
-        return sum(parts) - self.host
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How training spreads over processes; no stage is the plain engine."""
-
-    stage: Stage
-    offload: Offload = "none"
-
-    @property
-    def recipe(self) -> str:
-        """What to write in a recipe for it."""
-        stage = "null" if self.stage is None else self.stage
-        offload = "" if self.offload == "none" else f", engine.offload: {self.offload}"
-        return f"engine.zero_stage: {stage}{offload}"
-
-
-@dataclass(frozen=True)
-class MemoryEstimate:
-    """A layout's peak, and in which phase it is."""
-
-    layout: Layout
-    parts: MemoryParts
-    phase: str
-
-
-def layouts(*, cuda: bool, copies_on_host: bool = False) -> tuple[Layout, ...]:
-    """From the fastest to the one that needs least; offloading is of use beside a GPU alone.
-
-    Copies in the host's memory are for the plain engine.
-    """
-    if copies_on_host:
-        return (Layout(None),)
-    stages = [Layout(stage) for stage in (None, 0, 1, 2, 3)]
-    offloads = [Layout(2, "optimizer"), Layout(3, "optimizer"), Layout(3, "parameters")]
-    return (*stages, *(offloads if cuda else ()))
 
 
 def estimate(
@@ -112,23 +51,17 @@ def estimate(
         trained=sum(p.numel() for p in of.trained),
     )["zero_optimization"]
     sizes = _Sizes(of, processes, cuda, zero)
-    phases = {"loading": sizes.loading, **_PHASES[layout.stage](sizes)}
+    phases = _with_what_is_beside(sizes, _PHASES[layout.stage](sizes))
     if layout.stage is not None and not cuda:
         runtime += DEEPSPEED
-    peaks = {
-        name: _offload(replace(parts, runtime=runtime), layout, cuda, of.copies_on_host)
-        for name, parts in phases.items()
-    }
-    peak = max(peaks, key=lambda name: peaks[name].total)
-    return MemoryEstimate(layout, peaks[peak], peak)
-
-
-def recommend(estimates: Sequence[MemoryEstimate], available: int) -> MemoryEstimate | None:
-    """The first that fits with room to spare; ZeRO's stage 0 is plain training, but slower."""
-    for one in estimates:
-        if one.layout.stage != 0 and one.parts.total <= (1 - SPARE) * available:
-            return one
-    return None
+    return MemoryEstimate(
+        layout,
+        {
+            name: _offload(replace(phases[name], runtime=runtime), layout, cuda, of.copies_on_host)
+            for name in _ORDER
+            if name in phases
+        },
+    )
 
 
 class _Sizes:
@@ -139,11 +72,10 @@ class _Sizes:
     ) -> None:
         self.of = of
         self.processes = processes
+        self.cuda = cuda
         self.trained = num_bytes(of.trained)
-        self.weights = of.outside + num_bytes(of.frozen) + self.trained
+        self.network = num_bytes(of.frozen) + self.trained
         self.copies = num_bytes(of.copies)
-        # Every process loads all of it before any of it is cut in pieces.
-        self.loading = MemoryParts(weights=self.weights, copies=self.copies, buffers=of.building)
         elements = sum(p.numel() for p in of.trained)
         self.master = _FLOAT32 * elements
         self.piece = -(-self.master // processes)
@@ -191,10 +123,10 @@ class _Fetched:
 
 
 def _plain(s: _Sizes) -> dict[str, MemoryParts]:
-    held = MemoryParts(weights=s.weights, copies=s.copies, optimizer=2 * s.trained)
+    held = MemoryParts(network=s.network, copies=s.copies, optimizer=2 * s.trained)
     learning = replace(held, gradients=s.trained)
     return {
-        "sampling": replace(held, activations=s.of.sampling),
+        "collecting": replace(held, activations=s.of.sampling),
         "training": replace(learning, activations=s.of.training),
         "update": replace(learning, buffers=max(s.averaged, s.step_in_place)),
     }
@@ -208,12 +140,12 @@ def _stage_0(s: _Sizes) -> dict[str, MemoryParts]:
 
 def _stages_1_and_2(s: _Sizes, *, gradients: int) -> dict[str, MemoryParts]:
     """`gradients` are those held between two micro-batches."""
-    held = MemoryParts(weights=s.weights, copies=s.copies, optimizer=s.piece + 2 * s.piece)
+    held = MemoryParts(network=s.network, copies=s.copies, optimizer=s.piece + 2 * s.piece)
     return {
         "cutting": replace(
             held, optimizer=s.piece, buffers=max(s.piece, s.trained - s.piece)
         ),
-        "sampling": replace(held, activations=s.of.sampling),
+        "collecting": replace(held, activations=s.of.sampling),
         "training": replace(
             held, gradients=gradients, activations=s.of.training, buffers=s.idle_bucket
         ),
@@ -223,7 +155,7 @@ def _stages_1_and_2(s: _Sizes, *, gradients: int) -> dict[str, MemoryParts]:
 
 def _stage_1(s: _Sizes) -> dict[str, MemoryParts]:
     phases = _stages_1_and_2(s, gradients=s.trained)
-    held = phases["sampling"]
+    held = phases["collecting"]
     # Gradients move into the bucket, which is copied once more to be averaged.
     reduced = replace(held, activations=0, gradients=s.trained, buffers=s.bucket)
     return {**phases, "averaging": reduced}
@@ -233,7 +165,7 @@ def _stage_2(s: _Sizes) -> dict[str, MemoryParts]:
     kept = s.piece if s.of.accumulates else 0
     phases = _stages_1_and_2(s, gradients=kept)
     reduced = replace(
-        phases["sampling"], activations=0, gradients=kept + s.in_bucket, buffers=s.bucket
+        phases["collecting"], activations=0, gradients=kept + s.in_bucket, buffers=s.bucket
     )
     return {**phases, "averaging": reduced}
 
@@ -241,7 +173,7 @@ def _stage_2(s: _Sizes) -> dict[str, MemoryParts]:
 def _stage_3(s: _Sizes) -> dict[str, MemoryParts]:
     fetched = s.stage_3()
     held = MemoryParts(
-        weights=s.of.outside + (s.weights - s.of.outside) // s.processes + fetched.small,
+        network=s.network // s.processes + fetched.small,
         copies=s.copies // s.processes,
         gradients=s.piece,
         optimizer=3 * s.piece,
@@ -249,7 +181,7 @@ def _stage_3(s: _Sizes) -> dict[str, MemoryParts]:
     )
     forward = s.bucket + fetched.forward
     return {
-        "sampling": replace(held, activations=s.of.sampling, buffers=forward),
+        "collecting": replace(held, activations=s.of.sampling, buffers=forward),
         "training": replace(
             held, activations=s.of.training, buffers=s.bucket + fetched.backward
         ),
@@ -267,15 +199,50 @@ _PHASES: Mapping[Stage, Callable[[_Sizes], dict[str, MemoryParts]]] = {
 }  # fmt: skip
 
 
+_ORDER = (
+    "loading", "cutting", "encoding", "collecting", "scoring", "training", "averaging", "update",
+    "evaluating",
+)  # fmt: skip
+"""Of the phases."""
+
+
+def _with_what_is_beside(s: _Sizes, phases: Mapping[str, MemoryParts]) -> dict[str, MemoryParts]:
+    """All phases of a run, with what is there beside the network and what trains it."""
+    collecting = phases["collecting"]
+    every = {
+        # Every process loads all of it before any of it is cut in pieces.
+        "loading": MemoryParts(network=s.network, copies=s.copies, buffers=s.of.building),
+        "encoding": replace(collecting, activations=0),
+        # Images are scored while the next ones are made.
+        "scoring": collecting,
+        **phases,
+    }
+    if s.of.evaluating is not None:
+        every["evaluating"] = replace(collecting, activations=s.of.evaluating)
+    return {name: _beside(s, name, parts) for name, parts in every.items()}
+
+
+def _beside(s: _Sizes, phase: str, parts: MemoryParts) -> MemoryParts:
+    """A phase with text encoders, autoencoder and rewards: on the device, or beside a GPU."""
+    encoders, rewards = s.of.encoders, s.of.rewards
+    parts = replace(parts, autoencoder=s.of.outside)
+    if not s.cuda:
+        return replace(parts, encoders=encoders, rewards=rewards.everywhere)
+    encoding = encoders if phase == "encoding" else 0
+    scoring = {"scoring": rewards.trained, "evaluating": rewards.evaluated}.get(phase, 0)
+    away = encoders - encoding + rewards.resting - scoring + rewards.on_host
+    return replace(parts, encoders=encoding, rewards=rewards.stay + scoring, host=away)
+
+
 def _offload(parts: MemoryParts, layout: Layout, cuda: bool, copies_on_host: bool) -> MemoryParts:
     """With what lies in the host's memory counted there, where that is another."""
     if not cuda:
         return parts
     if copies_on_host:
-        return replace(parts, copies=0, host=parts.copies)
+        return replace(parts, copies=0, host=parts.host + parts.copies)
     if layout.offload == "none":
         return parts
-    host, parts = parts.optimizer, replace(parts, optimizer=0)
+    host, parts = parts.host + parts.optimizer, replace(parts, optimizer=0)
     if layout.offload == "parameters":
-        host, parts = host + parts.weights + parts.copies, replace(parts, weights=0, copies=0)
+        host, parts = host + parts.network + parts.copies, replace(parts, network=0, copies=0)
     return replace(parts, host=host)

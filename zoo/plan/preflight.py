@@ -7,13 +7,18 @@ import torch
 
 from zoo.data import images
 from zoo.data.prompts import load
+from zoo.errors import join_lines
 from zoo.plan.geometry import Plan, PlanError, plan
 from zoo.plan.live_bytes import META
 from zoo.policy import lora_files
+from zoo.policy.base import Policy
 from zoo.policy.weights import Lora
 from zoo.prompt import Prompt, PromptError
+from zoo.recipe.component import Component, components
+from zoo.recipe.errors import dotted_path
 from zoo.recipe.recipe import Recipe, RecipeError
 from zoo.recipe.sections import RewardEntry
+from zoo.reward.base import Reward
 from zoo.sampler.base import StoredImages
 from zoo.training.build import device_of, lora_of, start_place
 
@@ -135,6 +140,38 @@ def count_prompts_of_stages(recipe: Recipe) -> list[PromptCounts]:
 def refused_prompts(counts: Sequence[PromptCounts]) -> list[str]:
     """All lines of refused prompts, each once."""
     return list(dict.fromkeys(line for count in counts for line in count.refused))
+
+
+def require_models(recipe: Recipe) -> None:
+    """Looks for the files of the policy's model, where they are to be here; loads nothing.
+
+    Raises:
+        RecipeError: one is missing, or it is no model of that policy.
+    """
+    _require_start_of(recipe, recipe.policy)
+
+
+def require_rewards(recipe: Recipe) -> None:
+    """Looks whether the rewards of all stages can be made; imports their files, loads no weights.
+
+    Raises:
+        RecipeError: one cannot.
+    """
+    for stage in recipe.timeline:
+        evaluated = stage.recipe.eval.rewards if stage.recipe.eval else ()
+        for entry in (*stage.recipe.rewards, *evaluated):
+            _require_start_of(stage.recipe, entry)
+
+
+def _require_start_of(recipe: Recipe, component: Component[Policy] | Component[Reward]) -> None:
+    try:
+        component.cls.check_start(component.options)
+    except ValueError as error:
+        loc = next((loc for loc, other in components(recipe) if other is component), ())
+        raise RecipeError(
+            f"{recipe.origin(loc)}: {dotted_path(loc)}: '{component.name}' refuses its options: "
+            f"{join_lines(error)}"
+        ) from error
 
 
 def require_device(recipe: Recipe) -> None:

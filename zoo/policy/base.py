@@ -86,6 +86,24 @@ class Policy(ABC):
         """Which of several tiny models these options ask for; by default there is one at most."""
         return ""
 
+    def encoder_bytes(self) -> int | None:
+        """What its text encoders take, where they are on the device only while they encode.
+
+        They are in the host's memory else. Asked on the device meta, where it counts nothing that
+        is held there, for `zoo check`. None, the default, is not known.
+        """
+        return None
+
+    @classmethod  # noqa: B027
+    def check_start(cls, options: Mapping[str, Any]) -> None:
+        """Looks whether a model can be loaded with these options, and loads no weights.
+
+        By default it can. What must first be fetched is not looked for.
+
+        Raises:
+            ValueError: what is missing or wrong, and the fix.
+        """
+
     def write_rest(self, folder: Path) -> None:  # noqa: B027  (by default there is none)
         """Writes what a published model has beside its network into a folder, for an export."""
 

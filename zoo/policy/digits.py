@@ -163,6 +163,10 @@ class Digits(Policy):
         """Even steps from 1 to 0: at this resolution no shift is needed."""
         return torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64)
 
+    def encoder_bytes(self) -> int:
+        """None that leaves the device: it is small."""
+        return 0
+
     @torch.no_grad()
     def _embed(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         words, pooled = self._text_encoder(tokenize(texts).to(self._device))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.data.text_limit import TextLimit
 from zoo.policy.base import Policy
+from zoo.policy.parts import is_here, num_numbers, require_files
 from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, place
 from zoo.policy.text_encoders import Pooled, Tables, TextEncoders, Words, shapes_alone
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
@@ -243,6 +244,37 @@ class LatentPolicy(Policy):
             return (clip,)
         count = files.count_by(cls.family.t5)
         return clip, TextLimit("T5", options["max_text_tokens"], count, "max_text_tokens")
+
+    def encoder_bytes(self) -> int:
+        """Those of the pipeline's encoders, by their files or configurations."""
+        used = [part for part in _ENCODERS if part not in self._without]
+        there = [part for part in used if not self._files.lacks(part)]
+        return self._dtype.itemsize * sum(num_numbers(self._files, part) for part in there)
+
+    @classmethod
+    def check_start(cls, options: Mapping[str, Any]) -> None:
+        """Looks for the files of a model in a folder here.
+
+        Raises:
+            ValueError: it is of another family, or lacks a part.
+        """
+        named = (options[key] for key in ("pretrained", "revision", "variant", "parts"))
+        files = Pretrained.of(*named)
+        if is_here(files):
+            files.require(cls.family.pipeline, policy=cls.family.policy)
+        # A single file has its network.
+        own = (cls.network_folder,) if files.file else ()
+        unused = cls._unused(files, options)
+        require_files(files, alone=("vae", cls.network_folder), without=(*unused, *own))
+
+    @classmethod
+    def _unused(cls, files: Pretrained, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """The parts of a pipeline that these options do without.
+
+        Raises:
+            ValueError: it is without a part that they need.
+        """
+        return ()
 
     def write_rest(self, folder: Path) -> None:
         """All parts of the pipeline that this policy uses, but for the network, and its index."""

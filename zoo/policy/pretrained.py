@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -167,7 +168,8 @@ class Pretrained:
         scheduler: Any = diffusers.FlowMatchEulerDiscreteScheduler
         parts = self.load(scheduler, "scheduler")
         if device.type == "meta":
-            return self.empty(transformer, "transformer"), self.empty(autoencoder, "vae"), parts
+            network, vae = ((transformer, "transformer"), (autoencoder, "vae"))
+            return self.empty(*network, dtype), self.empty(*vae, dtype), parts
         network = self._network(transformer, "transformer", dtype)
         return network, self.load(autoencoder, "vae", dtype), parts
 
@@ -229,10 +231,10 @@ class Pretrained:
                     _link(file.resolve(), folder / file.relative_to(base))
         (folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
-    def empty(self, cls: Any, part: str) -> Any:
+    def empty(self, cls: Any, part: str, dtype: torch.dtype) -> Any:
         """A part of that architecture on the meta device: shapes and no weights."""
         config = self.config(cls, part)
-        with torch.device("meta"):
+        with torch.device("meta"), _made_in(dtype):
             return cls.from_config(config)
 
     def _index_file(self) -> Path:
@@ -266,6 +268,17 @@ class Pretrained:
             f"the model '{self.file}' has no usable network for '{self.source}': {why}; name the "
             "pipeline that it is of: policy.parts"
         )
+
+
+@contextmanager
+def _made_in(dtype: torch.dtype) -> Iterator[None]:
+    """Inside, new tensors of floating-point numbers are of this type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _pipeline_of(file: str) -> str:

@@ -6,6 +6,7 @@ solvers' arithmetic are float32. Embeddings have 128 T5 tokens in training and i
 (published: 128 in training, 256 in the evaluation script).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from zoo.policy.latent import Family, LatentOptions, LatentPolicy
 from zoo.policy.lora import ATTENTION
+from zoo.policy.parts import is_here
 from zoo.policy.pretrained import Dtype, Pretrained
 from zoo.policy.weights import CopiesOn, Lora
 from zoo.storage.place import Place
@@ -73,7 +75,7 @@ class SD3(LatentPolicy):
         )
         self._t5 = t5
         files = Pretrained.of(pretrained, revision, variant, parts)
-        self._load(files, device, options, without=() if t5 else _T5)
+        self._load(files, device, options, without=_without(t5))
 
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The scheduler's own sigmas, its shift applied, then 0."""
@@ -106,11 +108,14 @@ class SD3(LatentPolicy):
         )
         return out[0].float()
 
+    @classmethod
+    def _unused(cls, files: Pretrained, options: Mapping[str, Any]) -> tuple[str, ...]:
+        if is_here(files):
+            _require_t5(files, wanted=options["t5"])
+        return _without(options["t5"])
+
     def _require(self, files: Pretrained, config: Any) -> None:
-        if self._t5 and files.lacks(_T5[0]):
-            raise ValueError(
-                f"the model '{files.source}' has no T5 (text_encoder_3); write t5: false"
-            )
+        _require_t5(files, wanted=self._t5)
         largest = config.pos_embed_max_size * config.patch_size * self._vae.factor
         if self._resolution > largest:
             raise ValueError(
@@ -131,3 +136,13 @@ class SD3(LatentPolicy):
             max_sequence_length=num_tokens,
         )
         return words, pooled
+
+
+def _without(t5: bool) -> tuple[str, ...]:
+    """The parts of the pipeline that are not loaded."""
+    return () if t5 else _T5
+
+
+def _require_t5(files: Pretrained, *, wanted: bool) -> None:
+    if wanted and files.lacks(_T5[0]):
+        raise ValueError(f"the model '{files.source}' has no T5 (text_encoder_3); write t5: false")

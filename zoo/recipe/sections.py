@@ -17,7 +17,7 @@ from zoo.recipe.constructor_schema import Slot, component_class
 from zoo.recipe.errors import Loc
 from zoo.reward.base import Reward
 from zoo.reward.frames import How, OnFrames
-from zoo.sampler.base import Solver
+from zoo.sampler.base import Solver, Steps
 from zoo.storage.place import Place
 
 _MOST = 10**9
@@ -247,7 +247,7 @@ class EvalOptions(Strict):
     """
 
     every: Count = 10
-    steps: Count = 40
+    steps: Steps = 40
     solver: Annotated[Component[Solver], Slot(Solver)] = default({"name": "euler"})
     guidance: Annotated[float, Ge(0)] = 1.0
     images_per_prompt: Count = 4

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from zoo.errors import join_lines
 from zoo.prompt import Prompt
+from zoo.reward.base import NetworkBytes
 from zoo.reward.networks.clip import Clip, DType, choose_device, load_clip
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.pixels import clip_pixels
 from zoo.reward.networks.published import tensors_of
+from zoo.reward.networks.sizes import clip_bytes
 from zoo.storage.place import Place
 
 FILE = "aesthetic-model.pth"
@@ -67,6 +69,11 @@ class Aesthetic(ClipReward):
         """The predicted rating."""
         scores: Tensor = self._head(self._embed(images, clip_pixels))[:, 0]
         return scores.to(images.device)
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes | None:
+        """Those of the CLIP's image encoder; the MLP is small."""
+        return clip_bytes(options, texts=False)
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

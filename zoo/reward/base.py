@@ -34,6 +34,18 @@ class KnownAnswer:
     tolerance: float
 
 
+@dataclass(frozen=True)
+class NetworkBytes:
+    """What a reward's networks take of the run's device.
+
+    They are there for the whole run, or `off` it and in the host's memory: always, or while they
+    rest.
+    """
+
+    size: int
+    off: Literal["never", "resting", "always"] = "never"
+
+
 class Reward(ABC):
     """Scores images; NaN says that one could not be scored: it is left out, never counted as 0.
 
@@ -87,6 +99,24 @@ class Reward(ABC):
             ValueError: a tokenizer cannot be had.
         """
         return ()
+
+    @classmethod  # noqa: B027
+    def check_start(cls, options: Mapping[str, Any]) -> None:
+        """Looks whether it can be made with these options, and loads no weights. By default yes.
+
+        `zoo check` asks it. What must first be fetched is not looked for.
+
+        Raises:
+            ValueError: what is missing or wrong, and the fix.
+        """
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes | None:
+        """What its networks will take, for `zoo check`; loads no weights. By default not known.
+
+        One without networks says `NetworkBytes(0)`.
+        """
+        return None
 
     def known_answers(self) -> Sequence[KnownAnswer]:
         """Images with the scores that they must get, asked before a run; none by default."""

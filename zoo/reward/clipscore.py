@@ -4,7 +4,7 @@ Hessel et al. 2021 (arXiv 2104.08718), in the field's form: the cosine alone, on
 openai/clip-vit-large-patch14, as Flow-GRPO's and DiffusionNFT's code has it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
+from zoo.reward.base import NetworkBytes
 from zoo.reward.networks.clip import Clip, DType, choose_device, load_clip, load_tokenizer
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.pixels import float_pixels
+from zoo.reward.networks.sizes import clip_bytes
 from zoo.storage.place import Place
 
 _PUBLISHED = "openai/clip-vit-large-patch14"
@@ -59,6 +61,11 @@ class ClipScore(ClipReward):
         """The logit by 100."""
         cosine = self._cosine(images, [prompt.text for prompt in prompts], float_pixels)
         return self._clip.scale * cosine / _LOGIT
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes | None:
+        """Those of the CLIP."""
+        return clip_bytes(options)
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

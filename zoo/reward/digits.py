@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoo.data.digits import WORDS, Labelled, digits_of, grey, halves
 from zoo.prompt import Prompt
-from zoo.reward.base import KnownAnswer, Reward, Scores
+from zoo.reward.base import KnownAnswer, NetworkBytes, Reward, Scores
 
 
 class Classifier(nn.Sequential):
@@ -66,6 +66,12 @@ class Digit(_AskedDigit):
             self._classifier.load_state_dict(load_file(path))
         self._classifier.to(device)
 
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
+        """The CNN's."""
+        with torch.device("meta"):
+            return NetworkBytes(sum(p.nbytes for p in Classifier().parameters()))
+
     @torch.no_grad()
     def score(
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
@@ -98,6 +104,11 @@ class DigitJudge(_AskedDigit):
         data = half.images.reshape(len(half.images), -1) * 2.0 - 1.0
         self._data = torch.from_numpy(data)
         self._judge = SVC(C=10, gamma="scale").fit(data, half.digits)
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
+        """None."""
+        return NetworkBytes(0)
 
     def score(
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]

@@ -1,14 +1,15 @@
 """Diversity: how far an image is from the others made for the same prompt."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward
+from zoo.reward.base import NetworkBytes, Reward
 
 
 class Diversity(Reward):
@@ -20,6 +21,11 @@ class Diversity(Reward):
 
     groupwise = True
     takes = "both"
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
+        """None."""
+        return NetworkBytes(0)
 
     def score(
         self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]

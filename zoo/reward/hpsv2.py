@@ -15,11 +15,13 @@ from torch import Tensor
 
 from zoo.data.text_limit import TextLimit
 from zoo.prompt import Prompt
+from zoo.reward.base import NetworkBytes
 from zoo.reward.networks.clip import Clip, DType, choose_device, load_tokenizer
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.open_clip import clip_model
 from zoo.reward.networks.pixels import padded_pixels
 from zoo.reward.networks.published import tensors_of
+from zoo.reward.networks.sizes import PUBLISHED_CLIP_H, pickled_bytes
 from zoo.storage.place import Place
 
 FILE = "HPS_v2.1_compressed.pt"
@@ -74,6 +76,11 @@ class HPSv2(ClipReward):
         """
         (limit,) = super().text_limits(options)
         return (replace(limit, count=lambda texts: limit.count([*map(_plain, texts)])),)
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes | None:
+        """Those of the CLIP."""
+        return pickled_bytes(options, FILE, PUBLISHED_CLIP_H)
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

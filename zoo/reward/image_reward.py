@@ -16,10 +16,18 @@ from torch import Tensor
 from zoo.data.text_limit import TextLimit, counted_by
 from zoo.errors import first_line
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward
-from zoo.reward.networks.blip import TINY, Network, Sizes, random_weights
+from zoo.reward.base import NetworkBytes, Reward
+from zoo.reward.networks.blip import (
+    FULL,
+    TINY,
+    Network,
+    Sizes,
+    num_parameters,
+    random_weights,
+)
 from zoo.reward.networks.pixels import centre, pil_bicubic, shorter_side, standard
 from zoo.reward.networks.published import tensors_of
+from zoo.reward.networks.sizes import pickled_bytes
 from zoo.storage.hub import Request
 from zoo.storage.place import Place
 
@@ -95,6 +103,11 @@ class ImageReward(Reward):
             ValueError: the tokenizer cannot be had.
         """
         return (TextLimit("BLIP", _NUM_TOKENS, counted_by(_tokenizer(options["tokenizer"]))),)
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes | None:
+        """Those of the BLIP and the MLP."""
+        return pickled_bytes(options, FILE, num_parameters(FULL))
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

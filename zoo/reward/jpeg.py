@@ -5,9 +5,9 @@ Black et al. 2023 (DDPO, arXiv 2305.13301), in the form and scale of Flow-GRPO's
 is the exact negative of compressibility (published: not divided by 500).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Le
@@ -15,13 +15,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward
+from zoo.reward.base import NetworkBytes, Reward
 
 
 class _JpegSize(Reward):
     def __init__(self, *, quality: Annotated[int, Ge(1), Le(100)] = 95) -> None:
         """`quality` is the JPEG encoder's, from 1 to 100."""
         self._quality = quality
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
+        """None."""
+        return NetworkBytes(0)
 
 
 class JpegCompressibility(_JpegSize):

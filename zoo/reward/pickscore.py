@@ -3,7 +3,7 @@
 Kirstain et al. 2023 (arXiv 2305.01569): CLIP-H, fine-tuned on Pick-a-Pic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
+from zoo.reward.base import NetworkBytes
 from zoo.reward.networks.clip import Clip, DType, choose_device, load_clip, load_tokenizer
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.pixels import clip_pixels
+from zoo.reward.networks.sizes import clip_bytes
 from zoo.storage.place import Place
 
 _SCALE = 26.0
@@ -56,6 +58,11 @@ class PickScore(ClipReward):
         """The logit by 26."""
         cosine = self._cosine(images, [prompt.text for prompt in prompts], clip_pixels)
         return self._clip.scale * cosine / _SCALE
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes | None:
+        """Those of the CLIP."""
+        return clip_bytes(options)
 
     @classmethod
     def write_tiny(cls, folder: Path) -> dict[str, Any]:

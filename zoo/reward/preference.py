@@ -1,13 +1,14 @@
 """The preference that a data set records of an image, as a reward: for offline data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt, PromptError
-from zoo.reward.base import Reward
+from zoo.reward.base import NetworkBytes, Reward
 
 
 class Preference(Reward):
@@ -20,6 +21,11 @@ class Preference(Reward):
 
     reads_pixels = False
     takes = "both"
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
+        """None."""
+        return NetworkBytes(0)
 
     def score(
         self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from numbers import Real
@@ -42,6 +42,15 @@ class PythonReward(Reward):
         """
         self._path = path
         self._function = _function(path)
+
+    @classmethod
+    def check_start(cls, options: Mapping[str, Any]) -> None:
+        """Imports the file and looks for the function.
+
+        Raises:
+            ValueError: as the constructor.
+        """
+        _function(options["path"])
 
     def score(
         self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]

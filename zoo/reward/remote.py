@@ -6,7 +6,7 @@ Images go there rounded to 8 bits, as they would into any file.
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from zoo_reward_worker import PROTOCOL
 from zoo_reward_worker.wire import Message, WireError, decode, encode
 
 from zoo.prompt import Prompt
-from zoo.reward.base import KnownAnswer, Reward, Scores
+from zoo.reward.base import KnownAnswer, NetworkBytes, Reward, Scores
 from zoo.reward.outside import messages as message
 from zoo.reward.outside.address import is_spaced, parse_address
 
@@ -89,6 +89,11 @@ class Remote(Reward):
         self._most_bytes = min(max_request * _MB, described.max_request)
         self.groupwise = described.groupwise  # type: ignore[misc]
         self.takes = described.takes  # type: ignore[misc]
+
+    @classmethod
+    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
+        """None."""
+        return NetworkBytes(0)
 
     def score(
         self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]

@@ -11,9 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge, Le
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -29,6 +30,9 @@ Grid = Float[Tensor, " num_points"]
 """Times, from the first down to 0."""
 Real = Float[Tensor, ""]
 """A number, such as one time of the grid: 0-dim."""
+
+Steps = Annotated[int, Ge(1), Le(10_000)]
+"""A number of steps; published samplers take up to 1,000, and every one of them is a forward."""
 
 Field = Callable[[Tensor, Tensor], Tensor]
 """field(x [batch, *latent], t 0-dim) -> velocity [batch, *latent]"""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from zoo.policy.base import Policy
 from zoo.rollout import Cond, Path
-from zoo.sampler.base import Grid, Prompts, Sampler, Solver
+from zoo.sampler.base import Grid, Prompts, Sampler, Solver, Steps
 from zoo.seeds import Draws
 
 
@@ -20,7 +20,7 @@ class FlowSampler(Sampler):
         self,
         *,
         solver: Solver,
-        steps: Annotated[int, Ge(1)],
+        steps: Steps,
         guidance: Annotated[float, Ge(0)] = 1.0,
     ) -> None:
         """`steps` of the policy's own grid; `guidance` is the classifier-free scale, 1 is none."""

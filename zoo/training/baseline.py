@@ -1,4 +1,4 @@
-"""What is measured before any update: an epoch's images, the probes, the first evaluation."""
+"""What comes before any update: a step in vain, an epoch's images, probes, the first evaluation."""
 
 from dataclasses import asdict
 
@@ -12,8 +12,9 @@ from zoo.run.tracker import Tracker
 from zoo.seeds import Draws
 from zoo.training import metrics, stop
 from zoo.training.build import StageRun
-from zoo.training.collect import Collected
-from zoo.training.epoch import advantages, collect_epoch
+from zoo.training.collect import Collected, shard_groups
+from zoo.training.epoch import advantages, collect_epoch, groups_of
+from zoo.training.first_step import try_step
 from zoo.training.monitor import evaluate_run, record_evaluation
 from zoo.training.probes import probe, probe_images
 from zoo.training.state import Progress
@@ -25,6 +26,8 @@ _EPOCH = -1
 def measure_untrained(run: StageRun, tracker: Tracker, interrupt: Interrupt) -> Progress:
     """Collects, scores and probes an epoch that is not trained on, and evaluates; records it all.
 
+    First of all a training step is tried, and dropped.
+
     Returns the progress of a run that has done nothing, with that evaluation as its best.
 
     Raises:
@@ -33,6 +36,9 @@ def measure_untrained(run: StageRun, tracker: Tracker, interrupt: Interrupt) -> 
         RecipeError: the run is to stop at a score that its evaluation does not have.
     """
     tracker.say(f"measuring the untrained model: {_plan(run)}")
+
+    # Whether a training step can be made at all, before its images are.
+    try_step(run.learner, shard_groups(run.collector, groups_of(run, _EPOCH)))
 
     # What the rewards say of the model as it is, and what its images are like.
     collected = collect_epoch(run, _EPOCH, tracker, interrupt)

@@ -30,6 +30,15 @@ _DROPPED = (
 )
 
 
+def groups_of(run: StageRun, epoch: int) -> Groups:
+    """The groups of an epoch: prompts, and so many images of each from noise of seed and epoch."""
+    data, objective, seed = run.recipe.data, run.objective, run.recipe.seed
+    prompts = drawn(run.prompts, data.groups_per_epoch, seed=seed, epoch=epoch)
+    return Groups(
+        prompts, data.group_size, objective.acts_with, seed, "collect", epoch, objective.needs_path
+    )
+
+
 def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interrupt) -> Collected:
     """An epoch's images and their scores; warns of those that could not be had.
 
@@ -38,15 +47,8 @@ def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interr
         PolicyError: too few of the images are finite.
         RewardError: too few images could be scored, or a reward breaks its contract.
     """
-    # A group is a prompt and so many images of it, from noise that is named by seed and epoch.
-    data, objective, seed = run.recipe.data, run.objective, run.recipe.seed
-    prompts = drawn(run.prompts, data.groups_per_epoch, seed=seed, epoch=epoch)
-    groups = Groups(
-        prompts, data.group_size, objective.acts_with, seed, "collect", epoch, objective.needs_path
-    )
-
     # Every process makes and scores its share of the groups.
-    share = shard_groups(run.collector, groups)
+    share = shard_groups(run.collector, groups_of(run, epoch))
     bar = tracker.bar("collecting", share.num_batches)
     collected = collect(share, interrupt.leave_between(bar.over(share.generate())))
     interrupt.leave_if_asked()

@@ -184,6 +184,11 @@ class Network(nn.Module):
         return (rating - _MEAN) / _STD
 
 
+def num_parameters(sizes: Sizes) -> int:
+    """How many numbers the network has."""
+    return sum(p.numel() for p in Network(sizes).parameters())
+
+
 def _mlp(width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i, out in enumerate(_MLP):

@@ -1,0 +1,148 @@
+"""Whether a model can be loaded is seen by its files, and how large it is: no weights are read."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from tests.runs import RECIPES, written
+from zoo.plan.live_bytes import LiveBytes
+from zoo.policy.flux import Flux
+from zoo.policy.parts import num_numbers
+from zoo.policy.pretrained import Pretrained
+from zoo.policy.sd3 import SD3
+
+META = torch.device("meta")
+
+
+@pytest.fixture
+def copy(sd3, tmp_path):
+    """A copy of the tiny pipeline that a test may break, and the options of its policy."""
+    folder = shutil.copytree(sd3["pretrained"], tmp_path / "medium")
+    defaults = {"revision": None, "t5": True}
+    return folder, {**defaults, **sd3, "pretrained": str(folder)}
+
+
+def refusal(options, cls=SD3):
+    with pytest.raises(ValueError, match=r"\w") as raised:
+        cls.check_start(options)
+    line = str(raised.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    def refuse(*arguments, **named):
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr("zoo.storage.tensor_file.TensorFile.__getitem__", refuse)
+    monkeypatch.setattr("diffusers.ModelMixin.from_pretrained", refuse)
+    monkeypatch.setattr("transformers.PreTrainedModel.from_pretrained", refuse)
+
+
+def test_a_whole_model_can_start(copy, dev, no_weights):
+    SD3.check_start(copy[1])
+    Flux.check_start({"revision": None, **dev})
+    # What is on the hub may be fetched.
+    SD3.check_start({**copy[1], "pretrained": "someone/model"})
+
+
+@pytest.mark.parametrize("part", ["transformer", "vae", "text_encoder", "text_encoder_3"])
+def test_a_part_without_weights_is_named(part, copy, no_weights):
+    folder, options = copy
+    (weights,) = (folder / part).glob("*.safetensors")
+    weights.unlink()
+    line = refusal(options)
+    assert line.startswith(f"the model '{folder}': {folder / part} has no file of weights; fetch ")
+    assert line.endswith("policy.variant")
+
+
+def test_the_variant_must_be_there_of_what_is_loaded_alone(copy, no_weights):
+    folder, options = copy
+    options["variant"] = "fp16"
+    assert "transformer has no file of weights of the variant 'fp16'; it has" in refusal(options)
+    for part in ("transformer", "vae"):
+        (weights,) = (folder / part).glob("*.safetensors")
+        weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    # The encoders' own will do, as they do for diffusers' pipelines.
+    SD3.check_start(options)
+
+
+def test_a_shard_that_is_missing_is_named(copy, no_weights):
+    folder, options = copy
+    (weights,) = (folder / "text_encoder_3").glob("*.safetensors")
+    weights.rename(weights.with_name("model-00001-of-00002.safetensors"))
+    names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    index = weights.with_name("model.safetensors.index.json")
+    index.write_text(json.dumps({"weight_map": names}))
+    assert "lacks model-00002-of-00002.safetensors, of 2 files" in refusal(options)
+
+
+@pytest.mark.parametrize("how", ["folder", "index"])
+def test_without_t5_the_fix_is_to_do_without(how, copy, no_weights):
+    folder, options = copy
+    shutil.rmtree(folder / "text_encoder_3")
+    if how == "index":
+        index = json.loads((folder / "model_index.json").read_text())
+        index["text_encoder_3"] = [None, None]
+        (folder / "model_index.json").write_text(json.dumps(index))
+    assert refusal(options).endswith("has no T5 (text_encoder_3); write t5: false")
+    SD3.check_start({**options, "t5": False})
+
+
+def test_other_folders_are_refused(copy, dev, no_weights, tmp_path):
+    folder, options = copy
+    shutil.rmtree(folder / "tokenizer")
+    assert f"the model '{folder}' has no folder 'tokenizer'" in refusal(options)
+    assert "'sd3' runs a StableDiffusion3Pipeline" in refusal(
+        {**options, "pretrained": dev["pretrained"]}
+    )
+    gone = str(tmp_path / "gone")
+    assert refusal({**options, "pretrained": gone}).startswith(f"the model '{gone}' is no folder")
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_the_command_says_no(command, copy, monkeypatch, tmp_path, capsys):
+    from zoo.cli import main
+
+    folder, options = copy
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    policy = f"policy={{name: sd3, {written({k: v for k, v in options.items() if v is not None})}}}"
+    chosen = ["-s", policy, "-s", "rewards=[{name: jpeg_compressibility}]", "-s", "eval=null"]
+    arguments = ["zoo", command, str(RECIPES["nft"]), *chosen, "-s", f"output_dir={tmp_path}/runs"]
+    monkeypatch.setattr("sys.argv", arguments)
+    assert main._run() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ": policy: 'sd3' refuses its options: the model " in line
+    assert "vae has no file of weights" in line
+    assert not (tmp_path / "runs").exists()
+
+
+ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+
+
+def test_encoders_are_as_large_by_their_files_as_by_their_configurations(
+    sd3, no_weights, monkeypatch
+):
+    files = Pretrained(sd3["pretrained"])
+    by_files = [num_numbers(files, part) for part in ENCODERS]
+    whole = SD3(META, **{**sd3, "dtype": "bfloat16"})
+    without = SD3(META, **{**sd3, "t5": False})
+    assert whole.encoder_bytes() == 2 * sum(by_files)
+    assert without.encoder_bytes() == 4 * sum(by_files[:2])
+    # As of a model that is on the hub.
+    monkeypatch.setattr("zoo.policy.parts.is_here", lambda files: False)
+    assert [num_numbers(files, part) for part in ENCODERS] == by_files
+    with pytest.raises(ValueError, match="has no usable 'transformer'"):
+        num_numbers(files, "transformer")
+
+
+def test_on_the_meta_device_parts_are_made_in_their_own_type(sd3, no_weights):
+    with LiveBytes() as live:
+        policy = SD3(META, **{**sd3, "dtype": "bfloat16"})
+        assert policy._vae._model.dtype == torch.bfloat16
+        assert policy.weights.network.dtype == torch.bfloat16
+        # Not made in float32 first: then twice as much would be there for a moment.
+        assert live.peak < 1.5 * live.now

@@ -1,0 +1,68 @@
+"""A first training step, made in vain before anything is collected.
+
+Memory that does not suffice, and processes that cannot talk to each other, then show in seconds and
+not after an epoch's images.
+"""
+
+import torch
+from torch import Tensor
+
+from zoo import seeds
+from zoo.policy.stand_in import WithVelocity
+from zoo.rollout import Cond, Path, Rollout, take
+from zoo.seeds import Draws
+from zoo.training.collect import Shard
+from zoo.training.learn import Learner, batch_size, cut
+from zoo.training.stored import EncodedImages
+
+
+def try_step(learner: Learner, share: Shard) -> None:
+    """One micro-batch's forward and backward in the real shapes, and one reduction.
+
+    The rows are an epoch's, of the real prompts and of latents that no network has made. Nothing is
+    changed: the gradient is NaN, so the engine drops it, as it does with any update's.
+    """
+    engine, policy, objective, groups = (
+        learner.engine, learner.policy, learner.objective, share.groups
+    )  # fmt: skip
+    num_rows = policy.weights.num_rows
+    rollout = _unmade_rollout(share)
+    advantage = (rollout.key % groups.size).double() - (groups.size - 1) / 2
+    drawn = Draws(groups.seed, "rows", groups.epoch, rollout.key)
+    rows = objective.rows(rollout, advantage, drawn)
+    parts = cut(
+        engine, rows, learner.num_updates,
+        num_groups=len(groups.prompts), seed=groups.seed, epoch=groups.epoch,
+    )  # fmt: skip
+    index = torch.arange(batch_size(learner, parts)) % len(rows.key)
+    draws = Draws(groups.seed, "loss", groups.epoch, rows.key, engine.device)
+    with seeds.borrowed(groups.seed, "first step"):
+        loss = objective.loss(policy, take(rows, index), draws.take(index))
+        engine.backward(loss.per_row.sum() * torch.nan)
+        engine.update(learner.rate.at(0))
+    policy.weights.num_rows = num_rows
+
+
+def _unmade_rollout(share: Shard) -> Rollout:
+    """What an epoch would hold of this process's images, had no network made them."""
+    collector, wanted, groups = share.collector, share.wanted, share.groups
+    policy, sampler, key = collector.policy, collector.sampler, wanted.key
+    if isinstance(sampler, EncodedImages):
+        clean = torch.zeros(len(key), *policy.latent_shape, device=collector.engine.device)
+        path = Path(clean, 0)
+    else:
+        few = torch.arange(min(len(key), collector.micro_batch))
+        with torch.no_grad():
+            some = sampler.sample(
+                WithVelocity(policy, _stand_still),
+                wanted.prompts_of(few),
+                take(wanted.cond, few),
+                wanted.draws.take(few),
+                keep_path=groups.keep_path,
+            )
+        path = take(some, torch.arange(len(key)) % len(few))
+    return Rollout(key, key // groups.size, path, wanted.cond, sampler.grid(policy))
+
+
+def _stand_still(x: Tensor, t: Tensor, cond: Cond) -> Tensor:
+    return torch.zeros_like(x)
