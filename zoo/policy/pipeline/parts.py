@@ -40,7 +40,7 @@ def load_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype) -> Any:
     return files.pipeline(cls, dtype, {})
 
 
-def shape_pipeline(files: Pretrained, cls: Any) -> Any:
+def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype) -> Any:
     """A pipeline whose networks and autoencoder are shapes alone and read no weights.
 
     Its tokenizers and its scheduler are real. Its text encoders give made-up numbers of the right
@@ -64,7 +64,7 @@ def shape_pipeline(files: Pretrained, cls: Any) -> Any:
         part = getattr(module, kind, None) if module is not None else None
         if part is None:
             part = getattr(_own_module(cls), kind, None)
-        kwargs[name] = None if part is None else _shape_part(files, part, name)
+        kwargs[name] = None if part is None else _shape_part(files, part, name, dtype)
     try:
         return cls(**kwargs)
     except (TypeError, ValueError) as error:
@@ -84,11 +84,11 @@ def _own_module(cls: Any) -> Any:
     return importlib.import_module(cls.__module__.rpartition(".")[0])
 
 
-def _shape_part(files: Pretrained, cls: Any, name: str) -> Any:
+def _shape_part(files: Pretrained, cls: Any, name: str, dtype: torch.dtype) -> Any:
     if not issubclass(cls, nn.Module):
         return files.load(cls, name)
     if cls.__module__.startswith("diffusers."):
-        return files.empty(cls, name).eval()
+        return files.empty(cls, name, dtype).eval()
     from transformers import AutoConfig
 
     return HollowEncoder(files.load(AutoConfig, name), projects="WithProjection" in cls.__name__)

@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zoo.policy.base import Policy
+from zoo.policy.parts import is_here, num_numbers, require_files
+from zoo.policy.pipeline import tiny
 from zoo.policy.pipeline.clock import read_clock
 from zoo.policy.pipeline.contract import Family, UnsupportedError
 from zoo.policy.pipeline.embeddings import Embeddings, Entry, Table
@@ -22,7 +24,12 @@ from zoo.policy.pipeline.families import family_of, targets_of
 from zoo.policy.pipeline.inputs import InputImages
 from zoo.policy.pipeline.keywords import call_keywords, size_of
 from zoo.policy.pipeline.learn import learn, telling_why
-from zoo.policy.pipeline.parts import load_pipeline, pipeline_class, shape_pipeline
+from zoo.policy.pipeline.parts import (
+    HollowEncoder,
+    load_pipeline,
+    pipeline_class,
+    shape_pipeline,
+)
 from zoo.policy.pipeline.pictures import Pictures
 from zoo.policy.pipeline.seam import Question, Seam
 from zoo.policy.pipeline.stand_ins import Experts
@@ -140,39 +147,40 @@ class Diffusers(Policy):
             "differs from its own loop": dict(self.verified),
         }
 
+    def encoder_bytes(self) -> int:
+        """Those of the pipeline's encoders of texts and images, by their files or configurations.
+
+        Raises:
+            ValueError: they cannot be had.
+        """
+        encoders = [
+            name
+            for name, part in self.seam.real.components.items()
+            if isinstance(part, HollowEncoder)
+        ]
+        return self._dtype.itemsize * sum(num_numbers(self._files, name) for name in encoders)
+
+    @classmethod
+    def check_start(cls, options: Mapping[str, Any]) -> None:
+        """Looks for the files of a model in a folder here, and for the pipeline's class.
+
+        Raises:
+            ValueError: it lacks a part, or diffusers the class.
+        """
+        files = Pretrained(options["pretrained"], options["revision"], options["variant"])
+        require_files(files, alone=(), without=())
+        if options["pipeline"] or is_here(files):
+            pipeline_class(files, options["pipeline"])
+
     @classmethod
     def tiny_kind(cls, options: Mapping[str, Any]) -> str:
-        """The pipeline's class, and which of its checkpoints where these are of other parts."""
-        from zoo.policy.tiny_pipelines.variants import VARIANTS
-
-        name = str(options["pretrained"])
-        files = Pretrained(name, options.get("revision"), options.get("variant"))
-        pipeline = str(options.get("pipeline") or files.index()["_class_name"])
-        for variant in filter(None, VARIANTS.get(pipeline, {})):
-            if all(word in name for word in variant.split("-")):
-                return f"{pipeline}@{variant}"
-        return pipeline
+        """The pipeline's class, and which of its checkpoints."""
+        return tiny.kind_of(options)
 
     @classmethod
     def write_tiny(cls, folder: Path, kind: str = "QwenImagePipeline") -> dict[str, Any]:
         """A pipeline of that class with small random parts, for pictures of 64 px or less."""
-        from zoo.policy.tiny_pipelines import write_tiny_pipeline
-
-        pipeline, _, variant = kind.partition("@")
-        call = dict(write_tiny_pipeline(pipeline, folder, variant).options)
-        call.pop("num_inference_steps", None)
-        width, height = call.pop("width", None), call.pop("height", None)
-        return {
-            "pretrained": str(folder),
-            "pipeline": None,
-            "revision": None,
-            "variant": None,
-            "resolution": None if width is None or height is None else (width, height),
-            "frames": call.pop("num_frames", None),
-            "max_text_tokens": call.pop("max_sequence_length", None),
-            "call": call,
-            "dtype": "float32",
-        }
+        return tiny.write(folder, kind)
 
     def write_rest(self, folder: Path) -> None:
         """All parts of the pipeline but for the network, and its index."""
@@ -234,7 +242,7 @@ class Diffusers(Policy):
 
     def _load(self, cls: Any) -> Any:
         if self.device.type == "meta":
-            return shape_pipeline(self._files, cls)
+            return shape_pipeline(self._files, cls, self._dtype)
         return load_pipeline(self._files, cls, self._dtype)
 
     def _place(self, pipe: Any) -> None:
