@@ -10,7 +10,7 @@ from zoo.policy.tiny_pipelines.shrink import SIDE
 
 _TAKES_IMAGE = re.compile(
     "Edit|Kontext|ImageToVideo|Image2Video|Img2Img|I2I|I2V|Control|Fill|Inpaint|ImageVariation"
-    "|Pix2Pix|VideoToVideo|StableVideoDiffusion|Layered|Refiner"
+    "|Pix2Pix|VideoToVideo|StableVideoDiffusion|Layered|Framepack"
 )
 """In the name of a pipeline's class that makes nothing without an image."""
 _IMAGES = ("image", "mask_image", "control_image")

@@ -20,7 +20,10 @@ class StillProcessor(Qwen2VLProcessor):  # type: ignore[misc]
         self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
         self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
         self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+        # Transformers hands the template over by the names in the function's code alone, which is
+        # another's where the function is wrapped.
+        template = chat_template or tokenizer.chat_template
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=template)
 
 
 def still_processor(cls: Any, words: Any) -> Any:
