@@ -63,7 +63,8 @@ def require_no_other_time(
     first, *others = (probes.step([SHORT], t, x, guidance)[1] for t in times)
     for other in others:
         for (one, _), (two, _) in zip(first, other, strict=True):
-            if not torch.equal(one, two):
+            # Some go to the clean image and back: only rounding may differ.
+            if not torch.allclose(one, two, rtol=1e-4, atol=1e-4 * float(one.abs().max())):
                 raise UnsupportedError(
                     "the time changes what it hands to its solver, and not through a network "
                     f"alone (at t = {', '.join(map(str, times))})"
