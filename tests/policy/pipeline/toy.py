@@ -50,6 +50,9 @@ class Toy(diffusers.DiffusionPipeline):
         self, prompt, num_inference_steps=2, guidance_scale=1.0, negative_prompt=None,
         latents=None, generator=None, output_type="pt", return_dict=True,
     ):  # fmt: skip
+        prompt, negative_prompt = (
+            [given] if isinstance(given, str) else given for given in (prompt, negative_prompt)
+        )
         words = self.encode_prompt(prompt)
         guided = guidance_scale > 1
         if guided:
@@ -85,36 +88,23 @@ class ScalesByTime(Toy):
 
 
 class StepsAnother(Toy):
-    def prepare_latents(self, rows, latents, generator):
-        return super().prepare_latents(rows, latents, generator)
-
-    def denoise(self, x, t, words):
-        return super().denoise(x, t, words)[:, :1]
+    """A part of the latents alone goes to the solver."""
 
     @torch.no_grad()
     def __call__(self, prompt, latents=None, generator=None, num_inference_steps=2):
+        prompt = [prompt] if isinstance(prompt, str) else prompt
         x = self.prepare_latents(len(prompt), latents, generator)
         words = self.encode_prompt(prompt)
         self.scheduler.set_timesteps(num_inference_steps)
         for t in self.scheduler.timesteps:
-            self.scheduler.step(self.denoise(x, t, words), t, x[:, :1], return_dict=False)
+            velocity = self.denoise(x, t, words)[:, :1]
+            self.scheduler.step(velocity, t, x[:, :1], return_dict=False)
         return (x,)
 
 
 class SquaresGuidance(Toy):
     def guide(self, without, told, scale):
         return without + scale**2 * (told - without)
-
-
-class OffsetGuidance(Toy):
-    """Zero is none, and the scale counts from the prompt's own velocity."""
-
-    def guide(self, without, told, scale):
-        return told + scale * (told - without)
-
-    @torch.no_grad()
-    def __call__(self, prompt, guidance_scale=0.0, **kwargs):
-        return super().__call__(prompt, guidance_scale=guidance_scale + 1e-9 * 0, **kwargs)
 
 
 class OneAtATime(Toy):

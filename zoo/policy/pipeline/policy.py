@@ -36,7 +36,7 @@ from zoo.policy.pipeline.stand_ins import Experts
 from zoo.policy.pipeline.step import Steps
 from zoo.policy.pipeline.told import Told, groups
 from zoo.policy.pipeline.trees import on_tensors
-from zoo.policy.pipeline.verify import verify
+from zoo.policy.pipeline.verify import Ends, verify
 from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, place
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt
@@ -311,8 +311,9 @@ class Diffusers(Policy):
         """Against the pipeline's own loop, where there are numbers."""
         if self.device.type == "meta":
             return {}
-        with self._texts.on_device():
-            return verify(self.seam, self.contract, self._steps, self._dtype)
+        ends = Ends(self.grid, self._pictures.decode)
+        with self._texts.on_device(), telling_why(self.seam):
+            return verify(self.seam, self.contract, self._steps, self._dtype, ends)
 
 
 def _whole(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -28,6 +28,7 @@ class Step(NamedTuple):
     sample: Tensor
     output: Tensor
     result: Tensor
+    is_euler: bool
 
 
 @runtime_checkable
@@ -88,17 +89,22 @@ def tell_time(scheduler: Any, at: float | None, scale: float) -> None:
 def recording(real: Any, steps: list[Step]) -> Any:
     """A copy of a scheduler that works as it does, and notes its steps."""
     made = copy.deepcopy(real)
-    own = made.step
+    own, is_euler = made.step, type(real).__name__ == "FlowMatchEulerDiscreteScheduler"
 
     def step(model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
         before, output = sample.clone(), model_output.clone()
         result = own(model_output, timestep, sample, *args, **kwargs)
         after = result[0] if isinstance(result, tuple) else result.prev_sample
-        steps.append(Step(float(timestep), before, output, after.clone()))
+        steps.append(Step(_number(timestep), before, output, after.clone(), is_euler))
         return result
 
     made.__dict__["step"] = step
     return made
+
+
+def _number(time: Any) -> float:
+    """A step's time, also where each token has one: that of most."""
+    return float(torch.as_tensor(time).float().max())
 
 
 def network_like(

@@ -1,10 +1,17 @@
 """What was found of a pipeline, against the pipeline's own loop: the last word before a run."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from zoo.policy.pipeline.contract import Contract, UnsupportedError
 from zoo.policy.pipeline.seam import Seam
+from zoo.policy.pipeline.stand_ins import Step as OwnStep
 from zoo.policy.pipeline.step import Steps
 
 _TEXTS = ("a red cat on a mat", "two dogs")
@@ -12,32 +19,46 @@ _STEPS = 2
 _GUIDED = 4.0
 _ALLOWED = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 """Of the velocity's norm. In bfloat16 the pipeline's own differ so much from its float32's."""
+_ALLOWED_PIXEL = {torch.float32: 1e-3, torch.bfloat16: 0.05}
+"""Of a decoded picture in [0, 1], on average."""
+
+Decode = Callable[[Float[Tensor, "batch *latent"]], Tensor]
 
 
-def verify(seam: Seam, contract: Contract, steps: Steps, dtype: torch.dtype) -> dict[str, float]:
+@dataclass(frozen=True)
+class Ends:
+    """What a policy has beside its velocity: a grid of so many steps, and what latents decode to."""
+
+    grid: Callable[[int], Float[Tensor, " num_points"]]
+    decode: Decode
+
+
+def verify(
+    seam: Seam, contract: Contract, steps: Steps, dtype: torch.dtype, ends: Ends
+) -> dict[str, float]:
     """The largest difference from the velocities of the pipeline's own loop, relative, by guidance.
 
+    What the loop does besides, between its steps and after them, is looked at, too.
+
     Raises:
-        UnsupportedError: it is more than rounding.
+        UnsupportedError: a difference is more than rounding.
     """
-    alone = contract.manner.batching == "alone"
-    texts = _TEXTS[:1] if alone else _TEXTS
-    found = {}
+    texts = _TEXTS[:1] if contract.manner.batching == "alone" else _TEXTS
+    found, grid = {}, ends.grid(_STEPS)
     for guidance in (1.0,) if contract.offset is None else (1.0, _GUIDED):
         scale = None if guidance == 1.0 else guidance + (contract.offset or 0.0)
         encoded = seam.encode(texts, scale, seam.any_image)
-        own = seam.run_own_loop(texts, scale, encoded, steps=_STEPS).steps
-        num_states = len(contract.shapes)
+        own = _by_state(seam.run_own_loop(texts, scale, encoded, steps=_STEPS).steps, contract)
+        _require_nothing_between(own)
+        _require_steps_of(own, grid)
         worst = 0.0
-        for i in range(0, len(own), num_states):
-            now = own[i : i + num_states]
+        for now in own:
             at = now[0].time / seam.scale
-            states = [step.sample.float() for step in now]
-            wanted = torch.cat([step.output.float().flatten(1) for step in now], dim=1)
             times = torch.full((len(texts),), at, device=seam.device)
             with torch.no_grad():
+                states = [step.sample.float() for step in now]
                 got = steps(states, times, encoded, scale, at=at)
-            worst = max(worst, _relative(got, wanted))
+            worst = max(worst, _relative(got, _flat(step.output for step in now)))
         if not worst <= _ALLOWED[dtype]:
             raise UnsupportedError(
                 f"at guidance {guidance:g} its own loop makes other velocities than its step does "
@@ -45,7 +66,61 @@ def verify(seam: Seam, contract: Contract, steps: Steps, dtype: torch.dtype) -> 
                 "allowed"
             )
         found[f"guidance {guidance:g}"] = worst
+    _verify_pictures(seam, contract, ends.decode, _ALLOWED_PIXEL[dtype])
     return found
+
+
+def _by_state(steps: Sequence[OwnStep], contract: Contract) -> list[list[OwnStep]]:
+    """The steps of all that is denoised, together."""
+    num = len(contract.shapes)
+    return [list(steps[i : i + num]) for i in range(0, len(steps), num)]
+
+
+def _require_nothing_between(own: Sequence[Sequence[OwnStep]]) -> None:
+    """A step goes on from where the last one came, and moves all of it."""
+    for before, after in pairwise(own):
+        for one, two in zip(before, after, strict=True):
+            if one.result.shape != two.sample.shape or not torch.allclose(
+                one.result.float(), two.sample.float(), rtol=1e-3, atol=1e-3
+            ):
+                raise UnsupportedError("it changes its latents between steps of its solver")
+
+
+def _require_steps_of(own: Sequence[Sequence[OwnStep]], grid: Float[Tensor, " num_points"]) -> None:
+    """Euler's steps move all of a latent by the grid's differences."""
+    for now, size in zip(own, grid.diff().tolist(), strict=False):
+        for step in now:
+            wanted = abs(size) * step.output.float()
+            moved = step.result.float() - step.sample.float()
+            if (
+                step.is_euler
+                and min(_relative(moved, -wanted), _relative(moved, wanted))
+                > _ALLOWED[torch.bfloat16]
+            ):
+                raise UnsupportedError("its solver's steps are not those of the grid that it set")
+
+
+def _verify_pictures(seam: Seam, contract: Contract, decode: Decode, allowed: float) -> None:
+    """Latents must decode alike whatever the prompt's image is."""
+    encoded = seam.encode(_TEXTS[:1], None, _turned(seam.any_image))
+    run = seam.run_own_loop(_TEXTS[:1], None, encoded, steps=1, output="pt")
+    last = _flat(step.result for step in run.steps[-len(contract.shapes) :])
+    shapes = contract.shapes
+    shape = shapes[0] if len(shapes) == 1 else (last.shape[1],)
+    got, wanted = decode(last.reshape(1, *shape)).cpu(), torch.as_tensor(run.made).float().cpu()
+    if got.shape != wanted.shape or not float((got - wanted).abs().mean()) <= allowed:
+        raise UnsupportedError("what it decodes are not its last latents alone")
+
+
+def _turned(image: Any) -> Any:
+    """Another image, or others, than those that a decoder is told."""
+    if image is None:
+        return None
+    return [each.rotate(180) for each in image] if isinstance(image, list) else image.rotate(180)
+
+
+def _flat(parts: Any) -> Tensor:
+    return torch.cat([part.float().flatten(1) for part in parts], dim=1)
 
 
 def _relative(got: Tensor, wanted: Tensor) -> float:
