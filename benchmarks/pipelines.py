@@ -5,7 +5,7 @@
 For each a tiny random model of its classes is written, loaded by the policy `diffusers` and tried:
 its velocity against the pipeline's own loop with and without guidance, rows with times of their
 own, gradients, Euler's samples, decoding, encoding. Results are written as they come; those of
-pipelines that are not named stay. The table of docs/models.md is made of them.
+pipelines that are not named stay. The table of docs/models.md is written of them.
 """
 
 import argparse
@@ -58,6 +58,35 @@ def row(name: str, folder: Path) -> dict[str, Any]:
     return {**trial.cells(), "holds": trial.holds, "seconds": took}
 
 
+_COLUMNS = (
+    "velocity", "guided", "rows", "trained", "branches", "sampled", "decoded", "encoded",
+    "milliseconds",
+)  # fmt: skip
+_TABLE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- /table -->)", re.DOTALL)
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """The rows as Markdown: those that were tried, then why others were refused."""
+    tried = {name: each for name, each in found.items() if "velocity" in each}
+    refused = {name: each.get("refused") for name, each in found.items() if name not in tried}
+    held = sum(bool(each["holds"]) for each in tried.values())
+    lines = [f"{held} of {len(found)} do all of it.", "", f"| | {' | '.join(_COLUMNS)} |"]
+    lines.append("|---" * (len(_COLUMNS) + 1) + "|")
+    for name, each in tried.items():
+        cells = " | ".join(_cell(each[column]) for column in _COLUMNS)
+        lines.append(f"| {name.replace('Pipeline', '')} | {cells} |")
+    lines += ["", "Refused, with what they do instead:", "", "| | |", "|---|---|"]
+    for name, why in refused.items():
+        lines.append(f"| {name.replace('Pipeline', '')} | {str(why).replace('|', '/')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2g}" if isinstance(value, float) else str(value).partition(":")[0]
+
+
 def main() -> None:
     """Prints a line for each as it is done."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -72,6 +101,10 @@ def main() -> None:
                 found[name] = row(name, Path(folder))
             print(name, json.dumps(found[name]), flush=True)
             options.out.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
+    page = Path(__file__).parent.parent / "docs" / "models.md"
+    if options.out == OUT:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(_TABLE.sub(lambda _: table(found), text), encoding="utf-8")
     held = sum(bool(each.get("holds")) for each in found.values())
     print(f"{held} of {len(found)} work", file=sys.stderr)
 

@@ -6,6 +6,7 @@ a difference; only the calls that a question is about go elsewhere.
 
 import copy
 from collections.abc import Callable
+from types import MethodType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -87,18 +88,22 @@ def tell_time(scheduler: Any, at: float | None, scale: float) -> None:
 
 
 def recording(real: Any, steps: list[Step]) -> Any:
-    """A copy of a scheduler that works as it does, and notes its steps."""
-    made = copy.deepcopy(real)
-    own, is_euler = made.step, type(real).__name__ == "FlowMatchEulerDiscreteScheduler"
+    """A copy of a scheduler that works as it does, and notes its steps; so does a copy of it."""
+    cls: Any = type(real)
+    is_euler = cls.__name__ == "FlowMatchEulerDiscreteScheduler"
 
-    def step(model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def step(
+        self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any
+    ) -> Any:
         before, output = sample.clone(), model_output.clone()
-        result = own(model_output, timestep, sample, *args, **kwargs)
+        result = cls.step(self, model_output, timestep, sample, *args, **kwargs)
         after = result[0] if isinstance(result, tuple) else result.prev_sample
         steps.append(Step(_number(timestep), before, output, after.clone(), is_euler))
         return result
 
-    made.__dict__["step"] = step
+    made = copy.deepcopy(real)
+    # Bound, so that a copy's is of the copy.
+    made.__dict__["step"] = MethodType(step, made)
     return made
 
 

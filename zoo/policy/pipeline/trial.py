@@ -4,7 +4,7 @@ Works on any model that the policy loads; on a tiny one it takes seconds.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -196,19 +196,3 @@ def _difference(got: Tensor, wanted: Tensor) -> float:
 
 def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-
-
-def table(rows: Mapping[str, Trial]) -> str:
-    """Rows as Markdown."""
-    names = list(next(iter(rows.values())).cells())
-    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    for trial in rows.values():
-        cells = trial.cells().values()
-        lines.append(f"| {' | '.join(map(_cell, cells))} |")
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.2g}" if isinstance(value, float) else str(value)

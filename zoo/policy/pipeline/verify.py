@@ -27,7 +27,7 @@ Decode = Callable[[Float[Tensor, "batch *latent"]], Tensor]
 
 @dataclass(frozen=True)
 class Ends:
-    """What a policy has beside its velocity: a grid of so many steps, and what latents decode to."""
+    """What a policy has beside its velocity: a grid of some steps, and what latents decode to."""
 
     grid: Callable[[int], Float[Tensor, " num_points"]]
     decode: Decode
