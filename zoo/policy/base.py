@@ -35,6 +35,9 @@ class Policy(ABC):
     needs_guidance: bool = False
     """Whether images without classifier-free guidance are of no use: models of the noise."""
 
+    even_forwards: bool = True
+    """Whether as many rows always make as many forwards, whatever their times and prompts."""
+
     num_inputs: int = 0
     """The images that the model is given with each prompt, to edit or to animate."""
 

@@ -170,6 +170,7 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     require_fitting_rewards(recipe, components, policy)
     for stage in recipe.timeline:
         _require_guidance(stage.recipe, policy)
+    _require_even_forwards(recipe, policy)
     moved = copies(recipe)
     _allocate(recipe, policy.weights, moved, reference=keeps_reference(recipe))
     _require_drift(recipe, policy.weights, moved)
@@ -201,6 +202,20 @@ def _require_guidance(recipe: Recipe, policy: Policy) -> None:
         f"{recipe.origin(('sampler', 'guidance'))}: the model predicts noise, whose images without "
         f"guidance collapse as they are trained on; {fix}, or policy.allow_unguided: true to insist"
     )
+
+
+def _require_even_forwards(recipe: Recipe, policy: Policy) -> None:
+    """ZeRO 3 fetches weights in every forward from all processes: each must make as many.
+
+    Raises:
+        RecipeError: the model's depend on its rows.
+    """
+    if recipe.engine.zero_stage == 3 and not policy.even_forwards:
+        raise RecipeError(
+            f"{recipe.origin(('engine', 'zero_stage'))}: engine.zero_stage is 3, where all "
+            "processes must make as many forwards, and this model makes one for each expert or input image "
+            "of a micro-batch; write engine.zero_stage: 2"
+        )
 
 
 def _allocate(

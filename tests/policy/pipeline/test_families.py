@@ -12,6 +12,7 @@ from benchmarks.pipelines import OUT, row
 from tests.train_here import train_here
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import load_recipe
+from zoo.training.build import build
 
 RECORDED = json.loads(Path(OUT).read_text(encoding="utf-8"))
 HOLD = sorted(name for name, found in RECORDED.items() if found.get("holds"))
@@ -89,3 +90,18 @@ def test_what_learns_nothing_without_guidance_is_refused_before_it_is_trained(tm
     made = load_recipe(path, tiny=True)
     with pytest.raises(RecipeError, match=r"predicts noise.*policy.allow_unguided: true"):
         train_here(made, tmp_path / "run")
+
+
+def test_experts_are_refused_where_every_process_must_make_as_many_forwards(tmp_path):
+    path = tmp_path / "family.yaml"
+    text = RECIPE.format(
+        pipeline="WanPipeline",
+        solver="{name: dpm2}",
+        guidance=1.0,
+        frames=", frames: mean",
+        objective="nft",
+        data="general/eval",
+    ).replace("pretrained: none", "pretrained: none-2.2-A14B")
+    path.write_text(text.replace("engine: {", "engine: {zero_stage: 3, "))
+    with pytest.raises(RecipeError, match=r"one for each expert.*engine.zero_stage: 2"):
+        build(load_recipe(path, tiny=True))

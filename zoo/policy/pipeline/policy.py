@@ -125,6 +125,9 @@ class Diffusers(Policy):
         self.seam.device = device
         some = self._tell([Entry("a", "any")], None, {"any": self.seam.any_image}).tables[0].encoded
         self._pictures = Pictures(self.seam, self.contract, some, portion=decode_batch)
+        manner, boundary = self.contract.manner, self.contract.boundary
+        apart = boundary is not None or manner.batching == "alone" or self.num_inputs > 0
+        self.even_forwards = not apart
         self.needs_guidance = self._clock.noise is not None and not allow_unguided
         self.latent_shape = _whole(self.contract.shapes)
         self.verified = self._verify()
