@@ -12,11 +12,14 @@ from zoo.errors import closest
 from zoo.prompt import Prompt, PromptError
 
 
-def _general(split: Literal["train", "eval"]) -> list[Prompt]:
-    """250 prompts for training, 25 a category, or the 80 for evaluation, 8 a category."""
+def _general(split: Literal["train", "eval"], *, num: int = 250) -> list[Prompt]:
+    """250 prompts for training, 25 a category, or the 80 for evaluation, 8 a category.
+
+    `num` takes the first so many.
+    """
     name = f"general_{split}.jsonl"
     with as_file(files("zoo") / "assets" / name) as path:
-        return prompt_files.load(path, name)
+        return prompt_files.load(path, name)[:num]
 
 
 @dataclass(frozen=True)

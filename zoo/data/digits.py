@@ -81,8 +81,8 @@ def digits_of(prompts: Sequence[Prompt]) -> list[int]:
     return [prompt.metadata["digit"] for prompt in prompts]
 
 
-def pairs() -> list[Prompt]:
-    """898 pairs, each digit of the half preferred once, over another of a random other class.
+def pairs(*, num: int = 898) -> list[Prompt]:
+    """All 898 pairs or the first: each digit of the half preferred once, over one of another class.
 
     Their metadata is {"digit": 7, "preference": [0, 1]}, say: the preferred one is as often first
     as second.
@@ -90,7 +90,8 @@ def pairs() -> list[Prompt]:
     half, _ = halves()
     images = [_png(i, image) for i, image in enumerate(half.images)]
     order = seeds.order(len(images), seed=0, purpose="digit pairs").tolist()
-    return [_pair(i, images, half.digits.tolist(), order) for i in range(len(images))]
+    wanted = range(len(images))[:num]
+    return [_pair(i, images, half.digits.tolist(), order) for i in wanted]
 
 
 def _pair(

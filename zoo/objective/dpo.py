@@ -29,6 +29,9 @@ from zoo.policy.weights import WeightSets
 from zoo.rollout import Cond, Lookup, Rollout, Rows, Weights, join, take
 from zoo.seeds import Draws
 
+_STEPS = 1000
+"""Of the processes that diffusion models are trained on."""
+
 
 def diffusion_dpo_loss(
     err_live_win: Float[Tensor, " pairs"],
@@ -141,8 +144,7 @@ class DPO(Objective[DPORows]):
     def loss(self, policy: Policy, rows: DPORows, draws: Draws) -> Loss:
         """The DPO loss of each pair; winner and loser go through the network together."""
         win, lose = rows.win.rows(), rows.lose.rows()
-        shift = _own_shift(policy) if self.shift is None else self.shift
-        t = shifted(draws.at("t").normal().sigmoid(), shift)
+        t = self._times(policy, draws)
         noise = draws.at("noise").normal(tuple(win.shape[1:]))
         clean, t, noise = (
             torch.cat([win, lose]),
@@ -166,6 +168,18 @@ class DPO(Objective[DPORows]):
         margin = ((live_lose - ref_lose) - (live_win - ref_win)).detach()
         return Loss(per_row, {"margin": margin, "pair_accuracy": (margin > 0).float()})
 
+    def _times(self, policy: Policy, draws: Draws) -> Float[Tensor, " pairs"]:
+        """By the shift; of a policy whose grid has none, any of its thousand steps, as published.
+
+        That is how models of the noise are trained (Wallace et al. 2023, arXiv 2311.12908).
+        """
+        shift = shift_of(policy.grid(5)) if self.shift is None else self.shift
+        if shift is not None:
+            return shifted(draws.at("t").normal().sigmoid(), shift)
+        steps = policy.grid(_STEPS)[:-1].float()
+        chosen = (draws.at("t").uniform() * len(steps)).long()
+        return steps.to(chosen.device)[chosen]
+
     def after_update(self, weights: WeightSets, step: int) -> None:
         """The reference becomes live every `ref_update` steps."""
         if self.ref_update and step % self.ref_update == 0:
@@ -183,19 +197,3 @@ class DPO(Objective[DPORows]):
             loss = self.loss(policy, rows, draws).per_row
         furthest = float(loss[(loss - math.log(2)).abs().argmax()])
         return (Probe("loss at live == reference", furthest, math.log(2), 1e-3),)
-
-
-def _own_shift(policy: Policy) -> float:
-    """The shift of the policy's grid.
-
-    Raises:
-        MisfitError: it has none: its times are no even ones, shifted.
-    """
-    shift = shift_of(policy.grid(5))
-    if shift is None:
-        raise MisfitError(
-            ("objective", "shift"),
-            "the policy's times are not even ones with a shift, which dpo could take for its own; "
-            "write objective.shift: 1.0 for times without one, 3.0 for those of SD3",
-        )
-    return shift

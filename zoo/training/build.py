@@ -213,8 +213,8 @@ def _require_even_forwards(recipe: Recipe, policy: Policy) -> None:
     if recipe.engine.zero_stage == 3 and not policy.even_forwards:
         raise RecipeError(
             f"{recipe.origin(('engine', 'zero_stage'))}: engine.zero_stage is 3, where all "
-            "processes must make as many forwards, and this model makes one for each expert or input image "
-            "of a micro-batch; write engine.zero_stage: 2"
+            "processes must make as many forwards, and this model makes one for each expert or "
+            "input image of a micro-batch; write engine.zero_stage: 2"
         )
 
 

@@ -1,6 +1,7 @@
 """The policy `diffusers`, on tiny pipelines of several families."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,6 +60,17 @@ class TestReference:
         assert torch.equal(got, _pack(wanted))
         assert torch.equal(policy.decode(_pack(x)), by_hand.decode(x))
         assert torch.equal(policy.grid(7), by_hand.grid(7))
+
+
+def test_guidance_can_be_taken_from_a_condition(tiny):
+    policy = made(tiny("WanPipeline"))
+    x, t = noise(policy)
+    guided = policy.encode(PROMPTS, guidance=4.0)
+    with torch.no_grad():
+        plain = policy.velocity(x, t, policy.encode(PROMPTS))
+        taken = policy.velocity(x, t, replace(guided, guidance=1.0))
+        assert torch.equal(taken, plain)
+        assert float((policy.velocity(x, t, guided) - plain).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["StableDiffusionPipeline", "WanPipeline", "ZImagePipeline"])

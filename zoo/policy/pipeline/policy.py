@@ -6,6 +6,7 @@ is, for rows that have a time each, with gradients; nothing is written for a mod
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from zoo.policy.pipeline.families import family_of, targets_of
 from zoo.policy.pipeline.inputs import InputImages
 from zoo.policy.pipeline.keywords import call_keywords, size_of
 from zoo.policy.pipeline.learn import learn, telling_why
+from zoo.policy.pipeline.networks import Trained
 from zoo.policy.pipeline.parts import (
     HollowEncoder,
     load_pipeline,
@@ -32,7 +34,6 @@ from zoo.policy.pipeline.parts import (
 )
 from zoo.policy.pipeline.pictures import Pictures
 from zoo.policy.pipeline.seam import Question, Seam
-from zoo.policy.pipeline.stand_ins import Experts
 from zoo.policy.pipeline.step import Steps
 from zoo.policy.pipeline.told import Told, groups
 from zoo.policy.pipeline.trees import on_tensors
@@ -114,14 +115,16 @@ class Diffusers(Policy):
                 self._clock = read_clock(self.seam.scheduler, self._set_grid)
             self.contract = learn(self.seam)
         self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
-        self._trained = _trained(self.seam.networks, trains)
+        self._trained = Trained(self.seam.networks, trains)
+        network = self._trained.network
         self.weights = WeightSets(
-            self._network(),
+            network,
             lora,
-            default_targets=known.targets or targets_of(self._network()),
+            default_targets=known.targets or targets_of(network),
             copies_on=copies_on,
         )
-        self._steps = Steps(self.seam, self.contract, self._forward)
+        forward = partial(self._trained.forward, self.weights)
+        self._steps = Steps(self.seam, self.contract, forward)
         self.seam.device = device
         some = self._tell([Entry("a", "any")], None, {"any": self.seam.any_image}).tables[0].encoded
         self._pictures = Pictures(self.seam, self.contract, some, portion=decode_batch)
@@ -135,7 +138,7 @@ class Diffusers(Policy):
     @property
     def network_folder(self) -> str:  # type: ignore[override]
         """The part of the pipeline that is trained."""
-        return next(iter(self._trained))
+        return self._trained.names[0]
 
     def findings(self) -> Mapping[str, Any]:
         """How the pipeline is asked, what reaches its networks, and how it was checked."""
@@ -144,7 +147,7 @@ class Diffusers(Policy):
         predicts = {"flow": "velocity", "epsilon": "noise", "v_prediction": "v"}[self._clock.kind]
         return {
             **self.contract.describe(),
-            "trained": list(self._trained),
+            "trained": list(self._trained.names),
             "predicts": predicts,
             "diffusers": diffusers.__version__,
             "differs from its own loop": dict(self.verified),
@@ -200,7 +203,11 @@ class Diffusers(Policy):
         scale = None if guidance == 1.0 else guidance + (offset or 0.0)
         entries = [Entry(prompt.text, self._inputs.of(prompt)) for prompt in prompts]
         distinct = {entry: i for i, entry in enumerate(dict.fromkeys(entries))}
-        told = self._tell(list(distinct), scale, self._inputs.open(prompts))
+        images = self._inputs.open(prompts)
+        told = self._tell(list(distinct), scale, images)
+        if scale is not None:
+            plain = cache(lambda: self._tell(list(distinct), None, images))
+            told = replace(told, unguided=plain)
         row = torch.tensor([distinct[entry] for entry in entries], device=_HOST)
         lookup = Lookup(torch.arange(len(distinct), device=_HOST), row)
         return Cond({"entry": lookup}, guidance, told)
@@ -211,7 +218,7 @@ class Diffusers(Policy):
         """dx/dt; the branch without the prompt has no gradient."""
         entry = cond.tensors["entry"]
         assert isinstance(entry, Lookup)
-        entries, told = entry.index.tolist(), cond.layout
+        entries, told = entry.index.tolist(), self._told_of(cond)
         return self._clock.velocity(
             lambda inner, times: self._predict(inner, times, entries, told), x, t
         )
@@ -259,19 +266,6 @@ class Diffusers(Policy):
             elif self.device.type != "meta":
                 part.to(self.device)
 
-    def _network(self) -> nn.Module:
-        networks = {name: self.seam.networks[name] for name in self._trained}
-        return next(iter(networks.values())) if len(networks) == 1 else Experts(networks)
-
-    def _forward(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        if name not in self._trained:
-            return self.seam.networks[name](*args, **kwargs)
-        return (
-            self.weights(*args, **kwargs)
-            if len(self._trained) == 1
-            else self.weights(name, *args, **kwargs)
-        )
-
     def _set_grid(self, num_steps: int) -> Any:
         return self.seam.ask(Question("grid", ["a"], steps=num_steps, encoded=self._some))
 
@@ -285,6 +279,13 @@ class Diffusers(Policy):
     def _moved(self, table: Table) -> Table:
         replies = on_tensors(table.encoded.replies, lambda leaf: leaf.to(self.device))
         return replace(table, encoded=replace(table.encoded, replies=replies))
+
+    def _told_of(self, cond: Cond) -> Told:
+        """What a condition's rows point into, for its guidance: which may be set to none later."""
+        told: Told = cond.layout
+        if cond.guidance == 1.0 and told.unguided is not None:
+            return told.unguided()
+        return told
 
     def _predict(self, x: Tensor, times: Tensor, entries: Sequence[int], told: Told) -> Tensor:
         """What the networks predict: the rows of a table and of an expert at once."""
@@ -301,14 +302,7 @@ class Diffusers(Policy):
         made = parts[0] if len(parts) == 1 else torch.cat(parts)
         if order != sorted(order):
             made = made[torch.tensor(order, device=made.device).argsort()]
-        return self._connected(made).reshape(x.shape)
-
-    def _connected(self, made: Tensor) -> Tensor:
-        """Rows that met only a network that is not trained have gradients, too: of zero."""
-        all_trained = len(self._trained) == len(self.seam.networks)
-        if all_trained or made.requires_grad or not torch.is_grad_enabled():
-            return made
-        return made + 0 * sum(p.flatten()[0] for p in self.weights.parameters().values())
+        return self._trained.connected(made, self.weights).reshape(x.shape)
 
     def _verify(self) -> Mapping[str, float]:
         """Against the pipeline's own loop, where there are numbers."""
@@ -324,13 +318,3 @@ def _whole(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     if len(shapes) == 1:
         return shapes[0]
     return (sum(torch.Size(shape).numel() for shape in shapes),)
-
-
-def _trained(networks: Mapping[str, nn.Module], names: Sequence[str]) -> tuple[str, ...]:
-    for name in names:
-        if name not in networks:
-            raise ValueError(
-                f"policy.trains names '{name}', and the pipeline's networks are "
-                f"{', '.join(networks)}; write one of these, or leave it out"
-            )
-    return tuple(name for name in networks if not names or name in names)

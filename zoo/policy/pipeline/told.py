@@ -1,6 +1,6 @@
 """Rows of prompts, as they go through a pipeline: those of a table and of an expert at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,6 +20,8 @@ class Told:
 
     tables: tuple[Table, ...]
     scale: float | None
+    unguided: "Callable[[], Told] | None" = None
+    """The same prompts encoded for a velocity without guidance, where this is for one with."""
 
     @cached_property
     def where(self) -> dict[int, tuple[int, int]]:

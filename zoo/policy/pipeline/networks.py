@@ -1,0 +1,49 @@
+"""Which of a pipeline's networks are trained, as one network, and how each is called."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.policy.pipeline.stand_ins import Experts
+from zoo.policy.weights import WeightSets
+
+
+class Trained:
+    """Those that are trained are called through the sets of weights, others as they are."""
+
+    def __init__(self, networks: Mapping[str, nn.Module], wanted: Sequence[str]) -> None:
+        """`wanted` are names; none of them: all are trained.
+
+        Raises:
+            ValueError: the pipeline has no network of a name.
+        """
+        for name in wanted:
+            if name not in networks:
+                raise ValueError(
+                    f"policy.trains names '{name}', and the pipeline's networks are "
+                    f"{', '.join(networks)}; write one of these, or leave it out"
+                )
+        self._networks = networks
+        self.names = tuple(name for name in networks if not wanted or name in wanted)
+        self.network: nn.Module = networks[self.names[0]]
+        """The only one, or all of them together."""
+        if len(self.names) > 1:
+            self.network = Experts({name: networks[name] for name in self.names})
+
+    def forward(self, weights: WeightSets, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Of the network of that name, under the active weights."""
+        if name not in self.names:
+            return self._networks[name](*args, **kwargs)
+        if len(self.names) == 1:
+            return weights(*args, **kwargs)
+        return weights(name, *args, **kwargs)
+
+    def connected(self, made: Tensor, weights: WeightSets) -> Tensor:
+        """Rows that met only a network that is not trained have gradients, too: of zero."""
+        if len(self.names) == len(self._networks) or made.requires_grad:
+            return made
+        if not torch.is_grad_enabled():
+            return made
+        return made + 0 * sum(p.flatten()[0] for p in weights.parameters().values())
