@@ -60,7 +60,12 @@ def _weights_are_written_once(monkeypatch, tmp_path_factory):
 
 def tiny(path):
     """The recipe as `--tiny` makes it, on the CPU."""
-    return load_recipe(path, ["engine.device=cpu"], tiny=True)
+    changes = ["engine.device=cpu"]
+    if path.stem == "nft_qwen_image_edit":
+        # Its judge is a server.
+        shown = "[{name: preservation}]"
+        changes += [f"rewards={shown}", f"eval.rewards={shown}"]
+    return load_recipe(path, changes, tiny=True)
 
 
 @EACH
@@ -84,7 +89,7 @@ def test_what_is_trained_is_evaluated(path):
 SLOW = {
     "flow_grpo_sd3_geneval", "flow_grpo_sd3_pickscore", "nft_digits", "nft_sd3_geneval",
     "nft_sd3_hpsv2", "nft_sd3_ocr", "nft_sd3_pickscore", "nft_qwen_image", "nft_flux2_klein",
-    "nft_z_image", "nft_wan_pickscore", "nft_flux_kontext", "nft_qwen_image_edit",
+    "nft_z_image", "nft_wan_pickscore", "nft_wan_i2v", "nft_qwen_image_edit",
 }  # fmt: skip
 
 
@@ -157,4 +162,4 @@ def test_a_recipe_trains_tiny(path, tmp_path):
     log = tmp_path / "run.log"
     assert not log.exists() or "probe failed" not in log.read_text()
     assert (tmp_path / "checkpoints").is_dir()
-    assert list((tmp_path / "images").glob("*.png"))
+    assert list((tmp_path / "images").glob("*.[pw]*"))

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import as_file, files
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from zoo.data import digits, edits, geneval, ocr
 from zoo.data import files as prompt_files
@@ -12,7 +14,7 @@ from zoo.errors import closest
 from zoo.prompt import Prompt, PromptError
 
 
-def _general(split: Literal["train", "eval"], *, num: int = 250) -> list[Prompt]:
+def _general(split: Literal["train", "eval"], *, num: Annotated[int, Ge(1)] = 250) -> list[Prompt]:
     """250 prompts for training, 25 a category, or the 80 for evaluation, 8 a category.
 
     `num` takes the first so many.

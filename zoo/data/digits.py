@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -81,7 +82,7 @@ def digits_of(prompts: Sequence[Prompt]) -> list[int]:
     return [prompt.metadata["digit"] for prompt in prompts]
 
 
-def pairs(*, num: int = 898) -> list[Prompt]:
+def pairs(*, num: Annotated[int, Ge(1)] = 898) -> list[Prompt]:
     """All 898 pairs or the first: each digit of the half preferred once, over one of another class.
 
     Their metadata is {"digit": 7, "preference": [0, 1]}, say: the preferred one is as often first
