@@ -163,6 +163,6 @@ def test_groups_that_are_all_alike_or_good_already_are_banned():
     assert alike.tolist() == [True, True, False, False, True, True, True, True]
     good = banned(reward, group, mean_at_least=0.9)
     assert good.tolist() == [False, False, False, False, True, True, True, True]
-    both = banned(reward, group, std_at_most=0.04, mean_at_least=0.95)
+    both = banned(reward, group, std_at_most=0.03, mean_at_least=0.95)
     assert both.tolist() == [False, False, False, False, False, False, True, True]
     assert not banned(reward, group).any()
