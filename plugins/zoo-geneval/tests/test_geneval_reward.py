@@ -106,12 +106,6 @@ def test_accuracies_are_recorded_for_the_prompts_own_tag(tiny):
     assert len(extras) == 2 + 2 * len(TAGS)
 
 
-def test_a_tag_that_no_prompt_has_is_not_recorded(tiny):
-    extras = scores(tiny, some_images(2, 48), [PROMPTS[2]] * 2).extras
-    kinds = ("accuracy", "strict_accuracy")
-    assert list(extras) == [f"{kind}{tag}" for kind in kinds for tag in ("", "/counting")]
-
-
 def test_the_score_that_is_asked_for_is_the_value(tiny):
     images, prompts = some_images(12, 48), some_prompts(12)
     trained = scores(tiny, images, prompts)

@@ -29,7 +29,11 @@ from zoo_geneval.tiny import write_clip, write_detector
 Share = Annotated[float, Ge(0), Le(1)]
 
 _VALUES = {"training": "training_score", "accuracy": "accuracy", "strict": "strict_accuracy"}
-_EXTRAS = ("accuracy", "strict_accuracy")
+_EXTRAS = tuple(
+    f"{kind}{tag}"
+    for kind in ("accuracy", "strict_accuracy")
+    for tag in ("", *(f"/{tag}" for tag in TAGS))
+)
 
 
 class GenEval(Reward):
@@ -135,10 +139,7 @@ class GenEval(Reward):
             column = torch.tensor(numbers, dtype=torch.float32, device=images.device)
             return column.where(finite, torch.nan)
 
-        # A tag that no prompt has is no row of a table.
-        tags = ("", *(f"/{tag}" for tag in dict.fromkeys(each.tag for each in asked)))
-        extras = [f"{kind}{tag}" for kind in _EXTRAS for tag in tags]
-        return Scores(column(self._value), {name: column(name) for name in extras})
+        return Scores(column(self._value), {name: column(name) for name in _EXTRAS})
 
     def _with_colors(
         self,
