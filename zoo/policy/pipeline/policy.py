@@ -184,7 +184,7 @@ class Diffusers(Policy):
         return tiny.kind_of(options)
 
     @classmethod
-    def write_tiny(cls, folder: Path, kind: str = "QwenImagePipeline") -> dict[str, Any]:
+    def write_tiny(cls, folder: Path, kind: str = "FluxPipeline") -> dict[str, Any]:
         """A pipeline of that class with small random parts, for pictures of 64 px or less."""
         return tiny.write(folder, kind)
 
