@@ -17,6 +17,7 @@ from tests.policy.pipelines_of_diffusers import (
     WORDLESS,
     WORKING,
 )
+from zoo.errors import UserError
 from zoo.policy.tiny_pipelines import build_tiny, write_tiny_pipeline
 from zoo.policy.tiny_pipelines.shrink import axes, channels, shrink
 
@@ -84,7 +85,10 @@ def test_variants_have_the_parts_that_they_are_named_for():
 
 # It imports all that diffusers has.
 @pytest.mark.slow
-@pytest.mark.skipif(not diffusers.__version__.startswith(LISTED), reason="the list is another's")
+@pytest.mark.skipif(
+    not diffusers.__version__.startswith(LISTED),
+    reason=f"diffusers {diffusers.__version__} has other pipelines than {LISTED}x, which is listed",
+)
 def test_the_list_has_every_pipeline_of_images_and_videos():
     names = {name for name in dir(diffusers) if name.endswith("Pipeline")}
     asked = {name for name in names if not re.search(OTHER, name) and not is_past(name)}
@@ -114,8 +118,11 @@ def test_options_are_made_small_by_their_names_and_the_others_stay():
     assert shrink(options) == {"num_layers": 2, "attention_head_dim": 16}
 
 
-def test_a_component_without_a_tiny_one_is_refused():
-    with pytest.raises(NotImplementedError, match="LTXLatentUpsamplePipeline has no network that"):
+def test_a_pipeline_that_cannot_be_made_small_is_refused_with_the_fix():
+    with pytest.raises(
+        UserError,
+        match=r"LTXLatentUpsamplePipeline: it has no network that.*; run it .*without --tiny",
+    ):
         build_tiny("LTXLatentUpsamplePipeline")
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from zoo.cli.library_output import LibraryOutput
+from zoo.cli.foreign_output import LibraryOutput
 from zoo.engine.fault import Failure
 from zoo.engine.launch import launch
 from zoo.engine.rendezvous import is_worker, join, leave, rank

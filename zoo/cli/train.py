@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from zoo.cli.library_output import LibraryOutput
+from zoo.cli.foreign_output import LibraryOutput
 from zoo.cli.processes import join_processes, launch_workers, leave_run_folder
 from zoo.cli.streams import keep_in
 from zoo.engine.rendezvous import is_worker, rank

@@ -19,7 +19,7 @@ def build_tiny(pipeline: str, variant: str = "") -> Any:
 
     Raises:
         ValueError: diffusers has no such pipeline, or there is no such variant of it.
-        NotImplementedError: there is no tiny component of a class that it is made of.
+        NoTinyError: there is no tiny component of a class that it is made of.
     """
     import diffusers
 
@@ -41,7 +41,7 @@ def write_tiny_pipeline(pipeline: str, folder: Path, variant: str = "") -> TinyC
 
     Raises:
         ValueError: diffusers has no such pipeline, or there is no such variant of it.
-        NotImplementedError: there is no tiny component of a class that it is made of.
+        NoTinyError: there is no tiny component of a class that it is made of.
     """
     built = build_tiny(pipeline, variant)
     folder.mkdir(parents=True, exist_ok=True)

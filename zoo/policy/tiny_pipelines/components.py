@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from zoo.policy.tiny_pipelines.known import Known
+from zoo.policy.tiny_pipelines.known import Known, NoTinyError
 from zoo.policy.tiny_pipelines.networks import latent_channels, louder, network, scheduler
 from zoo.policy.tiny_pipelines.readers import plain, readers, words_of
 from zoo.policy.tiny_pipelines.slots import DENOISERS, slots
@@ -22,12 +22,12 @@ def components(pipeline: Any, variant: Variant) -> dict[str, Any]:
     """Random components, and options, by their names in the pipeline's constructor.
 
     Raises:
-        NotImplementedError: there is no tiny component of a class, or no network that denoises.
+        NoTinyError: there is no tiny component of a class, or no network that denoises.
     """
     found = slots(pipeline, variant.parts)
     denoiser = next((cls for name, cls in found.items() if name.startswith(DENOISERS)), None)
     if denoiser is None:
-        raise NotImplementedError(f"{pipeline.__name__} has no network that denoises")
+        raise NoTinyError(f"{pipeline.__name__}: it has no network that denoises")
     autoencoder = next((found[name] for name in _AUTOENCODERS if name in found), None)
     words = readers(found)
     layers = _text_layers(pipeline)

@@ -4,6 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from zoo.errors import UserError
+
+
+class NoTinyError(UserError, ValueError):
+    """A pipeline that cannot be made small: says why, and the fix."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"there is no tiny pipeline: {why}; run it without --tiny, on its own weights"
+        )
+
 
 @dataclass(frozen=True)
 class Known:

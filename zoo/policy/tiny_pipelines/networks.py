@@ -7,7 +7,7 @@ from typing import Any
 
 from zoo.policy.tiny_pipelines.autoencoder_table import AUTOENCODERS
 from zoo.policy.tiny_pipelines.denoiser_table import DENOISERS
-from zoo.policy.tiny_pipelines.known import Known
+from zoo.policy.tiny_pipelines.known import Known, NoTinyError
 from zoo.policy.tiny_pipelines.shrink import defaults, shrink
 from zoo.policy.tiny_pipelines.table import LATENTS, SCHEDULERS
 
@@ -33,7 +33,7 @@ def latent_channels(pipeline: Any, autoencoder: Any, denoiser: Any) -> int:
     """The autoencoder's own, or those that the denoiser expects.
 
     Raises:
-        NotImplementedError: neither says.
+        NoTinyError: neither says.
     """
     if denoiser.__name__ in LATENTS:
         return LATENTS[denoiser.__name__]
@@ -42,7 +42,7 @@ def latent_channels(pipeline: Any, autoencoder: Any, denoiser: Any) -> int:
         return int(next(own[name] for name in ("latent_channels", "z_dim") if name in own))
     expected = defaults(denoiser).get("in_channels")
     if expected is None:
-        raise NotImplementedError(f"no table says which latents {denoiser.__name__} has")
+        raise NoTinyError(f"nothing says which latents {denoiser.__name__} has")
     return int(expected) // (4 if hasattr(pipeline, "_pack_latents") else 1)
 
 

@@ -11,7 +11,7 @@ def readers(found: Mapping[str, Any]) -> dict[str, Any]:
     """Tokenizers and processors, by their slots.
 
     Raises:
-        NotImplementedError: there is no tiny tokenizer of a class.
+        NoTinyError: there is no tiny tokenizer of a class.
     """
     import transformers
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zoo.policy.tiny import clip_tokenizer, t5_tokenizer
+from zoo.policy.tiny_pipelines.known import NoTinyError
 
 SPECIAL = (
     "<|endoftext|>",
@@ -62,12 +63,12 @@ def tokenizer(cls: Any) -> Any:
     """A tokenizer of that class of transformers, with a chat template where it may need one.
 
     Raises:
-        NotImplementedError: there is none here of that class.
+        NoTinyError: there is none here of that class.
     """
     for base in cls.__mro__:
         if base.__name__ in _MADE:
             return _MADE[base.__name__](cls)
-    raise NotImplementedError(f"no tiny tokenizer of the class {cls.__name__}")
+    raise NoTinyError(f"none of its tokenizer's class {cls.__name__}")
 
 
 def _byte_pairs() -> dict[str, Any]:

@@ -32,7 +32,7 @@ def ended(tmp_path):
 
     def do(text):
         text = (
-            "from pathlib import Path\nfrom zoo.cli.library_output import LibraryOutput\n"
+            "from pathlib import Path\nfrom zoo.cli.foreign_output import LibraryOutput\n"
             f"run = Path({str(run)!r})"
             f"{PRINTS}{textwrap.dedent(text)}"
         )
