@@ -68,7 +68,7 @@ def test_no_character_ends_a_command(encoding, monkeypatch):
     with open(writer, "w", encoding=encoding, closefd=False) as plain:
         monkeypatch.setattr(sys, "stdout", streams._lasting(writer, plain))
     say("größer ✓ 🐶 \udcff")
-    Terminal(width=80).print("größer ✓ 🐶 \udcff")
+    Terminal().print("größer ✓ 🐶 \udcff")
     for line in os.read(reader, 1000).decode(encoding).splitlines():
         assert line.endswith("\\udcff")
         assert ("✓" in line) == (encoding == "utf-8")
