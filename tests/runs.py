@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -14,6 +15,12 @@ from tests import forked
 
 ROOT = Path(__file__).parent.parent
 RECIPES = {name: ROOT / "recipes" / f"{name}_digits.yaml" for name in ("nft", "flow_grpo", "dpo")}
+
+
+def every_time(name: str) -> list[object]:
+    """The algorithms, as parameters of a test: the others than this one in the slow suite."""
+    return [pytest.param(each, marks=[pytest.mark.slow] * (each != name)) for each in RECIPES]
+
 
 # Small, and everything that moves moves: old, the reference, EMA, a schedule.
 SHORT = {

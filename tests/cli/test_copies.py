@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.runs import RECIPES, only_run, overrides, require_same_tensors
+from tests.runs import RECIPES, every_time, only_run, overrides, require_same_tensors
 from zoo.objective.dpo import DPO
 from zoo.objective.flow_grpo import FlowGRPO
 from zoo.objective.nft import NFT
@@ -25,7 +25,7 @@ def trained(root, algorithm, **changes):
     return only_run(root)
 
 
-@pytest.mark.parametrize("algorithm", RECIPES)
+@pytest.mark.parametrize("algorithm", every_time("dpo"))
 def test_copies_on_the_host_train_the_same_run(algorithm, tmp_path):
     on_device, on_host = (
         trained(tmp_path / place, algorithm, policy__copies_on=place) for place in ("device", "cpu")
@@ -57,6 +57,7 @@ def found(*overrides):
     return footprint(load_recipe(RECIPES["nft"], chosen), 1)
 
 
+@pytest.mark.slow
 def test_the_footprint_has_no_reference_that_is_not_used():
     with_it, without = found(), found(NO_KL)
     assert num_bytes(with_it.copies) == 2 * num_bytes(with_it.trained)
@@ -65,6 +66,7 @@ def test_the_footprint_has_no_reference_that_is_not_used():
     assert with_it.outside - without.outside == 4 * 4 * 64 * 4
 
 
+@pytest.mark.slow
 def test_the_footprint_of_copies_on_the_host_is_one_copy_lent_at_a_time():
     device, host = found(), found("policy.copies_on=cpu")
     network = num_bytes(host.trained)

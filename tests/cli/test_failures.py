@@ -53,7 +53,7 @@ def test_a_reward_that_is_nan_for_a_few_images_trains_on_the_others(
     assert checkpoint.load(checkpoint.latest(run)).state["progress"]["num_invalid"] == 16
 
 
-@pytest.mark.parametrize("every", [1, 10])
+@pytest.mark.parametrize("every", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_reward_that_stops_working_ends_the_run_with_its_last_epoch_saved(
     every, reward_file, tmp_path, zoo_here
 ):

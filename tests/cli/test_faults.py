@@ -132,6 +132,7 @@ def goes_on(zoo_here, tmp_path):
     return check
 
 
+@pytest.mark.slow
 @STAGES
 def test_an_error_is_said_with_its_process_and_one_traceback(stage, broken, goes_on):
     ended = broken(SIGNAL.format("SIGVTALRM"), 10, stage)
@@ -152,6 +153,7 @@ def test_a_process_that_is_killed_is_said_with_the_signal(stage, broken, goes_on
     assert goes_on()
 
 
+@pytest.mark.slow
 def test_the_trace_of_a_segmentation_fault_is_in_its_process_log(broken, tmp_path):
     ended = broken("faulthandler._sigsegv()", within=10)
     assert ended.returncode == 128 + signal.SIGSEGV

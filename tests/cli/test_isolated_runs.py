@@ -107,6 +107,7 @@ def test_probe_says_what_is_wrong_with_a_name_or_an_option(zoo_here):
         assert said in ended.err
 
 
+@pytest.mark.slow
 def test_an_environment_is_not_made_over_another_or_from_nothing(zoo_here, tmp_path):
     (tmp_path / "there").mkdir()
     for arguments, said in {

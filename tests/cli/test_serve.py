@@ -89,6 +89,7 @@ Remote(url=sys.argv[1], retries=0).score(torch.zeros(1, 3, 8, 8), [Prompt("a")])
 """
 
 
+@pytest.mark.slow
 def test_a_reward_that_hangs_is_left_at_another_signal(serve, tmp_path):
     file = tmp_path / "hangs.py"
     file.write_text(

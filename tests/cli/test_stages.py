@@ -93,6 +93,7 @@ def test_train_says_when_a_stage_begins_and_keeps_the_stages_in_its_folder(run, 
     )
 
 
+@pytest.mark.slow
 def test_a_run_may_go_on_with_other_evaluations_of_a_stage_and_no_other_rewards(
     run, zoo_here, tmp_path
 ):
@@ -108,6 +109,7 @@ def test_a_run_may_go_on_with_other_evaluations_of_a_stage_and_no_other_rewards(
     assert all("eval/digit" in line for line in metrics(folder))
 
 
+@pytest.mark.slow
 def test_eval_is_of_the_checkpoints_stage(run, zoo_here, tmp_path):
     assert zoo_here(*run()).code == 0
     folder = only_run(tmp_path / "out")

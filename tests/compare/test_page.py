@@ -77,6 +77,7 @@ def test_the_cost_of_a_target_is_that_of_the_line_between_evaluations(written):
     assert f"{middle} [{low}, {high}]" in page(written).text
 
 
+@pytest.mark.slow
 def test_a_target_that_no_seed_or_only_some_reach_is_said_so(folders, tmp_path):
     slow, fast = (
         Contender("slow", {}, runs(folders, "slow")),
@@ -123,6 +124,7 @@ def test_the_same_runs_give_the_same_files(both, written, tmp_path):
         assert (written / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_contender_whose_runs_all_failed_stays_in(folders, tmp_path):
     gone = Contender("gone", {}, {}, tuple(FailedRun(seed, "killed", "log") for seed in SEEDS))
     write_comparison(comparison(gone, Contender("fast", {}, runs(folders, "fast"))), tmp_path)
@@ -142,6 +144,7 @@ def test_a_contest_without_any_run_has_a_page(tmp_path):
         assert part in text, part
 
 
+@pytest.mark.slow
 def test_one_seed_claims_no_band(folders, tmp_path):
     write_comparison(comparison(Contender("fast", {}, runs(folders, "fast", (1,)))), tmp_path)
     text = page(tmp_path).text
@@ -150,6 +153,7 @@ def test_one_seed_claims_no_band(folders, tmp_path):
     assert "Not of every seed there is a run: fast." in text
 
 
+@pytest.mark.slow
 def test_contenders_without_a_common_seed_are_not_said_to_share_noise(folders, tmp_path):
     pair = (Contender("fast", {}, runs(folders, "fast", (0,))),
             Contender("slow", {}, runs(folders, "slow", (2,))))  # fmt: skip
@@ -173,6 +177,7 @@ def test_what_differs_between_recipes_and_machines_is_shown(folders, tmp_path):
     assert "zoo 0.1.0 fast 0 zoo 0.2.0 slow 0" in text
 
 
+@pytest.mark.slow
 def test_scores_that_are_not_finite_are_left_out_and_counted(folders, tmp_path):
     copy = shutil.copytree(folders / "fast_0", tmp_path / "fast_0")
     write_metrics(copy, [line | {"eval/judge": None} if "eval/judge" in line else line

@@ -84,6 +84,7 @@ def test_another_seed_or_contender_runs_only_that(start):
     assert names(recorder) == ["flow_grpo_0", "flow_grpo_1"]
 
 
+@pytest.mark.slow
 def test_runs_of_another_recipe_stay_and_it_is_said_why_they_are_not_used(start, tmp_path):
     start(Recorder())
     _, said = start(Recorder(), "contenders.nft.optim.lr=1e-5")
@@ -98,8 +99,15 @@ def test_runs_of_another_recipe_stay_and_it_is_said_why_they_are_not_used(start,
     ("key", "change", "why"),
     [
         ("code", {"zoo": "0"}, "it was made with other code of zoo"),
-        ("libraries", {"torch": "1.0"}, "another version of torch, diffusers"),
-        ("python", "3.0", "it was made with python 3.0, and here is"),
+        pytest.param(
+            "libraries",
+            {"torch": "1.0"},
+            "another version of torch, diffusers",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "python", "3.0", "it was made with python 3.0, and here is", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_runs_of_other_code_or_versions_are_made_again(start, tmp_path, key, change, why):
@@ -115,6 +123,7 @@ def test_runs_of_other_code_or_versions_are_made_again(start, tmp_path, key, cha
     assert any(why in line for line in said)
 
 
+@pytest.mark.slow
 def test_runs_of_another_machine_are_made_again_where_the_budget_is_time(tmp_path):
     for budget, expected in (("{epochs: 2}", []), ("{seconds: 5}", ["nft_0"])):
         (tmp_path / budget).mkdir()
@@ -154,6 +163,7 @@ def test_an_interrupted_run_ends_the_suite_and_is_resumed(start):
     assert "2/4 flow_grpo, seed 0: goes on from epoch 1" in said
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint_is_begun_anew(start, tmp_path):
     def killed(recorder, recipe, log):
         run_dir.create(recipe)
@@ -166,6 +176,7 @@ def test_a_run_without_a_checkpoint_is_begun_anew(start, tmp_path):
     assert recorder.started == [("nft_0", False)]
 
 
+@pytest.mark.slow
 def test_a_run_with_all_its_epochs_and_no_end_goes_on_to_it(start, tmp_path):
     def unnoted(recorder, recipe, log):
         (run_dir.create(recipe) / "checkpoints" / f"{recipe.epochs:06}").mkdir(parents=True)

@@ -354,6 +354,7 @@ def test_without_pytest_the_import_says_what_to_install():
     assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {said}"
 
 
+@pytest.mark.slow
 def test_a_check_that_fails_outside_shows_its_values(tmp_path):
     (tmp_path / "test_it.py").write_text(FOREIGN_TEST)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"]

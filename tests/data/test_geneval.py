@@ -57,7 +57,16 @@ def test_each_kind_has_the_published_structure(tag: str, number: int) -> None:
     assert prompt.metadata == {"tag": tag, "include": include, **exclude}
 
 
-@pytest.mark.parametrize("tag", ["single_object", "two_object", "counting", "colors", "position"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "single_object",
+        "two_object",
+        "counting",
+        "colors",
+        pytest.param("position", marks=pytest.mark.slow),
+    ],
+)
 def test_scenes_of_a_kind_are_all_different_and_no_person_has_a_colour(tag: str) -> None:
     size, make = SCENES[tag]
     prompts = [make(i) for i in range(size)]

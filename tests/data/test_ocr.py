@@ -21,6 +21,7 @@ def test_the_quoted_part_is_the_text_in_the_metadata_and_nothing_is_left_to_fill
         assert not re.search(r"[{}]|  ", prompt.text)
 
 
+@pytest.mark.slow
 def test_no_text_is_in_both_and_none_comes_twice() -> None:
     train, test = load(f"{TRAIN}?num=10000"), load(f"{TEST}?num=3000")
     seen = Counter(map(letters, train + test))

@@ -31,12 +31,13 @@ CPU = torch.device("cpu")
                 zero_checks.adapters_are_float32_over_a_bfloat16_base,
             ),
         ),
-        (
+        pytest.param(
             3,
             (
                 zero_checks.under_stage_3_a_process_holds_its_piece_alone,
                 zero_checks.saving_makes_one_tensor_whole_at_a_time,
             ),
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["1", "2", "3"],

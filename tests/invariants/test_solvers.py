@@ -66,6 +66,7 @@ def test_euler_is_of_first_and_heun_of_second_order(solver, order, start) -> Non
     assert errors[-1] < 5e-3 / 100 ** (order - 1)
 
 
+@pytest.mark.slow
 def test_dpm2_is_of_second_order_but_for_a_logarithm() -> None:
     """Near t = 0 even steps in t stay large in log-SNR: the error is (a + b log n) / n^2."""
     for start in (1.0, 0.95):

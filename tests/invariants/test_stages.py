@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.engine.many_runs import run_all, run_one
-from tests.runs import RECIPES, metrics, overrides, require_same_tensors, without_clocks
+from tests.runs import RECIPES, every_time, metrics, overrides, require_same_tensors, without_clocks
 
 # Everything changes that may: the rewards and their number, the geometry, the loss, the rate.
 CHANGED = (
@@ -55,7 +55,7 @@ def whole(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("algorithm", sorted(RECIPES))
+@pytest.mark.parametrize("algorithm", every_time("nft"))
 def test_equal_stages_are_no_stages(algorithm, tmp_path):
     staged, plain = tmp_path / "staged", tmp_path / "plain"
     stages = "[{epochs: 1}, {epochs: 2, sampler: {steps: 3}}, {epochs: 1}]"
@@ -99,7 +99,15 @@ def test_the_rate_goes_over_the_updates_of_all_stages(whole):
     assert rates == pytest.approx(wanted.tolist(), rel=1e-9)
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "epochs",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        2,
+        pytest.param(3, marks=pytest.mark.slow),
+        pytest.param(4, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_ends_early_goes_on_as_one_that_did_not(epochs, whole, tmp_path):
     cut, gone_on = tmp_path / "cut", tmp_path / "gone_on"
     run_one(in_stages(cut, epochs=epochs))

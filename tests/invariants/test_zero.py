@@ -144,6 +144,7 @@ MOVES = [
 ]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_at_another_stage_on_other_processes(tmp_path: Path) -> None:
     resumed(MOVES[:2], (False,), tmp_path, epochs=1)
 

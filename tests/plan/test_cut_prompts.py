@@ -87,6 +87,7 @@ def test_a_tokenizer_that_cannot_be_had_is_a_line(limited, monkeypatch):
     assert "\n" not in line
 
 
+@pytest.mark.slow
 def test_every_command_says_it_and_a_run_records_it(limited, file, zoo_here, tmp_path):
     line = f"{CUT} (policy.max_words moves it)"
     changes = overrides("nft", tmp_path / "out", data__train=file, data__eval=file, epochs=1)

@@ -24,12 +24,20 @@ WINDOW = "{name: sde_window, inside: {name: flow_sde}, outside: {name: dpm2}, si
 @pytest.mark.parametrize(
     ("algorithm", "changes"),
     [
-        ("nft", {}),
-        ("nft", {"sampler__solver": "{name: heun}", "engine__micro_batch__sample": 40}),
-        ("nft", {"eval__guidance": 3.0, "policy__lora": "null", "policy__copies_on": "cpu"}),
-        ("flow_grpo", {}),
+        pytest.param("nft", {}, marks=pytest.mark.slow),
+        pytest.param(
+            "nft",
+            {"sampler__solver": "{name: heun}", "engine__micro_batch__sample": 40},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "nft",
+            {"eval__guidance": 3.0, "policy__lora": "null", "policy__copies_on": "cpu"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("flow_grpo", {}, marks=pytest.mark.slow),
         ("flow_grpo", {"sampler__solver": WINDOW}),
-        ("dpo", {"sampler__guidance": 2.0}),
+        pytest.param("dpo", {"sampler__guidance": 2.0}, marks=pytest.mark.slow),
     ],
 )
 def test_bytes_and_operations_are_those_of_all_forwards(algorithm, changes, monkeypatch):
@@ -43,6 +51,7 @@ def test_bytes_and_operations_are_those_of_all_forwards(algorithm, changes, monk
     assert once.flops > 0
 
 
+@pytest.mark.slow
 def test_the_steps_of_a_sampler_cost_no_forwards(monkeypatch):
     calls, velocity = [], Digits.velocity
 

@@ -55,12 +55,14 @@ def test_a_stage_of_zero_divides_neither(found):
         assert all(parts.autoencoder == found.outside for parts in phases.values())
 
 
+@pytest.mark.slow
 def test_without_an_evaluation_there_is_none():
     of = footprint(recipe(RECIPES["nft"], sampler__steps=2, eval="null"), 1)
     assert of.evaluating is None
     assert "evaluating" not in estimate(of, Layout(None), 1).phases
 
 
+@pytest.mark.slow
 def test_evaluating_holds_what_its_prompts_are_encoded_to():
     few, many = (
         footprint(recipe(RECIPES["nft"], data__eval=f"builtin:digits/{which}"), 1).evaluating

@@ -64,6 +64,7 @@ def flops(tmp_path_factory):
     return of
 
 
+@pytest.mark.slow
 def test_a_run_of_many_epochs_encodes_less_in_each(flops):
     once, always = flops(), flops(sampler={"name": "dataset", "cache_gb": 0.0}, epochs=1000)
     assert once == always
@@ -74,6 +75,7 @@ def test_a_run_of_many_epochs_encodes_less_in_each(flops):
     assert flops(epochs=1000) - learning == pytest.approx(encoding * 898 / 16_000, rel=0.02)
 
 
+@pytest.mark.slow
 def test_images_are_decoded_only_where_a_reward_reads_pixels(flops):
     rewards = [{"name": "preference"}, {"name": "jpeg_compressibility"}]
     bare, decoded = flops(), flops(rewards=rewards)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.runs import RECIPES, metrics, only_run, overrides, without_clocks, zoo
+from tests.runs import RECIPES, every_time, metrics, only_run, overrides, without_clocks, zoo
 from tests.train_here import ONE_UPDATE, recipe, train_here
 from zoo.plan.footprint import footprint
 from zoo.policy.blocks import checkpoint_gradients, compile_blocks
@@ -14,8 +14,10 @@ from zoo.training.build import build
 SHORT = {"epochs": 2, **ONE_UPDATE}
 
 
-@pytest.mark.parametrize("algorithm", list(RECIPES))
-@pytest.mark.parametrize("lora", ["{rank: 4, alpha: 8}", "null"])
+@pytest.mark.parametrize("algorithm", every_time("nft"))
+@pytest.mark.parametrize(
+    "lora", ["{rank: 4, alpha: 8}", pytest.param("null", marks=pytest.mark.slow)]
+)
 def test_checkpointed_gradients_are_the_same(algorithm, lora, tmp_path):
     changes = {**SHORT, "policy__lora": lora}
     plain = train_here(recipe(RECIPES[algorithm], **changes), tmp_path / "plain")
@@ -26,6 +28,7 @@ def test_checkpointed_gradients_are_the_same(algorithm, lora, tmp_path):
     assert without_clocks(train_here(made, tmp_path / "checkpointed")) == without_clocks(plain)
 
 
+@pytest.mark.slow
 def test_the_memory_estimate_knows_of_checkpointing():
     changes = {**SHORT, "policy__lora": "null", "engine__micro_batch": "{sample: 8, train: 512}"}
     changes["data__group_size"] = 128

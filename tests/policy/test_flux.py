@@ -28,6 +28,7 @@ class TestFlux(LatentFamilyTests):
     family, pipeline_class = Flux, FluxPipeline
     own, other = "dev", "sd3"
     words, pooled = (32, 64), (32,)
+    clip_tokens, pooled_at = 0, 1
     shift, scale = 0.1159, 0.3611
 
     def arguments(self, noise, guidance, embedding=3.5):
@@ -60,8 +61,8 @@ class TestFlux(LatentFamilyTests):
     def test_a_prompt_makes_a_difference_in_the_images(self, policy):
         cats, dogs, again = own_images(policy, 4)
         assert float((cats - dogs).abs().max()) > 0.02
-        alone = policy.encode(PROMPTS[:1]).tensors["words"].rows()
-        assert not torch.equal(alone, policy.encode(PROMPTS[1:2]).tensors["words"].rows())
+        one, other = (self.embedded(policy.encode([prompt]))[0] for prompt in PROMPTS[:2])
+        assert not torch.equal(one, other)
         assert not torch.equal(cats, again)
 
     @pytest.mark.parametrize("resolution", [512, 1024])
@@ -129,6 +130,7 @@ def test_in_bfloat16_velocities_are_those_of_diffusers_in_float32(dev):
     half = Flux(CPU, **{**dev, "dtype": "bfloat16"})
     x, t = start().normal(half.latent_shape), torch.tensor([0.2, 0.6, 1.0])
     cond = half.encode(PROMPTS)
+    words, pooled = TestFlux().embedded(cond)
     network = FluxTransformer2DModel.from_pretrained(
         dev["pretrained"], subfolder="transformer", dtype=torch.bfloat16
     )
@@ -139,8 +141,8 @@ def test_in_bfloat16_velocities_are_those_of_diffusers_in_float32(dev):
             hidden_states=FluxPipeline._pack_latents(x, 3, 16, side, side).bfloat16(),
             timestep=t.bfloat16(),
             guidance=torch.full([3], 3.5),
-            pooled_projections=cond.tensors["pooled"].rows(),
-            encoder_hidden_states=cond.tensors["words"].rows(),
+            pooled_projections=pooled,
+            encoder_hidden_states=words,
             txt_ids=torch.zeros(32, 3).bfloat16(),
             img_ids=FluxPipeline._prepare_latent_image_ids(3, 4, 4, CPU, torch.bfloat16),
         ).sample
@@ -155,6 +157,7 @@ def test_adapters_over_bfloat16_are_float32(dev):
     assert half.weights.network.proj_out.weight.dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 def test_its_memory_is_estimated(dev):
     """As `zoo check` does it: a whole epoch on the device meta."""
     policy = written({**dev, "dtype": "bfloat16"})
@@ -187,9 +190,8 @@ def test_options_out_of_range_are_refused_with_the_place(option, said):
     assert said in ended.stderr
 
 
-# The recipes that are trained tiny in tests/recipes have nft on it, and neither of the others.
-@pytest.mark.parametrize(
-    "algorithm", [pytest.param("nft", marks=pytest.mark.slow), "flow_grpo", "dpo"]
-)
+# The fast suite trains SD3 by all three, in tests/recipes, by the same code.
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", RECIPES)
 def test_every_algorithm_trains_it(dev, algorithm, tmp_path):
     require_trained(algorithm, "flux", dev, tmp_path)

@@ -13,6 +13,7 @@ class TestSD3(LatentFamilyTests):
     family, pipeline_class = SD3, StableDiffusion3Pipeline
     own, other = "sd3", "dev"
     words, pooled = (77 + 32, 64), (64,)
+    clip_tokens, pooled_at = 77, 2
     shift, scale = 0.0609, 1.5305
 
     def arguments(self, noise, guidance):
@@ -28,10 +29,10 @@ class TestSD3(LatentFamilyTests):
         assert shift_of(policy.grid(5)) == pytest.approx(3, abs=1e-4)
 
     def test_without_t5_zeros_stand_in_for_it(self, options, policy):
-        words = self.made(options, t5=False).encode(PROMPTS).tensors["words"].rows()
+        words, _ = self.embedded(self.made(options, t5=False).encode(PROMPTS))
         assert words.shape == (3, 77 + 32, 64)
         assert bool((words[:, 77:] == 0).all())
-        whole = policy.encode(PROMPTS).tensors["words"].rows()
+        whole, _ = self.embedded(policy.encode(PROMPTS))
         assert torch.equal(words[:, :77], whole[:, :77])
 
     def test_a_resolution_without_positions_is_refused(self, options):

@@ -89,7 +89,8 @@ def test_what_is_trained_is_evaluated(path):
 SLOW = {
     "flow_grpo_sd3_geneval", "flow_grpo_sd3_pickscore", "nft_digits", "nft_sd3_geneval",
     "nft_sd3_hpsv2", "nft_sd3_ocr", "nft_sd3_pickscore", "nft_qwen_image", "nft_flux2_klein",
-    "nft_z_image", "nft_wan_pickscore", "nft_wan_i2v", "nft_qwen_image_edit",
+    "nft_z_image", "nft_wan_pickscore", "nft_wan_i2v", "nft_qwen_image_edit", "nft_sd3_paper",
+    "nft_sd3_24gb", "dpo_sd3_pickscore", "nft_flux_pickscore", "nft_digits_stages",
 }  # fmt: skip
 
 

@@ -74,6 +74,7 @@ def test_a_page_needs_nothing_but_itself(page):
     assert all(link.startswith(("#", "data:image/")) for link in page.links)
 
 
+@pytest.mark.slow
 def test_drawings_are_as_large_as_their_place_before_they_are_read(whole):
     images = re.findall("<img[^>]*>", write_run(read_run(whole)).read_text(encoding="utf-8"))
     assert all(re.search(r' width="\d+" height="\d+" ', image) for image in images)
@@ -92,6 +93,7 @@ def test_the_same_run_gives_the_same_bytes(whole, tmp_path):
     assert (tmp_path / "a.html").read_bytes() == b.read_bytes()
 
 
+@pytest.mark.slow
 def test_many_evaluations_are_shown_as_eight(tmp_path):
     page = read(run_folder(tmp_path / "run", epochs=30, every=1))
     shown = [alt for alt in page.alts if alt.startswith("two `cats` | dogs, epoch ")]
@@ -149,11 +151,13 @@ def test_a_run_that_has_only_begun_has_a_page(folder):
         assert part in text, part
 
 
+@pytest.mark.slow
 def test_one_epoch_is_enough(tmp_path):
     page = read(run_folder(tmp_path / "run", epochs=1))
     assert "fox by epoch: from 0 to 0.283" in page.alts
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_are_counted_not_drawn(folder):
     lines = metrics(folder)
     for line in lines[1:]:
@@ -171,6 +175,7 @@ def test_images_that_could_not_be_scored_are_counted(page):
     assert "fox of single images, the same bins; 3 images could not be scored." in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["deleted", "cut off", "another size"])
 def test_a_picture_that_cannot_be_cut_is_said(folder, damage):
     path = folder / "images" / "epoch_000002.png"
@@ -217,6 +222,7 @@ def test_a_run_of_before_there_were_these_measures_shows_those_that_it_has(folde
     assert "the range before training" not in page.text
 
 
+@pytest.mark.slow
 def test_images_that_have_left_their_range_are_told_with_their_picture(folder):
     said = "epoch 4: images have left the range of those before training: the reward may be cheated"
     (folder / "run.log").write_text(f"warning: {said}\n")
@@ -238,6 +244,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         read_run(tmp_path)
 
 
+@pytest.mark.slow
 def test_evaluations_of_other_prompts_are_told_from_those_before(folder):
     lines = metrics(folder)
     for line in lines[5:]:

@@ -1,12 +1,10 @@
-"""FLUX.1 of Black Forest Labs, dev and schnell: checkpoints in diffusers' layout.
+"""FLUX.1 of Black Forest Labs, dev and schnell: the policy `diffusers` with the published settings.
 
-A flow-matching transformer (2024, github.com/black-forest-labs/flux) with blocks of two streams and
-of one. Latents are those of the autoencoder; the network's own packing of 2 x 2 of them and its
-position ids stay inside. Time is the scheduler's sigma, whose shift grows with the resolution in
-dev. A bfloat16 network rounds t to bfloat16 before it embeds it, as in diffusers; adapters, latents
-and the solvers' arithmetic are float32.
+A flow-matching transformer (2024, github.com/black-forest-labs/flux). Latents are those of the
+autoencoder; the pipeline's packing of 2 x 2 of them into a token stays inside.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,18 +13,22 @@ from annotated_types import Ge, Le, MultipleOf
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.policy.latent import Family, LatentOptions, LatentPolicy
-from zoo.policy.lora import ATTENTION
+from zoo.data.text_limit import TextLimit
+from zoo.policy.parts import is_here
+from zoo.policy.pipeline.parts import files_of
+from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pretrained import Dtype, Pretrained
+from zoo.policy.text_limits import clip_and_t5
 from zoo.policy.weights import CopiesOn, Lora
+from zoo.rollout import Cond
 from zoo.storage.place import Place
 
-_FEED_FORWARDS = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2")
+_PIPELINE = "FluxPipeline"
 _PATCH = 2
 """Rows and columns of latents that are one token of the network."""
 
 
-class Flux(LatentPolicy):
+class Flux(Diffusers):
     """FLUX.1 dev or schnell; LoRA on the attention projections and the two-stream feed-forwards.
 
     `pretrained` is a folder in diffusers' layout, a hub id, or a single file as published
@@ -35,16 +37,6 @@ class Flux(LatentPolicy):
     sampler's and evaluation's `guidance`, which is classifier-free with the empty prompt, takes
     twice the forwards and is rarely used with FLUX.
     """
-
-    family = Family(
-        policy="flux",
-        pipeline="FluxPipeline",
-        transformer="FluxTransformer2DModel",
-        # As in the published Flow-GRPO (scripts/train_flux.py); blocks of one stream have the
-        # first three.
-        targets=(*ATTENTION, *_FEED_FORWARDS),
-        t5="tokenizer_2",
-    )
 
     def __init__(
         self,
@@ -76,78 +68,102 @@ class Flux(LatentPolicy):
         reference and EMA weights of training all are in the host's memory, and on the device while
         they are used.
         """
-        self._guidance_embedding = guidance_embedding
-        options = LatentOptions(
-            resolution, dtype, lora, max_text_tokens, cached_prompts, decode_batch, copies_on
+        _require(Pretrained.of(pretrained, revision, variant, parts), guidance_embedding)
+        super().__init__(
+            device,
+            pretrained=pretrained,
+            pipeline=_PIPELINE,
+            revision=revision,
+            variant=variant,
+            parts=parts,
+            resolution=resolution,
+            call={"guidance_scale": guidance_embedding or 0.0},
+            dtype=dtype,
+            lora=lora,
+            max_text_tokens=max_text_tokens,
+            cached_prompts=cached_prompts,
+            decode_batch=decode_batch,
+            copies_on=copies_on,
         )
-        self._load(Pretrained.of(pretrained, revision, variant, parts), device, options)
-        self._ids = _position_ids(self.latent_shape[1] // _PATCH).to(device)
+        tokens, channels = self.latent_shape
+        side = _PATCH * round(tokens**0.5)
+        self.latent_shape = (channels // _PATCH**2, side, side)
 
-    def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
-        """Even steps from 1 with the scheduler's shift, which for dev grows with the tokens, to 0.
+    def velocity(
+        self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
+    ) -> Float[Tensor, "batch *latent"]:
+        """dx/dt; the branch without the prompt has no gradient."""
+        return _unpack(super().velocity(_pack(x), t, cond), x.shape)
 
-        The shift's exponent is linear in the number of an image's tokens (1,024 at 512 px).
+    def decode(
+        self, latents: Float[Tensor, "batch *latent"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Images by the autoencoder, a few at a time."""
+        return super().decode(_pack(latents))
+
+    def latents(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch *latent"]:
+        """The most probable latents.
+
+        Raises:
+            ValueError: the images are not of the policy's resolution.
         """
-        config = self._scheduler.config
-        share = (len(self._ids) - config.base_image_seq_len) / (
-            config.max_image_seq_len - config.base_image_seq_len
-        )
-        mu = config.base_shift + share * (config.max_shift - config.base_shift)
-        even = torch.linspace(1, 1 / num_steps, num_steps, dtype=torch.float64)
-        self._scheduler.set_timesteps(sigmas=even.tolist(), mu=mu)
-        sigmas: Tensor = self._scheduler.sigmas
-        return sigmas.double().cpu()
+        packed = super().latents(images)
+        return _unpack(packed, torch.Size([len(images), *self.latent_shape]))
 
     @classmethod
-    def write_tiny(cls, folder: Path) -> dict[str, Any]:
+    def check_start(cls, options: Mapping[str, Any]) -> None:
+        """Looks for the files of a model in a folder here.
+
+        Raises:
+            ValueError: it is of another family, or lacks a part.
+        """
+        files = files_of(options)
+        if is_here(files):
+            _require(files, options["guidance_embedding"])
+        super().check_start({**options, "pipeline": _PIPELINE, "without": ()})
+
+    @classmethod
+    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """Of CLIP and of T5.
+
+        Raises:
+            ValueError: the model or a tokenizer cannot be had.
+        """
+        t5 = "tokenizer_2"
+        return clip_and_t5(files_of(options), t5, options["max_text_tokens"])
+
+    @classmethod
+    def tiny_kind(cls, options: Mapping[str, Any]) -> str:
+        """There is one."""
+        return ""
+
+    @classmethod
+    def write_tiny(cls, folder: Path, kind: str = "") -> dict[str, Any]:
         """A pipeline of FLUX.1-dev's layout with random weights, 2 MB, for 64 px."""
-        from zoo.policy.tiny import write_flux
+        from zoo.policy.tiny import options_of, write_flux
 
         write_flux(folder)
-        return {
-            "pretrained": str(folder),
-            "variant": None,
-            "parts": None,
-            "resolution": 64,
-            "max_text_tokens": 32,
-            "dtype": "float32",
-        }
+        return options_of(folder)
 
-    def _forward(self, x: Tensor, t: Tensor, words: Tensor, pooled: Tensor) -> Tensor:
-        embedded = self._guidance_embedding
-        out: tuple[Tensor, ...] = self.weights(
-            hidden_states=_pack(x).to(self._dtype),
-            encoder_hidden_states=words.to(self._dtype),
-            pooled_projections=pooled.to(self._dtype),
-            timestep=t,
-            guidance=None if embedded is None else torch.full_like(t, embedded),
-            img_ids=self._ids,
-            txt_ids=self._ids.new_zeros(words.shape[1], self._ids.shape[1]),
-            return_dict=False,
+
+def _require(files: Pretrained, guidance: float | None) -> None:
+    """Refuses a model that the guidance embedding does not fit, before its weights are read."""
+    import diffusers
+
+    files.require(_PIPELINE, policy="flux")
+    embeds = files.config(diffusers.FluxTransformer2DModel, "transformer")["guidance_embeds"]
+    if embeds and guidance is None:
+        raise ValueError(
+            f"the model '{files.source}' was distilled with a guidance embedding, and "
+            "guidance_embedding is null; write guidance_embedding: 3.5"
         )
-        return _unpack(out[0].float(), x.shape)
-
-    def _require(self, files: Pretrained, config: Any) -> None:
-        guidance = self._guidance_embedding
-        if config.guidance_embeds and guidance is None:
-            raise ValueError(
-                f"the model '{files.source}' was distilled with a guidance embedding, and "
-                "guidance_embedding is null; write guidance_embedding: 3.5"
-            )
-        if guidance is not None and not config.guidance_embeds:
-            raise ValueError(
-                f"the model '{files.source}' has no guidance embedding, and guidance_embedding is "
-                f"{guidance:g}; write guidance_embedding: null"
-            )
-
-    @staticmethod
-    def _embed(
-        pipeline: Any, texts: list[str], *, device: torch.device, num_tokens: int
-    ) -> tuple[Tensor, Tensor]:
-        words, pooled, _ = pipeline.encode_prompt(
-            texts, device=device, max_sequence_length=num_tokens
+    if guidance is not None and not embeds:
+        raise ValueError(
+            f"the model '{files.source}' has no guidance embedding, and guidance_embedding is "
+            f"{guidance:g}; write guidance_embedding: null"
         )
-        return words, pooled
 
 
 def _pack(x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens patch"]:
@@ -162,9 +178,3 @@ def _unpack(
     batch, channels, height, width = shape
     patches = tokens.reshape(batch, height // _PATCH, width // _PATCH, channels, _PATCH, _PATCH)
     return patches.permute(0, 3, 1, 4, 2, 5).reshape(shape)
-
-
-def _position_ids(side: int) -> Float[Tensor, "tokens 3"]:
-    """0, the row and the column of every token of a square; those of text are all 0."""
-    row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    return torch.stack([torch.zeros_like(row), row, column], dim=-1).flatten(0, 1).float()

@@ -17,11 +17,11 @@ from zoo.storage.weight_files import num_elements, weight_files
 _FIX = "fetch it again, or name another with policy.pretrained and policy.variant"
 
 
-def require_files(files: Pretrained, *, alone: Collection[str], without: Collection[str]) -> None:
+def require_files(files: Pretrained, *, without: Collection[str]) -> None:
     """Looks for the files of a model in a folder here; what a hub id names is fetched later.
 
-    Parts that are loaded `alone` must have the variant. Others may do without it: of a pipeline
-    diffusers takes a part that has none of a variant as it is.
+    One part at least must have the variant: of a pipeline diffusers takes a part that has none of
+    it as it is.
 
     Raises:
         ValueError: one is missing, or cut short; with its name.
@@ -33,14 +33,18 @@ def require_files(files: Pretrained, *, alone: Collection[str], without: Collect
                 "hub id or a .safetensors file"
             )
         return
+    if files.variant is not None and not list(Path(files.source).glob(f"*/*.{files.variant}*")):
+        raise ValueError(
+            f"the model '{files.source}' has no file of the variant '{files.variant}'; {_FIX}"
+        )
     for part, named in files.index().items():
         if not isinstance(named, list) or not all(named) or part in without:
             continue
         if not (Path(files.source) / part).is_dir():
             raise ValueError(f"the model '{files.source}' has no folder '{part}'; {_FIX}")
-        if part in alone or part.startswith("text_encoder"):
+        if (Path(files.source) / part / "config.json").is_file():
             try:
-                _weight_files(files, part, alone=part in alone)
+                _weight_files(files, part)
             except ValueError as error:
                 raise ValueError(f"the model '{files.source}': {error}; {_FIX}") from error
 
@@ -57,7 +61,7 @@ def num_numbers(files: Pretrained, part: str) -> int:
         ValueError: there is no such part, or it cannot be had.
     """
     if is_here(files):
-        found = num_elements(_weight_files(files, part, alone=False))
+        found = num_elements(_weight_files(files, part))
         if found is not None:
             return found
     import transformers
@@ -76,7 +80,7 @@ def num_numbers(files: Pretrained, part: str) -> int:
         ) from error
 
 
-def _weight_files(files: Pretrained, part: str, *, alone: bool) -> list[Path]:
+def _weight_files(files: Pretrained, part: str) -> list[Path]:
     folder, variant = Path(files.source) / part, files.variant
     has_it = any(f".{variant}" in path.name for path in folder.glob("*"))
-    return weight_files(folder, variant if alone or has_it else None)
+    return weight_files(folder, variant if has_it else None)

@@ -132,11 +132,15 @@ class Pretrained:
         except Exception as error:
             raise self._refusal(part, error) from error
 
-    def pipeline(self, cls: Any, dtype: torch.dtype, without: Mapping[str, None]) -> Any:
-        """A whole pipeline with its weights on the CPU, less the parts that are not wanted."""
+    def pipeline(self, cls: Any, dtype: torch.dtype, given: Mapping[str, Any]) -> Any:
+        """A whole pipeline with its weights on the CPU, but for the parts that are given.
+
+        Raises:
+            ValueError: it is missing, broken, or cannot be had.
+        """
         try:
             return cls.from_pretrained(
-                self.source, revision=self.revision, variant=self.variant, dtype=dtype, **without
+                self.source, revision=self.revision, variant=self.variant, dtype=dtype, **given
             )
         except Exception as error:
             raise self._refusal(_INDEX, error) from error
@@ -154,29 +158,12 @@ class Pretrained:
                 f"{name}; name one of these, or another policy (zoo list policies)"
             )
 
-    def flow_parts(
-        self, transformer: Any, device: torch.device, dtype: torch.dtype
-    ) -> tuple[Any, Any, Any]:
-        """The transformer, of that class, the autoencoder and the scheduler of a flow pipeline.
+    def network_in_file(self, cls: Any, part: str, dtype: torch.dtype) -> Any:
+        """The network from its own file, whose published names diffusers knows.
 
-        On the CPU, or shapes alone where the device is meta.
+        Raises:
+            ValueError: it cannot be read, or is of another network.
         """
-        import diffusers
-
-        # diffusers has no types.
-        autoencoder: Any = diffusers.AutoencoderKL
-        scheduler: Any = diffusers.FlowMatchEulerDiscreteScheduler
-        parts = self.load(scheduler, "scheduler")
-        if device.type == "meta":
-            network, vae = ((transformer, "transformer"), (autoencoder, "vae"))
-            return self.empty(*network, dtype), self.empty(*vae, dtype), parts
-        network = self._network(transformer, "transformer", dtype)
-        return network, self.load(autoencoder, "vae", dtype), parts
-
-    def _network(self, cls: Any, part: str, dtype: torch.dtype) -> Any:
-        """The network, from its own file where it has one; diffusers knows the published names."""
-        if self.file is None:
-            return self.load(cls, part, dtype)
         try:
             network = cls.from_single_file(
                 self.file,

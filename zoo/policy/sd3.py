@@ -1,45 +1,35 @@
-"""Stable Diffusion 3 and 3.5: every checkpoint in diffusers' layout, from a folder or the hub.
+"""Stable Diffusion 3 and 3.5: the policy `diffusers` with the published settings.
 
-Esser et al. 2024 (arXiv 2403.03206). Time is the scheduler's sigma; the network is asked at
-1000 t, as diffusers asks it, not rounded. The base may be bfloat16; adapters, latents and the
-solvers' arithmetic are float32. Embeddings have 128 T5 tokens in training and in evaluation
+Esser et al. 2024 (arXiv 2403.03206). Embeddings have 128 T5 tokens in training and in evaluation
 (published: 128 in training, 256 in the evaluation script).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Le, MultipleOf
-from jaxtyping import Float
-from torch import Tensor
 
-from zoo.policy.latent import Family, LatentOptions, LatentPolicy
-from zoo.policy.lora import ATTENTION
+from zoo.data.text_limit import TextLimit
 from zoo.policy.parts import is_here
+from zoo.policy.pipeline.parts import files_of
+from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pretrained import Dtype, Pretrained
+from zoo.policy.text_limits import clip_and_t5
 from zoo.policy.weights import CopiesOn, Lora
 from zoo.storage.place import Place
 
+_PIPELINE = "StableDiffusion3Pipeline"
 _T5 = ("text_encoder_3", "tokenizer_3")
 
 
-class SD3(LatentPolicy):
+class SD3(Diffusers):
     """Stable Diffusion 3.5 Medium or Large, or 3 Medium; LoRA on its eight attention projections.
 
     `pretrained` is a folder in diffusers' layout, a hub id, or a single file as published
     (`.safetensors`). The text encoders are on the device only while they encode.
     """
-
-    family = Family(
-        policy="sd3",
-        pipeline="StableDiffusion3Pipeline",
-        transformer="SD3Transformer2DModel",
-        targets=ATTENTION,
-        t5="tokenizer_3",
-        clip_tokens=77,
-    )
 
     def __init__(
         self,
@@ -69,80 +59,77 @@ class SD3(LatentPolicy):
         are decoded together. With `copies_on` cpu the old, reference and EMA weights of training
         all are in the host's memory, and on the device while they are used.
         """
-        self._resolution = resolution
-        options = LatentOptions(
-            resolution, dtype, lora, max_text_tokens, cached_prompts, decode_batch, copies_on
+        _require(Pretrained.of(pretrained, revision, variant, parts), resolution, t5=t5)
+        super().__init__(
+            device,
+            pretrained=pretrained,
+            pipeline=_PIPELINE,
+            revision=revision,
+            variant=variant,
+            parts=parts,
+            without=() if t5 else _T5,
+            resolution=resolution,
+            dtype=dtype,
+            lora=lora,
+            max_text_tokens=max_text_tokens,
+            cached_prompts=cached_prompts,
+            decode_batch=decode_batch,
+            copies_on=copies_on,
         )
-        self._t5 = t5
-        files = Pretrained.of(pretrained, revision, variant, parts)
-        self._load(files, device, options, without=_without(t5))
-
-    def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
-        """The scheduler's own sigmas, its shift applied, then 0."""
-        self._scheduler.set_timesteps(num_steps)
-        sigmas: Tensor = self._scheduler.sigmas
-        return sigmas.double().cpu()
 
     @classmethod
-    def write_tiny(cls, folder: Path) -> dict[str, Any]:
+    def check_start(cls, options: Mapping[str, Any]) -> None:
+        """Looks for the files of a model in a folder here.
+
+        Raises:
+            ValueError: it is of another family, or lacks a part.
+        """
+        files = files_of(options)
+        if is_here(files):
+            _require(files, options["resolution"], t5=options["t5"])
+        super().check_start(_as_diffusers(options))
+
+    @classmethod
+    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """Of CLIP and of T5.
+
+        Raises:
+            ValueError: the model or a tokenizer cannot be had.
+        """
+        t5 = _T5[1] if options["t5"] else None
+        return clip_and_t5(files_of(options), t5, options["max_text_tokens"])
+
+    @classmethod
+    def tiny_kind(cls, options: Mapping[str, Any]) -> str:
+        """There is one."""
+        return ""
+
+    @classmethod
+    def write_tiny(cls, folder: Path, kind: str = "") -> dict[str, Any]:
         """A pipeline of 3.5-Medium's layout with random weights, 2.5 MB, for 64 px."""
-        from zoo.policy.tiny import write_sd3
+        from zoo.policy.tiny import options_of, write_sd3
 
         write_sd3(folder)
-        return {
-            "pretrained": str(folder),
-            "variant": None,
-            "parts": None,
-            "resolution": 64,
-            "max_text_tokens": 32,
-            "dtype": "float32",
-        }
-
-    def _forward(self, x: Tensor, t: Tensor, words: Tensor, pooled: Tensor) -> Tensor:
-        out: tuple[Tensor, ...] = self.weights(
-            hidden_states=x.to(self._dtype),
-            encoder_hidden_states=words.to(self._dtype),
-            pooled_projections=pooled.to(self._dtype),
-            timestep=t * 1000.0,
-            return_dict=False,
-        )
-        return out[0].float()
-
-    @classmethod
-    def _unused(cls, files: Pretrained, options: Mapping[str, Any]) -> tuple[str, ...]:
-        if is_here(files):
-            _require_t5(files, wanted=options["t5"])
-        return _without(options["t5"])
-
-    def _require(self, files: Pretrained, config: Any) -> None:
-        _require_t5(files, wanted=self._t5)
-        largest = config.pos_embed_max_size * config.patch_size * self._vae.factor
-        if self._resolution > largest:
-            raise ValueError(
-                f"the model has positions for {largest} pixels a side and resolution is "
-                f"{self._resolution}; write {largest} or less"
-            )
-
-    @staticmethod
-    def _embed(
-        pipeline: Any, texts: list[str], *, device: torch.device, num_tokens: int
-    ) -> tuple[Tensor, Tensor]:
-        words, _, pooled, _ = pipeline.encode_prompt(
-            texts,
-            texts,
-            texts,
-            device=device,
-            do_classifier_free_guidance=False,
-            max_sequence_length=num_tokens,
-        )
-        return words, pooled
+        return options_of(folder)
 
 
-def _without(t5: bool) -> tuple[str, ...]:
-    """The parts of the pipeline that are not loaded."""
-    return () if t5 else _T5
+def _as_diffusers(options: Mapping[str, Any]) -> dict[str, Any]:
+    without = () if options["t5"] else _T5
+    return {**options, "pipeline": _PIPELINE, "without": without}
 
 
-def _require_t5(files: Pretrained, *, wanted: bool) -> None:
-    if wanted and files.lacks(_T5[0]):
+def _require(files: Pretrained, resolution: int, *, t5: bool) -> None:
+    """Refuses a model that these options do not fit, before its weights are read."""
+    import diffusers
+
+    files.require(_PIPELINE, policy="sd3")
+    if t5 and files.lacks(_T5[0]):
         raise ValueError(f"the model '{files.source}' has no T5 (text_encoder_3); write t5: false")
+    network = files.config(diffusers.SD3Transformer2DModel, "transformer")
+    factor = 2 ** (len(files.config(diffusers.AutoencoderKL, "vae")["block_out_channels"]) - 1)
+    largest = network["pos_embed_max_size"] * network["patch_size"] * factor
+    if resolution > largest:
+        raise ValueError(
+            f"the model has positions for {largest} pixels a side and resolution is {resolution}; "
+            f"write {largest} or less"
+        )

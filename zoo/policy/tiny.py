@@ -102,6 +102,18 @@ def t5_encoder(words: Any) -> Any:
     return T5EncoderModel(config)
 
 
+def options_of(folder: Path) -> dict[str, Any]:
+    """Of a policy that loads one of these pipelines."""
+    return {
+        "pretrained": str(folder),
+        "variant": None,
+        "parts": None,
+        "resolution": 64,
+        "max_text_tokens": 32,
+        "dtype": "float32",
+    }
+
+
 def write_sd3(folder: Path) -> None:
     """Writes SD3's pipeline in diffusers' layout; the same weights every time."""
     import diffusers

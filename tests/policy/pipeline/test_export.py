@@ -15,7 +15,13 @@ TEXT = "a red cat on a mat"
 
 
 @pytest.mark.parametrize(
-    "kind", ["StableDiffusionXLPipeline", "QwenImagePipeline", "WanPipeline", "FluxPipeline"]
+    "kind",
+    [
+        "StableDiffusionXLPipeline",
+        "WanPipeline",
+        pytest.param("QwenImagePipeline", marks=pytest.mark.slow),
+        pytest.param("FluxPipeline", marks=pytest.mark.slow),
+    ],
 )
 def test_the_pipeline_draws_what_the_policy_draws(tiny, tmp_path, kind):
     options = tiny(kind)

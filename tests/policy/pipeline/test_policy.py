@@ -73,7 +73,14 @@ def test_guidance_can_be_taken_from_a_condition(tiny):
         assert float((policy.velocity(x, t, guided) - plain).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["StableDiffusionPipeline", "WanPipeline", "ZImagePipeline"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "StableDiffusionPipeline",
+        pytest.param("WanPipeline", marks=pytest.mark.slow),
+        pytest.param("ZImagePipeline", marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_promised_of_a_pipeline_holds(tiny, kind):
     trial = try_pipeline(made(tiny(kind)), tuple(PROMPTS[:2]))
     assert trial.holds, trial
@@ -94,6 +101,7 @@ def test_shapes_alone_are_enough_for_a_plan(tiny):
     assert torch.equal(planned.grid(5), real.grid(5))
 
 
+@pytest.mark.slow
 def test_a_video_has_frames_both_ways(tiny):
     policy = made(tiny("WanPipeline"))
     x, _ = noise(policy, 2)
@@ -102,6 +110,7 @@ def test_a_video_has_frames_both_ways(tiny):
     assert policy.latents(videos).shape == x.shape
 
 
+@pytest.mark.slow
 def test_models_of_the_noise_need_guidance(tiny):
     options = tiny("StableDiffusionPipeline")
     assert made(options).needs_guidance
@@ -173,6 +182,7 @@ class TestInputImages:
 
 
 class TestRefused:
+    @pytest.mark.slow
     def test_guidance_that_the_pipeline_has_not(self, tiny):
         policy = made(tiny("Flux2Pipeline"))
         with pytest.raises(UnsupportedError, match=r"no classifier-free guidance.*guidance: 1"):

@@ -193,7 +193,7 @@ class _Learning:
         """What is added to a usual guidance scale, of which 1 is none: by outputs made up."""
         name, times = next(iter(firsts.items()))
         calls = self._probes.step([SHORT], times[0], x)[0]
-        told = on_tensors(calls[0][2], lambda leaf: leaf + noise(leaf.shape).to(leaf))
+        told = on_tensors(calls[0][2], lambda leaf: noise(leaf.shape).to(leaf))
         near = on_tensors(told, lambda leaf: leaf + 1e-3 * noise(leaf.shape, seed=1).to(leaf))
 
         def stepped(guidance: float | None) -> Tensor:

@@ -1,12 +1,14 @@
 """A pipeline's parts: loaded from a folder or the hub, or made as shapes alone."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import closest, one_line
+from zoo.policy.parts import require_files
 from zoo.policy.pretrained import Pretrained
 
 _LIBRARIES = ("diffusers", "transformers")
@@ -31,16 +33,51 @@ def pipeline_class(files: Pretrained, name: str | None) -> Any:
     )
 
 
-def load_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype) -> Any:
-    """A pipeline with its weights, on the CPU.
+def files_of(options: Mapping[str, Any]) -> Pretrained:
+    """The model that a policy's options name.
 
     Raises:
-        ValueError: it is missing, broken, or cannot be had.
+        ValueError: a single file cannot be read.
     """
-    return files.pipeline(cls, dtype, {})
+    named = (options.get(key) for key in ("revision", "variant", "parts"))
+    return Pretrained.of(str(options["pretrained"]), *named)
 
 
-def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype) -> Any:
+def network_of(files: Pretrained) -> str:
+    """The part that a published single file has."""
+    return "transformer" if files.index().get("transformer") else "unet"
+
+
+def load_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Sequence[str]) -> Any:
+    """A pipeline with its weights, on the CPU, `without` some of its parts.
+
+    Raises:
+        ValueError: it is missing, broken, has no such part, or cannot be had.
+    """
+    import diffusers
+
+    _require_named(cls, without)
+    own = (network_of(files),) if files.file else ()
+    require_files(files, without=(*without, *own))
+    given: dict[str, Any] = dict.fromkeys(without)
+    if files.file:
+        name = network_of(files)
+        network = getattr(diffusers, files.index()[name][1])
+        given[name] = files.network_in_file(network, name, dtype)
+    return files.pipeline(cls, dtype, given)
+
+
+def _require_named(cls: Any, without: Sequence[str]) -> None:
+    parts = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+    for name in without:
+        if name not in parts:
+            raise ValueError(
+                f"{cls.__name__} has no part '{name}' to do without{closest(name, parts)}; "
+                f"policy.without takes some of {', '.join(parts)}"
+            )
+
+
+def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Sequence[str]) -> Any:
     """A pipeline whose networks and autoencoder are shapes alone and read no weights.
 
     Its tokenizers and its scheduler are real. Its text encoders give made-up numbers of the right
@@ -52,9 +89,10 @@ def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype) -> Any:
     import diffusers
     import transformers
 
-    kwargs: dict[str, Any] = {}
+    _require_named(cls, without)
+    kwargs: dict[str, Any] = dict.fromkeys(without)
     for name, named in files.index().items():
-        if name.startswith("_"):
+        if name.startswith("_") or name in without:
             continue
         if not _is_part(named):
             kwargs[name] = named
@@ -91,19 +129,19 @@ def _shape_part(files: Pretrained, cls: Any, name: str, dtype: torch.dtype) -> A
         return files.empty(cls, name, dtype).eval()
     from transformers import AutoConfig
 
-    return HollowEncoder(files.load(AutoConfig, name), projects="WithProjection" in cls.__name__)
+    projects = "WithProjection" in cls.__name__
+    return HollowEncoder(files.load(AutoConfig, name), dtype, projects=projects)
 
 
 class HollowEncoder(nn.Module):
     """A text or image encoder's outputs without its weights: their shapes by its configuration."""
 
-    dtype = torch.float32
     device = torch.device("cpu")
 
-    def __init__(self, config: Any, *, projects: bool) -> None:
+    def __init__(self, config: Any, dtype: torch.dtype, *, projects: bool) -> None:
         """With the configuration of transformers; of a model that projects what it pools."""
         super().__init__()
-        self.config, self._projects = config, projects
+        self.config, self.dtype, self._projects = config, dtype, projects
 
     def forward(self, input_ids: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
         """Made-up hidden states that depend on the tokens, of every layer, and what is pooled."""
@@ -124,7 +162,8 @@ class HollowEncoder(nn.Module):
         embeds = torch.sin(pooled.sum(dim=1, keepdim=True) * (1 + torch.arange(projected)))
         made: dict[str, Any] = {"text_embeds": embeds} if self._projects else {}
         made |= {"last_hidden_state": hidden, "pooler_output": pooled}
-        made["hidden_states"] = (hidden,) * (layers + 1)
+        made = {key: value.to(self.dtype) for key, value in made.items()}
+        made["hidden_states"] = (hidden.to(self.dtype),) * (layers + 1)
         return ModelOutput(made)  # Their order counts: pipelines take the first.
 
 

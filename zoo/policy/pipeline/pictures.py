@@ -103,7 +103,7 @@ class Pictures:
 
     def _decoded(self, x: Tensor) -> Tensor:
         """What reaches the decoder, float64 on the CPU."""
-        vae = self._seam.vae
+        vae, decode = self._seam.vae, self._seam.vae.decode
 
         def caught(z: Tensor, *args: Any, **kwargs: Any) -> Any:
             raise ReachedError(z)
@@ -112,7 +112,7 @@ class Pictures:
         try:
             made: Tensor = self._end(x.to(self._seam.device))
         finally:
-            del vae.decode
+            vae.decode = decode
         return made.double().cpu()
 
 

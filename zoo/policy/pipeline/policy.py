@@ -28,7 +28,9 @@ from zoo.policy.pipeline.learn import learn, telling_why
 from zoo.policy.pipeline.networks import Trained
 from zoo.policy.pipeline.parts import (
     HollowEncoder,
+    files_of,
     load_pipeline,
+    network_of,
     pipeline_class,
     shape_pipeline,
 )
@@ -67,6 +69,8 @@ class Diffusers(Policy):
         pipeline: str | None = None,
         revision: str | None = None,
         variant: str | None = None,
+        parts: Place | None = None,
+        without: tuple[str, ...] = (),
         resolution: Side | tuple[Side, Side] | None = 512,
         frames: Annotated[int, Ge(1)] | None = None,
         negative: str = "",
@@ -81,25 +85,30 @@ class Diffusers(Policy):
         decode_batch: Annotated[int, Ge(1)] = 8,
         copies_on: CopiesOn = "device",
     ) -> None:
-        """`resolution` is of a square, or [width, height]; null, where the pipeline is told none.
+        """`pretrained` is a folder, a hub id, or a single file as published (`.safetensors`).
 
-        `frames` is the length of a video. `pipeline` is a class of diffusers, and by default the
-        one that the model names. `negative` is the prompt that guidance leads away from. `call` are
-        further keywords of every call of the pipeline, `guidance_scale` of a model with embedded
-        guidance, say. `family` is what the pipeline cannot be asked; null takes what is known of it
-        here. Models that predict noise collapse without guidance: `allow_unguided` collects so
-        nevertheless. Of a pipeline with two networks `trains` names those that are trained, by
-        default all. `max_text_tokens` null is the pipeline's own. `cached_prompts` embeddings are
-        kept in the host's memory where each depends on its text alone. `decode_batch` images are
-        decoded together. With `copies_on` cpu the old, reference and EMA weights of training all
-        are in the host's memory, and on the device while they are used.
+        Of a single file the network is taken, and all else from `parts`, a folder or hub id; null
+        is the pipeline that diffusers takes it for. `without` are parts that a pipeline can do
+        without: the T5 of SD3, say. `pipeline` is a class of diffusers, and by default the one that
+        the model names.
+
+        `resolution` is of a square, or [width, height]; null, where the pipeline is told none.
+        `frames` is the length of a video. `negative` is the prompt that guidance leads away from.
+        `call` are further keywords of every call of the pipeline, `guidance_scale` of a model with
+        embedded guidance, say. `family` is what the pipeline cannot be asked; null takes what is
+        known of it here. Models that predict noise collapse without guidance: `allow_unguided`
+        collects so nevertheless. Of a pipeline with two networks `trains` names those that are
+        trained, by default all. `max_text_tokens` null is the pipeline's own. `cached_prompts`
+        embeddings are kept in the host's memory where each depends on its text alone.
+        `decode_batch` images are decoded together. With `copies_on` cpu the old, reference and EMA
+        weights of training all are in the host's memory, and on the device while they are used.
 
         Raises:
             UnsupportedError: the pipeline does not keep the contract.
             ValueError: the model cannot be had, or an option does not fit it.
         """
         self.device, self._dtype = device, base_dtype(dtype, lora)
-        self._files = Pretrained(pretrained, revision, variant)
+        self._files, self._without = Pretrained.of(pretrained, revision, variant, parts), without
         cls = pipeline_class(self._files, pipeline)
         known = family or family_of(cls.__name__)
         size = size_of(resolution)
@@ -173,8 +182,10 @@ class Diffusers(Policy):
         Raises:
             ValueError: it lacks a part, or diffusers the class.
         """
-        files = Pretrained(options["pretrained"], options["revision"], options["variant"])
-        require_files(files, alone=(), without=())
+        files = files_of(options)
+        # A single file has its network.
+        own = (network_of(files),) if files.file else ()
+        require_files(files, without=(*options["without"], *own))
         if options["pipeline"] or is_here(files):
             pipeline_class(files, options["pipeline"])
 
@@ -190,7 +201,7 @@ class Diffusers(Policy):
 
     def write_rest(self, folder: Path) -> None:
         """All parts of the pipeline but for the network, and its index."""
-        self._files.copy_parts(folder, network=self.network_folder, without=())
+        self._files.copy_parts(folder, network=self.network_folder, without=self._without)
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """Tables of what the pipeline's own encoders give, for all texts together."""
@@ -252,8 +263,8 @@ class Diffusers(Policy):
 
     def _load(self, cls: Any) -> Any:
         if self.device.type == "meta":
-            return shape_pipeline(self._files, cls, self._dtype)
-        return load_pipeline(self._files, cls, self._dtype)
+            return shape_pipeline(self._files, cls, self._dtype, self._without)
+        return load_pipeline(self._files, cls, self._dtype, self._without)
 
     def _place(self, pipe: Any) -> None:
         """The networks, the autoencoder and the rest on the device; encoders go there and back."""

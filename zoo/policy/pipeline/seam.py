@@ -280,6 +280,8 @@ class Seam:
         parts["encode_prompt"] = self._encode_prompt
         if hasattr(cls, "prepare_latents"):
             parts["prepare_latents"] = self._prepare_latents
+        if hasattr(getattr(self.real, "vae", None), "decode"):
+            parts["vae"] = _in_own_type(self.real.vae)
         if self.any_image is not None:
             self._remember_images(twin)
         return twin
@@ -305,6 +307,15 @@ class Seam:
                 function = self._remember(f"{part}.{method}", getattr(inner, method))
                 object.__setattr__(inner, method, function)
                 twin.__dict__[part] = inner
+
+
+def _in_own_type(vae: Any) -> Any:
+    """The autoencoder for latents of any type: those of a policy are float32."""
+    twin, decode = copy.copy(vae), vae.decode
+    object.__setattr__(
+        twin, "decode", lambda z, *args, **kwargs: decode(z.to(vae.dtype), *args, **kwargs)
+    )
+    return twin
 
 
 def _texts(texts: Sequence[str]) -> str | list[str]:

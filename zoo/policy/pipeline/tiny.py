@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.policy.pretrained import Pretrained
+from zoo.policy.pipeline.parts import files_of
 
 
 def kind_of(options: Mapping[str, Any]) -> str:
@@ -16,8 +16,7 @@ def kind_of(options: Mapping[str, Any]) -> str:
     from zoo.policy.tiny_pipelines.variants import VARIANTS
 
     name = str(options["pretrained"])
-    files = Pretrained(name, options.get("revision"), options.get("variant"))
-    pipeline = str(options.get("pipeline") or files.index()["_class_name"])
+    pipeline = str(options.get("pipeline") or files_of(options).index()["_class_name"])
     for variant in filter(None, VARIANTS.get(pipeline, {})):
         if all(word in name for word in variant.split("-")):
             return f"{pipeline}@{variant}"
@@ -40,6 +39,7 @@ def write(folder: Path, kind: str) -> dict[str, Any]:
         "pipeline": None,
         "revision": None,
         "variant": None,
+        "parts": None,
         "resolution": None if width is None or height is None else (width, height),
         "frames": call.pop("num_frames", None),
         "max_text_tokens": call.pop("max_sequence_length", None),
