@@ -3,16 +3,15 @@
 Nothing is assumed of a family's names.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.errors import join_lines
 from zoo.policy.pipeline.contract import Contract, Manner, Pass, UnsupportedError
+from zoo.policy.pipeline.find_part import find_kept, find_part
 from zoo.policy.pipeline.passes import find_passes, require_no_other_time
 from zoo.policy.pipeline.probes import (
     GUIDED,
@@ -24,7 +23,9 @@ from zoo.policy.pipeline.probes import (
     noise,
     num_outputs,
 )
-from zoo.policy.pipeline.seam import Question, Seam
+from zoo.policy.pipeline.questions import Question
+from zoo.policy.pipeline.refusals import telling_why
+from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.trees import LIST, Axes, joined, on_tensors, row_axes, rows_at, tensors
 
 _BISECTIONS = 40
@@ -40,25 +41,6 @@ def learn(seam: Seam) -> Contract:
         return _Learning(seam).contract()
 
 
-@contextmanager
-def telling_why(seam: Seam) -> Iterator[None]:
-    """Whatever a pipeline says of what it is asked inside is why it is not supported.
-
-    Raises:
-        UnsupportedError: in one line.
-    """
-    name = type(seam.real).__name__
-    try:
-        yield
-    except UnsupportedError as error:
-        raise UnsupportedError(f"{name} cannot be trained: {error}") from error
-    except Exception as error:
-        raise UnsupportedError(
-            f"{name} cannot be asked for a step by itself: {type(error).__name__}: "
-            f"{join_lines(error)[:300]}"
-        ) from error
-
-
 class _Learning:
     """What is found goes into the seam's manner at once, so that the next probe is asked so."""
 
@@ -69,10 +51,8 @@ class _Learning:
     def contract(self) -> Contract:
         seam = self._seam
         self._find_guidance()
-        first = self._probes.step([SHORT], HIGH[0])[1]
-        shapes = tuple(tuple(sample.shape[1:]) for _, sample in first)
-        x = [noise((1, *shape)).to(seam.device) for shape in shapes]
-        self._find_keyword(x)
+        x = self._find_latents()
+        shapes = tuple(tuple(state.shape[1:]) for state in x)
         self._find_batching(x)
         firsts = {self._probes.first_network(times[0]): times for times in (LOW, HIGH)}
         guidances = [None] if seam.manner.guided_by is None else [None, GUIDED]
@@ -114,15 +94,41 @@ class _Learning:
             size[0.0] = size[1.0]
         off = 0.0 if size[0.0] < size[1.0] else 1.0
         self._change(off=off)
-        if size[GUIDED] == size[off]:
+        if size[GUIDED] == size[off] and not self._counts_of_calls():
             self._seam.manner = Manner(None)
 
-    def _find_keyword(self, x: Sequence[Tensor]) -> None:
+    def _counts_of_calls(self) -> bool:
+        """Whether the scale changes a step whose networks give another thing at every call."""
+
+        def stepped(guidance: float) -> Tensor:
+            count = 0
+
+            def through(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+                nonlocal count
+                count += 1
+                return self._probes.constant(name, args, kwargs, seed=count)
+
+            question = Question(
+                "step", [SHORT], at=HIGH[0], guidance=guidance, through=through,
+                encoded=self._probes.encode([SHORT], guidance),
+            )  # fmt: skip
+            output: Tensor = self._seam.ask(question)[0][0]
+            return output
+
+        return not torch.equal(stepped(1.0), stepped(GUIDED))
+
+    def _find_latents(self) -> list[Tensor]:
+        """Any, of one row, in the layout that is stepped or, of a part, that is prepared."""
+        first = self._probes.step([SHORT], HIGH[0])[1]
+        x = [noise((1, *sample.shape[1:])).to(self._seam.device) for _, sample in first]
         for by_keyword in (True, False):
             self._change(by_keyword=by_keyword)
             if self._steps_what_it_is_given(x):
-                return
-        raise UnsupportedError("it does not step the latents that it is given")
+                self._change(part=find_kept(self._probes, x[0], x[1:]))
+                return x
+        part = find_part(self._probes, x[1:])
+        self._change(part=part)
+        return [noise((1, *part.shape)).to(self._seam.device), *x[1:]]
 
     def _steps_what_it_is_given(self, x: Sequence[Tensor]) -> bool:
         try:

@@ -8,7 +8,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from zoo import seeds
 from zoo.policy.pipeline.contract import Family, Manner, UnsupportedError
+from zoo.policy.pipeline.questions import Encoded, OwnRun, Question, Through
 from zoo.policy.pipeline.stand_ins import (
     ReachedError,
     Step,
@@ -24,62 +25,19 @@ from zoo.policy.pipeline.stand_ins import (
     scheduler_like,
     tell_time,
 )
-
-Through = Callable[[str, tuple[Any, ...], dict[str, Any]], Any]
-"""What a network's call gives, by its name and arguments."""
+from zoo.policy.pipeline.twins import (
+    encode_most_probable,
+    most_probable,
+    remember_images,
+    twin_of,
+)
 
 _NETWORKS = ("diffusers.models.transformers.", "diffusers.models.unets.")
-_REMEMBERED = (
-    ("vae", "encode"),
-    ("image_processor", "preprocess"),
-    ("image_processor", "resize"),
-    ("video_processor", "preprocess"),
-)
-"""Of parts, what a pipeline does to its input images anew in every run."""
-
-
 _PLACES = {
     "network": "network was called",
     "step": "solver had stepped all that is denoised",
     "grid": "grid was set",
 }
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Prompts as a pipeline needs them: what its `encode_prompt` gave, call by call.
-
-    `images` are the input images of all of them. `kept` is what it made of these, by call.
-    """
-
-    replies: Sequence[Any]
-    images: Any = None
-    kept: dict[Any, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class OwnRun:
-    """A pipeline's own run: every step, and what came of it."""
-
-    steps: list[Step]
-    made: Any
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a run is to find; `at` is its only time, t, and `guidance` a scale as the family has it.
-
-    A run until the step gives what is handed to the solver, output and sample, for each state.
-    """
-
-    until: Literal["network", "step", "grid", "end"]
-    prompts: Sequence[str]
-    at: float = 0.5
-    guidance: float | None = None
-    latents: Sequence[Tensor] = ()
-    encoded: Encoded | None = None
-    steps: int = 2
-    through: Through | None = None
 
 
 class Seam:
@@ -118,6 +76,8 @@ class Seam:
         self._stepped: list[tuple[Tensor, Tensor]] = []
         self._encoded: list[Any] = []
         self._counts: dict[Any, int] = {}
+        self.prepared: tuple[Any, ...] = ()
+        """What `prepare_latents` gave in the last run: latents, and what it made beside them."""
 
     def ask(self, question: Question) -> Any:
         """Runs the pipeline's own code until the answer."""
@@ -147,18 +107,28 @@ class Seam:
         *,
         steps: int,
         output: Literal["latent", "pt"] = "latent",
+        through: Through | None = None,
     ) -> OwnRun:
-        """The pipeline as it is, with its own scheduler; for prompts that are encoded already."""
+        """The pipeline as it is, with its own scheduler; for prompts that are encoded already.
+
+        Its networks are its own, or `through`.
+        """
         self._question = Question("end", prompts, guidance=guidance, encoded=encoded, steps=steps)
         self._encoded, self._counts = [], {}
         stepped: list[Step] = []
-        own = self._twin()
+        own = twin_of(self.real, lambda: self.device)
         own.__dict__["encode_prompt"] = self._encode_prompt
         own.__dict__["scheduler"] = recording(self.scheduler, stepped)
+        if hasattr(type(own), "prepare_latents"):
+            own.__dict__["prepare_latents"] = partial(self._prepare, own)
+        if self.manner.part is not None and self.any_image is not None:
+            encode_most_probable(own)
+        for name, network in self.networks.items() if through is not None else ():
+            own.__dict__[name] = network_like(network, _named(through, name))
         if self.manner.guided_by == "guider":
             own.__dict__["guider"] = self.real.guider.new(guidance_scale=guidance or 1.0)
         made = self._run(own, **self._keywords(self._question) | {"output_type": output})
-        return OwnRun(stepped, made[0] if isinstance(made, tuple) else made)
+        return OwnRun(stepped, made[0] if isinstance(made, tuple) else made, self.prepared)
 
     @contextmanager
     def on(self, device: torch.device) -> Iterator[None]:
@@ -169,6 +139,15 @@ class Seam:
                 yield
         finally:
             self.device = before
+
+    @property
+    def asked(self) -> Question:
+        """What it was asked last."""
+        return self._question
+
+    def given(self) -> frozenset[str]:
+        """The keywords that its call was given last."""
+        return frozenset(self._keywords(self._question))
 
     @property
     def vae(self) -> Any:
@@ -197,8 +176,8 @@ class Seam:
             kwargs["image"] = (
                 [images] * len(q.prompts) if self.manner.batching == "each" else images
             )
-        if self.manner.by_keyword:
-            kwargs |= dict(zip(self.family.states, q.latents, strict=False))
+        by_keyword = slice(None) if self.manner.by_keyword else slice(1, None)
+        kwargs |= dict(zip(self.family.states[by_keyword], q.latents[by_keyword], strict=False))
         if q.guidance is not None:
             kwargs["negative_prompt"] = _texts([self._negative] * len(q.prompts))
         if self.manner.guided_by == "guider":
@@ -242,12 +221,22 @@ class Seam:
 
     def _prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
         """Those given, in the layout that is stepped, float32 whatever the pipeline's type."""
-        made = type(self.real).prepare_latents(self._pipe, *args, **kwargs)
+        made = self._prepare(self._pipe, *args, **kwargs)
         if not len(self._question.latents):
             return made
-        _, *rest = made if isinstance(made, tuple) else (made,)
-        given = self._question.latents[0]
-        return (given, *rest) if isinstance(made, tuple) else given
+        given, part = self._question.latents[0], self.manner.part
+        if part is None:
+            told = (given, *self.prepared[1:])
+        else:
+            put = part.ended if self._question.until == "end" else part.told
+            told = put(self.prepared, given)
+        return told if isinstance(made, tuple) else told[0]
+
+    def _prepare(self, twin: Any, *args: Any, **kwargs: Any) -> Any:
+        """What a twin's own `prepare_latents` gives."""
+        made = type(self.real).prepare_latents(twin, *args, **kwargs)
+        self.prepared = made if isinstance(made, tuple) else (made,)
+        return made
 
     def _remember(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Of the prompts' images, the same calls come in every run: their results are kept."""
@@ -259,6 +248,8 @@ class Seam:
                 return encoded.kept[key]
             with torch.no_grad(), self.lent():
                 result = function(*args, **kwargs)
+            if self.manner.part is not None:
+                result = most_probable(result)
             if encoded is not None:
                 encoded.kept[key] = result
             return result
@@ -272,7 +263,7 @@ class Seam:
 
     def _stand_in(self) -> Any:
         """A twin of the pipeline whose networks and scheduler ask."""
-        twin = self._twin()
+        twin = twin_of(self.real, lambda: self.device)
         cls, parts = type(self.real), twin.__dict__
         for name, network in self.networks.items():
             parts[name] = network_like(network, _named(self._network, name))
@@ -281,30 +272,8 @@ class Seam:
         if hasattr(cls, "prepare_latents"):
             parts["prepare_latents"] = self._prepare_latents
         if self.any_image is not None:
-            self._remember_images(twin)
+            remember_images(twin, self._remember)
         return twin
-
-    def _twin(self) -> Any:
-        """The same parts in another object, which nothing moves between devices."""
-        twin = copy.copy(self.real)
-        cls: Any = type(self.real)
-        # The pipeline's own looks at every module of every part, several times a call.
-        here = property(lambda _: self.device)
-        members = {"_execution_device": here, "device": here, "__module__": cls.__module__}
-        twin.__class__ = type(cls.__name__, (cls,), members)
-        twin.set_progress_bar_config(disable=True)
-        return twin
-
-    def _remember_images(self, twin: Any) -> None:
-        if hasattr(twin, "encode_image"):
-            twin.__dict__["encode_image"] = self._remember("encode_image", twin.encode_image)
-        for part, method in _REMEMBERED:
-            inner = getattr(twin, part, None)
-            if hasattr(inner, method):
-                inner = copy.copy(inner)
-                function = self._remember(f"{part}.{method}", getattr(inner, method))
-                object.__setattr__(inner, method, function)
-                twin.__dict__[part] = inner
 
 
 def _texts(texts: Sequence[str]) -> str | list[str]:

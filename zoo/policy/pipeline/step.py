@@ -1,6 +1,6 @@
 """A velocity: the pipeline's own step, in which each row of the network has its own time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.policy.pipeline.contract import Contract, Pass
-from zoo.policy.pipeline.seam import Encoded, Question, Seam
+from zoo.policy.pipeline.questions import Encoded, Question
+from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.trees import Path, in_list, joined, mapped, on_tensors, portion
 
 Forward = Callable[..., Any]
@@ -52,8 +53,7 @@ class Steps:
             "step", [""] * len(t), at=at, guidance=guidance, latents=states, encoded=encoded,
             through=through,
         )  # fmt: skip
-        stepped = self._seam.ask(question)
-        return torch.cat([output.float().flatten(1) for output, _ in stepped], dim=1)
+        return flat([output for output, _ in self._seam.ask(question)], self._contract)
 
     def _pass(self, one: Pass, name: str, given: Any, t: Tensor) -> Any:
         given = mapped(given, lambda path, leaf: self._argument(one, name, path, leaf, t))
@@ -79,3 +79,11 @@ class Steps:
         times = start + slope * (t.double() * self._seam.scale).reshape(-1, *[1] * inner)
         rows = times.repeat(len(one.told), *[1] * (times.ndim - 1))
         return rows.to(leaf.dtype)
+
+
+def flat(stepped: Sequence[Tensor], contract: Contract) -> Float[Tensor, "batch flat"]:
+    """What is stepped of each state in a row, float32; of a part 0 for what is kept."""
+    first, *others = (each.float() for each in stepped)
+    part = contract.manner.part
+    begins = first.flatten(1) if part is None else part.spread(first)
+    return torch.cat([begins, *(each.flatten(1) for each in others)], dim=1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo.policy.pipeline.policy import Diffusers
+from zoo.policy.pipeline.verify import latents_of, whole
 from zoo.prompt import Prompt
 from zoo.rollout import Cond, take
 from zoo.seeds import Draws
@@ -114,8 +115,10 @@ def _compare_images(
         states = len(policy.contract.shapes)
         first = [step.sample for step in run.steps[:states]]
         last = [step.result for step in run.steps[-states:]]
-        x, end = (torch.cat([s.float().flatten(1) for s in some], 1) for some in (first, last))
-        x, end = (each.reshape(1, *policy.latent_shape) for each in (x, end))
+        x, end = (
+            whole(latents_of(some, run, policy.contract)).reshape(1, *policy.latent_shape)
+            for some in (first, last)
+        )
         sampled = None
         if type(seam.scheduler).__name__.startswith("FlowMatchEuler"):
             for now, then in pairwise(policy.grid(_STEPS)):
