@@ -59,7 +59,7 @@ def refusal(cls, until):
         (NeedsImage, "network", "*given no image*policy.family.inputs: 1*"),
         (Refuses, "network", "*it says: a size that is none of mine"),
         (StepsOtherwise, "step", "*scheduler is not set or stepped as others are*"),
-        (EndsByItsStep, "end", "*decodes what its last step made beside the latents*"),
+        (EndsByItsStep, "end", "*its end needs more than its last latents*"),
     ],
 )
 def test_what_it_did_and_what_to_do(cls, until, says):

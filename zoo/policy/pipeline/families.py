@@ -55,7 +55,7 @@ FAMILIES: Mapping[str, Family] = {
     "LTX2ConditionPipeline": _LTX2,
     "LTX2InContextPipeline": _LTX2,
     "Ideogram4Pipeline": Family(call={"guidance_schedule": None}),
-    "Kandinsky6TI2VAPipeline": Family(states=("latents", "audio_latents")),
+    "Kandinsky6TI2VAPipeline": Family(call={"sample_audio": False}),
 }
 """By the class of the pipeline."""
 

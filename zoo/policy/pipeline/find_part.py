@@ -27,7 +27,9 @@ def find_part(probes: Probes, others: Sequence[Tensor]) -> Part:
     probes.step([SHORT], HIGH[0])
     prepared = probes.seam.prepared
     if not prepared or not isinstance(prepared[0], Tensor):
-        raise UnsupportedError(_NOT_GIVEN)
+        raise UnsupportedError(
+            "it makes its latents by itself: it has no prepare_latents to be given some"
+        )
     whole = tuple(prepared[0].shape[1:])
     place = _places(probes, whole, others)
     stepped = torch.stack(torch.unravel_index(place, whole))

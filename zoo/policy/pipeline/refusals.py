@@ -13,7 +13,7 @@ from zoo.errors import join_lines
 from zoo.policy.pipeline.contract import UnsupportedError
 from zoo.policy.pipeline.seam import Seam
 
-_SOLVING = ("scheduler.", "_timesteps(")
+_SOLVING = ("scheduler.step(", "_timesteps(", "scheduler.timesteps")
 """In lines of a pipeline that set its scheduler or step it."""
 _ASKED = {
     "network": "its prompts were encoded",
@@ -60,22 +60,25 @@ def require_arguments(seam: Seam) -> None:
 def _reason(error: Exception, seam: Seam) -> str:
     """The pipeline's own words where it has some, else where it stopped and what may be missing."""
     frames = list(_frames(error.__traceback__))
-    file, line, _ = frames[-1]
-    if linecache.getline(file, line).lstrip().startswith("raise"):
+    last, line, _ = frames[-1]
+    library = f"{Path(inspect.getfile(type(seam.real)))}".partition("pipelines")[0]
+    if last.startswith(library) and linecache.getline(last, line).lstrip().startswith("raise"):
         return f"it says: {join_lines(error)[:300]}"
     what = _ASKED[seam.asked.until]
     file, line, function = _last_own(frames, seam)
     shown = f"line {line} of {Path(file).name}, in {function}"
     if any(word in linecache.getline(file, line) for word in _SOLVING):
         return f"its scheduler is not set or stepped as others are ({shown})"
-    if seam.asked.until == "end" and isinstance(error, UnboundLocalError):
-        return f"it decodes what its last step made beside the latents ({shown})"
+    if isinstance(error, UnboundLocalError):
+        if seam.asked.until == "end":
+            return f"its end needs more than its last latents, or is of another kind ({shown})"
+        return f"its loop makes no step where there is one time alone ({shown})"
     missing = [name for name in ("image", "video") if name in seam.takes and name not in seam.given()]
     hint = (
         f"it was given no {missing[0]}, which it may need: write policy.family.inputs: 1, or what "
         "else it needs in policy.call"
         if missing
-        else "what it needs beside a prompt can be given by policy.call"
+        else "it loops otherwise than others, or needs what policy.call can give it"
     )
     return f"its code stops when {what} ({shown}); {hint}"
 

@@ -58,10 +58,8 @@ class Seam:
         kind = type(pipe).__name__
         if not self.networks or not hasattr(getattr(pipe, "scheduler", None), "step"):
             raise UnsupportedError(f"{kind} has no network and scheduler of its own to be asked")
-        if not hasattr(pipe, "encode_prompt"):
-            raise UnsupportedError(
-                f"{kind} has no encode_prompt, so its prompts cannot be encoded once and kept"
-            )
+        self._run = inspect.unwrap(type(pipe).__call__)
+        self._encoder = _encoder_of(pipe, self._run)
         self.scheduler = copy.deepcopy(pipe.scheduler)
         self.scale = float(self.scheduler.config.get("num_train_timesteps", 1000))
         self.takes = inspect.signature(type(pipe).__call__).parameters
@@ -71,7 +69,6 @@ class Seam:
         """Inside, the encoders of texts and images are on the device."""
         self._call, self._negative = dict(call), negative
         self._pipe = self._stand_in()
-        self._run = inspect.unwrap(type(pipe).__call__)
         self._question = Question("network", ())
         self._stepped: list[tuple[Tensor, Tensor]] = []
         self._encoded: list[Any] = []
@@ -117,11 +114,11 @@ class Seam:
         self._encoded, self._counts = [], {}
         stepped: list[Step] = []
         own = twin_of(self.real, lambda: self.device)
-        own.__dict__["encode_prompt"] = self._encode_prompt
+        own.__dict__[self._encoder] = self._encode_prompt
         own.__dict__["scheduler"] = recording(self.scheduler, stepped)
-        if hasattr(type(own), "prepare_latents"):
-            own.__dict__["prepare_latents"] = partial(self._prepare, own)
-        if self.manner.part is not None and self.any_image is not None:
+        if hasattr(own, "prepare_latents"):
+            own.__dict__["prepare_latents"] = partial(self._prepare, own, 0)
+        if self.any_image is not None:
             encode_most_probable(own)
         for name, network in self.networks.items() if through is not None else ():
             own.__dict__[name] = network_like(network, _named(through, name))
@@ -176,8 +173,8 @@ class Seam:
             kwargs["image"] = (
                 [images] * len(q.prompts) if self.manner.batching == "each" else images
             )
-        by_keyword = slice(None) if self.manner.by_keyword else slice(1, None)
-        kwargs |= dict(zip(self.family.states[by_keyword], q.latents[by_keyword], strict=False))
+        if self.manner.by_keyword:
+            kwargs |= dict(zip(self.family.states, q.latents, strict=False))
         if q.guidance is not None:
             kwargs["negative_prompt"] = _texts([self._negative] * len(q.prompts))
         if self.manner.guided_by == "guider":
@@ -215,27 +212,30 @@ class Seam:
         encoded = self._question.encoded
         if encoded is not None and count < len(encoded.replies):
             return encoded.replies[count]
+        own = getattr(type(self.real), self._encoder)
         with torch.no_grad():
-            self._encoded.append(type(self.real).encode_prompt(self._pipe, *args, **kwargs))
+            self._encoded.append(own(self._pipe, *args, **kwargs))
         return self._encoded[-1]
 
-    def _prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
+    def _prepare_latents(self, state: int, *args: Any, **kwargs: Any) -> Any:
         """Those given, in the layout that is stepped, float32 whatever the pipeline's type."""
-        made = self._prepare(self._pipe, *args, **kwargs)
-        if not len(self._question.latents):
+        made = self._prepare(self._pipe, state, *args, **kwargs)
+        if len(self._question.latents) <= state:
             return made
-        given, part = self._question.latents[0], self.manner.part
+        given, part = self._question.latents[state], self.manner.part if state == 0 else None
         if part is None:
-            told = (given, *self.prepared[1:])
-        else:
-            put = part.ended if self._question.until == "end" else part.told
-            told = put(self.prepared, given)
+            return (given, *made[1:]) if isinstance(made, tuple) else given
+        put = part.ended if self._question.until == "end" else part.told
+        told = put(self.prepared, given)
         return told if isinstance(made, tuple) else told[0]
 
-    def _prepare(self, twin: Any, *args: Any, **kwargs: Any) -> Any:
-        """What a twin's own `prepare_latents` gives."""
-        made = type(self.real).prepare_latents(twin, *args, **kwargs)
-        self.prepared = made if isinstance(made, tuple) else (made,)
+    def _prepare(self, twin: Any, state: int, *args: Any, **kwargs: Any) -> Any:
+        """What a twin's own method prepares of a state."""
+        made = getattr(type(self.real), f"prepare_{self.family.states[state]}")(
+            twin, *args, **kwargs
+        )
+        if state == 0:
+            self.prepared = made if isinstance(made, tuple) else (made,)
         return made
 
     def _remember(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -248,8 +248,7 @@ class Seam:
                 return encoded.kept[key]
             with torch.no_grad(), self.lent():
                 result = function(*args, **kwargs)
-            if self.manner.part is not None:
-                result = most_probable(result)
+            result = most_probable(result)
             if encoded is not None:
                 encoded.kept[key] = result
             return result
@@ -268,9 +267,10 @@ class Seam:
         for name, network in self.networks.items():
             parts[name] = network_like(network, _named(self._network, name))
         parts["scheduler"] = scheduler_like(self.scheduler, self)
-        parts["encode_prompt"] = self._encode_prompt
-        if hasattr(cls, "prepare_latents"):
-            parts["prepare_latents"] = self._prepare_latents
+        parts[self._encoder] = self._encode_prompt
+        for state, keyword in enumerate(self.family.states):
+            if hasattr(cls, f"prepare_{keyword}"):
+                parts[f"prepare_{keyword}"] = partial(self._prepare_latents, state)
         if self.any_image is not None:
             remember_images(twin, self._remember)
         return twin
@@ -287,6 +287,18 @@ def _named(network: Through, name: str) -> Callable[[tuple[Any, ...], dict[str, 
 
 def _is_network(part: Any) -> bool:
     return isinstance(part, nn.Module) and type(part).__module__.startswith(_NETWORKS)
+
+
+def _encoder_of(pipe: Any, call: Any) -> str:
+    """The method that encodes prompts: that of the usual name, or one that the call has."""
+    named = [name for name in call.__code__.co_names if name.lstrip("_").startswith("encode_prompt")]
+    names = [name for name in ("encode_prompt", *named) if hasattr(pipe, name)]
+    if not names:
+        raise UnsupportedError(
+            f"{type(pipe).__name__} has no encode_prompt, so its prompts cannot be encoded once and "
+            "kept; train another pipeline of the model by policy.pipeline"
+        )
+    return names[0]
 
 
 def _guidance_keyword(pipe: Any, family: Family, takes: Mapping[str, Any]) -> str | None:

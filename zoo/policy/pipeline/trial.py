@@ -59,7 +59,7 @@ class Trial:
                 value is None or (isinstance(value, float) and value <= _ALLOWED)
                 for value in numbers
             )
-            and self.encoded == "yes"
+            and self.encoded in ("yes", None)
             and not str(self.trained).startswith("0/")
         )
 
@@ -132,7 +132,7 @@ def _compare_images(
 
 
 def _encode(policy: Diffusers, images: Tensor | None) -> str | None:
-    if images is None:
+    if images is None or len(policy.contract.shapes) > 1:  # Pictures are not all of a latent.
         return None
     try:
         policy.latents(images)
