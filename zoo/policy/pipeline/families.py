@@ -62,7 +62,9 @@ FAMILIES: Mapping[str, Family] = {
 _ATTENTION = re.compile(r".*(?:^|\.)(\w*attn\w*|\w*attention)\.(.+)$")
 """The last part of a layer's name that says attention, and what comes after it."""
 
-_OF_AN_IMAGE = re.compile("Edit|Kontext|Pix2Pix|Layered|ImageToVideo|Image2Video|I2V|I2I|Img2Img|Framepack")
+_OF_AN_IMAGE = re.compile(
+    "Edit|Kontext|Pix2Pix|Layered|ImageToVideo|Image2Video|I2V|I2I|Img2Img|Framepack"
+)
 
 
 def family_of(pipeline: str) -> Family:

@@ -26,7 +26,16 @@ from zoo.policy.pipeline.probes import (
 from zoo.policy.pipeline.questions import Question
 from zoo.policy.pipeline.refusals import telling_why
 from zoo.policy.pipeline.seam import Seam
-from zoo.policy.pipeline.trees import LIST, Axes, joined, on_tensors, row_axes, rows_at, tensors
+from zoo.policy.pipeline.trees import (
+    LIST,
+    Axes,
+    joined,
+    num_rows,
+    on_tensors,
+    row_axes,
+    rows_at,
+    tensors,
+)
 
 _BISECTIONS = 40
 
@@ -55,7 +64,7 @@ class _Learning:
         shapes = tuple(tuple(state.shape[1:]) for state in x)
         self._find_batching(x)
         firsts = {self._probes.first_network(times[0]): times for times in (LOW, HIGH)}
-        guidances = [None] if seam.manner.guided_by is None else [None, GUIDED]
+        guidances = self._guidances()
         passes = {
             (name, guidance is not None): find_passes(self._probes, x, times, guidance)
             for name, times in firsts.items()
@@ -79,6 +88,9 @@ class _Learning:
 
     def _change(self, **changes: Any) -> None:
         self._seam.manner = replace(self._seam.manner, **changes)
+
+    def _guidances(self) -> list[float | None]:
+        return [None] if self._seam.manner.guided_by is None else [None, GUIDED]
 
     def _find_guidance(self) -> None:
         """Guidance doubles what the networks give, in one call or in two."""
@@ -145,7 +157,9 @@ class _Learning:
         for batching in ("together",) if self._seam.any_image is None else ("together", "each"):
             self._change(batching=batching)
             try:
-                self._probes.step([SHORT, SHORT], HIGH[0], [torch.cat([a, a]) for a in x])
+                for guidance in self._guidances():
+                    twice = [torch.cat([a, a]) for a in x]
+                    self._probes.step([SHORT, SHORT], HIGH[0], twice, guidance)
             except Exception as error:
                 refusal = error
                 continue
@@ -162,8 +176,21 @@ class _Learning:
         return texts if self._seam.manner.batching == "alone" else [*texts, *texts]
 
     def _encoded_axes(self, guidance: float | None) -> Axes:
+        """Which are rows of prompts.
+
+        Raises:
+            UnsupportedError: there are others than one for each prompt.
+        """
         once = self._probes.encode(self._probes.texts, guidance).replies
-        return row_axes(once, self._probes.encode(self._twice(), guidance).replies)
+        axes = row_axes(once, self._probes.encode(self._twice(), guidance).replies)
+        for path, axis in axes.items():
+            rows, prompts = num_rows(once, {path: axis}), len(self._probes.texts)
+            if rows != prompts:
+                raise UnsupportedError(
+                    f"it encodes {prompts} prompts in {rows} rows, of which it is not known whose "
+                    "they are"
+                )
+        return axes
 
     def _is_independent(self, guidance: float | None, axes: Axes) -> bool:
         """Whether a prompt's embeddings alone are those that it has beside a longer one."""
@@ -199,17 +226,20 @@ class _Learning:
         """What is added to a usual guidance scale, of which 1 is none: by outputs made up."""
         name, times = next(iter(firsts.items()))
         calls = self._probes.step([SHORT], times[0], x)[0]
-        told = on_tensors(calls[0][2], lambda leaf: leaf + noise(leaf.shape).to(leaf))
-        near = on_tensors(told, lambda leaf: leaf + 1e-3 * noise(leaf.shape, seed=1).to(leaf))
+        # A pipeline that always guides has a network's call for each branch also where there is none.
+        told = [on_tensors(made, lambda a: a + noise(a.shape).to(a)) for _, _, made in calls]
 
         def stepped(guidance: float | None) -> Tensor:
             guided = iter(passes[name, True])
+            outputs = iter([*told, *[told[0]] * len(passes[name, True])])
 
             def through(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+                output = next(outputs)
                 if guidance is None:
-                    return told
+                    return output
                 one = next(guided)
-                return joined([told if is_told else near for is_told in one.told], one.out_rows)
+                near = on_tensors(output, lambda a: a + 1e-3 * noise(a.shape, seed=1).to(a))
+                return joined([output if is_told else near for is_told in one.told], one.out_rows)
 
             question = Question(
                 "step", [SHORT], at=times[0], guidance=guidance, latents=x, through=through,

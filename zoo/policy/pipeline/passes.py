@@ -39,7 +39,9 @@ def find_passes(
         name, given, made = calls[0]
         time = _times(probes, name, rows, [call[1] for call in calls[:3]], times)
         # Of what is given some may have rows of frames.
-        parts = max(1, _rows(*((made, out_rows) if out_rows else (given, rows)), len(texts)) // len(texts))
+        parts = max(
+            1, _rows(*((made, out_rows) if out_rows else (given, rows)), len(texts)) // len(texts)
+        )
         pairs = [
             [portion(tree, rows, i, parts) for tree in (given, calls[3][1])] for i in range(parts)
         ]

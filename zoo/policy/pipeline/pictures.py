@@ -65,7 +65,9 @@ class Pictures:
         for part in torch.split(images, self._rows(_num_frames(images))):
             inputs = (2 * part - 1).to(self._seam.device, vae.dtype)
             if inputs.ndim > 4:
-                inputs = inputs.transpose(1, 2) if self._inverse.has_frames else inputs.flatten(0, 1)
+                inputs = (
+                    inputs.transpose(1, 2) if self._inverse.has_frames else inputs.flatten(0, 1)
+                )
             elif self._inverse.has_frames:
                 inputs = inputs.unsqueeze(2)
             parts.append(self._inverse(_mode(vae.encode(inputs)).float()))

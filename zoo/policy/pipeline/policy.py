@@ -330,6 +330,4 @@ class Diffusers(Policy):
         if self.device.type == "meta":
             return {}
         with self._texts.on_device(), telling_why(self.seam):
-            return verify(
-                self.seam, self.contract, self._steps, self._dtype, self._pictures.decode
-            )
+            return verify(self.seam, self.contract, self._steps, self._dtype, self._pictures.decode)

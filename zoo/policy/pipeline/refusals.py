@@ -73,7 +73,9 @@ def _reason(error: Exception, seam: Seam) -> str:
         if seam.asked.until == "end":
             return f"its end needs more than its last latents, or is of another kind ({shown})"
         return f"its loop makes no step where there is one time alone ({shown})"
-    missing = [name for name in ("image", "video") if name in seam.takes and name not in seam.given()]
+    missing = [
+        name for name in ("image", "video") if name in seam.takes and name not in seam.given()
+    ]
     hint = (
         f"it was given no {missing[0]}, which it may need: write policy.family.inputs: 1, or what "
         "else it needs in policy.call"

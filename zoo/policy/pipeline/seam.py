@@ -291,7 +291,9 @@ def _is_network(part: Any) -> bool:
 
 def _encoder_of(pipe: Any, call: Any) -> str:
     """The method that encodes prompts: that of the usual name, or one that the call has."""
-    named = [name for name in call.__code__.co_names if name.lstrip("_").startswith("encode_prompt")]
+    named = [
+        name for name in call.__code__.co_names if name.lstrip("_").startswith("encode_prompt")
+    ]
     names = [name for name in ("encode_prompt", *named) if hasattr(pipe, name)]
     if not names:
         raise UnsupportedError(

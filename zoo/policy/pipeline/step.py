@@ -1,6 +1,6 @@
 """A velocity: the pipeline's own step, in which each row of the network has its own time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -41,13 +41,13 @@ class Steps:
         The pipeline is told `at`, by which it chooses among its networks; the networks are told t.
         The branch without the prompt has no gradient.
         """
-        guided, calls = guidance is not None, 0
+        passes: Iterator[Pass] | None = None
 
         def through(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            nonlocal calls
-            one = self._contract.passes[name, guided][calls]
-            calls += 1
-            return self._pass(one, name, {"args": args, "kwargs": kwargs}, t)
+            nonlocal passes
+            if passes is None:
+                passes = iter(self._contract.passes[name, guidance is not None])
+            return self._pass(next(passes), name, {"args": args, "kwargs": kwargs}, t)
 
         question = Question(
             "step", [""] * len(t), at=at, guidance=guidance, latents=states, encoded=encoded,
