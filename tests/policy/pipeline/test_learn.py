@@ -8,7 +8,7 @@ from zoo.policy.pipeline.contract import UnsupportedError
 from zoo.policy.pipeline.learn import learn
 from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.step import Steps
-from zoo.policy.pipeline.verify import Ends, verify
+from zoo.policy.pipeline.verify import verify
 
 
 def test_a_pipeline_is_learned_without_a_word_about_it():
@@ -80,37 +80,21 @@ def test_a_pipeline_without_the_parts_is_refused(missing, why):
         Seam(pipe, toy.Family(), {}, negative="", image=None)
 
 
-def ends_of(seam):
-    """The toy's pictures are its latents."""
-
-    def grid(steps):
-        seam.scheduler.set_timesteps(steps)
-        return seam.scheduler.sigmas
-
-    return Ends(grid, lambda latents: latents)
-
-
-def test_what_was_found_is_what_the_own_loop_does():
-    seam = toy.seam_of()
-    contract = learn(seam)
-    steps = Steps(seam, contract, lambda name, *a, **k: seam.networks[name](*a, **k))
-    found = verify(seam, contract, steps, torch.float32, ends_of(seam))
-    assert found == {"guidance 1": 0, "guidance 4": 0}
-
-
-def test_a_loop_that_does_otherwise_than_its_step_alone_is_refused():
-    seam = toy.seam_of(Switches)
-    contract = learn(seam)
-    steps = Steps(seam, contract, lambda name, *a, **k: seam.networks[name](*a, **k))
-    with pytest.raises(UnsupportedError, match=r"own loop makes other velocities.*0\.001 is"):
-        verify(seam, contract, steps, torch.float32, ends_of(seam))
-
-
 def verified(cls):
+    """The toy's pictures are its latents."""
     seam = toy.seam_of(cls)
     contract = learn(seam)
     steps = Steps(seam, contract, lambda name, *a, **k: seam.networks[name](*a, **k))
-    return verify(seam, contract, steps, torch.float32, ends_of(seam))
+    return verify(seam, contract, steps, torch.float32, lambda latents: latents)
+
+
+def test_what_was_found_is_what_the_own_loop_does():
+    assert verified(toy.Toy) == {"guidance 1": 0, "guidance 4": 0}
+
+
+def test_a_loop_that_does_otherwise_than_its_step_alone_is_refused():
+    with pytest.raises(UnsupportedError, match=r"own loop makes other velocities.*0\.001 is"):
+        verified(Switches)
 
 
 def test_a_loop_that_changes_its_latents_between_steps_is_refused():

@@ -88,7 +88,7 @@ class ScalesByTime(Toy):
 
 
 class StepsAnother(Toy):
-    """A part of the latents alone goes to the solver."""
+    """Other numbers than the latents go to the solver."""
 
     @torch.no_grad()
     def __call__(self, prompt, latents=None, generator=None, num_inference_steps=2):
@@ -97,8 +97,30 @@ class StepsAnother(Toy):
         words = self.encode_prompt(prompt)
         self.scheduler.set_timesteps(num_inference_steps)
         for t in self.scheduler.timesteps:
-            velocity = self.denoise(x, t, words)[:, :1]
-            self.scheduler.step(velocity, t, x[:, :1], return_dict=False)
+            self.scheduler.step(self.denoise(x, t, words), t, x.cos(), return_dict=False)
+        return (x,)
+
+
+class KeepsFirst(Toy):
+    """The first channel stays as it is prepared; the other goes to the solver."""
+
+    KEPT = 0.25
+
+    def prepare_latents(self, rows, latents, generator):
+        x = super().prepare_latents(rows, latents, generator).clone()
+        x[:, :1] = self.KEPT
+        return x
+
+    @torch.no_grad()
+    def __call__(self, prompt, latents=None, generator=None, num_inference_steps=2):
+        prompt = [prompt] if isinstance(prompt, str) else prompt
+        x = self.prepare_latents(len(prompt), latents, generator)
+        words = self.encode_prompt(prompt)
+        self.scheduler.set_timesteps(num_inference_steps)
+        for t in self.scheduler.timesteps:
+            velocity = self.denoise(x, t, words)[:, 1:]
+            moved = self.scheduler.step(velocity, t, x[:, 1:], return_dict=False)[0]
+            x = torch.cat([x[:, :1], moved], 1)
         return (x,)
 
 

@@ -21,7 +21,7 @@ Ask = Callable[[Float[Tensor, "batch *latent"], Float[Tensor, " batch"]], Tensor
 """The network's prediction of a pipeline's latents at its scheduler's times in [0, 1]."""
 
 _TABLE_STEPS = 1000
-_SAME_TIME = 2e-3
+SAME_TIME = 2e-3
 """How much the times of sigmas may differ from them: rounding in the schedulers' tables."""
 
 
@@ -30,7 +30,8 @@ class Clock:
     """How a pipeline's times and predictions are a flow's.
 
     `noise` are alpha and sigma of the scheduler's steps, where it is variance-preserving. `table`
-    has sigmas, rising, and the times that the network is told for them, where these differ.
+    has sigmas, rising, and the times that the network is told for them, where these differ. `sign`
+    is -1 where what a flow's scheduler is handed points from noise to data.
     """
 
     kind: Kind
@@ -38,12 +39,13 @@ class Clock:
     inverted: bool = False
     noise: tuple[Float[Tensor, " steps"], Float[Tensor, " steps"]] | None = None
     table: tuple[Float[Tensor, " steps"], Float[Tensor, " steps"]] | None = None
+    sign: int = 1
 
     def velocity(self, ask: Ask, x: Tensor, t: Float[Tensor, " batch"]) -> Tensor:
         """dx/dt, from what the network predicts at that place."""
         if self.noise is None:
-            told = self._told(t)
-            return -ask(x, told) if self.inverted else ask(x, told)
+            made = ask(x, self._told(t))
+            return -made if self.sign < 0 else made
         alpha, sigma = ((1 - t), t)
         norm = (alpha**2 + sigma**2).sqrt()
         alpha, sigma = (_like(value / norm, x) for value in (alpha, sigma))
@@ -91,12 +93,13 @@ def read_clock(scheduler: Any, set_grid: Callable[[int], Any]) -> Clock:
     scale = float(config.get("num_train_timesteps", 1000))
     if "FlowMatch" in name or config.get("use_flow_sigmas") or kind == "flow_prediction":
         inverted = bool(config.get("invert_sigmas", False))
+        sign = -1 if inverted else 1
         set_to = set_grid(_TABLE_STEPS)
         sigmas = set_to.sigmas.double().cpu()[:-1]
         times = torch.as_tensor(set_to.timesteps).double().cpu()[: len(sigmas)] / scale
-        if float((sigmas - times).abs().max()) <= _SAME_TIME:
-            return Clock("flow", scale, inverted)
-        return Clock("flow", scale, inverted, table=(sigmas.flip(0), times.flip(0)))
+        if float((sigmas - times).abs().max()) <= SAME_TIME:
+            return Clock("flow", scale, inverted, sign=sign)
+        return Clock("flow", scale, inverted, table=(sigmas.flip(0), times.flip(0)), sign=sign)
     if kind in ("epsilon", "v_prediction") and hasattr(scheduler, "alphas_cumprod"):
         product = scheduler.alphas_cumprod.double().cpu()
         return Clock(kind, scale, noise=(product.sqrt(), (1 - product).sqrt()))

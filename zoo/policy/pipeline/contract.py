@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 from jaxtyping import Float
-from torch import Tensor
+from torch import Size, Tensor
 
+from zoo.policy.pipeline.part import Part
 from zoo.policy.pipeline.trees import Axes, Path
 
 
@@ -46,6 +47,10 @@ class Manner:
     by_keyword: bool = True
     """Whether the latents of its keyword are those that it steps."""
     batching: Batching = "together"
+    part: Part | None = None
+    """What of the latents that it prepares it moves, where that is not all of them."""
+    narrow: Mapping[str, frozenset[Path]] = field(default_factory=dict)
+    """The arguments of each network that the pipeline gives it in the network's own type."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,13 @@ class Contract:
     encoded: Mapping[bool, Axes]
     independent: bool
 
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Of one state its shape; several are one flat row."""
+        if len(self.shapes) == 1:
+            return self.shapes[0]
+        return (sum(Size(shape).numel() for shape in self.shapes),)
+
     def describe(self) -> dict[str, Any]:
         """In words and numbers, as JSON can hold it."""
         found: dict[str, Any] = {
@@ -97,6 +109,8 @@ class Contract:
             }[self.manner.batching],
             "embeddings": "of each prompt by itself" if self.independent else "of a batch together",
         }
+        if self.manner.part is not None:
+            found["keeps"] = self.manner.part.describe()
         if self.boundary is not None:
             found["experts"] = f"the first from t = 1 to {self.boundary:.4g}, the other below"
         for (name, guided), passes in self.passes.items():

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from zoo.policy.pipeline.contract import Contract
-from zoo.policy.pipeline.seam import Encoded, Seam
+from zoo.policy.pipeline.questions import Encoded
+from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.trees import joined, leaves, on_tensors, rows_at
 
 _TOGETHER = 16

@@ -6,6 +6,7 @@ public trainers of it); by default they are all linear layers of attention.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import nn
 
@@ -24,6 +25,17 @@ _WAN = tuple(
     f"attn{i}.{name}" for i in (1, 2) for name in ("to_q", "to_k", "to_v", "to_out.0")
 )  # fmt: skip
 
+# Guidance is added up of clean latents there: with its norm restored or with guidance of other kinds
+# a step is no more the network's velocity, and that of a row would be of the time of another.
+_LTX2 = Family(
+    states=("latents", "audio_latents"),
+    call={
+        "guidance_rescale": 0.0, "audio_guidance_rescale": 0.0, "stg_scale": 0.0,
+        "audio_stg_scale": 0.0, "modality_scale": 1.0, "audio_modality_scale": 1.0,
+        "audio_guidance_scale": None,
+    },
+)  # fmt: skip
+
 FAMILIES: Mapping[str, Family] = {
     "StableDiffusion3Pipeline": Family(targets=ATTENTION),
     "FluxPipeline": Family(targets=(*ATTENTION, *_FEED_FORWARDS)),
@@ -38,14 +50,21 @@ FAMILIES: Mapping[str, Family] = {
     "WanImageToVideoPipeline": Family(targets=(*_WAN, "ffn.net.0.proj", "ffn.net.2"), inputs=1),
     "HunyuanVideoPipeline": Family(targets=(*ATTENTION, *_FEED_FORWARDS)),
     "HunyuanVideo15Pipeline": Family(targets=(*ATTENTION, *_FEED_FORWARDS)),
-    "LTX2Pipeline": Family(states=("latents", "audio_latents")),
+    "LTX2Pipeline": _LTX2,
+    "LTX2ImageToVideoPipeline": replace(_LTX2, inputs=1),
+    "LTX2ConditionPipeline": _LTX2,
+    "LTX2InContextPipeline": _LTX2,
+    "Ideogram4Pipeline": Family(call={"guidance_schedule": None}),
+    "Kandinsky6TI2VAPipeline": Family(call={"sample_audio": False}),
 }
 """By the class of the pipeline."""
 
 _ATTENTION = re.compile(r".*(?:^|\.)(\w*attn\w*|\w*attention)\.(.+)$")
 """The last part of a layer's name that says attention, and what comes after it."""
 
-_OF_AN_IMAGE = re.compile("Edit|Kontext|ImageToVideo|Image2Video|I2V|I2I|Img2Img|Framepack")
+_OF_AN_IMAGE = re.compile(
+    "Edit|Kontext|Pix2Pix|Layered|ImageToVideo|Image2Video|I2V|I2I|Img2Img|Framepack"
+)
 
 
 def family_of(pipeline: str) -> Family:

@@ -3,16 +3,16 @@
 Nothing is assumed of a family's names.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.errors import join_lines
 from zoo.policy.pipeline.contract import Contract, Manner, Pass, UnsupportedError
+from zoo.policy.pipeline.find_part import find_kept, find_part
 from zoo.policy.pipeline.passes import find_passes, require_no_other_time
 from zoo.policy.pipeline.probes import (
     GUIDED,
@@ -24,8 +24,22 @@ from zoo.policy.pipeline.probes import (
     noise,
     num_outputs,
 )
-from zoo.policy.pipeline.seam import Question, Seam
-from zoo.policy.pipeline.trees import LIST, Axes, joined, on_tensors, row_axes, rows_at, tensors
+from zoo.policy.pipeline.questions import Question
+from zoo.policy.pipeline.refusals import telling_why
+from zoo.policy.pipeline.seam import Seam
+from zoo.policy.pipeline.trees import (
+    LIST,
+    Axes,
+    Path,
+    in_list,
+    joined,
+    leaves,
+    num_rows,
+    on_tensors,
+    row_axes,
+    rows_at,
+    tensors,
+)
 
 _BISECTIONS = 40
 
@@ -40,25 +54,6 @@ def learn(seam: Seam) -> Contract:
         return _Learning(seam).contract()
 
 
-@contextmanager
-def telling_why(seam: Seam) -> Iterator[None]:
-    """Whatever a pipeline says of what it is asked inside is why it is not supported.
-
-    Raises:
-        UnsupportedError: in one line.
-    """
-    name = type(seam.real).__name__
-    try:
-        yield
-    except UnsupportedError as error:
-        raise UnsupportedError(f"{name} cannot be trained: {error}") from error
-    except Exception as error:
-        raise UnsupportedError(
-            f"{name} cannot be asked for a step by itself: {type(error).__name__}: "
-            f"{join_lines(error)[:300]}"
-        ) from error
-
-
 class _Learning:
     """What is found goes into the seam's manner at once, so that the next probe is asked so."""
 
@@ -69,13 +64,11 @@ class _Learning:
     def contract(self) -> Contract:
         seam = self._seam
         self._find_guidance()
-        first = self._probes.step([SHORT], HIGH[0])[1]
-        shapes = tuple(tuple(sample.shape[1:]) for _, sample in first)
-        x = [noise((1, *shape)).to(seam.device) for shape in shapes]
-        self._find_keyword(x)
+        x = self._find_latents()
+        shapes = tuple(tuple(state.shape[1:]) for state in x)
         self._find_batching(x)
         firsts = {self._probes.first_network(times[0]): times for times in (LOW, HIGH)}
-        guidances = [None] if seam.manner.guided_by is None else [None, GUIDED]
+        guidances = self._guidances()
         passes = {
             (name, guidance is not None): find_passes(self._probes, x, times, guidance)
             for name, times in firsts.items()
@@ -86,6 +79,7 @@ class _Learning:
                 require_no_other_time(self._probes, x, times, guidance)
         encoded = {guidance is not None: self._encoded_axes(guidance) for guidance in guidances}
         offset = None if len(guidances) == 1 else self._offset(x, passes, firsts)
+        self._find_narrow(x, [times[0] for times in firsts.values()], guidances)
         return Contract(
             pipeline=type(seam.real).__name__,
             manner=seam.manner,
@@ -97,8 +91,37 @@ class _Learning:
             independent=all(self._is_independent(g, encoded[g is not None]) for g in guidances),
         )
 
+    def _find_narrow(
+        self, x: Sequence[Tensor], times: Sequence[float], guidances: Sequence[float | None]
+    ) -> None:
+        """What networks in half precision are given in it, by a run that knows of their types."""
+        seam, probes = self._seam, Probes(self._seam)
+        types: dict[str, Any] = {name: network.dtype for name, network in seam.networks.items()}
+        if set(types.values()) == {torch.float32}:
+            return
+        probes.texts = self._probes.texts
+        narrow: dict[str, frozenset[Path]] = {}
+        own = next(iter(types.values()))
+        many = [a.expand(len(probes.texts), *a.shape[1:]).to(own) for a in x]
+        seam.native = True
+        try:
+            for at, guidance in product(times, guidances):
+                for name, given, _ in probes.step(probes.texts, at, many, guidance)[0]:
+                    has = {
+                        in_list(path)
+                        for path, leaf in leaves(given)
+                        if isinstance(leaf, Tensor) and leaf.dtype == types[name]
+                    }
+                    narrow[name] = narrow.get(name, frozenset()) | has
+        finally:
+            seam.native = False
+        self._change(narrow=narrow)
+
     def _change(self, **changes: Any) -> None:
         self._seam.manner = replace(self._seam.manner, **changes)
+
+    def _guidances(self) -> list[float | None]:
+        return [None] if self._seam.manner.guided_by is None else [None, GUIDED]
 
     def _find_guidance(self) -> None:
         """Guidance doubles what the networks give, in one call or in two."""
@@ -114,15 +137,41 @@ class _Learning:
             size[0.0] = size[1.0]
         off = 0.0 if size[0.0] < size[1.0] else 1.0
         self._change(off=off)
-        if size[GUIDED] == size[off]:
+        if size[GUIDED] == size[off] and not self._counts_of_calls():
             self._seam.manner = Manner(None)
 
-    def _find_keyword(self, x: Sequence[Tensor]) -> None:
+    def _counts_of_calls(self) -> bool:
+        """Whether the scale changes a step whose networks give another thing at every call."""
+
+        def stepped(guidance: float) -> Tensor:
+            count = 0
+
+            def through(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+                nonlocal count
+                count += 1
+                return self._probes.constant(name, args, kwargs, seed=count)
+
+            question = Question(
+                "step", [SHORT], at=HIGH[0], guidance=guidance, through=through,
+                encoded=self._probes.encode([SHORT], guidance),
+            )  # fmt: skip
+            output: Tensor = self._seam.ask(question)[0][0]
+            return output
+
+        return not torch.equal(stepped(1.0), stepped(GUIDED))
+
+    def _find_latents(self) -> list[Tensor]:
+        """Any, of one row, in the layout that is stepped or, of a part, that is prepared."""
+        first = self._probes.step([SHORT], HIGH[0])[1]
+        x = [noise((1, *sample.shape[1:])).to(self._seam.device) for _, sample in first]
         for by_keyword in (True, False):
             self._change(by_keyword=by_keyword)
             if self._steps_what_it_is_given(x):
-                return
-        raise UnsupportedError("it does not step the latents that it is given")
+                self._change(part=find_kept(self._probes, x[0], x[1:]))
+                return x
+        part = find_part(self._probes, x[1:])
+        self._change(part=part)
+        return [noise((1, *part.shape)).to(self._seam.device), *x[1:]]
 
     def _steps_what_it_is_given(self, x: Sequence[Tensor]) -> bool:
         try:
@@ -139,7 +188,9 @@ class _Learning:
         for batching in ("together",) if self._seam.any_image is None else ("together", "each"):
             self._change(batching=batching)
             try:
-                self._probes.step([SHORT, SHORT], HIGH[0], [torch.cat([a, a]) for a in x])
+                for guidance in self._guidances():
+                    twice = [torch.cat([a, a]) for a in x]
+                    self._probes.step([SHORT, SHORT], HIGH[0], twice, guidance)
             except Exception as error:
                 refusal = error
                 continue
@@ -156,8 +207,21 @@ class _Learning:
         return texts if self._seam.manner.batching == "alone" else [*texts, *texts]
 
     def _encoded_axes(self, guidance: float | None) -> Axes:
+        """Which are rows of prompts.
+
+        Raises:
+            UnsupportedError: there are others than one for each prompt.
+        """
         once = self._probes.encode(self._probes.texts, guidance).replies
-        return row_axes(once, self._probes.encode(self._twice(), guidance).replies)
+        axes = row_axes(once, self._probes.encode(self._twice(), guidance).replies)
+        for path, axis in axes.items():
+            rows, prompts = num_rows(once, {path: axis}), len(self._probes.texts)
+            if rows != prompts:
+                raise UnsupportedError(
+                    f"it encodes {prompts} prompts in {rows} rows, of which it is not known whose "
+                    "they are"
+                )
+        return axes
 
     def _is_independent(self, guidance: float | None, axes: Axes) -> bool:
         """Whether a prompt's embeddings alone are those that it has beside a longer one."""
@@ -193,17 +257,20 @@ class _Learning:
         """What is added to a usual guidance scale, of which 1 is none: by outputs made up."""
         name, times = next(iter(firsts.items()))
         calls = self._probes.step([SHORT], times[0], x)[0]
-        told = on_tensors(calls[0][2], lambda leaf: noise(leaf.shape).to(leaf))
-        near = on_tensors(told, lambda leaf: leaf + 1e-3 * noise(leaf.shape, seed=1).to(leaf))
+        # A pipeline that always guides has a network's call for each branch also where there is none.
+        told = [on_tensors(made, lambda a: noise(a.shape).to(a)) for _, _, made in calls]
 
         def stepped(guidance: float | None) -> Tensor:
             guided = iter(passes[name, True])
+            outputs = iter([*told, *[told[0]] * len(passes[name, True])])
 
             def through(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+                output = next(outputs)
                 if guidance is None:
-                    return told
+                    return output
                 one = next(guided)
-                return joined([told if is_told else near for is_told in one.told], one.out_rows)
+                near = on_tensors(output, lambda a: a + 1e-3 * noise(a.shape, seed=1).to(a))
+                return joined([output if is_told else near for is_told in one.told], one.out_rows)
 
             question = Question(
                 "step", [SHORT], at=times[0], guidance=guidance, latents=x, through=through,

@@ -36,9 +36,12 @@ def find_passes(
     axes = _axes(probes, at[0], x, times[0], guidance)
     found = []
     for (rows, out_rows), *calls in zip(axes, *at, other, moved, strict=True):
-        name, given, _ = calls[0]
+        name, given, made = calls[0]
         time = _times(probes, name, rows, [call[1] for call in calls[:3]], times)
-        parts = max(1, _rows(given, rows, len(texts)) // len(texts))
+        # Of what is given some may have rows of frames.
+        parts = max(
+            1, _rows(*((made, out_rows) if out_rows else (given, rows)), len(texts)) // len(texts)
+        )
         pairs = [
             [portion(tree, rows, i, parts) for tree in (given, calls[3][1])] for i in range(parts)
         ]

@@ -8,8 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoo.policy.pipeline.contract import Contract, UnsupportedError
-from zoo.policy.pipeline.seam import Encoded, Question, Seam
-from zoo.policy.pipeline.stand_ins import ReachedError
+from zoo.policy.pipeline.decoder import decoder_input
+from zoo.policy.pipeline.questions import Encoded, Question
+from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.trees import rows_at
 from zoo.seeds import Draws
 
@@ -23,16 +24,29 @@ class Pictures:
     """Decodes and encodes a portion at a time, which bounds memory."""
 
     def __init__(self, seam: Seam, contract: Contract, encoded: Encoded, *, portion: int) -> None:
-        """`encoded` is any one prompt, which a pipeline wants for its end as well."""
+        """`encoded` is any one prompt, which a pipeline wants for its end as well.
+
+        A `portion` counts pictures and the frames of videos: a longer video goes by itself. The
+        first goes by itself, by which their number is known.
+        """
         self._seam, self._contract, self._encoded = seam, contract, encoded
         self._portion = 1 if contract.manner.batching == "alone" else portion
+        self._frames = portion
         self._inverse: _Inverse | None = None
 
     @torch.no_grad()
     def decode(self, x: Float[Tensor, "batch *latent"]) -> Float[Tensor, "batch *frames 3 h w"]:
         """Images in [0, 1], float32."""
-        parts = [self._end(part).float() for part in torch.split(x, self._portion)]
+        parts = []
+        while len(x):
+            part, x = x[: self._rows(self._frames)], x[self._rows(self._frames) :]
+            parts.append(self._end(part).float())
+            self._frames = _num_frames(parts[-1])
         return torch.cat(parts).clamp(0, 1)
+
+    def _rows(self, frames: int) -> int:
+        """The pictures or videos that go through the autoencoder together."""
+        return max(1, self._portion // frames)
 
     @torch.no_grad()
     def encode(
@@ -48,10 +62,12 @@ class Pictures:
         if self._inverse is None:
             self._inverse = self._invert()
         parts = []
-        for part in torch.split(images, self._portion):
+        for part in torch.split(images, self._rows(_num_frames(images))):
             inputs = (2 * part - 1).to(self._seam.device, vae.dtype)
             if inputs.ndim > 4:
-                inputs = inputs.transpose(1, 2)
+                inputs = (
+                    inputs.transpose(1, 2) if self._inverse.has_frames else inputs.flatten(0, 1)
+                )
             elif self._inverse.has_frames:
                 inputs = inputs.unsqueeze(2)
             parts.append(self._inverse(_mode(vae.encode(inputs)).float()))
@@ -59,6 +75,10 @@ class Pictures:
 
     def _end(self, x: Tensor) -> Any:
         """What the pipeline makes of latents after its last step."""
+        made = self._seam.ask(self._question(x))
+        return made[0] if isinstance(made, tuple) else made
+
+    def _question(self, x: Tensor) -> Question:
         axes, first = (
             self._contract.encoded[False],
             torch.zeros(len(x), dtype=torch.long, device="cpu"),
@@ -66,9 +86,7 @@ class Pictures:
         encoded = Encoded(
             rows_at(self._encoded.replies, axes, first), self._encoded.images, self._encoded.kept
         )
-        question = Question("end", [""] * len(x), latents=self.states(x), encoded=encoded)
-        made = self._seam.ask(question)
-        return made[0] if isinstance(made, tuple) else made
+        return Question("end", [""] * len(x), latents=self.states(x), encoded=encoded)
 
     def states(self, x: Float[Tensor, "batch *latent"]) -> list[Tensor]:
         """The parts of latents that a pipeline denoises each by itself; mostly the latents."""
@@ -103,17 +121,8 @@ class Pictures:
 
     def _decoded(self, x: Tensor) -> Tensor:
         """What reaches the decoder, float64 on the CPU."""
-        vae, decode = self._seam.vae, self._seam.vae.decode
-
-        def caught(z: Tensor, *args: Any, **kwargs: Any) -> Any:
-            raise ReachedError(z)
-
-        vae.decode = caught
-        try:
-            made: Tensor = self._end(x.to(self._seam.device))
-        finally:
-            vae.decode = decode
-        return made.double().cpu()
+        question = self._question(x.to(self._seam.device))
+        return decoder_input(self._seam, question).double().cpu()
 
 
 class _Inverse:
@@ -126,17 +135,22 @@ class _Inverse:
         self.has_frames = zero.ndim > 4
 
     def __call__(self, encoded: Tensor) -> Tensor:
-        if encoded.shape[1:] != self._zero.shape[1:]:
+        # A decoder of single pictures is given the frames of a video as rows.
+        if encoded.shape[1:] != self._zero.shape[1:] or len(encoded) % len(self._zero):
             raise ValueError(
                 f"images of another size than the policy's: their latents are "
                 f"{list(encoded.shape[1:])}, and the policy's {list(self._zero.shape[1:])}; resize "
                 "them, or set policy.resolution"
             )
-        zero, slope = self._zero.to(encoded), self._slope.to(encoded)
-        flat = ((encoded - zero) / slope).flatten(1)
+        zero, slope = self._zero.to(encoded).flatten(), self._slope.to(encoded).flatten()
+        flat = (encoded.reshape(-1, len(zero)) - zero) / slope
         latents = torch.empty_like(flat)
         latents[:, self._place.to(flat.device)] = flat
         return latents.reshape(-1, *self._shape)
+
+
+def _num_frames(images: Tensor) -> int:
+    return images.shape[1] if images.ndim > 4 else 1
 
 
 def _mode(made: Any) -> Tensor:

@@ -15,6 +15,7 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from zoo.data.text_limit import TextLimit
 from zoo.policy.base import Policy
 from zoo.policy.parts import is_here, num_numbers, require_files
 from zoo.policy.pipeline import tiny
@@ -23,8 +24,10 @@ from zoo.policy.pipeline.contract import Family, UnsupportedError
 from zoo.policy.pipeline.embeddings import Embeddings, Entry, Table
 from zoo.policy.pipeline.families import family_of, targets_of
 from zoo.policy.pipeline.inputs import InputImages
+from zoo.policy.pipeline.kept import with_kept
 from zoo.policy.pipeline.keywords import call_keywords, size_of
-from zoo.policy.pipeline.learn import learn, telling_why
+from zoo.policy.pipeline.learn import learn
+from zoo.policy.pipeline.limits import limits_of
 from zoo.policy.pipeline.networks import Trained
 from zoo.policy.pipeline.parts import (
     HollowEncoder,
@@ -35,11 +38,14 @@ from zoo.policy.pipeline.parts import (
     shape_pipeline,
 )
 from zoo.policy.pipeline.pictures import Pictures
-from zoo.policy.pipeline.seam import Question, Seam
+from zoo.policy.pipeline.questions import Question
+from zoo.policy.pipeline.refusals import require_arguments, telling_why
+from zoo.policy.pipeline.seam import Seam
+from zoo.policy.pipeline.solver import aligned
 from zoo.policy.pipeline.step import Steps
 from zoo.policy.pipeline.told import Told, groups
 from zoo.policy.pipeline.trees import on_tensors
-from zoo.policy.pipeline.verify import Ends, verify
+from zoo.policy.pipeline.verify import verify
 from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, place
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt
@@ -120,9 +126,12 @@ class Diffusers(Policy):
         self._place(pipe)
         with self.seam.on(self._learns_on):
             with telling_why(self.seam):
+                require_arguments(self.seam)
                 self._some = self.seam.encode(["a"], None)
                 self._clock = read_clock(self.seam.scheduler, self._set_grid)
             self.contract = learn(self.seam)
+            with telling_why(self.seam):
+                self._clock = aligned(self.seam, self.contract, self._clock, self.grid)
         self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
         self._trained = Trained(self.seam.networks, trains)
         network = self._trained.network
@@ -141,7 +150,7 @@ class Diffusers(Policy):
         apart = boundary is not None or manner.batching == "alone" or self.num_inputs > 0
         self.even_forwards = not apart
         self.needs_guidance = self._clock.noise is not None and not allow_unguided
-        self.latent_shape = _whole(self.contract.shapes)
+        self.latent_shape = self.contract.latent_shape
         self.verified = self._verify()
 
     @property
@@ -174,6 +183,17 @@ class Diffusers(Policy):
             if isinstance(part, HollowEncoder)
         ]
         return self._dtype.itemsize * sum(num_numbers(self._files, name) for name in encoders)
+
+    @classmethod
+    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """Of each of the pipeline's tokenizers.
+
+        Raises:
+            ValueError: the model or a tokenizer cannot be had.
+        """
+        files = Pretrained(options["pretrained"], options["revision"], options["variant"])
+        kind = pipeline_class(files, options["pipeline"])
+        return limits_of(files, kind, options["max_text_tokens"], options["call"] or {})
 
     @classmethod
     def check_start(cls, options: Mapping[str, Any]) -> None:
@@ -230,9 +250,10 @@ class Diffusers(Policy):
         entry = cond.tensors["entry"]
         assert isinstance(entry, Lookup)
         entries, told = entry.index.tolist(), self._told_of(cond)
-        return self._clock.velocity(
+        made = self._clock.velocity(
             lambda inner, times: self._predict(inner, times, entries, told), x, t
         )
+        return with_kept(self.seam, self.contract, made, x, t, entries, told)
 
     def decode(
         self, latents: Float[Tensor, "batch *latent"]
@@ -319,13 +340,5 @@ class Diffusers(Policy):
         """Against the pipeline's own loop, where there are numbers."""
         if self.device.type == "meta":
             return {}
-        ends = Ends(self.grid, self._pictures.decode)
         with self._texts.on_device(), telling_why(self.seam):
-            return verify(self.seam, self.contract, self._steps, self._dtype, ends)
-
-
-def _whole(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """Of one state its shape; several are one flat row."""
-    if len(shapes) == 1:
-        return shapes[0]
-    return (sum(torch.Size(shape).numel() for shape in shapes),)
+            return verify(self.seam, self.contract, self._steps, self._dtype, self._pictures.decode)

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.policy.pipeline.seam import Encoded, Question, Seam
+from zoo.policy.pipeline.questions import Encoded, Question
+from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.trees import leaves, on_tensors, tensors
 from zoo.seeds import Draws
 
@@ -60,6 +61,13 @@ class Probes:
         if key not in self._encoded:
             self._encoded[key] = self.seam.encode(texts, guidance)
         return self._encoded[key]
+
+    def constant(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, seed: int = 0
+    ) -> Any:
+        """The same numbers at every call of a network for arguments of the same shapes."""
+        made = self._output(name, {"args": args, "kwargs": kwargs})
+        return on_tensors(made, lambda leaf: noise(leaf.shape, seed).to(leaf))
 
     def _output(self, name: str, given: Any) -> Any:
         """What the network gives for arguments of these shapes, the numbers of no matter."""

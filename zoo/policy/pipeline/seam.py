@@ -8,7 +8,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from zoo import seeds
 from zoo.policy.pipeline.contract import Family, Manner, UnsupportedError
+from zoo.policy.pipeline.questions import Encoded, OwnRun, Question, Through
 from zoo.policy.pipeline.stand_ins import (
     ReachedError,
     Step,
@@ -24,62 +25,20 @@ from zoo.policy.pipeline.stand_ins import (
     scheduler_like,
     tell_time,
 )
-
-Through = Callable[[str, tuple[Any, ...], dict[str, Any]], Any]
-"""What a network's call gives, by its name and arguments."""
+from zoo.policy.pipeline.trees import Path, in_list, mapped, on_tensors
+from zoo.policy.pipeline.twins import (
+    encode_most_probable,
+    most_probable,
+    remember_images,
+    twin_of,
+)
 
 _NETWORKS = ("diffusers.models.transformers.", "diffusers.models.unets.")
-_REMEMBERED = (
-    ("vae", "encode"),
-    ("image_processor", "preprocess"),
-    ("image_processor", "resize"),
-    ("video_processor", "preprocess"),
-)
-"""Of parts, what a pipeline does to its input images anew in every run."""
-
-
 _PLACES = {
     "network": "network was called",
     "step": "solver had stepped all that is denoised",
     "grid": "grid was set",
 }
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Prompts as a pipeline needs them: what its `encode_prompt` gave, call by call.
-
-    `images` are the input images of all of them. `kept` is what it made of these, by call.
-    """
-
-    replies: Sequence[Any]
-    images: Any = None
-    kept: dict[Any, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class OwnRun:
-    """A pipeline's own run: every step, and what came of it."""
-
-    steps: list[Step]
-    made: Any
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a run is to find; `at` is its only time, t, and `guidance` a scale as the family has it.
-
-    A run until the step gives what is handed to the solver, output and sample, for each state.
-    """
-
-    until: Literal["network", "step", "grid", "end"]
-    prompts: Sequence[str]
-    at: float = 0.5
-    guidance: float | None = None
-    latents: Sequence[Tensor] = ()
-    encoded: Encoded | None = None
-    steps: int = 2
-    through: Through | None = None
 
 
 class Seam:
@@ -100,10 +59,8 @@ class Seam:
         kind = type(pipe).__name__
         if not self.networks or not hasattr(getattr(pipe, "scheduler", None), "step"):
             raise UnsupportedError(f"{kind} has no network and scheduler of its own to be asked")
-        if not hasattr(pipe, "encode_prompt"):
-            raise UnsupportedError(
-                f"{kind} has no encode_prompt, so its prompts cannot be encoded once and kept"
-            )
+        self._run = inspect.unwrap(type(pipe).__call__)
+        self._encoder = _encoder_of(pipe, self._run)
         self.scheduler = copy.deepcopy(pipe.scheduler)
         self.scale = float(self.scheduler.config.get("num_train_timesteps", 1000))
         self.takes = inspect.signature(type(pipe).__call__).parameters
@@ -111,13 +68,16 @@ class Seam:
         self.manner = Manner(_guidance_keyword(pipe, family, self.takes))
         self.lent: Callable[[], AbstractContextManager[None]] = nullcontext
         """Inside, the encoders of texts and images are on the device."""
-        self._call, self._negative = dict(call), negative
+        self._more, self._negative = dict(call), negative
         self._pipe = self._stand_in()
-        self._run = inspect.unwrap(type(pipe).__call__)
         self._question = Question("network", ())
         self._stepped: list[tuple[Tensor, Tensor]] = []
         self._encoded: list[Any] = []
         self._counts: dict[Any, int] = {}
+        self.native = False
+        """Whether the pipeline is told the types of its networks."""
+        self.prepared: tuple[Any, ...] = ()
+        """What `prepare_latents` gave in the last run: latents, and what it made beside them."""
 
     def ask(self, question: Question) -> Any:
         """Runs the pipeline's own code until the answer."""
@@ -147,18 +107,30 @@ class Seam:
         *,
         steps: int,
         output: Literal["latent", "pt"] = "latent",
+        through: Through | None = None,
     ) -> OwnRun:
-        """The pipeline as it is, with its own scheduler; for prompts that are encoded already."""
+        """The pipeline as it is, with its own scheduler; for prompts that are encoded already.
+
+        Its networks are its own, or `through`. Latents are float32, as those of a policy.
+        """
         self._question = Question("end", prompts, guidance=guidance, encoded=encoded, steps=steps)
         self._encoded, self._counts = [], {}
         stepped: list[Step] = []
-        own = self._twin()
-        own.__dict__["encode_prompt"] = self._encode_prompt
+        own = twin_of(self.real, lambda: self.device)
+        own.__dict__[self._encoder] = self._encode_prompt
         own.__dict__["scheduler"] = recording(self.scheduler, stepped)
+        if hasattr(own, "prepare_latents"):
+            own.__dict__["prepare_latents"] = partial(self._prepare, own, 0)
+        if self.any_image is not None:
+            encode_most_probable(own)
+        for name, network in self.networks.items():
+            own.__dict__[name] = network_like(
+                network, _named(through or self._call, name), partial(self._told_type, network)
+            )
         if self.manner.guided_by == "guider":
             own.__dict__["guider"] = self.real.guider.new(guidance_scale=guidance or 1.0)
         made = self._run(own, **self._keywords(self._question) | {"output_type": output})
-        return OwnRun(stepped, made[0] if isinstance(made, tuple) else made)
+        return OwnRun(stepped, made[0] if isinstance(made, tuple) else made, self.prepared)
 
     @contextmanager
     def on(self, device: torch.device) -> Iterator[None]:
@@ -169,6 +141,15 @@ class Seam:
                 yield
         finally:
             self.device = before
+
+    @property
+    def asked(self) -> Question:
+        """What it was asked last."""
+        return self._question
+
+    def given(self) -> frozenset[str]:
+        """The keywords that its call was given last."""
+        return frozenset(self._keywords(self._question))
 
     @property
     def vae(self) -> Any:
@@ -189,7 +170,7 @@ class Seam:
             # The same every time, and the global state is left alone.
             "generator": seeds.generator(0, "pipeline"),
             "return_dict": False,
-            **self._call,
+            **self._more,
         }
         if self.any_image is not None:
             given = None if q.encoded is None else q.encoded.images
@@ -226,6 +207,27 @@ class Seam:
             return sample
         raise ReachedError(self._stepped)
 
+    def typed(self, name: str, given: Any) -> Any:
+        """A network's arguments in the types that the pipeline itself would give them."""
+        dtype: Any = self.networks[name].dtype
+        narrow = self.manner.narrow.get(name, frozenset())
+
+        def one(path: Path, leaf: Any) -> Any:
+            is_narrow = in_list(path) in narrow and isinstance(leaf, Tensor)
+            return leaf.to(dtype) if is_narrow and leaf.is_floating_point() else leaf
+
+        return mapped(given, one)
+
+    def _call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """By the network itself."""
+        given = self.typed(name, {"args": args, "kwargs": kwargs})
+        made = self.networks[name](*given["args"], **given["kwargs"])
+        return on_tensors(made, lambda leaf: leaf.float())
+
+    def _told_type(self, network: Any) -> torch.dtype:
+        """What a pipeline does beside its networks it does in float32, but where it is `native`."""
+        return network.dtype if self.native else torch.float32  # type: ignore[no-any-return]
+
     def _network(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._question.until == "network" or self._question.through is None:
             raise ReachedError(name)
@@ -236,18 +238,31 @@ class Seam:
         encoded = self._question.encoded
         if encoded is not None and count < len(encoded.replies):
             return encoded.replies[count]
+        own = getattr(type(self.real), self._encoder)
         with torch.no_grad():
-            self._encoded.append(type(self.real).encode_prompt(self._pipe, *args, **kwargs))
+            self._encoded.append(own(self._pipe, *args, **kwargs))
         return self._encoded[-1]
 
-    def _prepare_latents(self, *args: Any, **kwargs: Any) -> Any:
+    def _prepare_latents(self, state: int, *args: Any, **kwargs: Any) -> Any:
         """Those given, in the layout that is stepped, float32 whatever the pipeline's type."""
-        made = type(self.real).prepare_latents(self._pipe, *args, **kwargs)
-        if not len(self._question.latents):
+        made = self._prepare(self._pipe, state, *args, **kwargs)
+        if len(self._question.latents) <= state:
             return made
-        _, *rest = made if isinstance(made, tuple) else (made,)
-        given = self._question.latents[0]
-        return (given, *rest) if isinstance(made, tuple) else given
+        given, part = self._question.latents[state], self.manner.part if state == 0 else None
+        if part is None:
+            return (given, *made[1:]) if isinstance(made, tuple) else given
+        put = part.ended if self._question.until == "end" else part.told
+        told = put(self.prepared, given)
+        return told if isinstance(made, tuple) else told[0]
+
+    def _prepare(self, twin: Any, state: int, *args: Any, **kwargs: Any) -> Any:
+        """What a twin's own method prepares of a state."""
+        made = getattr(type(self.real), f"prepare_{self.family.states[state]}")(
+            twin, *args, **kwargs
+        )
+        if state == 0:
+            self.prepared = made if isinstance(made, tuple) else (made,)
+        return made
 
     def _remember(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Of the prompts' images, the same calls come in every run: their results are kept."""
@@ -259,6 +274,7 @@ class Seam:
                 return encoded.kept[key]
             with torch.no_grad(), self.lent():
                 result = function(*args, **kwargs)
+            result = most_probable(result)
             if encoded is not None:
                 encoded.kept[key] = result
             return result
@@ -272,50 +288,20 @@ class Seam:
 
     def _stand_in(self) -> Any:
         """A twin of the pipeline whose networks and scheduler ask."""
-        twin = self._twin()
+        twin = twin_of(self.real, lambda: self.device)
         cls, parts = type(self.real), twin.__dict__
         for name, network in self.networks.items():
-            parts[name] = network_like(network, _named(self._network, name))
+            parts[name] = network_like(
+                network, _named(self._network, name), partial(self._told_type, network)
+            )
         parts["scheduler"] = scheduler_like(self.scheduler, self)
-        parts["encode_prompt"] = self._encode_prompt
-        if hasattr(cls, "prepare_latents"):
-            parts["prepare_latents"] = self._prepare_latents
-        if hasattr(getattr(self.real, "vae", None), "decode"):
-            parts["vae"] = _in_own_type(self.real.vae)
+        parts[self._encoder] = self._encode_prompt
+        for state, keyword in enumerate(self.family.states):
+            if hasattr(cls, f"prepare_{keyword}"):
+                parts[f"prepare_{keyword}"] = partial(self._prepare_latents, state)
         if self.any_image is not None:
-            self._remember_images(twin)
+            remember_images(twin, self._remember)
         return twin
-
-    def _twin(self) -> Any:
-        """The same parts in another object, which nothing moves between devices."""
-        twin = copy.copy(self.real)
-        cls: Any = type(self.real)
-        # The pipeline's own looks at every module of every part, several times a call.
-        here = property(lambda _: self.device)
-        members = {"_execution_device": here, "device": here, "__module__": cls.__module__}
-        twin.__class__ = type(cls.__name__, (cls,), members)
-        twin.set_progress_bar_config(disable=True)
-        return twin
-
-    def _remember_images(self, twin: Any) -> None:
-        if hasattr(twin, "encode_image"):
-            twin.__dict__["encode_image"] = self._remember("encode_image", twin.encode_image)
-        for part, method in _REMEMBERED:
-            inner = getattr(twin, part, None)
-            if hasattr(inner, method):
-                inner = copy.copy(inner)
-                function = self._remember(f"{part}.{method}", getattr(inner, method))
-                object.__setattr__(inner, method, function)
-                twin.__dict__[part] = inner
-
-
-def _in_own_type(vae: Any) -> Any:
-    """The autoencoder for latents of any type: those of a policy are float32."""
-    twin, decode = copy.copy(vae), vae.decode
-    object.__setattr__(
-        twin, "decode", lambda z, *args, **kwargs: decode(z.to(vae.dtype), *args, **kwargs)
-    )
-    return twin
 
 
 def _texts(texts: Sequence[str]) -> str | list[str]:
@@ -329,6 +315,20 @@ def _named(network: Through, name: str) -> Callable[[tuple[Any, ...], dict[str, 
 
 def _is_network(part: Any) -> bool:
     return isinstance(part, nn.Module) and type(part).__module__.startswith(_NETWORKS)
+
+
+def _encoder_of(pipe: Any, call: Any) -> str:
+    """The method that encodes prompts: that of the usual name, or one that the call has."""
+    named = [
+        name for name in call.__code__.co_names if name.lstrip("_").startswith("encode_prompt")
+    ]
+    names = [name for name in ("encode_prompt", *named) if hasattr(pipe, name)]
+    if not names:
+        raise UnsupportedError(
+            f"{type(pipe).__name__} has no encode_prompt, so its prompts cannot be encoded once and "
+            "kept; train another pipeline of the model by policy.pipeline"
+        )
+    return names[0]
 
 
 def _guidance_keyword(pipe: Any, family: Family, takes: Mapping[str, Any]) -> str | None:

@@ -29,7 +29,8 @@ class Step(NamedTuple):
     sample: Tensor
     output: Tensor
     result: Tensor
-    is_euler: bool
+    seen: Tensor
+    """The sample as the network is shown it."""
 
 
 @runtime_checkable
@@ -90,15 +91,16 @@ def tell_time(scheduler: Any, at: float | None, scale: float) -> None:
 def recording(real: Any, steps: list[Step]) -> Any:
     """A copy of a scheduler that works as it does, and notes its steps; so does a copy of it."""
     cls: Any = type(real)
-    is_euler = cls.__name__ == "FlowMatchEulerDiscreteScheduler"
 
     def step(
         self: Any, model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any
     ) -> Any:
         before, output = sample.clone(), model_output.clone()
+        scaled = getattr(self, "scale_model_input", None)
+        seen = before if scaled is None else scaled(before, timestep)
         result = cls.step(self, model_output, timestep, sample, *args, **kwargs)
         after = result[0] if isinstance(result, tuple) else result.prev_sample
-        steps.append(Step(_number(timestep), before, output, after.clone(), is_euler))
+        steps.append(Step(_number(timestep), before, output, after.clone(), seen))
         return result
 
     made = copy.deepcopy(real)
@@ -113,14 +115,21 @@ def _number(time: Any) -> float:
 
 
 def network_like(
-    network: nn.Module, called: Callable[[tuple[Any, ...], dict[str, Any]], Any]
+    network: nn.Module,
+    called: Callable[[tuple[Any, ...], dict[str, Any]], Any],
+    told_type: Callable[[], torch.dtype],
 ) -> Any:
-    """A network of the real one's class, with its weights, whose forward is a call."""
+    """A network of the real one's class, with its weights, whose forward is a call.
+
+    It says to be of the type `told_type`.
+    """
     real: Any = type(network)
 
     class Called(real):  # type: ignore[misc]
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             return called(args, kwargs)
+
+        dtype = property(lambda _: told_type())
 
     Called.__name__, Called.__module__ = real.__name__, real.__module__
     made = object.__new__(Called)

@@ -1,6 +1,6 @@
 """A velocity: the pipeline's own step, in which each row of the network has its own time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.policy.pipeline.contract import Contract, Pass
-from zoo.policy.pipeline.seam import Encoded, Question, Seam
-from zoo.policy.pipeline.trees import Path, in_list, joined, mapped, on_tensors, portion
+from zoo.policy.pipeline.questions import Encoded, Question
+from zoo.policy.pipeline.seam import Seam
+from zoo.policy.pipeline.trees import Path, joined, mapped, on_tensors, portion
 
 Forward = Callable[..., Any]
 """A network's forward, by its name and arguments."""
@@ -22,9 +23,6 @@ class Steps:
     def __init__(self, seam: Seam, contract: Contract, forward: Forward) -> None:
         """Networks are called by `forward`, under whatever weights are active."""
         self._seam, self._contract, self._forward = seam, contract, forward
-        self._dtypes: dict[str, Any] = {
-            name: network.dtype for name, network in seam.networks.items()
-        }
 
     def __call__(
         self,
@@ -40,23 +38,23 @@ class Steps:
         The pipeline is told `at`, by which it chooses among its networks; the networks are told t.
         The branch without the prompt has no gradient.
         """
-        guided, calls = guidance is not None, 0
+        passes: Iterator[Pass] | None = None
 
         def through(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            nonlocal calls
-            one = self._contract.passes[name, guided][calls]
-            calls += 1
-            return self._pass(one, name, {"args": args, "kwargs": kwargs}, t)
+            nonlocal passes
+            if passes is None:
+                passes = iter(self._contract.passes[name, guidance is not None])
+            return self._pass(next(passes), name, {"args": args, "kwargs": kwargs}, t)
 
         question = Question(
             "step", [""] * len(t), at=at, guidance=guidance, latents=states, encoded=encoded,
             through=through,
         )  # fmt: skip
-        stepped = self._seam.ask(question)
-        return torch.cat([output.float().flatten(1) for output, _ in stepped], dim=1)
+        return flat([output for output, _ in self._seam.ask(question)], self._contract)
 
     def _pass(self, one: Pass, name: str, given: Any, t: Tensor) -> Any:
-        given = mapped(given, lambda path, leaf: self._argument(one, name, path, leaf, t))
+        given = mapped(given, lambda path, leaf: self._argument(one, path, leaf, t))
+        given = self._seam.typed(name, given)
         if all(one.told) or not torch.is_grad_enabled():
             made = self._forward(name, *given["args"], **given["kwargs"])
         else:
@@ -68,14 +66,19 @@ class Steps:
             made = made_of[0] if parts == 1 else joined(made_of, one.out_rows)
         return on_tensors(made, lambda leaf: leaf.float())
 
-    def _argument(self, one: Pass, name: str, path: Path, leaf: Any, t: Tensor) -> Any:
-        if not isinstance(leaf, Tensor):
+    def _argument(self, one: Pass, path: Path, leaf: Any, t: Tensor) -> Any:
+        if not isinstance(leaf, Tensor) or path not in one.time:
             return leaf
-        if path not in one.time:
-            latent = in_list(path) in one.latents and leaf.is_floating_point()
-            return leaf.to(self._dtypes[name]) if latent else leaf
         start, slope = (value.to(t.device, torch.float64) for value in one.time[path])
         inner = start.ndim if leaf.ndim > start.ndim else 0
         times = start + slope * (t.double() * self._seam.scale).reshape(-1, *[1] * inner)
         rows = times.repeat(len(one.told), *[1] * (times.ndim - 1))
         return rows.to(leaf.dtype)
+
+
+def flat(stepped: Sequence[Tensor], contract: Contract) -> Float[Tensor, "batch flat"]:
+    """What is stepped of each state in a row, float32; of a part 0 for what is kept."""
+    first, *others = (each.float() for each in stepped)
+    part = contract.manner.part
+    begins = first.flatten(1) if part is None else part.spread(first)
+    return torch.cat([begins, *(each.flatten(1) for each in others)], dim=1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoo.policy.pipeline.contract import Contract
 from zoo.policy.pipeline.embeddings import Table
-from zoo.policy.pipeline.seam import Encoded
+from zoo.policy.pipeline.questions import Encoded
 from zoo.policy.pipeline.trees import rows_at
 
 

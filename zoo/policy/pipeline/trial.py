@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo.policy.pipeline.policy import Diffusers
+from zoo.policy.pipeline.verify import latents_of, whole
 from zoo.prompt import Prompt
 from zoo.rollout import Cond, take
 from zoo.seeds import Draws
@@ -58,7 +59,7 @@ class Trial:
                 value is None or (isinstance(value, float) and value <= _ALLOWED)
                 for value in numbers
             )
-            and self.encoded == "yes"
+            and self.encoded in ("yes", None)
             and not str(self.trained).startswith("0/")
         )
 
@@ -114,8 +115,10 @@ def _compare_images(
         states = len(policy.contract.shapes)
         first = [step.sample for step in run.steps[:states]]
         last = [step.result for step in run.steps[-states:]]
-        x, end = (torch.cat([s.float().flatten(1) for s in some], 1) for some in (first, last))
-        x, end = (each.reshape(1, *policy.latent_shape) for each in (x, end))
+        x, end = (
+            whole(latents_of(some, run, policy.contract)).reshape(1, *policy.latent_shape)
+            for some in (first, last)
+        )
         sampled = None
         if type(seam.scheduler).__name__.startswith("FlowMatchEuler"):
             for now, then in pairwise(policy.grid(_STEPS)):
@@ -129,7 +132,7 @@ def _compare_images(
 
 
 def _encode(policy: Diffusers, images: Tensor | None) -> str | None:
-    if images is None:
+    if images is None or len(policy.contract.shapes) > 1:  # Pictures are not all of a latent.
         return None
     try:
         policy.latents(images)
@@ -172,7 +175,8 @@ def _measure(policy: Diffusers, x: Tensor, t: Tensor, cond: Cond) -> float:
     forward = policy.weights.module
 
     def remembered(*args: Any, **kwargs: Any) -> Any:
-        key = (args[:1] if isinstance(args[:1], str) else (), len(kwargs))
+        shapes = [each.shape for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
+        key = (args[0] if args and isinstance(args[0], str) else "", *shapes)
         if key not in kept:
             kept[key] = forward(*args, **kwargs)
         return kept[key]

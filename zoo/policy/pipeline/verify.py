@@ -1,7 +1,6 @@
 """What was found of a pipeline, against the pipeline's own loop: the last word before a run."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -10,9 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.policy.pipeline.contract import Contract, UnsupportedError
+from zoo.policy.pipeline.questions import OwnRun
 from zoo.policy.pipeline.seam import Seam
+from zoo.policy.pipeline.solver import by_state
 from zoo.policy.pipeline.stand_ins import Step as OwnStep
-from zoo.policy.pipeline.step import Steps
+from zoo.policy.pipeline.step import Steps, flat
 
 _TEXTS = ("a red cat on a mat", "two dogs")
 _STEPS = 2
@@ -25,16 +26,8 @@ _ALLOWED_PIXEL = {torch.float32: 1e-3, torch.bfloat16: 0.05}
 Decode = Callable[[Float[Tensor, "batch *latent"]], Tensor]
 
 
-@dataclass(frozen=True)
-class Ends:
-    """What a policy has beside its velocity: a grid of some steps, and what latents decode to."""
-
-    grid: Callable[[int], Float[Tensor, " num_points"]]
-    decode: Decode
-
-
 def verify(
-    seam: Seam, contract: Contract, steps: Steps, dtype: torch.dtype, ends: Ends
+    seam: Seam, contract: Contract, steps: Steps, dtype: torch.dtype, decode: Decode
 ) -> dict[str, float]:
     """The largest difference from the velocities of the pipeline's own loop, relative, by guidance.
 
@@ -44,21 +37,21 @@ def verify(
         UnsupportedError: a difference is more than rounding.
     """
     texts = _TEXTS[:1] if contract.manner.batching == "alone" else _TEXTS
-    found, grid = {}, ends.grid(_STEPS)
+    found = {}
     for guidance in (1.0,) if contract.offset is None else (1.0, _GUIDED):
         scale = None if guidance == 1.0 else guidance + (contract.offset or 0.0)
         encoded = seam.encode(texts, scale, seam.any_image)
-        own = _by_state(seam.run_own_loop(texts, scale, encoded, steps=_STEPS).steps, contract)
+        run = seam.run_own_loop(texts, scale, encoded, steps=_STEPS)
+        own = by_state(run.steps, contract)
         _require_nothing_between(own)
-        _require_steps_of(own, grid)
         worst = 0.0
         for now in own:
             at = now[0].time / seam.scale
             times = torch.full((len(texts),), at, device=seam.device)
             with torch.no_grad():
-                states = [step.sample.float() for step in now]
+                states = latents_of([step.seen for step in now], run, contract)
                 got = steps(states, times, encoded, scale, at=at)
-            worst = max(worst, _relative(got, _flat(step.output for step in now)))
+            worst = max(worst, _relative(got, flat([step.output for step in now], contract)))
         if not worst <= _ALLOWED[dtype]:
             raise UnsupportedError(
                 f"at guidance {guidance:g} its own loop makes other velocities than its step does "
@@ -66,14 +59,8 @@ def verify(
                 "allowed"
             )
         found[f"guidance {guidance:g}"] = worst
-    _verify_pictures(seam, contract, ends.decode, _ALLOWED_PIXEL[dtype])
+    _verify_pictures(seam, contract, decode, _ALLOWED_PIXEL[dtype])
     return found
-
-
-def _by_state(steps: Sequence[OwnStep], contract: Contract) -> list[list[OwnStep]]:
-    """The steps of all that is denoised, together."""
-    num = len(contract.shapes)
-    return [list(steps[i : i + num]) for i in range(0, len(steps), num)]
 
 
 def _require_nothing_between(own: Sequence[Sequence[OwnStep]]) -> None:
@@ -86,28 +73,25 @@ def _require_nothing_between(own: Sequence[Sequence[OwnStep]]) -> None:
                 raise UnsupportedError("it changes its latents between steps of its solver")
 
 
-def _require_steps_of(own: Sequence[Sequence[OwnStep]], grid: Float[Tensor, " num_points"]) -> None:
-    """Euler's steps move all of a latent by the grid's differences."""
-    for now, size in zip(own, grid.diff().tolist(), strict=False):
-        for step in now:
-            wanted = abs(size) * step.output.float()
-            moved = step.result.float() - step.sample.float()
-            if (
-                step.is_euler
-                and min(_relative(moved, -wanted), _relative(moved, wanted))
-                > _ALLOWED[torch.bfloat16]
-            ):
-                raise UnsupportedError("its solver's steps are not those of the grid that it set")
+def latents_of(stepped: Sequence[Tensor], run: OwnRun, contract: Contract) -> list[Tensor]:
+    """The policy's latents of what the own loop has stepped, for each state, float32."""
+    first, *others = (each.float() for each in stepped)
+    part = contract.manner.part
+    return [first if part is None else part.latent(first, run.prepared), *others]
+
+
+def whole(states: Sequence[Tensor]) -> Tensor:
+    """A policy's latents: the only state, or all of them in a flat row."""
+    return states[0] if len(states) == 1 else torch.cat([each.flatten(1) for each in states], 1)
 
 
 def _verify_pictures(seam: Seam, contract: Contract, decode: Decode, allowed: float) -> None:
     """Latents must decode alike whatever the prompt's image is."""
     encoded = seam.encode(_TEXTS[:1], None, _turned(seam.any_image))
     run = seam.run_own_loop(_TEXTS[:1], None, encoded, steps=1, output="pt")
-    last = _flat(step.result for step in run.steps[-len(contract.shapes) :])
-    shapes = contract.shapes
-    shape = shapes[0] if len(shapes) == 1 else (last.shape[1],)
-    got, wanted = decode(last.reshape(1, *shape)).cpu(), torch.as_tensor(run.made).float().cpu()
+    stepped = [step.result for step in run.steps[-len(contract.shapes) :]]
+    states = latents_of(stepped, run, contract)
+    got, wanted = decode(whole(states)).cpu(), torch.as_tensor(run.made).float().cpu()
     if got.shape != wanted.shape or not float((got - wanted).abs().mean()) <= allowed:
         raise UnsupportedError("what it decodes are not its last latents alone")
 
@@ -117,10 +101,6 @@ def _turned(image: Any) -> Any:
     if image is None:
         return None
     return [each.rotate(180) for each in image] if isinstance(image, list) else image.rotate(180)
-
-
-def _flat(parts: Any) -> Tensor:
-    return torch.cat([part.float().flatten(1) for part in parts], dim=1)
 
 
 def _relative(got: Tensor, wanted: Tensor) -> float:

@@ -23,7 +23,6 @@ _SHORT: Mapping[str, Any] = {
     "max_sequence_length": 128,
     # Of two steps a picture to start from takes part in one.
     "strength": 0.9,
-    "guidance_schedule": [7.0, 7.0],
     # What would make pictures of 1024 pixels whatever is asked.
     "max_area": SIDE * SIDE,
     "_auto_resize": False,
@@ -77,6 +76,9 @@ def tiny_call(pipeline: Any) -> TinyCall:
     if type(pipeline).__name__.startswith("EasyAnimate"):
         # It fails where there is none.
         options["negative_prompt"] = ""
+    if "guidance_schedule" in parameters:
+        # Of one and of a schedule exactly one is said.
+        options |= {"guidance_schedule": None, "guidance_scale": 7.0}
     takes = bool(_TAKES_IMAGE.search(type(pipeline).__name__))
     return TinyCall(
         {name: value for name, value in options.items() if name in parameters},

@@ -1,0 +1,46 @@
+"""How much of a prompt each text encoder of a pipeline reads; no weights are loaded for it."""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from zoo.data.text_limit import TextLimit, counted_by
+from zoo.policy.pretrained import Pretrained
+
+_KEYWORD = "max_sequence_length"
+_ENDLESS = 1_000_000
+"""Tokenizers say a larger number where they know of no limit."""
+
+
+def limits_of(
+    files: Pretrained, cls: Any, max_text_tokens: int | None, call: Mapping[str, Any]
+) -> Sequence[TextLimit]:
+    """Of each tokenizer of a pipeline of that class.
+
+    CLIP's reads what it was trained on. Others read what the pipeline's call is told, and where it
+    is told nothing what they say themselves. What a pipeline adds to a prompt is not counted.
+
+    Raises:
+        ValueError: a tokenizer cannot be had.
+    """
+    default = inspect.signature(cls.__call__).parameters.get(_KEYWORD)
+    told = max_text_tokens or call.get(_KEYWORD) or (default.default if default else None)
+    return tuple(_limits(files, told if isinstance(told, int) else None))
+
+
+def _limits(files: Pretrained, told: int | None) -> Iterator[TextLimit]:
+    import transformers
+
+    for part, named in files.index().items():
+        kind = str(named[1]) if isinstance(named, list) and len(named) == 2 else ""
+        if "Tokenizer" not in kind:
+            continue
+        loaded = getattr(transformers, kind, None)
+        if loaded is None:  # Of another library: what it reads is not known.
+            continue
+        tokenizer = files.load(loaded, part)
+        own = tokenizer.model_max_length
+        if told is not None and not kind.startswith("CLIP"):
+            yield TextLimit(part, told, counted_by(tokenizer), "max_text_tokens")
+        elif own < _ENDLESS:
+            yield TextLimit(part, own, counted_by(tokenizer))

@@ -1,0 +1,69 @@
+"""A pipeline's twin: the same parts in another object, some of which answer otherwise."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+_REMEMBERED = (
+    ("vae", "encode"),
+    ("image_processor", "preprocess"),
+    ("image_processor", "resize"),
+    ("video_processor", "preprocess"),
+)
+"""Of parts, what a pipeline does to its input images anew in every run."""
+
+Remember = Callable[[str, Callable[..., Any]], Callable[..., Any]]
+"""A function by its name, and what takes its place."""
+
+
+def twin_of(real: Any, device: Callable[[], torch.device]) -> Any:
+    """The same parts in another object, which nothing moves between devices."""
+    twin = copy.copy(real)
+    cls: Any = type(real)
+    # The pipeline's own looks at every module of every part, several times a call.
+    here = property(lambda _: device())
+    members = {"_execution_device": here, "device": here, "__module__": cls.__module__}
+    twin.__class__ = type(cls.__name__, (cls,), members)
+    twin.set_progress_bar_config(disable=True)
+    vae = getattr(real, "vae", None)
+    for method in ("encode", "decode"):
+        if hasattr(vae, method):
+            _replace(twin, "vae", method, _typed(getattr(vae, method), vae))
+    return twin
+
+
+def _typed(function: Callable[..., Any], part: Any) -> Callable[..., Any]:
+    """A part's method for numbers of any type: what comes to it is mostly float32."""
+    return lambda x, *args, **kwargs: function(x.to(part.dtype), *args, **kwargs)
+
+
+def remember_images(twin: Any, remember: Remember) -> None:
+    """What the twin does to its input images goes through `remember`."""
+    if hasattr(twin, "encode_image"):
+        twin.__dict__["encode_image"] = remember("encode_image", twin.encode_image)
+    for part, method in _REMEMBERED:
+        inner = getattr(twin, part, None)
+        if hasattr(inner, method):
+            _replace(twin, part, method, remember(f"{part}.{method}", getattr(inner, method)))
+
+
+def encode_most_probable(twin: Any) -> None:
+    """The twin's autoencoder gives of a picture the most probable latent, and draws none."""
+    encode = twin.vae.encode
+    _replace(twin, "vae", "encode", lambda *a, **k: most_probable(encode(*a, **k)))
+
+
+def most_probable(encoded: Any) -> Any:
+    """What an autoencoder gave of a picture, every sample of which is the most probable one."""
+    distribution = getattr(encoded, "latent_dist", None)
+    if distribution is not None:
+        distribution.sample = lambda generator=None: distribution.mode()
+    return encoded
+
+
+def _replace(twin: Any, part: str, method: str, function: Callable[..., Any]) -> None:
+    inner = copy.copy(getattr(twin, part))
+    object.__setattr__(inner, method, function)
+    twin.__dict__[part] = inner
