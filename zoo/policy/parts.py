@@ -38,7 +38,7 @@ def require_files(files: Pretrained, *, without: Collection[str]) -> None:
             f"the model '{files.source}' has no file of the variant '{files.variant}'; {_FIX}"
         )
     for part, named in files.index().items():
-        if not isinstance(named, list) or not all(named) or part in without:
+        if part in without or not is_part(named):
             continue
         if not (Path(files.source) / part).is_dir():
             raise ValueError(f"the model '{files.source}' has no folder '{part}'; {_FIX}")
@@ -47,6 +47,12 @@ def require_files(files: Pretrained, *, without: Collection[str]) -> None:
                 _weight_files(files, part)
             except ValueError as error:
                 raise ValueError(f"the model '{files.source}': {error}; {_FIX}") from error
+
+
+def is_part(named: Any) -> bool:
+    """Whether a pipeline's index names a library and a class: a part that is there."""
+    is_pair = isinstance(named, list) and len(named) == 2
+    return is_pair and all(isinstance(each, str) for each in named)
 
 
 def is_here(files: Pretrained) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import closest, one_line
-from zoo.policy.parts import require_files
+from zoo.policy.parts import is_part, require_files
 from zoo.policy.pretrained import Pretrained
 
 _LIBRARIES = ("diffusers", "transformers")
@@ -94,8 +94,9 @@ def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Seq
     for name, named in files.index().items():
         if name.startswith("_") or name in without:
             continue
-        if not _is_part(named):
-            kwargs[name] = named
+        if not is_part(named):
+            is_absent = isinstance(named, list) and named[:1] == [None]
+            kwargs[name] = None if is_absent else named
             continue
         library, kind = named
         module = {"diffusers": diffusers, "transformers": transformers}.get(library)
@@ -109,10 +110,6 @@ def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Seq
         raise ValueError(
             f"{cls.__name__} cannot be made of the parts of '{files.source}': {one_line(error)}"
         ) from error
-
-
-def _is_part(named: Any) -> bool:
-    return isinstance(named, list) and len(named) == 2 and named[0] is not None
 
 
 def _own_module(cls: Any) -> Any:

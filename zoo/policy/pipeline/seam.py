@@ -237,11 +237,16 @@ class Seam:
         count = self._count("encode_prompt")
         encoded = self._question.encoded
         if encoded is not None and count < len(encoded.replies):
-            return encoded.replies[count]
+            return self._widened(encoded.replies[count])
         own = getattr(type(self.real), self._encoder)
         with torch.no_grad():
             self._encoded.append(own(self._pipe, *args, **kwargs))
-        return self._encoded[-1]
+        return self._widened(self._encoded[-1])
+
+    def _widened(self, reply: Any) -> Any:
+        if self.native:
+            return reply
+        return on_tensors(reply, lambda leaf: leaf.float() if leaf.is_floating_point() else leaf)
 
     def _prepare_latents(self, state: int, *args: Any, **kwargs: Any) -> Any:
         """Those given, in the layout that is stepped, float32 whatever the pipeline's type."""

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from zoo.policy.pipeline.made_up import numbers_of
 
 _REMEMBERED = (
     ("vae", "encode"),
@@ -35,8 +38,17 @@ def twin_of(real: Any, device: Callable[[], torch.device]) -> Any:
 
 
 def _typed(function: Callable[..., Any], part: Any) -> Callable[..., Any]:
-    """A part's method for numbers of any type: what comes to it is mostly float32."""
-    return lambda x, *args, **kwargs: function(x.to(part.dtype), *args, **kwargs)
+    """A part's method for numbers of any type: what comes to it is mostly float32.
+
+    A part that is shapes alone gives made-up numbers of a picture.
+    """
+
+    def typed(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if part.device.type != "meta" or x.is_meta:
+            return function(x.to(part.dtype), *args, **kwargs)
+        return numbers_of(function(x.to("meta", part.dtype), *args, **kwargs))
+
+    return typed
 
 
 def remember_images(twin: Any, remember: Remember) -> None:
