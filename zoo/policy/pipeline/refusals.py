@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from inspect import Parameter
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from zoo.errors import join_lines
 from zoo.policy.pipeline.contract import UnsupportedError
