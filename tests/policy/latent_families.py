@@ -119,7 +119,7 @@ class LatentFamilyTests:
             limit.encoder: limit
             for limit in self.family.text_limits({"revision": None, "t5": True, **options})
         }
-        limit = limits[encoder]
+        limit = limits[{"CLIP": "tokenizer", "T5": self.t5}[encoder]]
         assert limit.option == {"CLIP": None, "T5": "max_text_tokens"}[encoder]
         # The tiny tokenizers spell: a letter is a token.
         whole = "a" * (limit.tokens - limit.count(["a"])[0] + 1)

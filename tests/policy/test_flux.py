@@ -28,7 +28,7 @@ class TestFlux(LatentFamilyTests):
     family, pipeline_class = Flux, FluxPipeline
     own, other = "dev", "sd3"
     words, pooled = (32, 64), (32,)
-    clip_tokens, pooled_at = 0, 1
+    clip_tokens, pooled_at, t5 = 0, 1, "tokenizer_2"
     shift, scale = 0.1159, 0.3611
 
     def arguments(self, noise, guidance, embedding=3.5):

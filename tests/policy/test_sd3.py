@@ -13,7 +13,7 @@ class TestSD3(LatentFamilyTests):
     family, pipeline_class = SD3, StableDiffusion3Pipeline
     own, other = "sd3", "dev"
     words, pooled = (77 + 32, 64), (64,)
-    clip_tokens, pooled_at = 77, 2
+    clip_tokens, pooled_at, t5 = 77, 2, "tokenizer_3"
     shift, scale = 0.0609, 1.5305
 
     def arguments(self, noise, guidance):

@@ -18,7 +18,6 @@ from zoo.policy.parts import is_here
 from zoo.policy.pipeline.parts import files_of
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pretrained import Dtype, Pretrained
-from zoo.policy.text_limits import clip_and_t5
 from zoo.policy.weights import CopiesOn, Lora
 from zoo.rollout import Cond
 from zoo.storage.place import Place
@@ -122,17 +121,16 @@ class Flux(Diffusers):
         files = files_of(options)
         if is_here(files):
             _require(files, options["guidance_embedding"])
-        super().check_start({**options, "pipeline": _PIPELINE, "without": ()})
+        super().check_start(_as_diffusers(options))
 
     @classmethod
     def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """Of CLIP and of T5.
+        """Of each of the pipeline's tokenizers.
 
         Raises:
             ValueError: the model or a tokenizer cannot be had.
         """
-        t5 = "tokenizer_2"
-        return clip_and_t5(files_of(options), t5, options["max_text_tokens"])
+        return super().text_limits(_as_diffusers(options))
 
     @classmethod
     def tiny_kind(cls, options: Mapping[str, Any]) -> str:
@@ -146,6 +144,10 @@ class Flux(Diffusers):
 
         write_flux(folder)
         return options_of(folder)
+
+
+def _as_diffusers(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {**options, "pipeline": _PIPELINE, "without": (), "call": {}}
 
 
 def _require(files: Pretrained, guidance: float | None) -> None:

@@ -16,7 +16,6 @@ from zoo.policy.parts import is_here
 from zoo.policy.pipeline.parts import files_of
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pretrained import Dtype, Pretrained
-from zoo.policy.text_limits import clip_and_t5
 from zoo.policy.weights import CopiesOn, Lora
 from zoo.storage.place import Place
 
@@ -91,13 +90,12 @@ class SD3(Diffusers):
 
     @classmethod
     def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """Of CLIP and of T5.
+        """Of each of the pipeline's tokenizers.
 
         Raises:
             ValueError: the model or a tokenizer cannot be had.
         """
-        t5 = _T5[1] if options["t5"] else None
-        return clip_and_t5(files_of(options), t5, options["max_text_tokens"])
+        return super().text_limits(_as_diffusers(options))
 
     @classmethod
     def tiny_kind(cls, options: Mapping[str, Any]) -> str:
@@ -115,7 +113,7 @@ class SD3(Diffusers):
 
 def _as_diffusers(options: Mapping[str, Any]) -> dict[str, Any]:
     without = () if options["t5"] else _T5
-    return {**options, "pipeline": _PIPELINE, "without": without}
+    return {**options, "pipeline": _PIPELINE, "without": without, "call": {}}
 
 
 def _require(files: Pretrained, resolution: int, *, t5: bool) -> None:

@@ -45,6 +45,29 @@ class FromZero(toy.Toy):
         return toy.Toy.__call__(self, prompt, guidance_scale=guidance_scale + 1, **kwargs)
 
 
+def test_a_pipeline_that_always_guides_is_asked_with_a_scale_of_one():
+    contract = learn(toy.seam_of(AlwaysGuides))
+    assert contract.manner.guided_by == "guidance_scale"
+    assert contract.offset == 0
+    for guided in (False, True):
+        assert [one.told for one in contract.passes["transformer", guided]] == [(True,), (False,)]
+
+
+class AlwaysGuides(toy.Toy):
+    """Both branches are computed whatever the scale is, as in Ideogram 4."""
+
+    @torch.no_grad()
+    def __call__(self, prompt, guidance_scale=7.0, latents=None, generator=None):
+        prompt = [prompt] if isinstance(prompt, str) else prompt
+        words, x = self.encode_prompt(prompt), self.prepare_latents(len(prompt), latents, generator)
+        self.scheduler.set_timesteps(2)
+        for t in self.scheduler.timesteps:
+            told, without = (self.denoise(x, t, given) for given in (words, 0 * words))
+            velocity = self.guide(without, told, guidance_scale)
+            x = self.scheduler.step(velocity, t, x, return_dict=False)[0]
+        return (x,)
+
+
 def test_a_pipeline_that_takes_one_prompt_a_call_is_asked_so():
     contract = learn(toy.seam_of(toy.OneAtATime))
     assert contract.manner.batching == "alone"
@@ -60,6 +83,7 @@ def test_a_pipeline_that_takes_one_prompt_a_call_is_asked_so():
         (toy.ScalesByTime, "not through a network alone"),
         (toy.StepsAnother, "does not step the latents that it is given"),
         (toy.SquaresGuidance, "its guidance is neither"),
+        (toy.EncodesTwice, "encodes 2 prompts in 4 rows"),
     ],
 )
 def test_a_broken_clause_is_refused_with_what_it_does_instead(cls, why):

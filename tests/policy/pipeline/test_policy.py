@@ -1,8 +1,10 @@
 """The policy `diffusers`, on tiny pipelines of several families."""
 
 import re
+import shutil
 from dataclasses import replace
 
+import diffusers
 import pytest
 import torch
 
@@ -108,6 +110,23 @@ def test_a_video_has_frames_both_ways(tiny):
     videos = policy.decode(x)
     assert videos.shape == (2, 5, 3, 64, 64)
     assert policy.latents(videos).shape == x.shape
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # Of diffusers, with NumPy 2.
+def test_schedulers_that_scale_what_the_network_is_shown_are_the_same_process(tiny, tmp_path):
+    """Published SDXL steps x0 + sigma eps, of which the network is shown the normed one."""
+    options = tiny("StableDiffusionXLPipeline")
+    folder = tmp_path / "euler"
+    shutil.copytree(options["pretrained"], folder)
+    pipe = diffusers.StableDiffusionXLPipeline.from_pretrained(folder)
+    euler = diffusers.EulerDiscreteScheduler.from_config(pipe.scheduler.config)
+    pipe.register_modules(scheduler=euler)
+    pipe.save_pretrained(folder)
+    policy, ddim = made({**options, "pretrained": str(folder)}), made(options)
+    x, t = noise(policy)
+    with torch.no_grad():
+        velocity = [each.velocity(x, t, each.encode(PROMPTS)) for each in (policy, ddim)]
+    assert torch.equal(*velocity)
 
 
 @pytest.mark.slow

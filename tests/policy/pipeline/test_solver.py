@@ -70,7 +70,7 @@ def test_velocities_from_noise_to_data_are_turned_round():
 
 def test_steps_of_another_size_are_refused():
     with pytest.raises(
-        UnsupportedError, match=r"steps are not those of the grid.*moves by -0\.\d+"
+        UnsupportedError, match=r"steps are not those of the grid.*they are -0\.\d+"
     ):
         clock_of(with_scheduler(FlowMatchShort))
 

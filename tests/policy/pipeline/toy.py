@@ -129,6 +129,16 @@ class SquaresGuidance(Toy):
         return without + scale**2 * (told - without)
 
 
+class EncodesTwice(Toy):
+    """Its embeddings have rows of their own for the branch without the prompt."""
+
+    def encode_prompt(self, prompt):
+        return super().encode_prompt(prompt).repeat_interleave(2, 0)
+
+    def denoise(self, x, t, words):
+        return super().denoise(x, t, words[::2])
+
+
 class OneAtATime(Toy):
     def encode_prompt(self, prompt):
         if len(prompt) > 1:

@@ -25,8 +25,8 @@ _WAN = tuple(
     f"attn{i}.{name}" for i in (1, 2) for name in ("to_q", "to_k", "to_v", "to_out.0")
 )  # fmt: skip
 
-# Guidance is added up of clean latents there: with its norm restored or with guidance of other kinds
-# a step is no more the network's velocity, and that of a row would be of the time of another.
+# Guidance is added up of clean latents there. With its norm restored, or with guidance of other
+# kinds, a step is no velocity of the network's any more, and depends on the time that all rows have.
 _LTX2 = Family(
     states=("latents", "audio_latents"),
     call={

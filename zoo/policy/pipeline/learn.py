@@ -257,7 +257,7 @@ class _Learning:
         """What is added to a usual guidance scale, of which 1 is none: by outputs made up."""
         name, times = next(iter(firsts.items()))
         calls = self._probes.step([SHORT], times[0], x)[0]
-        # A pipeline that always guides has a network's call for each branch also where there is none.
+        # A pipeline that always guides has a call for each branch also where there is no guidance.
         told = [on_tensors(made, lambda a: noise(a.shape).to(a)) for _, _, made in calls]
 
         def stepped(guidance: float | None) -> Tensor:

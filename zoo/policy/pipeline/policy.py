@@ -191,9 +191,10 @@ class Diffusers(Policy):
         Raises:
             ValueError: the model or a tokenizer cannot be had.
         """
-        files = Pretrained(options["pretrained"], options["revision"], options["variant"])
+        files = files_of(options)
         kind = pipeline_class(files, options["pipeline"])
-        return limits_of(files, kind, options["max_text_tokens"], options["call"] or {})
+        limits = limits_of(files, kind, options["max_text_tokens"], options["call"] or {})
+        return [limit for limit in limits if limit.encoder not in options["without"]]
 
     @classmethod
     def check_start(cls, options: Mapping[str, Any]) -> None:

@@ -330,8 +330,8 @@ def _encoder_of(pipe: Any, call: Any) -> str:
     names = [name for name in ("encode_prompt", *named) if hasattr(pipe, name)]
     if not names:
         raise UnsupportedError(
-            f"{type(pipe).__name__} has no encode_prompt, so its prompts cannot be encoded once and "
-            "kept; train another pipeline of the model by policy.pipeline"
+            f"{type(pipe).__name__} has no encode_prompt, so its prompts cannot be encoded once "
+            "and kept; train another pipeline of the model by policy.pipeline"
         )
     return names[0]
 

@@ -68,8 +68,8 @@ def _way(own: Sequence[Sequence[Step]], grid: Tensor) -> int:
         beside = float((moved - share * output).norm() / output.norm())
         if abs(abs(share) - abs(size)) > _ALLOWED * abs(size) or beside > _ALLOWED * abs(size):
             raise UnsupportedError(
-                f"its solver's steps are not those of the grid that it set: it moves by {share:.3g} "
-                f"of a velocity that stays the same, and {beside:.2g} beside it, and t by {size:.3g}"
+                "its solver's steps are not those of the grid that it set: where t moves by "
+                f"{size:.3g} they are {share:.3g} of a constant velocity, and {beside:.2g} beside it"
             )
         ways.add(1 if share * size > 0 else -1)
     if len(ways) != 1:

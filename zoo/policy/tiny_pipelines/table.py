@@ -13,6 +13,8 @@ SCHEDULERS: Mapping[str, Options] = {
     "SanaTransformer2DModel": _FLOW,
     "SanaVideoTransformer3DModel": _FLOW,
     "Ideogram4Transformer2DModel": {"shift": 1.0},
+    # It mixes shifted times with others.
+    "LTXConditionPipeline": {"shift": 1.0},
     "HeliosPipeline": {"stages": 1, "stage_range": [0, 1]},
     # With a third, the covariance of its noise is singular.
     "HeliosPyramidPipeline": {"gamma": 0.3},
