@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from zoo import seeds
 from zoo.policy.pipeline.contract import Family, Manner, UnsupportedError
+from zoo.policy.pipeline.names import encoder_of, guidance_keyword, is_network
 from zoo.policy.pipeline.questions import Encoded, OwnRun, Question, Through
 from zoo.policy.pipeline.stand_ins import (
     ReachedError,
@@ -33,7 +34,6 @@ from zoo.policy.pipeline.twins import (
     twin_of,
 )
 
-_NETWORKS = ("diffusers.models.transformers.", "diffusers.models.unets.")
 _PLACES = {
     "network": "network was called",
     "step": "solver had stepped all that is denoised",
@@ -54,18 +54,18 @@ class Seam:
         """
         self.real, self.family, self.any_image = pipe, family, image
         self.networks: dict[str, nn.Module] = {
-            name: part for name, part in pipe.components.items() if _is_network(part)
+            name: part for name, part in pipe.components.items() if is_network(part)
         }
         kind = type(pipe).__name__
         if not self.networks or not hasattr(getattr(pipe, "scheduler", None), "step"):
             raise UnsupportedError(f"{kind} has no network and scheduler of its own to be asked")
         self._run = inspect.unwrap(type(pipe).__call__)
-        self._encoder = _encoder_of(pipe, self._run)
+        self._encoder = encoder_of(pipe, self._run)
         self.scheduler = copy.deepcopy(pipe.scheduler)
         self.scale = float(self.scheduler.config.get("num_train_timesteps", 1000))
         self.takes = inspect.signature(type(pipe).__call__).parameters
         self.device = torch.device("cpu")
-        self.manner = Manner(_guidance_keyword(pipe, family, self.takes))
+        self.manner = Manner(guidance_keyword(pipe, family, self.takes))
         self.lent: Callable[[], AbstractContextManager[None]] = nullcontext
         """Inside, the encoders of texts and images are on the device."""
         self._more, self._negative = dict(call), negative
@@ -316,30 +316,3 @@ def _texts(texts: Sequence[str]) -> str | list[str]:
 
 def _named(network: Through, name: str) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
     return lambda args, kwargs: network(name, args, kwargs)
-
-
-def _is_network(part: Any) -> bool:
-    return isinstance(part, nn.Module) and type(part).__module__.startswith(_NETWORKS)
-
-
-def _encoder_of(pipe: Any, call: Any) -> str:
-    """The method that encodes prompts: that of the usual name, or one that the call has."""
-    named = [
-        name for name in call.__code__.co_names if name.lstrip("_").startswith("encode_prompt")
-    ]
-    names = [name for name in ("encode_prompt", *named) if hasattr(pipe, name)]
-    if not names:
-        raise UnsupportedError(
-            f"{type(pipe).__name__} has no encode_prompt, so its prompts cannot be encoded once "
-            "and kept; train another pipeline of the model by policy.pipeline"
-        )
-    return names[0]
-
-
-def _guidance_keyword(pipe: Any, family: Family, takes: Mapping[str, Any]) -> str | None:
-    if getattr(pipe, "guider", None) is not None:
-        return "guider"
-    for keyword in (family.guidance, "true_cfg_scale", "guidance_scale"):
-        if keyword is not None and keyword in takes:
-            return keyword
-    return None
