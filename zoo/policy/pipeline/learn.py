@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.policy.pipeline.contract import Contract, Manner, Pass, UnsupportedError
 from zoo.policy.pipeline.find_part import find_kept, find_part
+from zoo.policy.pipeline.known import known
 from zoo.policy.pipeline.made_up import noise
 from zoo.policy.pipeline.passes import find_passes, require_no_other_time
 from zoo.policy.pipeline.probes import (
@@ -51,7 +52,7 @@ def learn(seam: Seam) -> Contract:
         UnsupportedError: it does not keep the contract.
     """
     with telling_why(seam):
-        return _Learning(seam).contract()
+        return known(seam, _Learning(seam).contract)
 
 
 class _Learning:

@@ -147,6 +147,12 @@ class Seam:
         """What it was asked last."""
         return self._question
 
+    def asked_with(self) -> str:
+        """All that every question to it has in common."""
+        images = self.any_image if isinstance(self.any_image, list) else [self.any_image]
+        sizes = [getattr(image, "size", None) for image in images]
+        return repr((self.family, self._more, self._negative, sizes))
+
     def given(self) -> frozenset[str]:
         """The keywords that its call was given last."""
         return frozenset(self._keywords(self._question))
