@@ -6,7 +6,9 @@ from zoo.policy.pipeline.policy import Diffusers
 
 
 def limits(options, **changes):
-    found = Diffusers.text_limits({"revision": None, "variant": None, **options, **changes})
+    found = Diffusers.text_limits(
+        {"revision": None, "variant": None, "without": (), **options, **changes}
+    )
     return {limit.encoder: limit for limit in found}
 
 
