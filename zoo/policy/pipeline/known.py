@@ -4,13 +4,13 @@ Commands make the same model several times: shapes alone to plan each stage, the
 """
 
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 from zoo.policy.pipeline.contract import Contract
 from zoo.policy.pipeline.seam import Seam
 
-_FOUND: dict[Hashable, Contract] = {}
+_FOUND: dict[tuple[object, ...], Contract] = {}
 
 
 def known(seam: Seam, find: Callable[[], Contract]) -> Contract:
@@ -22,14 +22,13 @@ def known(seam: Seam, find: Callable[[], Contract]) -> Contract:
     return _FOUND[key]
 
 
-def _form(named: tuple[str, Any]) -> Hashable:
+def _form(named: tuple[str, Any]) -> tuple[object, ...]:
     """What a part does but for its weights."""
     name, part = named
     if hasattr(part, "convert_tokens_to_ids"):
-        told = (len(part), part.model_max_length, part.padding_side)
-        return name, type(part), told
-    config = getattr(part, "config", None)
-    said = dict(config.to_dict() if hasattr(config, "to_dict") else config or {})
+        return name, len(part), part.model_max_length, part.padding_side
+    config: Any = getattr(part, "config", None) or {}
+    said = dict(config.to_dict() if hasattr(config, "to_dict") else config)
     said.pop("_name_or_path", None)
     dtype = str(getattr(part, "dtype", ""))
     return name, type(part), dtype, json.dumps(said, sort_keys=True, default=str)

@@ -21,7 +21,7 @@ def encoder_of(pipe: Any, call: Any) -> str:
     Raises:
         UnsupportedError: there is none.
     """
-    named = [
+    named: list[str] = [
         name for name in call.__code__.co_names if name.lstrip("_").startswith("encode_prompt")
     ]
     names = [name for name in ("encode_prompt", *named) if hasattr(pipe, name)]

@@ -232,7 +232,7 @@ class Seam:
 
     def _told_type(self, network: Any) -> torch.dtype:
         """What a pipeline does beside its networks it does in float32, but where it is `native`."""
-        return network.dtype if self.native else torch.float32  # type: ignore[no-any-return]
+        return network.dtype if self.native else torch.float32
 
     def _network(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._question.until == "network" or self._question.through is None:
