@@ -55,7 +55,8 @@ def test_what_was_exported_is_read_again_with_the_weights_of_the_run(
     parameters = dict(policy.weights.network.named_parameters())
     assert all(torch.equal(p, saved[f"live/{name}"]) for name, p in parameters.items())
     untrained = SD3(CPU, **{**model, "lora": None})
-    one, two = (p.encode([Prompt("a cat")]).tensors["words"].rows() for p in (policy, untrained))
+    tables = [p.encode([Prompt("a cat")]).layout.tables[0] for p in (policy, untrained)]
+    one, two = (table.encoded.replies[0][0] for table in tables)
     assert torch.equal(one, two)
     assert not all(
         torch.equal(p, parameters[name]) for name, p in untrained.weights.network.named_parameters()

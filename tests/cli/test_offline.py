@@ -70,6 +70,7 @@ def pairs(folder, *sizes):
     return path
 
 
+@pytest.mark.slow
 def test_check_says_that_nothing_is_sampled(zoo_here):
     ended = zoo_here("check", OFFLINE, *short("unused"))
     assert ended.code == 0, ended.err
