@@ -26,7 +26,7 @@ _WAN = tuple(
 )  # fmt: skip
 
 # Guidance is added up of clean latents there. With its norm restored, or with guidance of other
-# kinds, a step is no velocity of the network's any more, and depends on the time that all rows have.
+# kinds, a step is no velocity of the network's any more, and depends on the pipeline's one time.
 _LTX2 = Family(
     states=("latents", "audio_latents"),
     call={

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from zoo.policy.pipeline.contract import UnsupportedError
 from zoo.policy.pipeline.decoder import decoder_input
+from zoo.policy.pipeline.made_up import noise
 from zoo.policy.pipeline.part import Part
-from zoo.policy.pipeline.probes import HIGH, SHORT, Call, Probes, noise
+from zoo.policy.pipeline.probes import HIGH, SHORT, Call, Probes
 from zoo.policy.pipeline.questions import Question
 from zoo.policy.pipeline.trees import leaves
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo.policy.pipeline.contract import Contract, Manner, Pass, UnsupportedError
 from zoo.policy.pipeline.find_part import find_kept, find_part
+from zoo.policy.pipeline.made_up import noise
 from zoo.policy.pipeline.passes import find_passes, require_no_other_time
 from zoo.policy.pipeline.probes import (
     GUIDED,
@@ -20,7 +21,6 @@ from zoo.policy.pipeline.probes import (
     LOW,
     SHORT,
     Probes,
-    noise,
     num_outputs,
 )
 from zoo.policy.pipeline.questions import Question

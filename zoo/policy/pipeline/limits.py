@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo.data.text_limit import TextLimit, counted_by
+from zoo.policy.pipeline.parts import pipeline_class
 from zoo.policy.pretrained import Pretrained
 
 _KEYWORD = "max_sequence_length"
@@ -12,19 +13,20 @@ _ENDLESS = 1_000_000
 """Tokenizers say a larger number where they know of no limit."""
 
 
-def limits_of(
-    files: Pretrained, cls: Any, max_text_tokens: int | None, call: Mapping[str, Any]
-) -> Sequence[TextLimit]:
-    """Of each tokenizer of a pipeline of that class.
+def limits_of(options: Mapping[str, Any]) -> Sequence[TextLimit]:
+    """Of each tokenizer of the pipeline that a policy's options name.
 
     CLIP's reads what it was trained on. Others read what the pipeline's call is told, and where it
     is told nothing what they say themselves. What a pipeline adds to a prompt is not counted.
 
     Raises:
-        ValueError: a tokenizer cannot be had.
+        ValueError: the model or a tokenizer cannot be had.
     """
+    files = Pretrained(options["pretrained"], options["revision"], options["variant"])
+    cls = pipeline_class(files, options["pipeline"])
     default = inspect.signature(cls.__call__).parameters.get(_KEYWORD)
-    told = max_text_tokens or call.get(_KEYWORD) or (default.default if default else None)
+    told = options["max_text_tokens"] or (options["call"] or {}).get(_KEYWORD)
+    told = told or (default.default if default else None)
     return tuple(_limits(files, told if isinstance(told, int) else None))
 
 

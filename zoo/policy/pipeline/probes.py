@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.policy.pipeline.made_up import noise
 from zoo.policy.pipeline.questions import Encoded, Question
 from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.trees import leaves, on_tensors, tensors
-from zoo.seeds import Draws
 
 HIGH, LOW = (0.97, 0.95, 0.93), (0.21, 0.13, 0.07)
 """Times of three probes: two find a line, the third must lie on it."""
@@ -99,11 +99,6 @@ class Probes:
 def num_outputs(calls: Sequence[Call]) -> int:
     """How many numbers networks gave."""
     return sum(leaf.numel() for _, _, made in calls for leaf in tensors(made))
-
-
-def noise(shape: Sequence[int], seed: int = 0) -> Tensor:
-    """Normal numbers, the same every time."""
-    return Draws(0, "probe", 0, torch.tensor([seed])).normal(tuple(shape))[0]
 
 
 def _device_of(network: Any) -> torch.device:

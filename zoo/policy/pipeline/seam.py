@@ -27,7 +27,6 @@ from zoo.policy.pipeline.stand_ins import (
 )
 from zoo.policy.pipeline.twins import (
     encode_most_probable,
-    most_probable,
     remember_images,
     twin_of,
 )
@@ -248,7 +247,6 @@ class Seam:
                 return encoded.kept[key]
             with torch.no_grad(), self.lent():
                 result = function(*args, **kwargs)
-            result = most_probable(result)
             if encoded is not None:
                 encoded.kept[key] = result
             return result
@@ -272,6 +270,7 @@ class Seam:
             if hasattr(cls, f"prepare_{keyword}"):
                 parts[f"prepare_{keyword}"] = partial(self._prepare_latents, state)
         if self.any_image is not None:
+            encode_most_probable(twin)
             remember_images(twin, self._remember)
         return twin
 

@@ -69,7 +69,7 @@ def _way(own: Sequence[Sequence[Step]], grid: Tensor) -> int:
         if abs(abs(share) - abs(size)) > _ALLOWED * abs(size) or beside > _ALLOWED * abs(size):
             raise UnsupportedError(
                 "its solver's steps are not those of the grid that it set: where t moves by "
-                f"{size:.3g} they are {share:.3g} of a constant velocity, and {beside:.2g} beside it"
+                f"{size:.3g} they are {share:.3g} of the velocity, and {beside:.2g} beside it"
             )
         ways.add(1 if share * size > 0 else -1)
     if len(ways) != 1:
