@@ -68,7 +68,11 @@ _OF_AN_IMAGE = re.compile(
 
 
 def family_of(pipeline: str) -> Family:
-    """Of a pipeline's class; where it is in no table, by what its name says of input images."""
+    """Of a pipeline's class; where it is in no table, by what its name says of input images.
+
+    One that is made of blocks is of the family of the other of its name.
+    """
+    pipeline = pipeline.replace("ModularPipeline", "Pipeline")
     return FAMILIES.get(pipeline, Family(inputs=int(bool(_OF_AN_IMAGE.search(pipeline)))))
 
 

@@ -1,11 +1,10 @@
 """How much of a prompt each text encoder of a pipeline reads; no weights are loaded for it."""
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo.data.text_limit import TextLimit, counted_by
-from zoo.policy.pipeline.parts import pipeline_class
+from zoo.policy.pipeline.parts import keywords_of, pipeline_class
 from zoo.policy.pretrained import Pretrained
 
 _KEYWORD = "max_sequence_length"
@@ -24,9 +23,8 @@ def limits_of(options: Mapping[str, Any]) -> Sequence[TextLimit]:
     """
     files = Pretrained(options["pretrained"], options["revision"], options["variant"])
     cls = pipeline_class(files, options["pipeline"])
-    default = inspect.signature(cls.__call__).parameters.get(_KEYWORD)
     told = options["max_text_tokens"] or (options["call"] or {}).get(_KEYWORD)
-    told = told or (default.default if default else None)
+    told = told or keywords_of(cls).get(_KEYWORD)
     return tuple(_limits(files, told if isinstance(told, int) else None))
 
 

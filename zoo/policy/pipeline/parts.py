@@ -1,5 +1,6 @@
 """A pipeline's parts: loaded from a folder or the hub, or made as shapes alone."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import closest, one_line
+from zoo.policy.pipeline import modular
 from zoo.policy.pretrained import Pretrained
 
 _LIBRARIES = ("diffusers", "transformers")
@@ -24,6 +26,8 @@ def pipeline_class(files: Pretrained, name: str | None) -> Any:
     cls = getattr(diffusers, str(wanted), None)
     if isinstance(cls, type) and issubclass(cls, diffusers.DiffusionPipeline):
         return cls
+    if modular.is_modular(cls):
+        return cls
     has = [name for name in dir(diffusers) if name.endswith("Pipeline")]
     raise ValueError(
         f"diffusers {diffusers.__version__} has no pipeline '{wanted}'{closest(str(wanted), has)}; "
@@ -37,7 +41,17 @@ def load_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype) -> Any:
     Raises:
         ValueError: it is missing, broken, or cannot be had.
     """
+    if modular.is_modular(cls):
+        return modular.load_modular(cls, files, dtype)
     return files.pipeline(cls, dtype, {})
+
+
+def keywords_of(cls: Any) -> dict[str, Any]:
+    """The keywords of every call of pipelines of a class, with their defaults."""
+    if modular.is_modular(cls):
+        return modular.inputs_of(cls().blocks)
+    taken = inspect.signature(cls.__call__).parameters
+    return {name: parameter.default for name, parameter in taken.items()}
 
 
 def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype) -> Any:
@@ -47,8 +61,13 @@ def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype) -> Any:
     shapes.
 
     Raises:
-        ValueError: a part's configuration cannot be had.
+        ValueError: a part's configuration cannot be had, or it is made of blocks.
     """
+    if modular.is_modular(cls):
+        raise ValueError(
+            f"{cls.__name__} is made of blocks, and its shapes alone are not: nothing is known of "
+            "it before its weights are loaded; see docs/models.md"
+        )
     import diffusers
     import transformers
 

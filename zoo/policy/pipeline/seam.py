@@ -119,8 +119,9 @@ class Seam:
             own.__dict__["prepare_latents"] = partial(self._prepare, own, 0)
         if self.any_image is not None:
             encode_most_probable(own)
-        for name, network in self.networks.items() if through is not None else ():
-            own.__dict__[name] = network_like(network, _named(through, name))
+        if through is not None:
+            for name, network in self.networks.items():
+                own.__dict__[name] = network_like(network, _named(through, name))
         if self.manner.guided_by == "guider":
             own.__dict__["guider"] = self.real.guider.new(guidance_scale=guidance or 1.0)
         made = self._run(own, **self._keywords(self._question) | {"output_type": output})
@@ -288,12 +289,12 @@ def _is_network(part: Any) -> bool:
     return isinstance(part, nn.Module) and type(part).__module__.startswith(_NETWORKS)
 
 
-def _encoder_of(pipe: Any, call: Any) -> str:
+def _encoder_of(pipe: Any, call: Callable[..., Any]) -> str:
     """The method that encodes prompts: that of the usual name, or one that the call has."""
     named = [
         name for name in call.__code__.co_names if name.lstrip("_").startswith("encode_prompt")
     ]
-    names = [name for name in ("encode_prompt", *named) if hasattr(pipe, name)]
+    names: list[str] = [name for name in ("encode_prompt", *named) if hasattr(pipe, name)]
     if not names:
         raise UnsupportedError(
             f"{type(pipe).__name__} has no encode_prompt, so its prompts cannot be encoded once "
