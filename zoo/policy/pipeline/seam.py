@@ -26,6 +26,7 @@ from zoo.policy.pipeline.stand_ins import (
     tell_time,
 )
 from zoo.policy.pipeline.twins import (
+    decode_in_its_type,
     encode_most_probable,
     remember_images,
     twin_of,
@@ -270,6 +271,7 @@ class Seam:
         for state, keyword in enumerate(self.family.states):
             if hasattr(cls, f"prepare_{keyword}"):
                 parts[f"prepare_{keyword}"] = partial(self._prepare_latents, state)
+        decode_in_its_type(twin)
         if self.any_image is not None:
             encode_most_probable(twin)
             remember_images(twin, self._remember)

@@ -41,6 +41,14 @@ def remember_images(twin: Any, remember: Remember) -> None:
             _replace(twin, part, method, remember(f"{part}.{method}", getattr(inner, method)))
 
 
+def decode_in_its_type(twin: Any) -> None:
+    """The twin's autoencoder takes latents of any type: a policy's are float32."""
+    vae = getattr(twin, "vae", None)
+    if vae is not None:
+        decode = vae.decode
+        _replace(twin, "vae", "decode", lambda z, *a, **k: decode(z.to(vae.dtype), *a, **k))
+
+
 def encode_most_probable(twin: Any) -> None:
     """The twin's autoencoder gives of a picture the most probable latent, and draws none."""
     if getattr(twin, "vae", None) is not None:
