@@ -36,11 +36,12 @@ TRAINED = {
     "FluxKontextPipeline": "edits/train",
     "WanPipeline@2.2-A14B": "general/eval",
     "WanImageToVideoPipeline": "edits/moving",
+    "LTXImageToVideoPipeline": "edits/moving",
 }
 
 
 def test_many_are_recorded():
-    assert len(HOLD) >= 55
+    assert len(HOLD) >= 74
 
 
 @pytest.mark.slow
@@ -64,7 +65,7 @@ def test_a_family_is_trained(name, objective, tmp_path):
         pipeline=pipeline,
         solver=OBJECTIVES[objective],
         guidance=5.0 if of_noise else 1.0,
-        frames=", frames: mean" if "Wan" in name else "",
+        frames=", frames: mean" if name.startswith(("Wan", "LTX")) else "",
         objective=objective,
         data=TRAINED[name],
     )

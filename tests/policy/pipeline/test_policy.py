@@ -106,6 +106,32 @@ def test_a_video_has_frames_both_ways(tiny):
     assert policy.latents(videos).shape == x.shape
 
 
+def test_half_precision_is_enough(tiny):
+    """SD3's own end decodes latents of its own type; a policy's are float32."""
+    policy = made(tiny("StableDiffusion3Pipeline"), dtype="bfloat16")
+    assert max(policy.verified.values()) < 0.02
+    x, _ = noise(policy, 2)
+    images = policy.decode(x)
+    assert images.dtype == torch.float32
+    assert policy.latents(images).shape == x.shape
+
+
+def test_a_video_goes_through_the_autoencoder_by_itself(tiny):
+    """Its five frames are more than half of eight: what is decoded is the same, in less memory."""
+    options = tiny("WanPipeline")
+    policy, wide = made(options, decode_batch=8), made(options, decode_batch=64)
+    x, _ = noise(policy)
+    rows, decode = [], policy.seam.vae.decode
+
+    def counted(z, *args, **kwargs):
+        rows.append(len(z))
+        return decode(z, *args, **kwargs)
+
+    policy.seam.vae.decode = counted
+    torch.testing.assert_close(policy.decode(x), wide.decode(x), rtol=0, atol=1e-5)
+    assert rows == [1, 1, 1]
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # Of diffusers, with NumPy 2.
 def test_schedulers_that_scale_what_the_network_is_shown_are_the_same_process(tiny, tmp_path):
     """Published SDXL steps x0 + sigma eps, of which the network is shown the normed one."""

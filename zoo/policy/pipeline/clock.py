@@ -6,7 +6,7 @@ are those of a variance-preserving process x_vp = alpha x0 + sigma eps. The flow
 at another scale: t = sigma / (alpha + sigma) and x = x_vp / (alpha + sigma), exactly.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,12 @@ from torch import Tensor
 from zoo.policy.pipeline.contract import UnsupportedError
 
 Kind = Literal["flow", "epsilon", "v_prediction"]
+PREDICTIONS: Mapping[Kind, str] = {
+    "flow": "velocity",
+    "epsilon": "noise",
+    "v_prediction": "v",
+}
+"""What networks give, in words."""
 Ask = Callable[[Float[Tensor, "batch *latent"], Float[Tensor, " batch"]], Tensor]
 """The network's prediction of a pipeline's latents at its scheduler's times in [0, 1]."""
 

@@ -26,7 +26,7 @@ _WAN = tuple(
 )  # fmt: skip
 
 # Guidance is added up of clean latents there. With its norm restored, or with guidance of other
-# kinds, a step is no velocity of the network's any more, and depends on the time that all rows have.
+# kinds, a step is no velocity of the network's any more, and depends on the pipeline's one time.
 _LTX2 = Family(
     states=("latents", "audio_latents"),
     call={
@@ -68,7 +68,11 @@ _OF_AN_IMAGE = re.compile(
 
 
 def family_of(pipeline: str) -> Family:
-    """Of a pipeline's class; where it is in no table, by what its name says of input images."""
+    """Of a pipeline's class; where it is in no table, by what its name says of input images.
+
+    One that is made of blocks is of the family of the other of its name.
+    """
+    pipeline = pipeline.replace("ModularPipeline", "Pipeline")
     return FAMILIES.get(pipeline, Family(inputs=int(bool(_OF_AN_IMAGE.search(pipeline)))))
 
 

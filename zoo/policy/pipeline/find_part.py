@@ -59,7 +59,7 @@ def _places(
     while digit <= count:
         place = place + digit * stepped(numbers // digit % _BASE).round().long()
         digit *= _BASE
-    if place.unique().numel() != place.numel() or not bool(((place >= 0) & (place < count)).all()):
+    if len(set(place.tolist())) != len(place) or not bool(((place >= 0) & (place < count)).all()):
         raise UnsupportedError(_NOT_GIVEN)
     trial = noise((count,))
     if not torch.allclose(stepped(trial), trial[place], atol=2e-2, rtol=1e-2):

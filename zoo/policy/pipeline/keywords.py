@@ -1,10 +1,10 @@
 """A recipe's options as the keywords of a pipeline's call."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from zoo.errors import closest
+from zoo.policy.pipeline.parts import keywords_of
 
 _OPTIONS = {
     "width": "resolution",
@@ -36,7 +36,7 @@ def call_keywords(
     given = {"width": width, "height": height, "num_frames": frames}
     given |= {"max_sequence_length": max_text_tokens}
     keywords = {key: value for key, value in given.items() if value is not None} | dict(more)
-    takes = inspect.signature(cls.__call__).parameters
+    takes = keywords_of(cls)
     for keyword in keywords:
         if keyword not in takes:
             option = _OPTIONS.get(keyword, f"call.{keyword}")

@@ -1,10 +1,10 @@
 """How much of a prompt each text encoder of a pipeline reads; no weights are loaded for it."""
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo.data.text_limit import TextLimit, counted_by
+from zoo.policy.pipeline.parts import files_of, keywords_of, pipeline_class
 from zoo.policy.pretrained import Pretrained
 
 _KEYWORD = "max_sequence_length"
@@ -12,20 +12,21 @@ _ENDLESS = 1_000_000
 """Tokenizers say a larger number where they know of no limit."""
 
 
-def limits_of(
-    files: Pretrained, cls: Any, max_text_tokens: int | None, call: Mapping[str, Any]
-) -> Sequence[TextLimit]:
-    """Of each tokenizer of a pipeline of that class.
+def limits_of(options: Mapping[str, Any]) -> Sequence[TextLimit]:
+    """Of each tokenizer of the pipeline that a policy's options name.
 
     CLIP's reads what it was trained on. Others read what the pipeline's call is told, and where it
     is told nothing what they say themselves. What a pipeline adds to a prompt is not counted.
 
     Raises:
-        ValueError: a tokenizer cannot be had.
+        ValueError: the model or a tokenizer cannot be had.
     """
-    default = inspect.signature(cls.__call__).parameters.get(_KEYWORD)
-    told = max_text_tokens or call.get(_KEYWORD) or (default.default if default else None)
-    return tuple(_limits(files, told if isinstance(told, int) else None))
+    files = files_of(options)
+    cls = pipeline_class(files, options["pipeline"])
+    told = options["max_text_tokens"] or (options["call"] or {}).get(_KEYWORD)
+    told = told or keywords_of(cls).get(_KEYWORD)
+    limits = _limits(files, told if isinstance(told, int) else None)
+    return [limit for limit in limits if limit.encoder not in options["without"]]
 
 
 def _limits(files: Pretrained, told: int | None) -> Iterator[TextLimit]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zoo.errors import closest, one_line
 from zoo.policy.parts import is_part, require_files
+from zoo.policy.pipeline import modular
 from zoo.policy.pretrained import Pretrained
 
 _LIBRARIES = ("diffusers", "transformers")
@@ -25,6 +26,8 @@ def pipeline_class(files: Pretrained, name: str | None) -> Any:
     wanted = name or files.index().get("_class_name")
     cls = getattr(diffusers, str(wanted), None)
     if isinstance(cls, type) and issubclass(cls, diffusers.DiffusionPipeline):
+        return cls
+    if modular.is_modular(cls):
         return cls
     has = [name for name in dir(diffusers) if name.endswith("Pipeline")]
     raise ValueError(
@@ -56,6 +59,9 @@ def load_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Sequ
     """
     import diffusers
 
+    if modular.is_modular(cls):
+        _require_whole(cls, files, without)
+        return modular.load_modular(cls, files, dtype)
     _require_named(cls, without)
     own = (network_of(files),) if files.file else ()
     require_files(files, without=(*without, *own))
@@ -65,6 +71,14 @@ def load_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Sequ
         network = getattr(diffusers, files.index()[name][1])
         given[name] = files.network_in_file(network, name, dtype)
     return files.pipeline(cls, dtype, given)
+
+
+def _require_whole(cls: Any, files: Pretrained, without: Sequence[str]) -> None:
+    if without or files.file:
+        raise ValueError(
+            f"{cls.__name__} is made of blocks, which are loaded whole from a folder or hub id; "
+            "leave policy.without out, and name no single file"
+        )
 
 
 def _require_named(cls: Any, without: Sequence[str]) -> None:
@@ -77,6 +91,14 @@ def _require_named(cls: Any, without: Sequence[str]) -> None:
             )
 
 
+def keywords_of(cls: Any) -> dict[str, Any]:
+    """The keywords of every call of pipelines of a class, with their defaults."""
+    if modular.is_modular(cls):
+        return modular.inputs_of(cls().blocks)
+    taken = inspect.signature(cls.__call__).parameters
+    return {name: parameter.default for name, parameter in taken.items()}
+
+
 def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Sequence[str]) -> Any:
     """A pipeline whose networks and autoencoder are shapes alone and read no weights.
 
@@ -84,8 +106,13 @@ def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Seq
     shapes.
 
     Raises:
-        ValueError: a part's configuration cannot be had.
+        ValueError: a part's configuration cannot be had, or it is made of blocks.
     """
+    if modular.is_modular(cls):
+        raise ValueError(
+            f"{cls.__name__} is made of blocks, and its shapes alone are not: nothing is known of "
+            "it before its weights are loaded; see docs/models.md"
+        )
     import diffusers
     import transformers
 

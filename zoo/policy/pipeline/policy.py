@@ -19,7 +19,7 @@ from zoo.data.text_limit import TextLimit
 from zoo.policy.base import Policy
 from zoo.policy.parts import is_here, num_numbers, require_files
 from zoo.policy.pipeline import tiny
-from zoo.policy.pipeline.clock import read_clock
+from zoo.policy.pipeline.clock import PREDICTIONS, read_clock
 from zoo.policy.pipeline.contract import Family, UnsupportedError
 from zoo.policy.pipeline.embeddings import Embeddings, Entry, Table
 from zoo.policy.pipeline.families import family_of, targets_of
@@ -106,7 +106,7 @@ class Diffusers(Policy):
         collects so nevertheless. Of a pipeline with two networks `trains` names those that are
         trained, by default all. `max_text_tokens` null is the pipeline's own. `cached_prompts`
         embeddings are kept in the host's memory where each depends on its text alone.
-        `decode_batch` images are decoded together. With `copies_on` cpu the old, reference and EMA
+        `decode_batch` images or frames are decoded together. With `copies_on` cpu the old, reference and EMA
         weights of training all are in the host's memory, and on the device while they are used.
 
         Raises:
@@ -146,9 +146,8 @@ class Diffusers(Policy):
         self.seam.device = device
         some = self._tell([Entry("a", "any")], None, {"any": self.seam.any_image}).tables[0].encoded
         self._pictures = Pictures(self.seam, self.contract, some, portion=decode_batch)
-        manner, boundary = self.contract.manner, self.contract.boundary
-        apart = boundary is not None or manner.batching == "alone" or self.num_inputs > 0
-        self.even_forwards = not apart
+        alone = self.contract.manner.batching == "alone" or self.num_inputs > 0
+        self.even_forwards = not alone and self.contract.boundary is None
         self.needs_guidance = self._clock.noise is not None and not allow_unguided
         self.latent_shape = self.contract.latent_shape
         self.verified = self._verify()
@@ -162,11 +161,10 @@ class Diffusers(Policy):
         """How the pipeline is asked, what reaches its networks, and how it was checked."""
         import diffusers
 
-        predicts = {"flow": "velocity", "epsilon": "noise", "v_prediction": "v"}[self._clock.kind]
         return {
             **self.contract.describe(),
             "trained": list(self._trained.names),
-            "predicts": predicts,
+            "predicts": PREDICTIONS[self._clock.kind],
             "diffusers": diffusers.__version__,
             "differs from its own loop": dict(self.verified),
         }
@@ -191,10 +189,7 @@ class Diffusers(Policy):
         Raises:
             ValueError: the model or a tokenizer cannot be had.
         """
-        files = files_of(options)
-        kind = pipeline_class(files, options["pipeline"])
-        limits = limits_of(files, kind, options["max_text_tokens"], options["call"] or {})
-        return [limit for limit in limits if limit.encoder not in options["without"]]
+        return limits_of(options)
 
     @classmethod
     def check_start(cls, options: Mapping[str, Any]) -> None:
@@ -341,5 +336,6 @@ class Diffusers(Policy):
         """Against the pipeline's own loop, where there are numbers."""
         if self.device.type == "meta":
             return {}
+        decode = self._pictures.decode
         with self._texts.on_device(), telling_why(self.seam):
-            return verify(self.seam, self.contract, self._steps, self._dtype, self._pictures.decode)
+            return verify(self.seam, self.contract, self._steps, self._dtype, decode)

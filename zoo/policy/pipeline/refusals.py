@@ -68,7 +68,7 @@ def _reason(error: Exception, seam: Seam) -> str:
     shown = f"line {line} of {Path(file).name}, in {function}"
     if any(word in linecache.getline(file, line) for word in _SOLVING):
         return f"its scheduler is not set or stepped as others are ({shown})"
-    if isinstance(error, UnboundLocalError):
+    if isinstance(error, UnboundLocalError) and function == "__call__":
         if seam.asked.until == "end":
             return f"its end needs more than its last latents, or is of another kind ({shown})"
         return f"its loop makes no step where there is one time alone ({shown})"

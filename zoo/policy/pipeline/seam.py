@@ -29,7 +29,6 @@ from zoo.policy.pipeline.stand_ins import (
 from zoo.policy.pipeline.trees import Path, in_list, mapped, on_tensors
 from zoo.policy.pipeline.twins import (
     encode_most_probable,
-    most_probable,
     remember_images,
     twin_of,
 )
@@ -285,7 +284,6 @@ class Seam:
                 return encoded.kept[key]
             with torch.no_grad(), self.lent():
                 result = function(*args, **kwargs)
-            result = most_probable(result)
             if encoded is not None:
                 encoded.kept[key] = result
             return result
@@ -311,6 +309,7 @@ class Seam:
             if hasattr(cls, f"prepare_{keyword}"):
                 parts[f"prepare_{keyword}"] = partial(self._prepare_latents, state)
         if self.any_image is not None:
+            encode_most_probable(twin)
             remember_images(twin, self._remember)
         return twin
 

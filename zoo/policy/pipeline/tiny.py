@@ -31,12 +31,13 @@ def write(folder: Path, kind: str) -> dict[str, Any]:
     from zoo.policy.tiny_pipelines import write_tiny_pipeline
 
     pipeline, _, variant = kind.partition("@")
-    call = dict(write_tiny_pipeline(pipeline, folder, variant).options)
+    plain = pipeline.replace("ModularPipeline", "Pipeline")
+    call = dict(write_tiny_pipeline(plain, folder, variant).options)
     call.pop("num_inference_steps", None)
     width, height = call.pop("width", None), call.pop("height", None)
     return {
         "pretrained": str(folder),
-        "pipeline": None,
+        "pipeline": None if plain == pipeline else pipeline,
         "revision": None,
         "variant": None,
         "parts": None,

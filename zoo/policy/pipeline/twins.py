@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -63,12 +64,12 @@ def remember_images(twin: Any, remember: Remember) -> None:
 
 def encode_most_probable(twin: Any) -> None:
     """The twin's autoencoder gives of a picture the most probable latent, and draws none."""
-    encode = twin.vae.encode
-    _replace(twin, "vae", "encode", lambda *a, **k: most_probable(encode(*a, **k)))
+    if getattr(twin, "vae", None) is not None:
+        _replace(twin, "vae", "encode", partial(_most_probable, twin.vae.encode))
 
 
-def most_probable(encoded: Any) -> Any:
-    """What an autoencoder gave of a picture, every sample of which is the most probable one."""
+def _most_probable(encode: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    encoded = encode(*args, **kwargs)
     distribution = getattr(encoded, "latent_dist", None)
     if distribution is not None:
         distribution.sample = lambda generator=None: distribution.mode()
