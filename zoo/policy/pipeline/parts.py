@@ -1,7 +1,7 @@
 """A pipeline's parts: loaded from a folder or the hub, or made as shapes alone."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo.errors import closest, one_line
 from zoo.policy.parts import is_part, require_files
 from zoo.policy.pipeline import modular
-from zoo.policy.pretrained import Pretrained
+from zoo.policy.pretrained import Pretrained, place
 
 _LIBRARIES = ("diffusers", "transformers")
 
@@ -137,6 +137,20 @@ def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Seq
         raise ValueError(
             f"{cls.__name__} cannot be made of the parts of '{files.source}': {one_line(error)}"
         ) from error
+
+
+def place_parts(
+    pipe: Any, networks: Collection[str], device: torch.device, dtype: torch.dtype
+) -> None:
+    """The networks, the autoencoder and the rest on the device, frozen, without dropout."""
+    for name, part in pipe.components.items():
+        if not isinstance(part, nn.Module):
+            continue
+        part.requires_grad_(False).eval()
+        if name in networks:
+            place(part, device, dtype)
+        elif device.type != "meta":
+            part.to(device)
 
 
 def _own_module(cls: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.data.text_limit import TextLimit
 from zoo.policy.base import Policy
@@ -35,6 +35,7 @@ from zoo.policy.pipeline.parts import (
     load_pipeline,
     network_of,
     pipeline_class,
+    place_parts,
     shape_pipeline,
 )
 from zoo.policy.pipeline.pictures import Pictures
@@ -46,7 +47,7 @@ from zoo.policy.pipeline.step import Steps
 from zoo.policy.pipeline.told import Told, groups
 from zoo.policy.pipeline.trees import on_tensors
 from zoo.policy.pipeline.verify import verify
-from zoo.policy.pretrained import Dtype, Pretrained, base_dtype, place
+from zoo.policy.pretrained import Dtype, Pretrained, base_dtype
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt
 from zoo.rollout import Cond, Lookup
@@ -106,8 +107,9 @@ class Diffusers(Policy):
         collects so nevertheless. Of a pipeline with two networks `trains` names those that are
         trained, by default all. `max_text_tokens` null is the pipeline's own. `cached_prompts`
         embeddings are kept in the host's memory where each depends on its text alone.
-        `decode_batch` images or frames are decoded together. With `copies_on` cpu the old, reference and EMA
-        weights of training all are in the host's memory, and on the device while they are used.
+        `decode_batch` images or frames are decoded together. With `copies_on` cpu the old,
+        reference and EMA weights of training all are in the host's memory, and on the device while
+        they are used.
 
         Raises:
             UnsupportedError: the pipeline does not keep the contract.
@@ -123,7 +125,7 @@ class Diffusers(Policy):
         keywords = call_keywords(cls, size, frames, max_text_tokens, more)
         pipe, self.num_inputs = self._load(cls), known.inputs
         self.seam = Seam(pipe, known, keywords, negative=negative, image=self._inputs.any())
-        self._place(pipe)
+        place_parts(pipe, self.seam.networks, device, self._dtype)
         with self.seam.on(self._learns_on):
             with telling_why(self.seam):
                 require_arguments(self.seam)
@@ -282,17 +284,6 @@ class Diffusers(Policy):
         if self.device.type == "meta":
             return shape_pipeline(self._files, cls, self._dtype, self._without)
         return load_pipeline(self._files, cls, self._dtype, self._without)
-
-    def _place(self, pipe: Any) -> None:
-        """The networks, the autoencoder and the rest on the device; encoders go there and back."""
-        for name, part in pipe.components.items():
-            if not isinstance(part, nn.Module):
-                continue
-            part.requires_grad_(False).eval()
-            if name in self.seam.networks:
-                place(part, self.device, self._dtype)
-            elif self.device.type != "meta":
-                part.to(self.device)
 
     def _set_grid(self, num_steps: int) -> Any:
         return self.seam.ask(Question("grid", ["a"], steps=num_steps, encoded=self._some))
