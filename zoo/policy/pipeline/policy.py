@@ -6,7 +6,7 @@ is, for rows that have a time each, with gradients; nothing is written for a mod
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,14 +137,9 @@ class Diffusers(Policy):
         self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
         self._trained = Trained(self.seam.networks, trains)
         network = self._trained.network
-        self.weights = WeightSets(
-            network,
-            lora,
-            default_targets=known.targets or targets_of(network),
-            copies_on=copies_on,
-        )
-        forward = partial(self._trained.forward, self.weights)
-        self._steps = Steps(self.seam, self.contract, forward)
+        targets = known.targets or targets_of(network)
+        self.weights = WeightSets(network, lora, default_targets=targets, copies_on=copies_on)
+        self._steps = Steps(self.seam, self.contract, self._forward)
         self.seam.device = device
         some = self._tell([Entry("a", "any")], None, {"any": self.seam.any_image}).tables[0].encoded
         self._pictures = Pictures(self.seam, self.contract, some, portion=decode_batch)
@@ -274,6 +269,9 @@ class Diffusers(Policy):
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The pipeline's own, which may depend on the number of steps."""
         return self._clock.grid(self._set_grid(num_steps))
+
+    def _forward(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        return self._trained.forward(self.weights, name, *args, **kwargs)
 
     @property
     def _learns_on(self) -> torch.device:
