@@ -177,9 +177,7 @@ class _DryEpoch:
             recipe.objective, {"solver": self._sampler.solver}
         )
         with_steps(self._sampler)
-        images = training_images(
-            recipe, planned, self._objective.acts_with, keep_path=self._objective.needs_path
-        )
+        images = training_images(recipe, planned, self._objective)
         stored = None
         if isinstance(self._sampler, StoredImages):
             prompts = prompt_sources.load(recipe.data.train)
