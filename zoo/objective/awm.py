@@ -90,9 +90,11 @@ def matching_error(
     if weighting == "t**2":
         return t.square() * e
     if weighting == "huber":
-        return t * ((e + _SMALL).sqrt() - _SMALL**0.5)
+        root: Tensor = (e + _SMALL).sqrt() - _SMALL**0.5
+        return t * root
     if weighting == "ghuber":
-        return t / power * ((e + _SMALL).pow(power) - _SMALL**power)
+        powered: Tensor = (e + _SMALL).pow(power) - _SMALL**power
+        return t / power * powered
     raise ValueError(f"weighting is one of {', '.join(get_args(Weighting))}, not {weighting!r}")
 
 

@@ -5,7 +5,7 @@ from typing import Any, get_origin
 
 from zoo.recipe.component import Component, rebuild
 from zoo.recipe.constructor_schema import fitting
-from zoo.recipe.errors import Loc
+from zoo.recipe.errors import Loc, dotted_path
 from zoo.recipe.model import Recipe
 from zoo.recipe.signature import signature
 from zoo.sampler.base import Solver, StochasticSolver
@@ -82,7 +82,7 @@ def _weightless_rewards_are_named(recipe: Recipe) -> Mistakes:
             if not entry.weight and (entry.label not in named or loc != ("rewards",)):
                 yield (
                     (*loc, i, "weight"),
-                    f"{'.'.join(map(str, (*loc, i, 'weight')))}: a reward of weight 0 trains "
+                    f"{dotted_path((*loc, i, 'weight'))}: a reward of weight 0 trains "
                     "nothing; remove it or move it to eval.rewards",
                 )
     if recipe.rewards and not any(entry.weight for entry in recipe.rewards):
@@ -92,14 +92,14 @@ def _weightless_rewards_are_named(recipe: Recipe) -> Mistakes:
 def _advantages_name_held_out_rewards(recipe: Recipe) -> Mistakes:
     options, held_out = recipe.advantage, [e.label for e in recipe.rewards if not e.weight]
     gate = options.gate.rewards if options.gate is not None else ()
-    named = [(("advantage", "gate", "rewards"), label) for label in gate]
+    named: list[tuple[Loc, str]] = [(("advantage", "gate", "rewards"), name) for name in gate]
     named += [(("advantage", "diversity"), options.diversity)] if options.diversity else []
     for loc, label in named:
         if label not in held_out:
             yield (
                 loc,
-                f"{'.'.join(loc)} names '{label}', and no reward of that label is held out; write "
-                f"rewards: [..., {{name: ..., label: {label}, weight: 0}}]",
+                f"{dotted_path(loc)} names '{label}', and no reward of that label is held out; "
+                f"write rewards: [..., {{name: ..., label: {label}, weight: 0}}]",
             )
 
 

@@ -23,6 +23,9 @@ from zoo.storage.files import cache_folder, filling_cache, fingerprint
 AT_MOST: Mapping[Loc, int] = {
     ("epochs",): 2,
     ("sampler", "steps"): 4,
+    ("sampler", "solver", "size"): 2,
+    ("sampler", "solver", "start"): 1,
+    ("sampler", "solver", "end"): 3,
     ("objective", "trained_steps"): 3,
     ("objective", "draws_per_image"): 4,
     ("objective", "draws_per_pair"): 4,

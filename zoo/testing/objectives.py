@@ -234,7 +234,8 @@ class Setting:
         with torch.no_grad():
             parts = [
                 self.objective.measure(self.policy, take(rows, index), draws.take(index))
-                for index in torch.arange(len(rows.key)).split(batch)
+                for start in range(0, len(rows.key), batch)
+                for index in [torch.arange(start, min(start + batch, len(rows.key)))]
             ]
         settled: Rows = self.objective.settle(rows, torch.cat(parts).double(), lambda own: own)
         return settled
