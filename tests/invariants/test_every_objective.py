@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.engine.many_runs import run_all
-from tests.runs import ROOT, require_same, tensors
+from tests.runs import ROOT, metrics, require_same, tensors
 from tests.train_here import recipe, train_here
 from zoo.run import checkpoint
 from zoo.run import folder as run_dir
@@ -40,6 +40,9 @@ OWN = {
     "linear_dpo": {"objective.pairs_per_group": 1},
     "gardo": {},
 }  # fmt: skip
+EVEN = {"awm": {"objective.kl": "{weight: 0.01}"}}
+"""What else is changed for processes: where a distance is not of each micro-batch, it matters which
+images are together in one."""
 EACH = pytest.mark.parametrize("name", sorted(OWN))
 
 
@@ -73,7 +76,10 @@ def by_processes(tmp_path_factory):
         runs = [
             {
                 "recipe": str(path_of(name)),
-                "overrides": [f"{k}={v}" for k, v in {**changes(name), "epochs": 2}.items()],
+                "overrides": [
+                    f"{k}={v}"
+                    for k, v in {**changes(name), **EVEN.get(name, {}), "epochs": 2}.items()
+                ],
                 "out": str(out / str(processes) / name),
             }
             for name in sorted(OWN)
@@ -85,12 +91,18 @@ def by_processes(tmp_path_factory):
 @pytest.mark.slow
 @EACH
 def test_one_two_and_three_processes_agree(name, by_processes):
-    one = tensors(by_processes / "1" / name)
+    one, lines = tensors(by_processes / "1" / name), metrics(by_processes / "1" / name)
     for processes in (2, 3):
         found = tensors(by_processes / str(processes) / name)
         assert found.keys() == one.keys()
         moved = [key for key in one if not key.startswith("optimizer/")]
         apart = torch.cat([(found[key] - one[key]).abs().flatten() for key in moved]) / LR
         # Adam makes a whole step of a gradient near 0, of which the last digits of sums differ.
-        assert float((apart > 0.01).float().mean()) < 2e-4
-        assert float(apart.max()) < 0.1
+        assert float((apart > 0.01).float().mean()) < 5e-4
+        assert float(apart.max()) < 1
+        for mine, theirs in zip(lines, metrics(by_processes / str(processes) / name), strict=True):
+            assert theirs["num_evals"] == mine["num_evals"]
+            for key in ("reward", "loss", "grad_norm", "kl", "preference", "implicit"):
+                if key in mine:
+                    close = pytest.approx(mine[key], rel=1e-3, abs=1e-5)
+                    assert theirs[key] == close, key

@@ -26,7 +26,8 @@ class KL:
     `optim.ema`. `guidance` is that of the other forward, so that live learns to do without it;
     none: as the images are trained. `on` gated are the images that `advantage.gate` chooses.
     `every` n takes the forward on each n-th micro-batch, with n times the weight: as much on
-    average, for an n-th of the forwards.
+    average, for an n-th of the forwards. Which images these are then depends on the micro-batches,
+    and so on their size and the number of processes; with 1 nothing does.
     """
 
     weight: Annotated[float, Ge(0)] | None = None
