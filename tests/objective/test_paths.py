@@ -11,7 +11,9 @@ from zoo.objective.flow_grpo import FlowGRPO
 from zoo.objective.grpo_guard import GRPOGuard, guard_loss
 from zoo.plan.geometry import StandIn
 from zoo.rollout import Cond, Rollout
+from zoo.sampler.ode import Euler
 from zoo.sampler.sde import CPS, DDIM, DanceSDE, FlowSDE
+from zoo.sampler.window import SDEWindow
 from zoo.seeds import Draws
 from zoo.training.build import build
 
@@ -70,6 +72,21 @@ def test_a_rows_ratio_does_not_depend_on_the_others():
             new[row], old[row], mean[row], before[row], std[row], dt[row], adv[row], **options
         )
         torch.testing.assert_close(alone, whole[row])
+
+
+def test_a_steps_deviation_may_have_the_latents_axes_or_be_of_all_rows():
+    before, mean, std, reached = steps()
+    old, new = log_prob(reached, before, std), log_prob(reached, mean, std)
+    adv, dt = numbers(8, 6), torch.full((8,), -0.1, dtype=torch.float64)
+    over = std.reshape(8, 1, 1, 1)
+    guards = [
+        guard_loss(new, old, mean, before, s, d, adv, clip=0.1, adv_clip=5.0)
+        for s, d in ((std, dt), (over, dt.reshape(8, 1, 1, 1)), (std, dt[0]))
+    ]
+    bounded = [dppo_loss(new, old, mean, before, s, adv, threshold=1e-3) for s in (std, over)]
+    for first, *others in (guards, bounded):
+        for each in others:
+            torch.testing.assert_close(each, first)
 
 
 def test_dppo_and_its_gradient_are_those_of_the_equations():
@@ -161,3 +178,13 @@ def test_tempflow_weighs_a_step_by_its_noise():
     t, dt = rows.t, rows.s - rows.t
     sigma = 0.7 * (t / (1 - torch.where(t == 1, rows.grid[1], t))).sqrt()
     torch.testing.assert_close(losses[1], 2.25 * sigma * (-dt).sqrt() * losses[0])
+
+
+@pytest.mark.parametrize(
+    "solver", [CPS(), SDEWindow(inside=CPS(), outside=Euler(), size=1)], ids=["cps", "window"]
+)
+def test_guard_refuses_a_density_that_is_no_gaussians(solver):
+    with pytest.raises(
+        ValueError, match=r"as that of cps, is not one; .* such as {name: flow_sde}"
+    ):
+        GRPOGuard(solver)

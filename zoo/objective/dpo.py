@@ -190,7 +190,8 @@ class DPO(Objective[PairRows]):
             mu: of sdpo, the part of the winner's own step that is kept; 0.9 for SD1.5, 0.6 SDXL.
             alpha: of dmpo, how often the loser may be preferred.
             odds: of mapo, the factor of errors in its odds.
-            ref_update: optimizer steps after which the reference follows live; 0 (offline): never.
+            ref_update: optimizer steps after which the reference follows live; 0 (offline): never;
+                mapo without a reference that collects has none to move.
             ref_decay: how much of the reference stays then; linear has 0.99 and ref_update 1.
             pairs_per_group: best with worst, second best with second worst, and so on.
             draws_per_pair: draws of (noise, t) for each pair.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo.objective.base import Loss, Probe
 from zoo.objective.kl import KL
-from zoo.objective.path import PathObjective, PathRows, TimeWeights, mean_gap, std_of
+from zoo.objective.path import PathObjective, PathRows, TimeWeights, by_row, mean_gap, std_of
 from zoo.policy.base import Policy
 from zoo.sampler.base import Gaussian, Latents, StochasticSolver
 from zoo.seeds import Draws
@@ -29,7 +29,7 @@ def dppo_loss(
     logp_old: Float[Tensor, " batch"],
     mean: Latents,
     mean_old: Latents,
-    std: Float[Tensor, " batch"],
+    std: Float[Tensor, "..."],
     adv: Float[Tensor, " batch"],
     *,
     threshold: float,
@@ -44,7 +44,7 @@ def goes_too_far(
     ratio: Float[Tensor, " batch"],
     mean: Latents,
     mean_old: Latents,
-    std: Float[Tensor, " batch"],
+    std: Float[Tensor, "..."],
     adv: Float[Tensor, " batch"],
     *,
     threshold: float,
@@ -53,7 +53,7 @@ def goes_too_far(
 
     The divergence is that of two Gaussians of one deviation, the mean over latent axes.
     """
-    std = std.reshape(len(ratio), -1)[:, 0]
+    std = by_row(std, len(ratio))
     divergence = mean_gap(mean, mean_old) / (2 * std.square())
     onwards = ((ratio > 1) & (adv > 0)) | ((ratio < 1) & (adv < 0))
     return (divergence >= threshold) & onwards

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from zoo.objective.base import Loss, Probe
 from zoo.objective.kl import KL
-from zoo.objective.path import PathObjective, PathRows, TimeWeights, mean_gap, std_of
+from zoo.objective.path import PathObjective, PathRows, TimeWeights, by_row, mean_gap, std_of
 from zoo.policy.base import Policy
 from zoo.sampler.base import Gaussian, Latents, StochasticSolver
 from zoo.seeds import Draws
@@ -30,8 +30,8 @@ def guard_loss(
     logp_old: Float[Tensor, " batch"],
     mean: Latents,
     mean_old: Latents,
-    std: Float[Tensor, " batch"],
-    dt: Float[Tensor, " batch"],
+    std: Float[Tensor, "..."],
+    dt: Float[Tensor, "..."],
     adv: Float[Tensor, " batch"],
     *,
     clip: float,
@@ -39,11 +39,12 @@ def guard_loss(
 ) -> Float[Tensor, " batch"]:
     """PPO's surrogate of `guard_ratio`, divided by the step's length -dt, of each row.
 
-    `std` is the step's deviation, `dt` its length, below 0; `adv` is clipped to +-adv_clip.
+    `std` is the step's deviation and `dt` its length, below 0: numbers a row, which may have the
+    latents' axes, or for all rows; `adv` is clipped to +-adv_clip.
     """
     ratio = guard_ratio(logp, logp_old, mean, mean_old, std)
     a = adv.clamp(-adv_clip, adv_clip)
-    return torch.maximum(-a * ratio, -a * ratio.clamp(1 - clip, 1 + clip)) / -dt
+    return torch.maximum(-a * ratio, -a * ratio.clamp(1 - clip, 1 + clip)) / -by_row(dt, len(a))
 
 
 def guard_ratio(
@@ -51,10 +52,10 @@ def guard_ratio(
     logp_old: Float[Tensor, " batch"],
     mean: Latents,
     mean_old: Latents,
-    std: Float[Tensor, " batch"],
+    std: Float[Tensor, "..."],
 ) -> Float[Tensor, " batch"]:
     """exp((logp - logp_old + mean over axes (mean - mean_old)^2 / (2 std^2)) std), of each row."""
-    std = std.reshape(len(logp), -1)[:, 0]
+    std = by_row(std, len(logp))
     bias = mean_gap(mean, mean_old) / (2 * std.square())
     return ((logp - logp_old + bias) * std).exp()
 
@@ -89,7 +90,15 @@ class GRPOGuard(PathObjective):
             adv_clip: advantages are clipped to this.
             trained_steps: steps of each image, of those that have a density; none: all.
             time_weights: see `flow_grpo`.
+
+        Raises:
+            ValueError: the solver's log-probability is not that of a Gaussian.
         """
+        if not solver.normalised:
+            raise ValueError(
+                "the ratio is centred as a Gaussian's is, and the solver's log-probability, as that "
+                "of cps, is not one; write another, such as {name: flow_sde}"
+            )
         super().__init__(solver, kl, trained_steps=trained_steps, time_weights=time_weights)
         self.clip_range, self.adv_clip = clip_range, adv_clip
 

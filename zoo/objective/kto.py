@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from zoo.errors import MisfitError
@@ -29,7 +29,7 @@ from zoo.seeds import Draws
 def kto_loss(
     err_live: Float[Tensor, " batch"],
     err_ref: Float[Tensor, " batch"],
-    liked: Bool[Tensor, " batch"],
+    liked: Shaped[Tensor, " batch"],
     *,
     beta: float,
     weight_liked: float,

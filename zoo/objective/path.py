@@ -25,7 +25,8 @@ from zoo.seeds import Draws
 TimeWeights = Literal["even", "tempflow"]
 
 _TEMPFLOW = 2.25
-"""Of the published code of TempFlow-GRPO (arXiv 2508.04324)."""
+"""Of the published code of TempFlow-GRPO (arXiv 2508.04324), which mixes up the rows of a batch
+whose times differ; here a row has its own step's weight."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,12 @@ class PathObjective(HeldObjective[PathRows]):
 
 def std_of(gaussian: Gaussian) -> Float[Tensor, " rows"]:
     """The standard deviation of each row's step, which is the same over its latent axes."""
-    std = gaussian.std.expand_as(gaussian.mean) if gaussian.std.ndim == 0 else gaussian.std
-    return std.flatten(1)[:, 0]
+    return by_row(gaussian.std, len(gaussian.mean))
+
+
+def by_row(value: Float[Tensor, "..."], rows: int) -> Float[Tensor, " rows"]:
+    """What is the same over a row's latent axes, or for all rows, as a number a row."""
+    return value.expand(rows) if value.ndim == 0 else value.reshape(rows, -1)[:, 0]
 
 
 def mean_gap(mean: Latents, old: Latents) -> Float[Tensor, " rows"]:

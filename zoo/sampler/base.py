@@ -163,6 +163,9 @@ class StochasticSolver(StepSolver):
 
     stochastic = True
 
+    normalised: bool = True
+    """Whether its log-probabilities are those of its Gaussians, and not of another scale."""
+
     @abstractmethod
     def transition(self, velocity: Latents, x: Latents, t: Time, s: Time, grid: Grid) -> Gaussian:
         """The distribution of x at s given x at t; t and s have shape [batch] or none."""

@@ -113,6 +113,7 @@ class SDEWindow(StochasticSolver):
                 f"{start + size}"
             )
         self.inside = inside
+        self.normalised = inside.normalised
         self.outside = outside
         self.size = size
         self.first = start
