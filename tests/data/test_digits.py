@@ -84,3 +84,14 @@ def test_the_preferred_one_is_as_often_first_as_second_and_pairs_never_change():
         [image.name for image in p.images] for p in digits.pairs()
     ]
     assert len({prompt.text for prompt in pairs}) == 40
+
+
+def test_captioned_digits_have_one_image_each_that_is_the_digit_of_the_caption() -> None:
+    made = digits.captioned(num=40)
+    half, _ = digits.halves()
+    assert len(digits.captioned()) == len(half.digits)
+    for i, prompt in enumerate(made):
+        assert len(prompt.images) == 1
+        assert prompt.metadata == {"digit": int(half.digits[i])}
+        assert digits.WORDS[half.digits[i]] in prompt.text
+    assert len({prompt.text for prompt in made}) > 10

@@ -95,6 +95,19 @@ def pairs(*, num: Annotated[int, Ge(1)] = 898) -> list[Prompt]:
     return [_pair(i, images, half.digits.tolist(), order) for i in wanted]
 
 
+def captioned(*, num: Annotated[int, Ge(1)] = 898) -> list[Prompt]:
+    """All 898 images of the same half or the first, each with its own caption, for fine-tuning.
+
+    Their metadata is {"digit": 7}, say.
+    """
+    half, _ = halves()
+    captions = [TRAIN_CAPTIONS[i % len(TRAIN_CAPTIONS)] for i in range(len(half.digits))]
+    return [
+        Prompt(captions[i].format(WORDS[digit]), {"digit": digit}, (_png(i, image),))
+        for i, (image, digit) in enumerate(zip(half.images, half.digits.tolist(), strict=True))
+    ][:num]
+
+
 def _pair(
     i: int, images: Sequence[ImageBytes], digits: Sequence[int], order: Sequence[int]
 ) -> Prompt:

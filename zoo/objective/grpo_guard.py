@@ -96,8 +96,8 @@ class GRPOGuard(PathObjective):
         """
         if not solver.normalised:
             raise ValueError(
-                "the ratio is centred as a Gaussian's is, and the solver's log-probability, as that "
-                "of cps, is not one; write another, such as {name: flow_sde}"
+                "the ratio is centred as a Gaussian's is, and the solver's log-probability, as "
+                "that of cps, is not one; write another, such as {name: flow_sde}"
             )
         super().__init__(solver, kl, trained_steps=trained_steps, time_weights=time_weights)
         self.clip_range, self.adv_clip = clip_range, adv_clip
