@@ -86,12 +86,17 @@ def test_the_preferred_one_is_as_often_first_as_second_and_pairs_never_change():
     assert len({prompt.text for prompt in pairs}) == 40
 
 
-def test_captioned_digits_have_one_image_each_that_is_the_digit_of_the_caption() -> None:
-    made = digits.captioned(num=40)
+def test_captioned_digits_are_those_of_their_captions_and_come_once() -> None:
+    made = digits.captioned()
     half, _ = digits.halves()
-    assert len(digits.captioned()) == len(half.digits)
-    for i, prompt in enumerate(made):
-        assert len(prompt.images) == 1
-        assert prompt.metadata == {"digit": int(half.digits[i])}
-        assert digits.WORDS[half.digits[i]] in prompt.text
-    assert len({prompt.text for prompt in made}) > 10
+    shown: list[str] = []
+    for prompt in made:
+        names = [image.name for image in prompt.images]
+        assert len(names) == 2
+        shown += names
+        for name in names:
+            assert int(half.digits[int(name.split()[1])]) == prompt.metadata["digit"]
+        assert WORDS[prompt.metadata["digit"]] in prompt.text
+    assert len(set(shown)) == len(shown) == 2 * len(made)
+    assert len(made) == 447
+    assert digits.captioned(num=3) == made[:3]

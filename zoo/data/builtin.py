@@ -40,7 +40,7 @@ BUILTIN = {
         "the ten digits in a wording not trained on", partial(digits.prompts, "eval")
     ),
     "digits/images": Builtin(
-        "a handwritten digit for each caption: for the sampler dataset", digits.captioned
+        "captions with two handwritten digits each: for the sampler dataset", digits.captioned
     ),
     "digits/pairs": Builtin(
         "a digit as asked for, preferred over another: for the sampler dataset", digits.pairs

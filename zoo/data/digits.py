@@ -95,17 +95,23 @@ def pairs(*, num: Annotated[int, Ge(1)] = 898) -> list[Prompt]:
     return [_pair(i, images, half.digits.tolist(), order) for i in wanted]
 
 
-def captioned(*, num: Annotated[int, Ge(1)] = 898) -> list[Prompt]:
-    """All 898 images of the same half or the first, each with its own caption, for fine-tuning.
+def captioned(*, num: Annotated[int, Ge(1)] = 447) -> list[Prompt]:
+    """Captions with two images each of the same half, all 447 or the first: for fine-tuning.
 
-    Their metadata is {"digit": 7}, say.
+    Both show the digit that the caption asks for; no image comes twice. Their metadata is
+    {"digit": 7}, say.
     """
     half, _ = halves()
-    captions = [TRAIN_CAPTIONS[i % len(TRAIN_CAPTIONS)] for i in range(len(half.digits))]
-    return [
-        Prompt(captions[i].format(WORDS[digit]), {"digit": digit}, (_png(i, image),))
-        for i, (image, digit) in enumerate(zip(half.images, half.digits.tolist(), strict=True))
-    ][:num]
+    waiting: dict[int, ImageBytes] = {}
+    made: list[Prompt] = []
+    for i, (image, digit) in enumerate(zip(half.images, half.digits.tolist(), strict=True)):
+        png = _png(i, image)
+        if digit not in waiting:
+            waiting[digit] = png
+            continue
+        caption = TRAIN_CAPTIONS[len(made) % len(TRAIN_CAPTIONS)].format(WORDS[digit])
+        made.append(Prompt(caption, {"digit": digit}, (waiting.pop(digit), png)))
+    return made[:num]
 
 
 def _pair(
