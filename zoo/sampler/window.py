@@ -82,10 +82,9 @@ class SDEWindow(StochasticSolver):
             end: the step that a window which moves must end before; none: the one that ends at 0,
                 which has no log-probability and is never in it.
             moves: never; slide: from `start` on by `stride` every so many epochs, and it stays at
-                the end; progressive: the same, and from the end back to the start; decay and
-                exp_decay: so too, and it stays ever shorter, from `every` epochs at the start
-                evenly down to 1 at the end, or from step 13 on by a tenth a step; random: somewhere
-                else every epoch.
+                the end; progressive: from there back to the start; decay and exp_decay: so too, and
+                it stays ever shorter, evenly from `every` epochs down to 1 at the end, or from step
+                13 on by a tenth a step; random: somewhere else every epoch.
             stride: steps that it slides; 1 where it is not given, as MixGRPO's.
             every: epochs between slides, at the start; where it is not given 25, and 10 for decay,
                 as MixGRPO's.
