@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from tests import reference
-from zoo.advantage import banned, group_advantage, has_spread, mix
+from zoo.advantage import (
+    banned,
+    diversity_scaled,
+    gate,
+    group_advantage,
+    has_spread,
+    mix,
+    nearest_distance,
+)
 
 NAN = float("nan")
 REWARDS = {
@@ -166,3 +174,72 @@ def test_groups_that_are_all_alike_or_good_already_are_banned():
     both = banned(reward, group, std_at_most=0.03, mean_at_least=0.95)
     assert both.tolist() == [False, False, False, False, False, False, True, True]
     assert not banned(reward, group).any()
+
+
+def test_without_a_deviation_it_is_the_reward_less_its_groups_mean():
+    reward = torch.tensor([1.0, 3.0, NAN, 5.0, 5.0, 5.0], dtype=torch.float64)
+    group = torch.tensor([0, 0, 0, 1, 1, 1])
+    found = group_advantage(reward, group, std="none")
+    np.testing.assert_array_equal(found, [-1.0, 1.0, NAN, 0.0, 0.0, 0.0])
+
+
+# By hand: of group 0 the first two point the same way, and the third at right angles to both; of
+# group 1 the two are at 60 degrees.
+FEATURES = torch.tensor(
+    [[2.0, 0.0], [5.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.5, 0.75**0.5]], dtype=torch.float64
+)
+GROUP = torch.tensor([0, 0, 0, 1, 1])
+
+
+def test_the_nearest_of_a_group_is_by_the_cosine():
+    found = nearest_distance(FEATURES, GROUP)
+    np.testing.assert_allclose(found, [0.0, 0.0, 1.0, 0.5, 0.5], atol=1e-12)
+    alone = nearest_distance(FEATURES[:1], GROUP[:1])
+    assert alone.isnan().tolist() == [True]
+
+
+def test_diversity_scales_what_is_above_its_groups_mean_alone():
+    """GARDO: distance / the group's mean distance; the mean of group 0 is 1/3, of group 1 1/2."""
+    reward = torch.tensor([4.0, 0.0, 5.0, 1.0, 2.0], dtype=torch.float64)
+    found = diversity_scaled(reward, FEATURES, GROUP)
+    # Group 0 has mean 3: 1 x 0, -3 as it is, 2 x 3; group 1 has mean 1.5: each is as far.
+    np.testing.assert_allclose(found, [0.0, -3.0, 6.0, -0.5, 0.5], atol=1e-12)
+
+
+def test_an_invalid_image_is_nobodys_neighbour():
+    reward = torch.tensor([4.0, NAN, 5.0, 1.0, 2.0], dtype=torch.float64)
+    found = diversity_scaled(reward, FEATURES, GROUP)
+    # The first and the third are now each other's nearest, at distance 1, the mean of both.
+    np.testing.assert_allclose(found, [-0.5, NAN, 0.5, -0.5, 0.5], atol=1e-12)
+
+
+def test_a_group_of_copies_is_not_scaled():
+    reward = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    same = torch.ones(2, 4, dtype=torch.float64)
+    found = diversity_scaled(reward, same, torch.zeros(2).long())
+    np.testing.assert_allclose(found, [-1.0, 1.0])
+
+
+def test_the_gate_holds_what_the_trained_reward_alone_praises():
+    """By hand: win rates of the third are 3/4 and 0, so it is the most uncertain; then the last."""
+    trained = torch.tensor([0.1, 0.2, 0.9, 0.5], dtype=torch.float64)
+    held_out = torch.tensor([4.0, 3.0, 1.0, 2.0], dtype=torch.float64)
+    assert gate(trained, {"a": held_out}, share=0.25).tolist() == [0.0, 0.0, 4.0, 0.0]
+    assert gate(trained, {"a": held_out}, share=0.5).tolist() == [0.0, 0.0, 2.0, 2.0]
+    # Below 0 are those that the others praise more: they are never gated.
+    assert gate(trained, {"a": held_out}, share=1.0).tolist() == [0.0, 0.0, 2.0, 2.0]
+
+
+def test_the_gate_is_one_on_average_over_valid_images():
+    trained = torch.tensor([0.1, NAN, 0.9, 0.5, 0.3], dtype=torch.float64)
+    others = {
+        "a": torch.tensor([4.0, 9.0, 1.0, 2.0, NAN]).double(),
+        "b": torch.tensor([4.0, 9.0, 2.0, 1.0, 7.0]).double(),
+    }
+    found = gate(trained, others, share=0.34)
+    assert found.tolist() == [0.0, 0.0, 3.0, 0.0, 0.0]
+
+
+def test_where_all_agree_the_gate_holds_all_that_it_may():
+    score = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
+    assert float(gate(score, {"a": score}, share=0.5).sum()) == 4.0

@@ -1,7 +1,8 @@
 """From rewards to advantages: mixing several rewards, and measuring each image against its group.
 
 Statistics are float64 with population standard deviations (ddof 0). NaN marks an invalid image: it
-is left out of every statistic and stays NaN. GDPO: arXiv 2601.05242.
+is left out of every statistic and stays NaN. GDPO: arXiv 2601.05242. GARDO, the scale by diversity
+and the gate: arXiv 2512.24138.
 """
 
 from collections.abc import Mapping
@@ -19,20 +20,111 @@ def group_advantage(
     reward: Float[Tensor, " batch"],
     group: Int[Tensor, " batch"],
     *,
-    std: Literal["global", "group"] = "global",
+    std: Literal["global", "group", "none"] = "global",
     eps: float = 1e-4,
 ) -> Float[Tensor, " batch"]:
     """(reward - mean of its group) / (std + eps), in float64.
 
-    `std` is of all rewards as they are (not of the residuals), or of the image's group. A group
-    whose rewards are all equal, as `has_spread` means it, gets exactly 0.
+    `std` is of all rewards as they are (not of the residuals), or of the image's group; with `none`
+    nothing is divided by. A group whose rewards are all equal, as `has_spread` means it, gets
+    exactly 0.
     """
     residual, group_std = _within_groups(reward, group)
+    if std == "none":
+        return residual
     if std == "group":
         return residual / (group_std + eps)
     if std == "global":
         return residual / (_std(reward.double()) + eps)
-    raise ValueError(f"std is 'global' or 'group', not {std!r}")
+    raise ValueError(f"std is 'none', 'global' or 'group', not {std!r}")
+
+
+def nearest_distance(
+    features: Float[Tensor, "batch features"], group: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """1 less the cosine to the image of the same group that is most alike, in float64 in [0, 2].
+
+    NaN where a group has one image alone. Features need not be normalised.
+    """
+    unit = torch.nn.functional.normalize(features.double(), dim=1)
+    away = 1 - (unit @ unit.T).clamp(-1, 1)
+    others = (group[:, None] == group[None]) & ~torch.eye(
+        len(group), dtype=torch.bool, device=group.device
+    )
+    nearest = away.masked_fill(~others, torch.inf).amin(1) if len(group) else away.new_zeros(0)
+    return nearest.masked_fill(nearest.isinf(), torch.nan)
+
+
+def diversity_scale(
+    reward: Float[Tensor, " batch"], distance: Float[Tensor, " batch"], group: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """What GARDO multiplies advantages by: distance / its group's mean, of images above the mean.
+
+    `distance` is of `nearest_distance`. 1 for images below their group's mean, for those without a
+    distance, and where a group's images are all alike.
+    """
+    residual, _ = _within_groups(reward, group)
+    valid = ~(reward.isnan() | distance.isnan())
+    value = distance.double().masked_fill(~valid, 0.0)
+    _, member = torch.unique(group, return_inverse=True)
+    num_groups = int(member.max()) + 1 if len(member) else 0
+    sums, counts = (
+        value.new_zeros(num_groups).index_add(0, member, part) for part in (value, valid.double())
+    )
+    mean = (sums / counts.clamp(min=1))[member]
+    scaled = valid & (residual >= 0) & (mean > 0)
+    return torch.where(scaled, value / mean.clamp(min=torch.finfo(mean.dtype).tiny), 1.0)
+
+
+def diversity_scaled(
+    reward: Float[Tensor, " batch"],
+    features: Float[Tensor, "batch features"],
+    group: Int[Tensor, " batch"],
+) -> Float[Tensor, " batch"]:
+    """GARDO's advantage: the reward less its group's mean, by `diversity_scale`; in float64.
+
+    An image above the mean gains as it differs from its nearest neighbour in the group, by the
+    cosine of a network's features. Nothing is divided by a deviation.
+    """
+    valid = ~reward.isnan()
+    distance = torch.full_like(reward, torch.nan, dtype=torch.float64)
+    distance[valid] = nearest_distance(features[valid], group[valid])
+    scale = diversity_scale(reward, distance, group)
+    return group_advantage(reward, group, std="none") * scale
+
+
+def gate(
+    reward: Float[Tensor, " batch"],
+    held_out: Mapping[str, Float[Tensor, " batch"]],
+    *,
+    share: float,
+) -> Float[Tensor, " batch"]:
+    """How much the reference holds each image, 1 on average: 1 / share of the gated ones, else 0.
+
+    An image's uncertainty is its win rate by the trained reward (the part of the batch that it is
+    above) less its mean win rate by rewards that nothing is trained on: what the one praises and
+    the others do not is likely a trick. Gated is the `share` of all valid images, at least one,
+    that are most uncertain, if their uncertainty is not below 0.
+
+    Departs from the published code, which ranks the best image 1 and gates where the trained rank
+    is the larger, so images that the trained reward thinks worse of; and adapts the share.
+    """
+    scores = [reward, *held_out.values()]
+    valid = ~torch.stack([score.isnan() for score in scores]).any(0)
+    trained, *others = [_win_rate(score.double()[valid]) for score in scores]
+    uncertainty = trained - torch.stack(others).mean(0)
+    most = max(1, round(share * int(valid.sum())))
+    order = uncertainty.argsort(descending=True, stable=True)[:most]
+    chosen = order[uncertainty[order] >= 0]
+    out = torch.zeros_like(reward, dtype=torch.float64)
+    if len(chosen):
+        out[valid.nonzero()[:, 0][chosen]] = int(valid.sum()) / len(chosen)
+    return out
+
+
+def _win_rate(score: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """The part of the batch that each is above."""
+    return torch.searchsorted(score.sort().values, score) / max(1, len(score))
 
 
 def has_spread(

@@ -67,7 +67,8 @@ class Path:
     """What a solver made of noise: the clean latents and, if it keeps them, the steps on the way.
 
     `num_evals` counts the evaluations of the field for each row. `log_prob` is NaN where a
-    transition has no density: at the last step and outside an SDE window.
+    transition has no density: at the last step and outside an SDE window. `mean` is each step's,
+    where a transition has none the point that the step came to; it is kept for objectives that ask.
     """
 
     clean: Float[Tensor, "batch *latent"]
@@ -75,6 +76,7 @@ class Path:
     x: Float[Tensor, "batch num_points *latent"] | None = None
     grid: Float[Tensor, " num_points"] | None = shared()
     log_prob: Float[Tensor, "batch num_steps"] | None = None
+    mean: Float[Tensor, "batch num_steps *latent"] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Rollout:
     `key` is an image's index in the epoch over all processes, `group` its prompt group's; `path`
     and `cond` have the same rows. An image whose latents came out non-finite has `clean` zeroed and
     its scores NaN. `grid` is the family's time grid that the images were collected on, if on any.
+    Once the images are scored `reward` is the mixed reward of each, NaN of an invalid one, and
+    `gate` how much each is held to the reference, where a recipe has a gate: 1 on average.
     """
 
     key: Int[Tensor, " rows"]
@@ -91,6 +95,8 @@ class Rollout:
     path: Path
     cond: Cond
     grid: Float[Tensor, " num_points"] | None = shared()
+    reward: Float[Tensor, " rows"] | None = None
+    gate: Float[Tensor, " rows"] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,11 +109,13 @@ class Rows:
     update. Number the units group by group, as many for each, as `Rollout.key` does: then each
     group is cut evenly, and with it the work of every process. `weight` is any number >= 0; an
     update's loss is the mean with these weights over all processes' rows, so 0 drops a row.
+    `batch` says which of the epoch's micro-batches the rows are, where they are one.
     """
 
     key: Int[Tensor, " rows"]
     unit: Int[Tensor, " rows"]
     weight: Float[Tensor, " rows"]
+    batch: int | None = field(default=None, kw_only=True, metadata={"shared": True})
 
 
 def take(value: T, index: Int[Tensor, " taken"]) -> T:

@@ -21,6 +21,7 @@ def brightness(images, prompts):
 
 ELSEWHERE = {
     ("diffusion-rl-zoo", "motion"): "tests/reward/test_motion.py",
+    ("diffusion-rl-zoo", "nearest"): "tests/reward/test_nearest.py",
     ("diffusion-rl-zoo", "preference"): "tests/reward/test_preference.py",
     ("diffusion-rl-zoo", "preservation"): "tests/reward/test_preservation.py",
     ("diffusion-rl-zoo", "remote"): "tests/reward/test_remote.py",

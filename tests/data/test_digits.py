@@ -84,3 +84,19 @@ def test_the_preferred_one_is_as_often_first_as_second_and_pairs_never_change():
         [image.name for image in p.images] for p in digits.pairs()
     ]
     assert len({prompt.text for prompt in pairs}) == 40
+
+
+def test_captioned_digits_are_those_of_their_captions_and_come_once() -> None:
+    made = digits.captioned()
+    half, _ = digits.halves()
+    shown: list[str] = []
+    for prompt in made:
+        names = [image.name for image in prompt.images]
+        assert len(names) == 2
+        shown += names
+        for name in names:
+            assert int(half.digits[int(name.split()[1])]) == prompt.metadata["digit"]
+        assert WORDS[prompt.metadata["digit"]] in prompt.text
+    assert len(set(shown)) == len(shown) == 2 * len(made)
+    assert len(made) == 447
+    assert digits.captioned(num=3) == made[:3]

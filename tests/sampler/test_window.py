@@ -272,3 +272,32 @@ def test_a_recipe_says_in_a_line_what_does_not_fit():
     with pytest.raises(RecipeError, match="of 3 sampling steps only the first 2") as caught:
         geometry(made, 1)
     assert "\n" not in str(caught.value)
+
+
+def test_a_progressive_window_goes_round():
+    solver = window(size=4, moves="progressive", every=2, end=7)
+    assert places(solver, range(10)) == [0, 0, 1, 1, 2, 2, 3, 3, 0, 0]
+
+
+def test_a_decaying_window_stays_ever_shorter():
+    solver = window(size=2, moves="decay", every=4, end=6)
+    # 4, 3.25, 2.5, 1.75 and 1 epochs, rounded.
+    assert places(solver, range(13)) == [0] * 4 + [1] * 3 + [2] * 2 + [3] * 2 + [4] + [0]
+
+
+def test_an_exponentially_decaying_window_does_so_from_step_13_on():
+    grid = torch.linspace(1, 0, 26, dtype=torch.float64)
+    solver = window(size=4, moves="exp_decay", every=3)
+    found = places(solver, range(70), grid=grid)
+    stays = [found.index(i + 1) - found.index(i) for i in range(20)]
+    assert stays == [math.ceil(3 * math.exp(-0.1 * max(0, i - 13))) for i in range(20)]
+    # The last place that fits is its last, and every epoch trains a whole window.
+    assert max(found) == 20
+    assert found[sum(stays) + math.ceil(3 * math.exp(-0.7))] == 0
+
+
+@pytest.mark.parametrize(
+    ("moves", "every"), [("progressive", 25), ("decay", 10), ("exp_decay", 25)]
+)
+def test_a_schedule_begins_with_mixgrpos_epochs(moves, every):
+    assert window(moves=moves).every == every

@@ -1,7 +1,7 @@
 """The cut into updates, and updates that are dropped."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -276,3 +276,53 @@ def test_the_ema_follows_with_the_published_decay() -> None:
     assert value(policy, Weights.EMA) == pytest.approx(decay * 0.5 + (1 - decay) * value(policy))
     policy, _, _ = learned([1.0], ema_cap=0.1, step=500)
     assert value(policy, Weights.EMA) == pytest.approx(0.1 * 0.5 + 0.9 * value(policy))
+
+
+class Ahead(Regression):
+    """Whose target is the mean of the update's own: each is to be measured once an update."""
+
+    looks_ahead = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.measured: list[list[int]] = []
+        self.settled: list[list[float]] = []
+
+    def measure(self, policy, rows, draws):
+        assert not torch.is_grad_enabled()
+        assert draws.keys.tolist() == rows.key.tolist()
+        self.measured.append(rows.key.tolist())
+        return rows.target
+
+    def settle(self, rows, measured, gather):
+        self.settled.append(measured.tolist())
+        mean = torch.full_like(rows.target, float(gather(measured).nanmean()))
+        return replace(rows, target=torch.where(measured.isnan(), rows.target, mean.float()))
+
+
+def test_what_an_update_must_know_is_measured_once_of_each_of_its_rows(monkeypatch) -> None:
+    """Of those that weigh anything: nothing is known of a row of another update."""
+    made = []
+    monkeypatch.setitem(globals(), "Regression", lambda: made.append(Ahead()) or made[-1])
+    target, weight = [1.0, 2.0, 3.0, 4.0, NAN], [1.0, 1.0, 1.0, 1.0, 0.0]
+    _, _, done = learned(target, weight, num_updates=2)
+    (objective,) = made
+    assert done.step == 3 + 2
+    known = [{i for i, x in enumerate(each) if x == x} for each in objective.settled]
+    assert known[0] | known[1] == {0, 1, 2, 3}
+    assert not known[0] & known[1]
+    for each, measured in zip(known, objective.settled, strict=True):
+        assert all(measured[i] == target[i] for i in each)
+
+
+def test_each_micro_batch_of_an_epoch_has_its_number(monkeypatch) -> None:
+    numbers = []
+    loss = Regression.loss
+
+    def watch(self, policy, rows, draws):
+        numbers.append(rows.batch)
+        return loss(self, policy, rows, draws)
+
+    monkeypatch.setattr(Regression, "loss", watch)
+    learned([1.0] * 8, num_updates=2)
+    assert numbers == [0, 1, 2, 3]

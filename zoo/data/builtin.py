@@ -39,6 +39,9 @@ BUILTIN = {
     "digits/eval": Builtin(
         "the ten digits in a wording not trained on", partial(digits.prompts, "eval")
     ),
+    "digits/images": Builtin(
+        "captions with two handwritten digits each: for the sampler dataset", digits.captioned
+    ),
     "digits/pairs": Builtin(
         "a digit as asked for, preferred over another: for the sampler dataset", digits.pairs
     ),

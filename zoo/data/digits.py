@@ -95,6 +95,25 @@ def pairs(*, num: Annotated[int, Ge(1)] = 898) -> list[Prompt]:
     return [_pair(i, images, half.digits.tolist(), order) for i in wanted]
 
 
+def captioned(*, num: Annotated[int, Ge(1)] = 447) -> list[Prompt]:
+    """Captions with two images each of the same half, all 447 or the first: for fine-tuning.
+
+    Both show the digit that the caption asks for; no image comes twice. Their metadata is
+    {"digit": 7}, say.
+    """
+    half, _ = halves()
+    waiting: dict[int, ImageBytes] = {}
+    made: list[Prompt] = []
+    for i, (image, digit) in enumerate(zip(half.images, half.digits.tolist(), strict=True)):
+        png = _png(i, image)
+        if digit not in waiting:
+            waiting[digit] = png
+            continue
+        caption = TRAIN_CAPTIONS[len(made) % len(TRAIN_CAPTIONS)].format(WORDS[digit])
+        made.append(Prompt(caption, {"digit": digit}, (waiting.pop(digit), png)))
+    return made[:num]
+
+
 def _pair(
     i: int, images: Sequence[ImageBytes], digits: Sequence[int], order: Sequence[int]
 ) -> Prompt:

@@ -1,7 +1,7 @@
 """The Objective interface: which rows to train on, their loss, and what moves after an update."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -14,6 +14,9 @@ from zoo.rollout import Rollout, Rows, Weights
 from zoo.seeds import Draws
 
 R = TypeVar("R", bound=Rows)
+
+Gather = Callable[[Tensor], Tensor]
+"""Joins the rows of all processes, in the order of the processes."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class Objective(ABC, Generic[R]):
     needs_path: ClassVar[bool] = False
     """Whether it needs a stochastic solver's path and log-probabilities."""
 
+    needs_means: ClassVar[bool] = False
+    """Whether it needs the mean of each step of the path too: as much memory again."""
+
     needs_grid: ClassVar[bool] = False
     """Whether it trains at the sampler's own times, which stored images have not."""
 
@@ -56,6 +62,24 @@ class Objective(ABC, Generic[R]):
 
     images_per_row: ClassVar[int] = 1
     """Images that one row puts through the network: 2 for a pair."""
+
+    needs_groups: ClassVar[bool] = True
+    """Whether it must have several images of a prompt to compare: False where it may do without."""
+
+    compares: bool = True
+    """Whether images of equal rewards teach it nothing, which a run warns of."""
+
+    whole_groups: ClassVar[bool] = False
+    """Whether a group is its unit, and so is trained in one update."""
+
+    looks_ahead: ClassVar[bool] = False
+    """Whether `measure` and `settle` come before each update."""
+
+    period: int = 1
+    """After how many micro-batches it does the same again, counted by `Rows.batch`."""
+
+    guidance: float = 1.0
+    """The guidance of forwards of its own, which prompts are encoded for; 1 is none."""
 
     @property
     def moves(self) -> frozenset[Weights]:
@@ -87,6 +111,21 @@ class Objective(ABC, Generic[R]):
     @abstractmethod
     def loss(self, policy: Policy, rows: R, draws: Draws) -> Loss:
         """The loss of some rows, by one forward of live with gradients; `draws` are by row."""
+
+    def measure(self, policy: Policy, rows: R, draws: Draws) -> Float[Tensor, " rows"]:
+        """What an update must know of each row before its losses; called without gradients.
+
+        Of all the update's rows, a micro-batch at a time, where it `looks_ahead`.
+        """
+        raise NotImplementedError
+
+    def settle(self, rows: R, measured: Float[Tensor, " rows"], gather: Gather) -> R:
+        """The same rows, of all updates, with what was `measured` of those of the next one.
+
+        It is NaN for the rows of other updates and for those of weight 0. `gather` joins a tensor
+        of every process; all processes call `settle` once an update.
+        """
+        raise NotImplementedError
 
     def after_update(self, weights: WeightSets, step: int) -> None:
         """Called after each optimizer step; `step` counts those done."""

@@ -5,32 +5,56 @@ pairs; both get the same noise and the same t, and live is asked to fit the winn
 to the reference, than the loser. Times are logit-normal, then shifted as the policy's own grid is.
 Offline it is the sampler `dataset` with the reward `preference` and ref_update 0.
 
+The other forms of the loss: Linear-DPO (arXiv 2605.21123), SDPO and DMPO (Diffusion-SDPO), DSPO,
+and MaPO, which has no reference.
+
 Departs from the published online run: it collects with the reference and never moves it in its
 shipped config; here live collects (`collect_with` changes that) and the reference is set to live
-every `ref_update` updates (0: never).
+every `ref_update` updates (0: never). SDPO's scale is each pair's own, where its code takes one for
+a micro-batch. MaPO is published for one latent's mean squared error, which here is the velocity's.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.errors import MisfitError
-from zoo.flow import noised, shift_of, shifted, velocity_target
+from zoo.flow import over_latent
 from zoo.objective.base import Loss, Objective, Probe
+from zoo.objective.pairs import Pair, PairRows, noised_pair, pair_rows
+from zoo.objective.times import any_times
 from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
-from zoo.rollout import Cond, Lookup, Rollout, Rows, Weights, join, take
+from zoo.rollout import Rollout, Weights
+from zoo.sampler.base import Latents
 from zoo.seeds import Draws
 
+DPORows = PairRows
+
+Form = Literal["dpo", "linear", "sdpo", "dspo", "mapo", "dmpo"]
+
 _STEPS = 1000
-"""Of the processes that diffusion models are trained on."""
+"""Of the processes that diffusion models are trained on: MaPO's margin is times that."""
+
+_SLOPE = 0.2
+"""Of Linear-DPO's line, of the published code."""
+
+
+def dpo_logit(
+    err_live_win: Float[Tensor, " pairs"],
+    err_ref_win: Float[Tensor, " pairs"],
+    err_live_lose: Float[Tensor, " pairs"],
+    err_ref_lose: Float[Tensor, " pairs"],
+    *,
+    beta: float,
+) -> Float[Tensor, " pairs"]:
+    """-beta / 2 [(live - ref error of winner) - (live - ref error of loser)]."""
+    return -0.5 * beta * ((err_live_win - err_ref_win) - (err_live_lose - err_ref_lose))
 
 
 def diffusion_dpo_loss(
@@ -41,21 +65,94 @@ def diffusion_dpo_loss(
     *,
     beta: float,
 ) -> Float[Tensor, " pairs"]:
-    """-log sigmoid(-beta / 2 [(live - ref error of winner) - (live - ref error of loser)])."""
-    inside = -0.5 * beta * ((err_live_win - err_ref_win) - (err_live_lose - err_ref_lose))
-    return -F.logsigmoid(inside)
+    """-log sigmoid of `dpo_logit`."""
+    errors = (err_live_win, err_ref_win, err_live_lose, err_ref_lose)
+    return -F.logsigmoid(dpo_logit(*errors, beta=beta))
 
 
-@dataclass(frozen=True)
-class DPORows(Rows):
-    """A row is one pair with one draw of noise and t."""
+def linear_dpo_loss(
+    err_live_win: Float[Tensor, " pairs"],
+    err_ref_win: Float[Tensor, " pairs"],
+    err_live_lose: Float[Tensor, " pairs"],
+    err_ref_lose: Float[Tensor, " pairs"],
+    *,
+    beta: float,
+    eta: float,
+) -> Float[Tensor, " pairs"]:
+    """C (winner's error - loser's), c a straight line in place of DPO's sigmoid; without gradient.
 
-    win: Lookup
-    lose: Lookup
-    cond: Cond
+    c = 0.2 beta D + 1/2 within [eta, 1 - eta], with D the difference of live's errors less that of
+    the reference's. DPO's own factor beta / 2 is left out, as published.
+    """
+    difference = (err_live_win - err_live_lose) - (err_ref_win - err_ref_lose)
+    c = (_SLOPE * beta * difference.detach() + 0.5).clamp(eta, 1 - eta)
+    return c * (err_live_win - err_live_lose)
 
 
-class DPO(Objective[DPORows]):
+def loser_scale(error_win: Latents, error_lose: Latents, *, mu: float) -> Float[Tensor, " pairs"]:
+    """SDPO's factor of the loser's gradient, in [0, 1], of each pair, without gradient.
+
+    The errors are the predictions less their targets, to which the gradients g are proportional.
+    (1 - mu) |g_win|^2 / (g_win . g_lose) where the two point the same way, else 1: so a step lowers
+    the winner's error by at least mu of what it would alone.
+    """
+    win, lose = error_win.detach().flatten(1), error_lose.detach().flatten(1)
+    along, size = (win * lose).sum(1), win.square().sum(1)
+    scale = ((1 - mu) * size / torch.where(along > 0, along, 1.0)).clamp(0, 1)
+    return torch.where(along > 0, scale, 1.0)
+
+
+def dspo_loss(
+    v: Latents, v_ref: Latents, target: Latents, *, beta: float, form: Literal["sd15", "sdxl"]
+) -> Float[Tensor, " pairs"]:
+    """DSPO's loss of each pair; the tensors hold all winners, then all losers.
+
+    With u DPO's logit and d the winner's velocity less the reference's: `sd15` is the mean square
+    of (velocity - target) - beta (1 - sigmoid(u)) d, on the winner; `sdxl` that of
+    (1 - sigmoid(u)) d, or (1 - sigmoid(u))^2 alone where the batch's mean of d^2 is below 0.1. The
+    sigmoid has a gradient, so the loser has one.
+    """
+    pairs = len(v) // 2
+
+    def errors(velocity: Latents) -> Float[Tensor, " images"]:
+        return (velocity - target).square().flatten(1).mean(1)
+
+    live, reference = errors(v), errors(v_ref)
+    u = dpo_logit(live[:pairs], reference[:pairs], live[pairs:], reference[pairs:], beta=beta)
+    left, d = 1 - u.sigmoid(), (v - v_ref)[:pairs]
+    if form == "sd15":
+        off = (v - target)[:pairs] - beta * over_latent(left, d) * d
+        return off.square().flatten(1).mean(1)
+    if form != "sdxl":
+        raise ValueError(f"form is 'sd15' or 'sdxl', not {form!r}")
+    moved = d.square().flatten(1).mean(1)
+    return left.square() * moved if float(moved.detach().mean()) >= 0.1 else left.square()
+
+
+def mapo_loss(
+    err_win: Float[Tensor, " pairs"],
+    err_lose: Float[Tensor, " pairs"],
+    *,
+    beta: float,
+    c: float,
+    steps: int,
+) -> Float[Tensor, " pairs"]:
+    """The winner's error - beta log sigmoid(steps (o_win - o_lose)), o = c e / (exp(c e) - 1)."""
+
+    def odds(error: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
+        return c * error / torch.expm1(c * error)
+
+    return err_win - beta * F.logsigmoid(steps * (odds(err_win) - odds(err_lose)))
+
+
+def dmpo_loss(logit: Float[Tensor, " pairs"], *, alpha: float) -> Float[Tensor, " pairs"]:
+    """The KL divergence of a coin of probability sigmoid(logit) to one of 1 - alpha."""
+    p = logit.sigmoid()
+    win = F.logsigmoid(logit) - math.log1p(-alpha)
+    return p * win + (1 - p) * (F.logsigmoid(-logit) - math.log(alpha))
+
+
+class DPO(Objective[PairRows]):
     """Diffusion-DPO (arXiv 2311.12908) on pairs of each group's best and worst images.
 
     A group whose rewards are all equal gives no pair: its rows have weight 0. Images may be
@@ -69,8 +166,14 @@ class DPO(Objective[DPORows]):
     def __init__(
         self,
         *,
+        form: Form = "dpo",
         beta: Annotated[float, Gt(0)] = 100.0,
+        eta: Annotated[float, Ge(0), Le(0.5)] = 0.05,
+        mu: Annotated[float, Ge(0), Le(1)] = 0.9,
+        alpha: Annotated[float, Gt(0), Lt(1)] = 0.01,
+        odds: Annotated[float, Gt(0)] = 0.5,
         ref_update: Annotated[int, Ge(0)] = 40,
+        ref_decay: Annotated[float, Ge(0), Lt(1)] = 0.0,
         pairs_per_group: Annotated[int, Ge(1)] = 1,
         draws_per_pair: Annotated[int, Ge(1)] = 39,
         shift: Annotated[float, Gt(0)] | None = None,
@@ -79,16 +182,29 @@ class DPO(Objective[DPORows]):
         """Hyper-parameters; the defaults are the published online run's but for those named above.
 
         Args:
-            beta: strength of the preference; 100 online, 2000 to 5000 in offline papers.
-            ref_update: optimizer steps after which the reference becomes live; 0 (offline): never.
+            form: of the loss: dpo; linear, a line in place of the sigmoid; sdpo, which spares the
+                winner; dspo, score matching; dmpo, a divergence; mapo, without a reference.
+            beta: strength of the preference; of dpo 100 online, 2000 to 5000 in offline papers; of
+                linear 5000, dspo 0.001, dmpo 2000, mapo 0.1.
+            eta: of linear, the least that a pair counts; published 0.05 for SD3.
+            mu: of sdpo, the part of the winner's own step that is kept; 0.9 for SD1.5, 0.6 SDXL.
+            alpha: of dmpo, how often the loser may be preferred.
+            odds: of mapo, the factor of errors in its odds.
+            ref_update: optimizer steps after which the reference follows live; 0 (offline): never;
+                mapo without a reference that collects has none to move.
+            ref_decay: how much of the reference stays then; linear has 0.99 and ref_update 1.
             pairs_per_group: best with worst, second best with second worst, and so on.
             draws_per_pair: draws of (noise, t) for each pair.
             shift: t = shift u / (1 + (shift - 1) u) of a logit-normal u; none: that of the policy's
                 own grid, which for SD3 is 3, for FLUX grows with the resolution.
             collect_with: the weights that collect.
         """
+        if form == "mapo" and ref_update and collect_with == "live":
+            ref_update = 0  # there is no reference to move
+        self.form: Form = form
         self.beta = beta
-        self.ref_update = ref_update
+        self.eta, self.mu, self.alpha, self.odds = eta, mu, alpha, odds
+        self.ref_update, self.ref_decay = ref_update, ref_decay
         self.pairs_per_group = pairs_per_group
         self.draws_per_pair = draws_per_pair
         self.shift = shift
@@ -99,101 +215,74 @@ class DPO(Objective[DPORows]):
         """The reference, where it follows live."""
         return frozenset({Weights.REFERENCE}) if self.ref_update else frozenset()
 
-    def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> DPORows:
+    @property
+    def uses(self) -> frozenset[Weights]:
+        """The reference, but for mapo."""
+        none = self.form == "mapo" and self.acts_with is Weights.LIVE
+        return frozenset() if none else frozenset({Weights.REFERENCE})
+
+    def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> PairRows:
         """Every pair of every group, `draws_per_pair` times."""
-        win, lose, weight, unit = [], [], [], []
-        for group in torch.unique(rollout.group).tolist():
-            member = (rollout.group == group).nonzero()[:, 0]
-            if len(member) < 2 * self.pairs_per_group:
-                raise MisfitError(
-                    ("objective", "pairs_per_group"),
-                    f"pairs_per_group is {self.pairs_per_group}, "
-                    f"but group {group} has only {len(member)} images",
-                )
-            # Invalid images go to the middle: after every valid winner, before every valid loser.
-            down = member[
-                advantage[member].nan_to_num(-torch.inf).argsort(descending=True, stable=True)
-            ]
-            up = member[advantage[member].nan_to_num(torch.inf).argsort(stable=True)]
-            for i in range(self.pairs_per_group):
-                win.append(int(down[i]))
-                lose.append(int(up[i]))
-                weight.append(float(advantage[down[i]] > advantage[up[i]]))
-                unit.append(group * self.pairs_per_group + i)
-        draw = torch.arange(self.draws_per_pair)
-        times = torch.tensor(unit).repeat_interleave(self.draws_per_pair)
-        device = rollout.path.clean.device
+        return pair_rows(
+            rollout, advantage,
+            pairs_per_group=self.pairs_per_group, draws=self.draws_per_pair,
+        )  # fmt: skip
 
-        def lookup(image: list[int]) -> Lookup:
-            index = torch.tensor(image).repeat_interleave(self.draws_per_pair)
-            return Lookup(rollout.path.clean, index.to(device))
-
-        return DPORows(
-            key=times * self.draws_per_pair + draw.repeat(len(unit)),
-            unit=times,
-            weight=torch.tensor(weight).repeat_interleave(self.draws_per_pair),
-            win=lookup(win),
-            lose=lookup(lose),
-            # The loss is of the bare model, whatever guidance collected: as published.
-            cond=replace(
-                take(rollout.cond, torch.tensor(win).repeat_interleave(self.draws_per_pair)),
-                guidance=1.0,
-            ),
-        )
-
-    def loss(self, policy: Policy, rows: DPORows, draws: Draws) -> Loss:
-        """The DPO loss of each pair; winner and loser go through the network together."""
-        win, lose = rows.win.rows(), rows.lose.rows()
-        t = self._times(policy, draws)
-        noise = draws.at("noise").normal(tuple(win.shape[1:]))
-        clean, t, noise = (
-            torch.cat([win, lose]),
-            t.repeat(2),
-            noise.repeat(2, *[1] * (noise.ndim - 1)),
-        )
-        x, target, cond = (
-            noised(clean, noise, t),
-            velocity_target(clean, noise),
-            join([rows.cond, rows.cond]),
-        )
-
-        def errors() -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
-            error = (policy.velocity(x, t, cond) - target).square().flatten(1).mean(1)
-            return error[: len(win)], error[len(win) :]
-
-        with torch.no_grad(), policy.weights.using(Weights.REFERENCE):
-            ref_win, ref_lose = errors()
-        live_win, live_lose = errors()
-        per_row = diffusion_dpo_loss(live_win, ref_win, live_lose, ref_lose, beta=self.beta)
+    def loss(self, policy: Policy, rows: PairRows, draws: Draws) -> Loss:
+        """The form's loss of each pair; winner and loser go through the network together."""
+        pair = noised_pair(rows, any_times(policy, draws, self.shift), draws)
+        if self.form == "mapo":
+            win, lose = pair.errors(pair.velocity(policy))
+            per_row = mapo_loss(win, lose, beta=self.beta, c=self.odds, steps=_STEPS)
+            return Loss(per_row, {"pair_accuracy": (win < lose).float().detach()})
+        v_ref = pair.velocity(policy, Weights.REFERENCE)
+        ref_win, ref_lose = pair.errors(v_ref)
+        v = pair.velocity(policy)
+        live_win, live_lose = pair.errors(v)
+        per_row = self._loss(pair, v, v_ref, (live_win, ref_win, live_lose, ref_lose))
         margin = ((live_lose - ref_lose) - (live_win - ref_win)).detach()
         return Loss(per_row, {"margin": margin, "pair_accuracy": (margin > 0).float()})
 
-    def _times(self, policy: Policy, draws: Draws) -> Float[Tensor, " pairs"]:
-        """By the shift; of a policy whose grid has none, any of its thousand steps, as published.
-
-        That is how models of the noise are trained (Wallace et al. 2023, arXiv 2311.12908).
-        """
-        shift = shift_of(policy.grid(5)) if self.shift is None else self.shift
-        if shift is not None:
-            return shifted(draws.at("t").normal().sigmoid(), shift)
-        steps = policy.grid(_STEPS)[:-1].float()
-        chosen = (draws.at("t").uniform() * len(steps)).long()
-        return steps.to(chosen.device)[chosen]
+    def _loss(
+        self, pair: Pair, v: Latents, v_ref: Latents, errors: tuple[Tensor, Tensor, Tensor, Tensor]
+    ) -> Float[Tensor, " pairs"]:
+        """Of live's velocities and the reference's, and the errors of winners and losers."""
+        if self.form == "dpo":
+            return diffusion_dpo_loss(*errors, beta=self.beta)
+        if self.form == "linear":
+            return linear_dpo_loss(*errors, beta=self.beta, eta=self.eta)
+        if self.form == "dspo":
+            return dspo_loss(v, v_ref, pair.target, beta=self.beta, form="sd15")
+        if self.form == "dmpo":
+            return dmpo_loss(dpo_logit(*errors, beta=self.beta), alpha=self.alpha)
+        if self.form != "sdpo":
+            raise ValueError(f"form is one of {', '.join(get_args(Form))}, not {self.form!r}")
+        win, lose = (v - pair.target).chunk(2)
+        scale, live_lose = loser_scale(win, lose, mu=self.mu), errors[2]
+        # Its value stays, its gradient is scaled.
+        scaled = live_lose.detach() + scale * (live_lose - live_lose.detach())
+        return diffusion_dpo_loss(errors[0], errors[1], scaled, errors[3], beta=self.beta)
 
     def after_update(self, weights: WeightSets, step: int) -> None:
-        """The reference becomes live every `ref_update` steps."""
+        """The reference follows live every `ref_update` steps."""
         if self.ref_update and step % self.ref_update == 0:
-            weights.blend(Weights.REFERENCE, decay=0.0)
+            weights.blend(Weights.REFERENCE, decay=self.ref_decay)
 
-    def probes(self, policy: Policy, rows: DPORows, draws: Draws) -> Sequence[Probe]:
-        """Before any update live is the reference: the loss is ln 2 whatever the pairs.
+    def probes(self, policy: Policy, rows: PairRows, draws: Draws) -> Sequence[Probe]:
+        """Before any update live is the reference: dpo's loss is ln 2, and no pair has a margin.
 
-        Not so where live starts from a LoRA and the reference, which never moves, is the base.
+        Not so where live starts from a LoRA and the reference, which never moves, is the base; and
+        mapo has no reference.
         """
         lora = policy.weights.lora
-        if lora is not None and lora.start is not None and not self.ref_update:
+        if self.form == "mapo" or (
+            lora is not None and lora.start is not None and not self.ref_update
+        ):
             return ()
         with torch.no_grad():
-            loss = self.loss(policy, rows, draws).per_row
-        furthest = float(loss[(loss - math.log(2)).abs().argmax()])
-        return (Probe("loss at live == reference", furthest, math.log(2), 1e-3),)
+            loss = self.loss(policy, rows, draws)
+        if self.form in ("dpo", "sdpo"):
+            furthest = float(loss.per_row[(loss.per_row - math.log(2)).abs().argmax()])
+            return (Probe("loss at live == reference", furthest, math.log(2), 1e-3),)
+        margin = float(loss.metrics["margin"].abs().max())
+        return (Probe("margin at live == reference", margin, 0.0, 1e-5),)

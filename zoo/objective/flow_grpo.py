@@ -10,7 +10,6 @@ as the published code does.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -18,12 +17,11 @@ from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.errors import MisfitError
-from zoo.flow import over_latent
-from zoo.objective.base import Loss, Objective, Probe
+from zoo.objective.base import Loss, Probe
+from zoo.objective.kl import KL
+from zoo.objective.path import PathObjective, PathRows, TimeWeights
 from zoo.policy.base import Policy
-from zoo.rollout import Cond, Lookup, Rollout, Rows, Weights, shared, take
-from zoo.sampler.base import StochasticSolver
+from zoo.sampler.base import Gaussian, StochasticSolver
 from zoo.seeds import Draws
 
 
@@ -41,30 +39,13 @@ def clipped_surrogate(
     return torch.maximum(-a * ratio, -a * ratio.clamp(1 - clip_range, 1 + clip_range))
 
 
-@dataclass(frozen=True)
-class FlowGRPORows(Rows):
-    """A row is one step of one image's path, from x at t to `reached` at s."""
-
-    x: Lookup
-    reached: Lookup
-    cond: Cond
-    t: Float[Tensor, " rows"]
-    s: Float[Tensor, " rows"]
-    log_prob: Float[Tensor, " rows"]
-    advantage: Float[Tensor, " rows"]
-    grid: Float[Tensor, " num_points"] = shared()
-
-
-class FlowGRPO(Objective[FlowGRPORows]):
+class FlowGRPO(PathObjective):
     """Flow-GRPO (arXiv 2505.05470): a clipped policy gradient on the steps of a stochastic solver.
 
     Images of advantage exactly 0 (all of a group whose rewards are equal, and one that got just its
     group's mean) carry no signal and get weight 0, as published: nor are they held to the
     reference. With guidance, the unconditional branch is detached, and the reference is guided too.
     """
-
-    needs_path = True
-    trains_guided = True
 
     def __init__(
         self,
@@ -73,8 +54,10 @@ class FlowGRPO(Objective[FlowGRPORows]):
         *,
         clip_range: Annotated[float, Gt(0)] = 1e-4,
         kl_weight: Annotated[float, Ge(0)] = 0.04,
+        kl: KL = KL(),
         adv_clip: Annotated[float, Gt(0)] = 5.0,
         trained_steps: Annotated[int, Ge(1)] | None = None,
+        time_weights: TimeWeights = "even",
     ) -> None:
         """Hyper-parameters of the paper.
 
@@ -83,65 +66,23 @@ class FlowGRPO(Objective[FlowGRPORows]):
             clip_range: how far the ratio may leave 1; scale it with the latents' size.
             kl_weight: weight of the KL to the reference; 0 skips its forward. Published 0.04,
                 PickScore 0.01.
+            kl: what else there is to say of the KL; its `weight`, where written, is the one.
             adv_clip: advantages are clipped to this.
             trained_steps: how many of a path's steps a random choice trains on for each image;
                 none: all that have a log-probability.
+            time_weights: `tempflow` multiplies a step's surrogate by 2.25 times its noise, as
+                TempFlow-GRPO (arXiv 2508.04324).
         """
-        self.solver = solver
-        self.clip_range = clip_range
-        self.kl_weight = kl_weight
-        self.adv_clip = adv_clip
-        self.trained_steps = trained_steps
-
-    @property
-    def uses(self) -> frozenset[Weights]:
-        """The reference, where the distance to it has weight."""
-        return frozenset({Weights.REFERENCE}) if self.kl_weight > 0 else frozenset()
-
-    def rows(
-        self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws
-    ) -> FlowGRPORows:
-        """Each image at its steps that have a log-probability, or at `trained_steps` of them."""
-        path = rollout.path
-        if path.x is None or path.log_prob is None or path.grid is None:
-            raise ValueError(
-                "flow_grpo needs the path of a stochastic solver; "
-                "use sampler.solver: {name: flow_sde}"
-            )
-        # A broken image is zeroed and so has no NaN; what has no density for one has it for none.
-        steps = self.solver.has_density(path.grid, draws).nonzero()[:, 0]
-        trained = len(steps) if self.trained_steps is None else self.trained_steps
-        if trained > len(steps):
-            raise MisfitError(
-                ("objective", "trained_steps"),
-                f"trained_steps is {trained}, but only {len(steps)} steps have a log-probability",
-            )
-        step = steps[draws.permutation(len(steps))[:, :trained].cpu()].flatten()
-        image = torch.arange(len(rollout.key)).repeat_interleave(trained)
-        device = path.clean.device
-        num_points, points = path.x.shape[1], path.x.flatten(0, 1)
-        at = (image * num_points + step).to(device)
-        weight = (advantage.nan_to_num() != 0).float()
-        grid = path.grid.to(device, torch.float32)
-        return FlowGRPORows(
-            key=(rollout.key[:, None] * trained + torch.arange(trained)).flatten(),
-            unit=rollout.key[image],
-            weight=weight[image],
-            x=Lookup(points, at),
-            reached=Lookup(points, at + 1),
-            cond=take(rollout.cond, image),
-            t=grid[step],
-            s=grid[step + 1],
-            log_prob=path.log_prob[image.to(device), step.to(device)],
-            advantage=advantage.nan_to_num().float()[image].to(device),
-            grid=grid,
+        super().__init__(
+            solver, kl, kl_weight, trained_steps=trained_steps, time_weights=time_weights
         )
+        self.clip_range = clip_range
+        self.adv_clip = adv_clip
 
-    def loss(self, policy: Policy, rows: FlowGRPORows, draws: Draws) -> Loss:
-        """The clipped surrogate, plus the KL term where it has weight."""
-        x, t, s = rows.x.rows(), rows.t, rows.s
-        gaussian = self.solver.transition(policy.velocity(x, t, rows.cond), x, t, s, rows.grid)
-        log_prob = gaussian.log_prob(rows.reached.rows())
+    def surrogate(
+        self, gaussian: Gaussian, log_prob: Float[Tensor, " rows"], rows: PathRows
+    ) -> Loss:
+        """PPO's."""
         per_row = clipped_surrogate(
             log_prob,
             rows.log_prob,
@@ -150,23 +91,9 @@ class FlowGRPO(Objective[FlowGRPORows]):
             adv_clip=self.adv_clip,
         )
         ratio = (log_prob.detach() - rows.log_prob).exp()
-        metrics = {"ratio": ratio, "clip_fraction": ((ratio - 1).abs() > self.clip_range).float()}
-        if self.kl_weight > 0:
-            with torch.no_grad(), policy.weights.using(Weights.REFERENCE):
-                velocity = policy.velocity(x, t, rows.cond)
-            reference = self.solver.transition(velocity, x, t, s, rows.grid)
-            # std is sigma_t sqrt(t - s), so this is the published 2 sigma_t^2 for any solver.
-            sigma_squared = gaussian.std.square() / over_latent(t - s, x)
-            kl = (
-                ((gaussian.mean - reference.mean).square() / (2 * sigma_squared)).flatten(1).mean(1)
-            )
-            per_row = per_row + self.kl_weight * kl
-            metrics["kl"] = kl.detach()
-        return Loss(per_row, metrics)
+        clip_fraction = ((ratio - 1).abs() > self.clip_range).float()
+        return Loss(per_row, {"ratio": ratio, "clip_fraction": clip_fraction})
 
-    def probes(self, policy: Policy, rows: FlowGRPORows, draws: Draws) -> Sequence[Probe]:
+    def probes(self, policy: Policy, rows: PathRows, draws: Draws) -> Sequence[Probe]:
         """Before any update the model that trains is the model that collected: the ratio is 1."""
-        with torch.no_grad():
-            ratio = self.loss(policy, rows, draws).metrics["ratio"]
-        furthest = float(ratio[(ratio - 1).abs().argmax()])
-        return (Probe("on-policy ratio", furthest, 1.0, min(1e-3, 0.1 * self.clip_range)),)
+        return self.ratio_probe(policy, rows, draws, min(1e-3, 0.1 * self.clip_range))

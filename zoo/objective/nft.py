@@ -15,18 +15,22 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
 
 from zoo.errors import MisfitError
 from zoo.flow import Time, clean_from, noised, over_latent
-from zoo.objective.base import Loss, Objective, Probe
+from zoo.objective.base import Loss, Probe
+from zoo.objective.kl import KL, HeldObjective, Point
+from zoo.objective.old import OldSchedule, old_decay
 from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Cond, Lookup, Rollout, Rows, Weights, take
 from zoo.sampler.base import Latents
 from zoo.seeds import Draws
+
+__all__ = ["NFT", "NFTRows", "OldSchedule", "nft_loss", "old_decay", "optimality"]
 
 Mode = Literal["all", "positive_only", "negative_only", "one_only", "binary"]
 Weighting = Literal["adaptive", "uniform"]
@@ -93,24 +97,6 @@ def nft_loss(
     return clip / beta * loss
 
 
-def old_decay(step: int, *, flat: int, rate: float, cap: float) -> float:
-    """How much of old stays at gradient step `step`.
-
-    0 before `flat`, then min(rate (step - flat), cap). The published types: 0 is rate 0; 1 is flat
-    0, rate 0.001, cap 0.5; 2 is flat 75, rate 0.0075, cap 0.999.
-    """
-    return 0.0 if step < flat else min(rate * (step - flat), cap)
-
-
-@dataclass(frozen=True)
-class OldSchedule:
-    """How the old weights follow live: see `old_decay`."""
-
-    flat: Annotated[int, Ge(0)] = 0
-    rate: Annotated[float, Ge(0)] = 0.001
-    cap: Annotated[float, Ge(0), Lt(1)] = 0.5
-
-
 @dataclass(frozen=True)
 class NFTRows(Rows):
     """A row is one image at one time."""
@@ -119,9 +105,10 @@ class NFTRows(Rows):
     cond: Cond
     t: Float[Tensor, " rows"]
     optimality: Float[Tensor, " rows"]
+    gate: Float[Tensor, " rows"] | None
 
 
-class NFT(Objective[NFTRows]):
+class NFT(HeldObjective[NFTRows]):
     """DiffusionNFT (arXiv 2509.16117): any solver collects, a contrastive flow loss learns.
 
     Collects with the old weights, which follow live slowly. Needs only clean images and rewards: no
@@ -136,6 +123,7 @@ class NFT(Objective[NFTRows]):
         *,
         beta: Annotated[float, Gt(0)] = 1.0,
         kl_weight: Annotated[float, Ge(0)] = 1e-4,
+        kl: KL = KL(),
         adv_clip: Annotated[float, Gt(0)] = 5.0,
         mode: Mode = "all",
         weighting: Weighting = "adaptive",
@@ -149,6 +137,7 @@ class NFT(Objective[NFTRows]):
             beta: how far the implicit policies lie from old; published 1.0, and 0.1 for OCR and
                 several rewards.
             kl_weight: weight of the squared velocity distance to the reference; 0 skips it.
+            kl: what else there is to say of that; its `weight`, where written, is the one.
             adv_clip: the advantage that counts as certain.
             mode: what of the advantage is used.
             weighting: the published code's adaptive loss or the paper's plain one.
@@ -158,8 +147,8 @@ class NFT(Objective[NFTRows]):
                 image; none: 99% of them, rounded down, as published.
             old: the schedule of the old weights.
         """
+        super().__init__(kl, kl_weight)
         self.beta = beta
-        self.kl_weight = kl_weight
         self.adv_clip = adv_clip
         self.mode: Mode = mode
         self.weighting: Weighting = weighting
@@ -171,11 +160,6 @@ class NFT(Objective[NFTRows]):
     def moves(self) -> frozenset[Weights]:
         """Old follows live."""
         return frozenset({Weights.OLD})
-
-    @property
-    def uses(self) -> frozenset[Weights]:
-        """The reference, where the distance to it has weight."""
-        return frozenset({Weights.REFERENCE}) if self.kl_weight > 0 else frozenset()
 
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> NFTRows:
         """Each image at `trained_steps` of the sampler's own times, in an order of its own."""
@@ -204,6 +188,7 @@ class NFT(Objective[NFTRows]):
             cond=take(rollout.cond, image),
             t=times[chosen].flatten().to(device),
             optimality=good[image].to(device),
+            gate=None if rollout.gate is None else rollout.gate.float()[image].to(device),
         )
 
     def loss(self, policy: Policy, rows: NFTRows, draws: Draws) -> Loss:
@@ -219,24 +204,22 @@ class NFT(Objective[NFTRows]):
             negative_weight=self.negative_weight,
         )  # fmt: skip
         metrics = {"old_gap": (live.detach() - old).square().flatten(1).mean(1)}
-        if self.kl_weight > 0:
-            with torch.no_grad(), policy.weights.using(Weights.REFERENCE):
-                reference = policy.velocity(x, rows.t, rows.cond)
-            kl = (live - reference).square().flatten(1).mean(1)
-            per_row = per_row + self.kl_weight * kl
-            metrics["kl"] = kl.detach()
-        return Loss(per_row, metrics)
+        return self.hold(
+            Loss(per_row, metrics), policy, Point(x, rows.t, rows.cond),
+            lambda reference: (live - reference).square().flatten(1).mean(1),
+            batch=rows.batch, gate=rows.gate, draws=draws,
+        )  # fmt: skip
 
     def after_epoch(self, weights: WeightSets, step: int) -> None:
         """Old moves towards live."""
-        weights.blend(Weights.OLD, self._decay(step))
+        weights.blend(Weights.OLD, self.old.at(step))
 
     def doubts(self, metrics: Mapping[str, float], before: int, after: int) -> Sequence[str]:
         """Old must lag behind live: after the first step of an epoch, and where it keeps of itself.
 
         Where it does not, the loss is regression on the images, weighted by reward.
         """
-        lags = before > 0 and self._decay(before) > 0
+        lags = before > 0 and self.old.at(before) > 0
         if metrics.get("old_gap") != 0 or not (lags or after - before > 1):
             return ()
         return (
@@ -244,9 +227,6 @@ class NFT(Objective[NFTRows]):
             "set of weights, and what is left of nft is regression weighted by reward; does the "
             "policy switch sets where weights.using asks for one, and does optim.lr move live?",
         )
-
-    def _decay(self, step: int) -> float:
-        return old_decay(step, flat=self.old.flat, rate=self.old.rate, cap=self.old.cap)
 
     def probes(self, policy: Policy, rows: NFTRows, draws: Draws) -> Sequence[Probe]:
         """At zero advantage, where live and old are equal, there is no gradient.

@@ -1,13 +1,14 @@
 """Collecting on shapes alone, as in a run: of micro-batches that are alike one is run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from zoo.data import prompts as prompt_sources
+from zoo.objective.base import Objective
 from zoo.plan.flops import counter
 from zoo.plan.geometry import Plan
 from zoo.plan.live_bytes import META, LiveBytes
@@ -21,6 +22,7 @@ from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.ode import Euler
 from zoo.seeds import Draws
 from zoo.training.components import evaluated_weights, evaluation_sampler
+from zoo.training.generate import conditions
 from zoo.training.micro_batches import balanced_batch_size, largest_shard, num_micro_batches
 
 S = TypeVar("S", bound=Sampler | StoredImages)
@@ -39,18 +41,23 @@ class Images:
     count: int
     rows: int
     weights: Weights
-    keep_path: bool
     wait: bool
+    keep_path: bool = False
+    keep_means: bool = False
+    guidance: float = 1.0
 
 
-def training_images(recipe: Recipe, planned: Plan, weights: Weights, *, keep_path: bool) -> Images:
+def training_images(recipe: Recipe, planned: Plan, objective: Objective[Any]) -> Images:
     """Those of an epoch."""
     groups = largest_shard(planned.groups, size=planned.processes)
     every = prompt_sources.load(recipe.data.train)
     prompts = prompt_sources.drawn(every, groups, seed=recipe.seed, epoch=0)
     wait = any(reward.cls.groupwise for reward in recipe.rewards)
     sampling = planned.sampling
-    return Images(prompts, sampling.count, sampling.rows, weights, keep_path, wait)
+    return Images(
+        prompts, sampling.count, sampling.rows, objective.acts_with, wait,
+        objective.needs_path, objective.needs_means, objective.guidance,
+    )  # fmt: skip
 
 
 def evaluated_images(recipe: Recipe, processes: int) -> tuple[Sampler, Images] | None:
@@ -63,9 +70,7 @@ def evaluated_images(recipe: Recipe, processes: int) -> tuple[Sampler, Images] |
     num = len(prompts) * options.images_per_prompt
     rows = balanced_batch_size(num, recipe.engine.micro_batch.sample)
     wait = any(reward.cls.groupwise for reward in options.rewards or recipe.rewards)
-    images = Images(
-        prompts, num_micro_batches(num, rows), rows, evaluated_weights(recipe), False, wait
-    )
+    images = Images(prompts, num_micro_batches(num, rows), rows, evaluated_weights(recipe), wait)
     return with_steps(evaluation_sampler(recipe, options)), images
 
 
@@ -99,7 +104,7 @@ class DryCollect:
         """The last micro-batch is made while what is left of all before is held."""
         images, own = self._images, OneForward(self._policy, self._live)
         with torch.no_grad(), self._policy.weights.using(images.weights):
-            cond = self._policy.encode(images.prompts, guidance=self._sampler.guidance)
+            cond = conditions(self._policy, self._sampler, images.prompts, images.guidance)
             held = self._before_the_last(own, cond)
             path, _ = self._make(own, images.rows, cond)
             whole = join([*(path for path, _ in held), path])
@@ -129,6 +134,7 @@ class DryCollect:
             draws,
             keep_path=self._images.keep_path,
         )
+        path = path if self._images.keep_means else replace(path, mean=None)
         return path, self._policy.decode(path.clean)
 
     def _before_the_last(self, own: OneForward, cond: Cond) -> list[tuple[Path, Tensor | None]]:

@@ -7,7 +7,7 @@ for rewards slower than the sampling, and a checkpoint while it is written.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -177,9 +177,7 @@ class _DryEpoch:
             recipe.objective, {"solver": self._sampler.solver}
         )
         with_steps(self._sampler)
-        images = training_images(
-            recipe, planned, self._objective.acts_with, keep_path=self._objective.needs_path
-        )
+        images = training_images(recipe, planned, self._objective)
         stored = None
         if isinstance(self._sampler, StoredImages):
             prompts = prompt_sources.load(recipe.data.train)
@@ -206,16 +204,20 @@ class _DryEpoch:
 
     def count_flops(self) -> int:
         """Of all micro-batches. Counted apart: the counter holds on to tensors."""
-        learning = counter()
+        learning, period = counter(), self._objective.period
         with learning:
-            self._learn(self._rows)
-        learned = learning.get_total_flops() * self._planned.training.count
+            for batch in range(period):
+                self._learn(replace(self._rows, batch=batch))
+        learned = learning.get_total_flops() * self._planned.training.count // period
         return self._images.count_flops(self._one.cond) + learned
 
     def _learn(self, rows: Rows) -> None:
         batch = self._planned.training.rows
         some = take(rows, torch.zeros(batch, dtype=torch.long))
         draws = Draws(0, "plan", 0, torch.arange(batch), META)
+        if self._objective.looks_ahead:
+            with torch.no_grad():
+                self._objective.measure(self._policy, some, draws)
         loss = self._objective.loss(self._policy, some, draws)
         loss.per_row.sum().backward()  # type: ignore[no-untyped-call]
 

@@ -6,7 +6,7 @@ one number, so the counts are those of the code that will run.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -176,8 +176,8 @@ def plan(recipe: Recipe, processes: int) -> Plan:
         updates=optim.updates_per_epoch,
         training=_batches(largest, train, len(rank) / processes),
         collect_forwards=None if depends else collect_forwards,
-        train_forwards=forwards * len(rank),
-        gradient_forwards=gradient * len(rank),
+        train_forwards=round(forwards * len(rank)),
+        gradient_forwards=round(gradient * len(rank)),
     )  # fmt: skip
 
 
@@ -241,6 +241,7 @@ def _sample_one(recipe: Recipe, policy: StandIn) -> OneImage:
         return OneImage(sampler, objective, policy, path, cond)
     with _giving_place(recipe, ("sampler",)), torch.no_grad():
         path = sampler.sample(policy, prompts, cond, draws, keep_path=objective.needs_path)
+    path = path if objective.needs_means else replace(path, mean=None)
     return OneImage(sampler, objective, policy, path, cond)
 
 
@@ -267,20 +268,27 @@ def epoch_rows(recipe: Recipe, one: OneImage, rank: int, processes: int) -> Rows
     group = groups.repeat_interleave(group_size)
     key = group * group_size + torch.arange(group_size).repeat(len(groups))
     same = torch.zeros(len(key), dtype=torch.long)
-    rollout = Rollout(
-        key, group, take(one.path, same), take(one.cond, same), one.sampler.grid(one.policy)
-    )
     advantage = (key % group_size).double() - (group_size - 1) / 2
+    rollout = Rollout(
+        key, group, take(one.path, same), take(one.cond, same), one.sampler.grid(one.policy),
+        reward=advantage, gate=torch.ones_like(advantage) if recipe.advantage.gate else None,
+    )  # fmt: skip
     rows: Rows = one.objective.rows(rollout, advantage, Draws(recipe.seed, "rows", 0, key))
     return rows
 
 
-def _row_forwards(policy: StandIn, objective: Objective[Any], rows: Rows) -> tuple[int, int]:
-    """Forwards for one row, and how many of them with gradients."""
+def _row_forwards(policy: StandIn, objective: Objective[Any], rows: Rows) -> tuple[float, float]:
+    """Forwards for one row, and how many of them with gradients: of micro-batches, the mean."""
     before, before_gradient = policy.weights.num_rows, policy.gradient_rows
     one = take(rows, torch.zeros(1, dtype=torch.long))
-    objective.loss(policy, one, Draws(0, "plan", 0, one.key))
-    return policy.weights.num_rows - before, policy.gradient_rows - before_gradient
+    draws = Draws(0, "plan", 0, one.key)
+    for batch in range(objective.period):
+        if objective.looks_ahead:
+            with torch.no_grad():
+                objective.measure(policy, one, draws)
+        objective.loss(policy, replace(one, batch=batch), draws)
+    made = policy.weights.num_rows - before, policy.gradient_rows - before_gradient
+    return made[0] / objective.period, made[1] / objective.period
 
 
 def _batches(largest: Sequence[int], batch: int, wanted: float) -> Batches:

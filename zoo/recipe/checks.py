@@ -1,19 +1,15 @@
 """What a recipe's parts must have in common: refused before anything is loaded."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, get_origin
+from collections.abc import Callable
 
 from zoo.errors import suggest
 from zoo.recipe.component import Component
-from zoo.recipe.constructor_schema import fitting
 from zoo.recipe.errors import Loc, RecipeError
 from zoo.recipe.model import Recipe
+from zoo.recipe.objective_checks import OBJECTIVE_CHECKS, Mistakes
 from zoo.recipe.sections import RewardEntry
-from zoo.recipe.signature import signature
-from zoo.sampler.base import Solver, StochasticSolver
-
-Mistakes = Iterator[tuple[Loc, str]]
+from zoo.sampler.base import Solver
 
 OURS = {
     "bf16": "it would cast LoRA, whose averages need float32; the policy has its own dtype",
@@ -132,60 +128,12 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(*lines)
 
 
-def _solver_suits_objective(recipe: Recipe) -> Mistakes:
-    objective, solver = recipe.objective, recipe.sampler.options.get("solver")
-    wanted = _solver_wanted(objective)
-    if wanted is None or (isinstance(solver, Component) and issubclass(solver.cls, wanted)):
-        return
-    allowed = " or ".join(f"{{name: {name}}}" for name in fitting(wanted))
-    why = f"the objective '{objective.name}' needs a {wanted.__name__}"
-    if isinstance(solver, Component):
-        yield (
-            ("sampler", "solver"),
-            f"{why}, and sampler.solver is '{solver.name}', which is not one; "
-            f"write sampler.solver: {allowed}",
-        )
-    else:
-        yield (
-            ("sampler",),
-            f"{why}, and the sampler '{recipe.sampler.name}' has no solver; "
-            f"write sampler: {{name: flow, solver: ...}} with solver {allowed}",
-        )
-
-
-def _solver_wanted(objective: Component[Any]) -> type[Solver] | None:
-    annotation = signature(objective.cls).given.get("solver")
-    wanted = get_origin(annotation) or annotation
-    if isinstance(wanted, type) and issubclass(wanted, Solver):
-        return wanted
-    return StochasticSolver if objective.cls.needs_path else None
-
-
-def _guidance_can_be_trained(recipe: Recipe) -> Mistakes:
-    guidance = recipe.sampler.options.get("guidance", 1.0)
-    if guidance != 1 and not recipe.objective.cls.trains_guided:
-        yield (
-            ("sampler", "guidance"),
-            f"sampler.guidance is {guidance} and the objective '{recipe.objective.name}' trains "
-            "without guidance; write sampler.guidance: 1.0 (evaluation has eval.guidance)",
-        )
-
-
 def _gdpo_without_group_std(recipe: Recipe) -> Mistakes:
     if recipe.advantage.mix == "gdpo" and recipe.advantage.std == "group":
         yield (
             ("advantage", "std"),
             "advantage.mix gdpo divides by each group's deviation already and cannot be combined "
             "with advantage.std group; write advantage.std: global or advantage.mix: sum",
-        )
-
-
-def _groups_are_groups(recipe: Recipe) -> Mistakes:
-    if recipe.data.group_size < 2:
-        yield (
-            ("data", "group_size"),
-            "data.group_size is 1, and an advantage compares the images of one prompt with each "
-            "other: alone, every image's is 0; write data.group_size: 2 or more",
         )
 
 
@@ -272,10 +220,8 @@ def _labels_repeat(loc: Loc, rewards: tuple[RewardEntry, ...]) -> Mistakes:
 
 
 CHECKS: tuple[Callable[[Recipe], Mistakes], ...] = (
-    _solver_suits_objective,
-    _guidance_can_be_trained,
+    *OBJECTIVE_CHECKS,
     _gdpo_without_group_std,
-    _groups_are_groups,
     _every_process_has_a_group,
     _every_update_has_an_image,
     _copies_on_the_host_are_whole_networks,

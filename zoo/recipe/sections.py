@@ -46,14 +46,6 @@ def _folder_name(name: str) -> str:
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 
 
-def _not_zero(weight: float) -> float:
-    if weight == 0:
-        raise ValueError(
-            "a reward of weight 0 trains nothing; remove it or move it to eval.rewards"
-        )
-    return weight
-
-
 def default(data: dict[str, Any]) -> Any:
     """A default as a recipe would write it, validated where it is used."""
     return Field(default_factory=lambda: data, validate_default=True)
@@ -79,10 +71,11 @@ class Weighted(Named):
     """What a recipe says of a reward besides its options.
 
     `frames` has a reward of images look at videos: the mean over all frames, one of them, the worst
-    of all, or the mean over a sample.
+    of all, or the mean over a sample. `weight` 0 is for what `advantage` names and nothing trains
+    on.
     """
 
-    weight: Annotated[float, AfterValidator(_not_zero)] = 1.0
+    weight: float = 1.0
     label: Text | None = None
     frames: How | FrameSample | None = None
     isolate: Isolation | None = None
@@ -155,12 +148,29 @@ class Ban(Strict):
     mean_at_least: float | None = None
 
 
-class Advantage(Strict):
-    """How rewards become advantages: see `zoo.advantage`. The `ban` is by the mixed reward."""
+class Gate(Strict):
+    """Which images the reference holds, for objectives whose `kl` is on: gated (GARDO: 0.1 of all).
 
-    std: Literal["global", "group"] = "global"
+    Those of which the trained reward thinks best, compared with the `rewards`: labels of rewards of
+    weight 0.
+    """
+
+    rewards: Annotated[tuple[Text, ...], MinLen(1)]
+    share: Annotated[float, Gt(0), Le(1)] = 0.1
+
+
+class Advantage(Strict):
+    """How rewards become advantages: see `zoo.advantage`. The `ban` is by the mixed reward.
+
+    `std` none divides by nothing. `diversity` is the label of a reward of weight 0, an image's
+    distance to the nearest of its group: it scales the advantages of images above their mean.
+    """
+
+    std: Literal["global", "group", "none"] = "global"
     mix: Literal["sum", "gdpo"] = "sum"
     ban: Ban | None = None
+    diversity: Text | None = None
+    gate: Gate | None = None
 
 
 class Data(Strict):

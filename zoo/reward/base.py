@@ -78,6 +78,16 @@ class Reward(ABC):
     ) -> Float[Tensor, " batch"] | Scores:
         """A score for each image in [0, 1]."""
 
+    def features(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch features"]:
+        """What its network sees in images in [0, 1], for `nearest`; by default there is nothing.
+
+        Raises:
+            NotImplementedError: it has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no features of images")
+
     @classmethod  # noqa: B027
     def check_prompt(cls, prompt: Prompt, options: Mapping[str, Any]) -> None:
         """Looks whether images of a prompt can be scored, before anything is loaded.

@@ -82,6 +82,16 @@ class Digit(_AskedDigit):
         scores: Tensor = probability.gather(1, digit.unsqueeze(1)).squeeze(1)
         return scores.to(images.device)
 
+    @torch.no_grad()
+    def features(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch features"]:
+        """What the CNN's last layer reads."""
+        seen = grey(images.to(self._device))
+        for layer in list(self._classifier)[:-1]:
+            seen = layer(seen)
+        return seen.to(images.device)
+
     def known_answers(self) -> Sequence[KnownAnswer]:
         """A zero to nine of the half that it was not trained on, the eight an unclear one."""
         scores = (0.979, 0.975, 0.988, 0.985, 0.966, 0.948, 0.970, 0.936, 0.496, 0.867)

@@ -67,8 +67,8 @@ class Judge:
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weight of each label in the mix."""
-        return {weighted.label: weighted.weight for weighted in self.rewards}
+        """The weight of each label in the mix; without those that are scored and not mixed."""
+        return {judged.label: judged.weight for judged in self.rewards if judged.weight}
 
     @property
     def reads_pixels(self) -> bool:

@@ -97,6 +97,7 @@ class Step:
     x: Latents
     state: Any = None
     log_prob: Float[Tensor, " batch"] | None = None
+    mean: Latents | None = None
 
 
 class StepSolver(Solver):
@@ -113,20 +114,22 @@ class StepSolver(Solver):
         """From x at t to x at s < t."""
 
     def integrate(self, field: Field, x: Latents, grid: Grid, draws: Draws) -> Path:
-        """Steps along the grid; a stochastic solver keeps every point and its log-probability."""
-        state, xs, log_probs = self.start(grid), [x], []
+        """Steps along the grid; a stochastic solver keeps points, means and log-probabilities."""
+        state, xs, means, log_probs = self.start(grid), [x], [], []
         for i, (t, s) in enumerate(pairwise(grid)):
             step = self.step(field, x, t, s, state, draws.at(i))
             x, state = step.x, step.state
             if self.stochastic:
                 xs.append(x)
+                means.append(x if step.mean is None else step.mean)
                 log_probs.append(
                     x.new_full((len(x),), torch.nan) if step.log_prob is None else step.log_prob
                 )
         evals = self.num_evals(len(grid) - 1)
         if not self.stochastic:
             return Path(x, evals)
-        return Path(x, evals, torch.stack(xs, 1), grid, torch.stack(log_probs, 1))
+        log_prob = torch.stack(log_probs, 1)
+        return Path(x, evals, torch.stack(xs, 1), grid, log_prob, torch.stack(means, 1))
 
     def num_evals(self, num_steps: int) -> int:
         """The same number at every step."""
@@ -160,6 +163,9 @@ class StochasticSolver(StepSolver):
 
     stochastic = True
 
+    normalised: bool = True
+    """Whether its log-probabilities are those of its Gaussians, and not of another scale."""
+
     @abstractmethod
     def transition(self, velocity: Latents, x: Latents, t: Time, s: Time, grid: Grid) -> Gaussian:
         """The distribution of x at s given x at t; t and s have shape [batch] or none."""
@@ -180,4 +186,4 @@ class StochasticSolver(StepSolver):
         """A point of the transition, with its log-probability, which the last step lacks."""
         gaussian = self.transition(field(x, t), x, t, s, state)
         x = gaussian.sample(draws)
-        return Step(x, state, None if s == 0 else gaussian.log_prob(x))
+        return Step(x, state, None if s == 0 else gaussian.log_prob(x), gaussian.mean)

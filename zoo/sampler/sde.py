@@ -78,6 +78,8 @@ class CPS(StochasticSolver):
     Its log-probability is the published one, -mean (x_s - mean)^2, without the normaliser.
     """
 
+    normalised = False
+
     def __init__(self, *, eta: Annotated[float, Gt(0), Le(1)] = 0.9) -> None:
         """`eta` in (0, 1]: the share of fresh noise, as an angle of eta pi / 2."""
         self.eta = eta

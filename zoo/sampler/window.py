@@ -8,6 +8,7 @@ that have a log-probability, so every epoch trains as many (MixGRPO's code lets 
 end). What it places by iteration is placed by epoch. Where it is, is a function of seed and epoch.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -31,8 +32,14 @@ from zoo.sampler.base import (
 )
 from zoo.seeds import Draws
 
-_STRIDE, _EVERY = 1, 25
+Moves = Literal["never", "slide", "random", "progressive", "decay", "exp_decay"]
+
+_STRIDE = 1
 """MixGRPO's."""
+_EVERY = {"slide": 25, "progressive": 25, "decay": 10, "exp_decay": 25}
+"""Epochs at the first place of a window that moves so: MixGRPO's."""
+_FLAT, _RATE = 13, 0.1
+"""From which step on, and how fast, MixGRPO's exp_decay falls."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,9 @@ class SDEWindow(StochasticSolver):
     """Stochastic in a window of steps, deterministic outside (Flow-GRPO-Fast, MixGRPO).
 
     An objective trains on the window's steps alone: fewer of them, so faster epochs. Flow-GRPO-Fast
-    is `{size: 2, end: 5, moves: random}` of 10 steps, MixGRPO `{size: 4, moves: slide}` of 25.
-    A solver of several steps (dpm2) starts anew behind the window.
+    is `{size: 2, end: 5, moves: random}` of 10 steps, MixGRPO `{size: 4, moves: progressive}` of
+    25, Flash-GRPO (arXiv 2605.15980) `{size: 1, moves: random}`, but that its step is each prompt's
+    own. A solver of several steps (dpm2) starts anew behind the window.
     """
 
     def __init__(
@@ -60,7 +68,7 @@ class SDEWindow(StochasticSolver):
         size: Annotated[int, Ge(1)],
         start: Annotated[int, Ge(0)] = 0,
         end: Annotated[int, Ge(1)] | None = None,
-        moves: Literal["never", "slide", "random"] = "never",
+        moves: Moves = "never",
         stride: Annotated[int, Ge(1)] | None = None,
         every: Annotated[int, Ge(1)] | None = None,
     ) -> None:
@@ -74,9 +82,12 @@ class SDEWindow(StochasticSolver):
             end: the step that a window which moves must end before; none: the one that ends at 0,
                 which has no log-probability and is never in it.
             moves: never; slide: from `start` on by `stride` every so many epochs, and it stays at
-                the end; random: somewhere else every epoch.
+                the end; progressive: from there back to the start; decay and exp_decay: so too, and
+                it stays ever shorter, evenly from `every` epochs down to 1 at the end, or from step
+                13 on by a tenth a step; random: somewhere else every epoch.
             stride: steps that it slides; 1 where it is not given, as MixGRPO's.
-            every: epochs between slides; 25 where it is not given, as MixGRPO's.
+            every: epochs between slides, at the start; where it is not given 25, and 10 for decay,
+                as MixGRPO's.
         """
         _require_deterministic(outside)
         if isinstance(inside, SDEWindow):
@@ -84,9 +95,10 @@ class SDEWindow(StochasticSolver):
                 "inside is a window itself; write one whose every step is stochastic, "
                 "such as inside: {name: flow_sde}"
             )
-        if moves != "slide" and (stride is not None or every is not None):
+        if moves not in _EVERY and (stride is not None or every is not None):
             raise ValueError(
-                f"stride and every are for moves: slide, and moves is {moves}; remove them"
+                f"stride and every are for moves: slide, and moves is {moves}; remove them, or "
+                "write slide, progressive, decay or exp_decay"
             )
         if moves == "never" and end is not None:
             raise ValueError(
@@ -100,13 +112,14 @@ class SDEWindow(StochasticSolver):
                 f"{start + size}"
             )
         self.inside = inside
+        self.normalised = inside.normalised
         self.outside = outside
         self.size = size
         self.first = start
         self.end = end
-        self.moves = moves
+        self.moves: Moves = moves
         self.stride = _STRIDE if stride is None else stride
-        self.every = _EVERY if every is None else every
+        self.every = _EVERY.get(moves, 1) if every is None else every
 
     def window(self, grid: Grid, draws: Draws) -> range:
         """The stochastic steps of the run and epoch of `draws`; none of a grid of one step.
@@ -133,12 +146,33 @@ class SDEWindow(StochasticSolver):
             # What is measured before the first epoch has epoch -1.
             slides = max(0, draws.epoch) // self.every
             first = min(first + self.stride * slides, last)
+        elif self.moves in _EVERY:
+            first = self._place_of(max(0, draws.epoch), last)
         elif self.moves == "random":
             places = seeds.order(
                 last - first + 1, seed=draws.seed, purpose="sde_window", epoch=draws.epoch
             )
             first += int(places[0])
         return range(first, first + self.size)
+
+    def _place_of(self, epoch: int, last: int) -> int:
+        """The first step of a window that goes round, of which it is at each for some epochs."""
+        places = range(self.first, last + 1, self.stride)
+        stays = [self._stay(place, i / max(1, len(places) - 1)) for i, place in enumerate(places)]
+        left = epoch % sum(stays)
+        for place, stay in zip(places, stays, strict=True):
+            if left < stay:
+                return place
+            left -= stay
+        raise AssertionError("an epoch is within the round")
+
+    def _stay(self, place: int, part: float) -> int:
+        """Epochs at a place, which is so far along the way, from 0 to 1."""
+        if self.moves == "decay":
+            return round(self.every + (1 - self.every) * part)
+        if self.moves == "exp_decay":
+            return math.ceil(self.every * math.exp(-_RATE * max(0, place - _FLAT)))
+        return self.every
 
     def has_density(self, grid: Grid, draws: Draws) -> Bool[Tensor, " num_steps"]:
         """The window's steps."""
@@ -156,7 +190,8 @@ class SDEWindow(StochasticSolver):
         anew = index in (0, window.start, window.stop)
         carried = solver.start(state.grid) if anew else state.carried
         after = solver.step(field, x, t, s, carried, draws)
-        return Step(after.x, _Place(index + 1, state.grid, after.state), after.log_prob)
+        place = _Place(index + 1, state.grid, after.state)
+        return Step(after.x, place, after.log_prob, after.mean)
 
     def transition(self, velocity: Latents, x: Latents, t: Time, s: Time, grid: Grid) -> Gaussian:
         """That of the solver inside, which holds for the window's steps alone."""

@@ -19,6 +19,7 @@ from zoo.sampler.ode import Euler
 from zoo.sampler.sde import FlowSDE
 from zoo.seeds import Draws
 from zoo.testing.inputs import some_prompts
+from zoo.training.generate import conditions
 
 _GROUPS, _GROUP_SIZE = 3, 4
 _NUM = _GROUPS * _GROUP_SIZE
@@ -47,7 +48,8 @@ class ObjectiveTests(ABC):
         """Sets of weights that nothing moves are not allocated."""
         objective = self.make()
         assert objective.acts_with in {Weights.LIVE, *objective.uses, *objective.moves}
-        assert objective.uses <= {Weights.REFERENCE, *objective.moves}
+        # A run keeps the moving average where its recipe says so.
+        assert objective.uses <= {Weights.REFERENCE, Weights.EMA, *objective.moves}
         assert Weights.LIVE not in objective.moves
         assert objective.images_per_row >= 1
 
@@ -134,6 +136,19 @@ class ObjectiveTests(ABC):
             whole, part = at.loss(rows).per_row, at.loss(take(rows, index)).per_row
         torch.testing.assert_close(part, whole[index], rtol=1e-4, atol=1e-5)
 
+    def test_what_is_measured_ahead_does_not_depend_on_the_batch(self) -> None:
+        """Where an update's losses must know of each other's rows."""
+        at = Setting(self)
+        if not at.objective.looks_ahead:
+            return
+        rows = at.rows()
+        whole, parts = at.ahead(rows, len(rows.key)), at.ahead(rows, 5)
+        assert torch.equal(whole.key, rows.key)
+        with torch.no_grad():
+            losses = [at.loss(each).per_row for each in (whole, parts)]
+        assert bool(losses[0].isfinite().all())
+        torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-5)
+
     def test_a_row_puts_as_many_images_through_the_network_with_gradients_as_promised(
         self,
     ) -> None:
@@ -187,28 +202,43 @@ class Setting:
         self.objective = tests.make()
         self.policy: Policy = Digits(torch.device("cpu"))
         self.policy.weights.allocate(
-            self.objective.moves, seed=0, reference=Weights.REFERENCE in self.objective.uses
+            self.objective.moves | (self.objective.uses & {Weights.EMA}),
+            seed=0,
+            reference=Weights.REFERENCE in self.objective.uses,
         )
         needs_path = self.objective.needs_path
         sampler = FlowSampler(solver=tests.solver() if needs_path else Euler(), steps=4)
         row = torch.arange(_GROUPS).repeat_interleave(_GROUP_SIZE)
         # As on a second process: keys and groups do not start at 0.
         key, group = torch.arange(_NUM) + _FIRST_KEY, row + _FIRST_GROUP
-        cond = take(self.policy.encode(some_prompts(_GROUPS)), row)
+        encoded = conditions(self.policy, sampler, some_prompts(_GROUPS), self.objective.guidance)
+        cond = take(encoded, row)
         prompts = [some_prompts(_GROUPS)[i] for i in row.tolist()]
         draws = Draws(0, "collect", 0, key)
         with torch.no_grad(), self.policy.weights.using(self.objective.acts_with):
             path = sampler.sample(self.policy, prompts, cond, draws, keep_path=needs_path)
         # Stored images have no times.
         grid = sampler.grid(self.policy) if self.objective.needs_grid else None
+        path = path if self.objective.needs_means else replace(path, mean=None)
         self.rollout = Rollout(key, group, path, cond, grid)
 
     def rows(self, advantage: Float[Tensor, " rows"] = _ADVANTAGE) -> Rows:
         """What the objective trains on of the rollout."""
-        rows: Rows = self.objective.rows(
-            self.rollout, advantage, Draws(0, "rows", 0, self.rollout.key)
-        )
+        judged = replace(self.rollout, reward=advantage)
+        rows: Rows = self.objective.rows(judged, advantage, Draws(0, "rows", 0, judged.key))
         return rows
+
+    def ahead(self, rows: Rows, batch: int) -> Rows:
+        """The rows with what an update must know of all, measured so many at a time."""
+        draws = Draws(0, "loss", 0, rows.key)
+        with torch.no_grad():
+            parts = [
+                self.objective.measure(self.policy, take(rows, index), draws.take(index))
+                for start in range(0, len(rows.key), batch)
+                for index in [torch.arange(start, min(start + batch, len(rows.key)))]
+            ]
+        settled: Rows = self.objective.settle(rows, torch.cat(parts).double(), lambda own: own)
+        return settled
 
     def loss(self, rows: Rows) -> Loss:
         """The objective's loss of some rows."""

@@ -13,7 +13,7 @@ from zoo.seeds import Draws
 from zoo.training import metrics, stop
 from zoo.training.build import StageRun
 from zoo.training.collect import Collected, shard_groups
-from zoo.training.epoch import advantages, collect_epoch, groups_of
+from zoo.training.epoch import advantages, collect_epoch, groups_of, judged
 from zoo.training.first_step import try_step
 from zoo.training.monitor import evaluate_run, record_evaluation
 from zoo.training.probes import probe, probe_images
@@ -80,7 +80,7 @@ def _probe(run: StageRun, collected: Collected) -> tuple[Probe, ...]:
         return Draws(run.recipe.seed, purpose, _EPOCH, key, run.model.engine.device)
 
     advantage = advantages(run, collected)[collected.rollout.key]
-    return probe(run.learner, collected.rollout, advantage, draws)
+    return probe(run.learner, judged(run, collected), advantage, draws)
 
 
 def _failures(probes: tuple[Probe, ...]) -> list[str]:

@@ -51,6 +51,9 @@ class Groups:
     purpose: str
     epoch: int = 0
     keep_path: bool = False
+    keep_means: bool = False
+    guidance: float = 1.0
+    """Of forwards that are made later of what was collected, which prompts are encoded for."""
 
     @property
     def of_image(self) -> Int[Tensor, " images"]:
@@ -82,6 +85,7 @@ class Shard:
         return generate(
             collector.policy, sampler, self.wanted,
             weights=groups.weights, micro_batch=collector.micro_batch, keep_path=groups.keep_path,
+            keep_means=groups.keep_means,
         )  # fmt: skip
 
 
@@ -118,6 +122,7 @@ def shard_groups(collector: Collector, groups: Groups) -> Shard:
         local_group,
         Draws(groups.seed, groups.purpose, groups.epoch, key, engine.device),
         largest=largest_shard(len(prompts), size=engine.size) * groups.size,
+        guidance=groups.guidance,
     )
     if isinstance(collector.sampler, EncodedImages):
         own = zip(wanted.prompts, member.tolist() or [0], strict=True)

@@ -147,7 +147,7 @@ def evaluated_weights(recipe: Recipe) -> Weights:
 def evaluated_rewards(recipe: Recipe) -> tuple[dict[str, float], dict[str, float]]:
     """What evaluations score: labels and weights of what is held out, and of what is trained on."""
     entries = (recipe.eval.rewards if recipe.eval else ()) or recipe.rewards
-    weight_of = {entry.measures: entry.weight for entry in recipe.rewards}
+    weight_of = {entry.measures: entry.weight for entry in recipe.rewards if entry.weight}
     trained = {e.label: weight_of[e.measures] for e in entries if e.measures in weight_of}
     return {e.label: e.weight for e in entries if e.label not in trained}, trained
 

@@ -1,13 +1,16 @@
 """An epoch's three parts as a stage's recipe has them: collecting, advantages, learning."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.advantage import banned, group_advantage, mix
+from zoo.advantage import banned, diversity_scale, gate, group_advantage, mix
 from zoo.data.prompts import drawn
 from zoo.engine.interrupt import Interrupt
 from zoo.reward.judge import require_enough_valid
+from zoo.rollout import Rollout
 from zoo.run.tracker import Tracker
 from zoo.seeds import Draws
 from zoo.training.build import StageRun
@@ -35,8 +38,9 @@ def groups_of(run: StageRun, epoch: int) -> Groups:
     data, objective, seed = run.recipe.data, run.objective, run.recipe.seed
     prompts = drawn(run.prompts, data.groups_per_epoch, seed=seed, epoch=epoch)
     return Groups(
-        prompts, data.group_size, objective.acts_with, seed, "collect", epoch, objective.needs_path
-    )
+        prompts, data.group_size, objective.acts_with, seed, "collect", epoch,
+        objective.needs_path, objective.needs_means, objective.guidance,
+    )  # fmt: skip
 
 
 def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interrupt) -> Collected:
@@ -63,13 +67,34 @@ def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interr
 
 def advantages(run: StageRun, collected: Collected) -> Float[Tensor, " images"]:
     """How much better each image is than its group: of all processes' images, on every process."""
-    options, weights = run.recipe.advantage, run.collector.judge.weights
-    mixed = mix(collected.verdict.scores, weights, collected.group, how=options.mix)
-    advantage = group_advantage(mixed, collected.group, std=options.std)
+    options, group = run.recipe.advantage, collected.group
+    mixed = _mixed(run, collected)
+    advantage = group_advantage(mixed, group, std=options.std)
+    if options.diversity is not None:
+        distance = collected.verdict.scores[options.diversity]
+        advantage = advantage * diversity_scale(mixed, distance, group)
     if options.ban is None:
         return advantage
-    out = banned(mixed, collected.group, **options.ban.model_dump())
+    out = banned(mixed, group, **options.ban.model_dump())
     return advantage.masked_fill(out, torch.nan)
+
+
+def judged(run: StageRun, collected: Collected) -> Rollout:
+    """This process's images with their mixed reward, and how much the reference holds each."""
+    options, key, mixed = run.recipe.advantage.gate, collected.rollout.key, _mixed(run, collected)
+    rollout = replace(collected.rollout, reward=mixed[key])
+    if options is None:
+        return rollout
+    scores = collected.verdict.scores
+    held_out = {label: scores[label] for label in options.rewards}
+    return replace(rollout, gate=gate(mixed, held_out, share=options.share)[key])
+
+
+def _mixed(run: StageRun, collected: Collected) -> Float[Tensor, " images"]:
+    """One reward of all processes' images, of those that the recipe gives a weight."""
+    weights = run.collector.judge.weights
+    scores = {label: collected.verdict.scores[label] for label in weights}
+    return mix(scores, weights, collected.group, how=run.recipe.advantage.mix)
 
 
 def learn_epoch(
@@ -84,7 +109,7 @@ def learn_epoch(
     engine.clip(run.recipe.optim.max_grad_norm)  # which the stage before may have had otherwise
 
     # What the objective trains on: images at some times, pairs of them, or steps of their paths.
-    rollout = collected.rollout
+    rollout = judged(run, collected)
     draws = Draws(seed, "rows", epoch, rollout.key)
     rows = run.objective.rows(rollout, advantage[rollout.key], draws)
 
@@ -98,7 +123,7 @@ def learn_epoch(
     learned = learn(run.learner, rows, parts, draws, progress.step, bar)
 
     # What goes on without an error, and should not.
-    if not advantage.nan_to_num().any():
+    if run.objective.compares and not advantage.nan_to_num().any():
         tracker.warn(_FLAT)
     if learned.num_empty:
         tracker.warn(_EMPTY)

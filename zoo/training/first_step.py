@@ -4,6 +4,8 @@ Memory that does not suffice, and processes that cannot talk to each other, then
 not after an epoch's images.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -60,8 +62,18 @@ def _unmade_rollout(share: Shard) -> Rollout:
                 wanted.draws.take(few),
                 keep_path=groups.keep_path,
             )
+        some = some if groups.keep_means else replace(some, mean=None)
         path = take(some, torch.arange(len(key)) % len(few))
-    return Rollout(key, key // groups.size, path, wanted.cond, sampler.grid(policy))
+    reward = (key % groups.size).double()
+    return Rollout(
+        key,
+        key // groups.size,
+        path,
+        wanted.cond,
+        sampler.grid(policy),
+        reward,
+        torch.ones(len(key)),
+    )
 
 
 def _stand_still(x: Tensor, t: Tensor, cond: Cond) -> Tensor:

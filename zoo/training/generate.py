@@ -73,18 +73,28 @@ def encode(
     prompt: Int[Tensor, " images"],
     draws: Draws,
     largest: int,
+    guidance: float = 1.0,
 ) -> Wanted:
     """Images of at least one prompt, each with the index of its own, ready to be generated.
 
-    Each prompt is encoded once. Without an image the one row is of the first prompt and key 0.
+    Each prompt is encoded once, also for forwards with a `guidance` that the source has not.
+    Without an image the one row is of the first prompt and key 0.
     """
     num = len(prompt)
     if not num:
         prompt = torch.zeros(1, dtype=torch.long)
         draws = replace(draws, keys=prompt)
     with torch.no_grad():
-        cond = take(policy.encode(prompts, guidance=source.guidance), prompt)
+        cond = take(conditions(policy, source, prompts, guidance), prompt)
     return Wanted([prompts[i] for i in prompt.tolist()], cond, draws, num, largest)
+
+
+def conditions(
+    policy: Policy, source: ImageSource, prompts: Sequence[Prompt], guidance: float
+) -> Cond:
+    """The prompts encoded for the source's guidance, and for another that an objective asks for."""
+    asked = source.guidance if source.guidance != 1 else guidance
+    return replace(policy.encode(prompts, guidance=asked), guidance=source.guidance)
 
 
 def generate(
@@ -95,6 +105,7 @@ def generate(
     weights: Weights,
     micro_batch: int,
     keep_path: bool,
+    keep_means: bool = False,
 ) -> Iterator[Batch]:
     """Samples and decodes, at most `micro_batch` images at a time, with these weights."""
     size = balanced_batch_size(wanted.largest, micro_batch)
@@ -110,6 +121,7 @@ def generate(
                 wanted.draws.take(micro.index),
                 keep_path=keep_path,
             )
+            path = path if keep_means else replace(path, mean=None)
             images = policy.decode(path.clean)
         num_evals = (policy.weights.num_rows - before) * micro.num_real // size
         if micro.num_real < size:
@@ -147,4 +159,5 @@ def _zero(path: Path, broken: Bool[Tensor, " batch"]) -> Path:
         clean=fill(path.clean),
         x=None if path.x is None else fill(path.x),
         log_prob=None if path.log_prob is None else fill(path.log_prob),
+        mean=None if path.mean is None else fill(path.mean),
     )

@@ -6,7 +6,7 @@ of one process with all rows.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -141,17 +141,22 @@ def learn(
     """
     policy, size = learner.policy, batch_size(learner, cut)
     averages = _Averages(learner.engine)
-    num_evals, num_dropped, num_empty, norms = 0, 0, 0, []
+    num_evals, num_dropped, num_empty, done, norms = 0, 0, 0, 0, []
     for mine, weight, largest in zip(cut.rows, cut.weight, cut.largest, strict=True):
         # No image of the update carries a signal: all processes see it by the weight and go on.
         if weight == 0:
             num_empty += 1
             continue
 
+        # What the losses must know of each other's rows, where they must.
+        micros = tuple(micro_batches(mine, size, num_micro_batches(largest, size)))
+        if learner.objective.looks_ahead:
+            rows, evals = _look_ahead(learner, rows, draws, micros)
+            num_evals += evals
+
         # The gradient, a micro-batch at a time.
-        micros = micro_batches(mine, size, num_micro_batches(largest, size))
-        metrics, evals = _backward(learner, rows, draws, bar.over(micros), weight)
-        num_evals += evals
+        metrics, evals = _backward(learner, rows, draws, bar.over(micros), weight, done)
+        num_evals, done = num_evals + evals, done + len(micros)
 
         # The optimizer's step, which is taken where the gradient of all processes is finite.
         norm = learner.engine.update(learner.rate.at(step))
@@ -174,12 +179,38 @@ def learn(
     return Learned(step, found, num_evals, num_dropped, num_empty)
 
 
+def _look_ahead(
+    learner: Learner, rows: Rows, draws: Draws, micros: Iterable[MicroBatch]
+) -> tuple[Rows, int]:
+    """The rows with what an update's losses must know, and the forwards that it took."""
+    engine, policy, objective = learner.engine, learner.policy, learner.objective
+    row_weight = rows.weight.cpu()
+    stand_in = row_weight.argmax()
+    measured = torch.full((len(row_weight),), torch.nan, dtype=torch.float64)
+    num_evals = 0
+    for micro in micros:
+        before = policy.weights.num_rows
+        index = torch.where(row_weight[micro.index] > 0, micro.index, stand_in)
+        with torch.no_grad():
+            found = objective.measure(policy, take(rows, index), draws.take(index))
+        real = (row_weight[micro.index] > 0) & (torch.arange(len(index)) < micro.num_real)
+        measured[index[real]] = found.double().cpu()[real]
+        num_evals += (policy.weights.num_rows - before) * micro.num_real // len(index)
+    return objective.settle(rows, measured, engine.gather), num_evals
+
+
 def _backward(
-    learner: Learner, rows: Rows, draws: Draws, micros: Iterable[MicroBatch], weight: float
+    learner: Learner,
+    rows: Rows,
+    draws: Draws,
+    micros: Iterable[MicroBatch],
+    weight: float,
+    done: int,
 ) -> tuple["_Averages", int]:
     """Adds an update's gradients, `weight` being that of all processes' rows in it.
 
-    Returns its metrics, not yet averaged, and the forwards of rows that are no fillers.
+    So many micro-batches of the epoch were `done` before. Returns its metrics, not yet averaged,
+    and the forwards of rows that are no fillers.
     """
     # Rows of weight 0 may hold anything, and a gradient of NaN times 0 is NaN: one that counts
     # is run in their place.
@@ -187,13 +218,14 @@ def _backward(
     row_weight = rows.weight.cpu()
     stand_in = row_weight.argmax()
     metrics, num_evals = _Averages(engine), 0
-    for micro in micros:
+    for number, micro in enumerate(micros, done):
         before = policy.weights.num_rows
         counts = row_weight[micro.index]
         counts[micro.num_real :] = 0
         index = torch.where(counts > 0, micro.index, stand_in)
         counts = counts.to(engine.device)
-        loss = learner.objective.loss(policy, take(rows, index), draws.take(index))
+        batch = replace(take(rows, index), batch=number)
+        loss = learner.objective.loss(policy, batch, draws.take(index))
         engine.backward((counts * loss.per_row).sum() * (engine.size / weight))
         num_evals += (policy.weights.num_rows - before) * micro.num_real // len(micro.index)
         metrics.add({"loss": loss.per_row.detach(), **loss.metrics}, counts)

@@ -100,7 +100,7 @@ def rewards(collected: Collected, weights: dict[str, float], ban: Ban | None = N
     `collected/<name>` says what the images are like.
     """
     scores = collected.verdict.scores
-    total = torch.stack([weights[label] * score for label, score in scores.items()]).sum(0)
+    total = torch.stack([weight * scores[label] for label, weight in weights.items()]).sum(0)
     record = {"reward": float(total.nanmean()), "reward_std": float(_std(total))}
     flat = ~has_spread(total, collected.group)
     record |= {"flat_groups": int(flat.sum()), "flat_groups_share": float(flat.double().mean())}

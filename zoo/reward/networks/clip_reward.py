@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from zoo.data.text_limit import TextLimit, counted_by
 from zoo.reward.base import Reward
 from zoo.reward.networks.clip import NUM_TOKENS, Clip, load_tokenizer
+from zoo.reward.networks.pixels import float_pixels
 
 Prepare = Callable[[Tensor, int], Tensor]
 """Images in [0, 1] as a model of so many pixels wants them."""
@@ -34,6 +36,13 @@ class ClipReward(Reward):
         """Of each image with its text, on the images' device."""
         cosine = (self._embed(images, prepare) * self._clip.texts(texts)).sum(-1)
         return cosine.to(images.device)
+
+    @torch.no_grad()
+    def features(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch features"]:
+        """The images' embeddings, prepared as for CLIPScore, on the images' device."""
+        return self._embed(images, float_pixels).to(images.device)
 
     @classmethod
     def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:

@@ -1,0 +1,176 @@
+"""What objectives on paths share: their rows, the transition of each, the distance to a reference.
+
+Such an objective keeps the steps of a stochastic solver with their log-probabilities, and evaluates
+the same transitions again as live would take them.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.errors import MisfitError
+from zoo.flow import over_latent
+from zoo.objective.base import Loss, Probe
+from zoo.objective.kl import KL, HeldObjective, Point
+from zoo.policy.base import Policy
+from zoo.rollout import Cond, Lookup, Rollout, Rows, shared, take
+from zoo.sampler.base import Gaussian, Latents, StochasticSolver
+from zoo.seeds import Draws
+
+TimeWeights = Literal["even", "tempflow"]
+
+_TEMPFLOW = 2.25
+"""Of the published code of TempFlow-GRPO (arXiv 2508.04324), which mixes up the rows of a batch
+whose times differ; here a row has its own step's weight."""
+
+
+@dataclass(frozen=True)
+class PathRows(Rows):
+    """A row is one step of one image's path, from x at t to `reached` at s.
+
+    `mean` is the step's at collection, where an objective asks for it.
+    """
+
+    x: Lookup
+    reached: Lookup
+    mean: Lookup | None
+    cond: Cond
+    t: Float[Tensor, " rows"]
+    s: Float[Tensor, " rows"]
+    log_prob: Float[Tensor, " rows"]
+    advantage: Float[Tensor, " rows"]
+    gate: Float[Tensor, " rows"] | None
+    grid: Float[Tensor, " num_points"] = shared()
+
+
+class PathObjective(HeldObjective[PathRows]):
+    """An objective on the steps of a stochastic solver: it has a `surrogate` of their densities.
+
+    Images of advantage exactly 0 carry no signal and get weight 0, as Flow-GRPO published it.
+    """
+
+    needs_path = True
+    trains_guided = True
+
+    def __init__(
+        self,
+        solver: StochasticSolver,
+        kl: KL,
+        kl_weight: float = 0.0,
+        *,
+        trained_steps: int | None,
+        time_weights: TimeWeights,
+    ) -> None:
+        """See the options of `FlowGRPO`."""
+        super().__init__(kl, kl_weight)
+        self.solver = solver
+        self.trained_steps = trained_steps
+        self.time_weights: TimeWeights = time_weights
+
+    @abstractmethod
+    def surrogate(
+        self, gaussian: Gaussian, log_prob: Float[Tensor, " rows"], rows: PathRows
+    ) -> Loss:
+        """The loss of some steps whose transitions under live are `gaussian`."""
+
+    def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> PathRows:
+        """Each image at its steps that have a log-probability, or at `trained_steps` of them."""
+        path = rollout.path
+        if path.x is None or path.log_prob is None or path.grid is None:
+            raise ValueError(
+                "the objective needs the path of a stochastic solver; "
+                "use sampler.solver: {name: flow_sde}"
+            )
+        # A broken image is zeroed and so has no NaN; what has no density for one has it for none.
+        steps = self.solver.has_density(path.grid, draws).nonzero()[:, 0]
+        trained = len(steps) if self.trained_steps is None else self.trained_steps
+        if trained > len(steps):
+            raise MisfitError(
+                ("objective", "trained_steps"),
+                f"trained_steps is {trained}, but only {len(steps)} steps have a log-probability",
+            )
+        step = steps[draws.permutation(len(steps))[:, :trained].cpu()].flatten()
+        image = torch.arange(len(rollout.key)).repeat_interleave(trained)
+        device = path.clean.device
+        num_points, points = path.x.shape[1], path.x.flatten(0, 1)
+        at = (image * num_points + step).to(device)
+        weight = (advantage.nan_to_num() != 0).float()
+        grid = path.grid.to(device, torch.float32)
+        return PathRows(
+            key=(rollout.key[:, None] * trained + torch.arange(trained)).flatten(),
+            unit=rollout.key[image],
+            weight=weight[image],
+            x=Lookup(points, at),
+            reached=Lookup(points, at + 1),
+            mean=self._means(rollout, (image * (num_points - 1) + step).to(device)),
+            cond=take(rollout.cond, image),
+            t=grid[step],
+            s=grid[step + 1],
+            log_prob=path.log_prob[image.to(device), step.to(device)],
+            advantage=advantage.nan_to_num().float()[image].to(device),
+            gate=None if rollout.gate is None else rollout.gate.float()[image].to(device),
+            grid=grid,
+        )
+
+    def _means(self, rollout: Rollout, at: Tensor) -> Lookup | None:
+        if not self.needs_means:
+            return None
+        if rollout.path.mean is None:
+            raise ValueError("the objective needs the means of the path's steps, which has none")
+        return Lookup(rollout.path.mean.flatten(0, 1), at)
+
+    def loss(self, policy: Policy, rows: PathRows, draws: Draws) -> Loss:
+        """The surrogate, weighted by time, and the distance of the transitions' means.
+
+        That is divided by 2 sigma_t^2, as the published code does.
+        """
+        x, t, s = rows.x.rows(), rows.t, rows.s
+        gaussian = self._transition(policy.velocity(x, t, rows.cond), x, rows)
+        loss = self.surrogate(gaussian, gaussian.log_prob(rows.reached.rows()), rows)
+        if self.time_weights == "tempflow":
+            weight = _TEMPFLOW * std_of(gaussian)
+            loss = Loss(weight * loss.per_row, loss.metrics)
+
+        def distance(velocity: Latents) -> Float[Tensor, " rows"]:
+            reference = self._transition(velocity, x, rows)
+            # std is sigma_t sqrt(t - s), so this is the published 2 sigma_t^2 for any solver.
+            sigma_squared = gaussian.std.square() / over_latent(t - s, x)
+            off = (gaussian.mean - reference.mean).square() / (2 * sigma_squared)
+            return off.flatten(1).mean(1)
+
+        return self.hold(
+            loss, policy, Point(x, t, rows.cond), distance,
+            batch=rows.batch, gate=rows.gate, draws=draws,
+        )  # fmt: skip
+
+    def _transition(self, velocity: Latents, x: Latents, rows: PathRows) -> Gaussian:
+        return self.solver.transition(velocity, x, rows.t, rows.s, rows.grid)
+
+    def ratio_probe(
+        self, policy: Policy, rows: PathRows, draws: Draws, tolerance: float
+    ) -> Sequence[Probe]:
+        """Before any update the model that trains is the model that collected: the ratio is 1."""
+        with torch.no_grad():
+            ratio = self.loss(policy, rows, draws).metrics["ratio"]
+        furthest = float(ratio[(ratio - 1).abs().argmax()])
+        return (Probe("on-policy ratio", furthest, 1.0, tolerance),)
+
+
+def std_of(gaussian: Gaussian) -> Float[Tensor, " rows"]:
+    """The standard deviation of each row's step, which is the same over its latent axes."""
+    return by_row(gaussian.std, len(gaussian.mean))
+
+
+def by_row(value: Float[Tensor, "..."], rows: int) -> Float[Tensor, " rows"]:
+    """What is the same over a row's latent axes, or for all rows, as a number a row."""
+    return value.expand(rows) if value.ndim == 0 else value.reshape(rows, -1)[:, 0]
+
+
+def mean_gap(mean: Latents, old: Latents) -> Float[Tensor, " rows"]:
+    """The mean squared distance of two transitions' means, of each row."""
+    return (mean - old).square().flatten(1).mean(1)

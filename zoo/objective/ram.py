@@ -1,0 +1,128 @@
+"""RAM: regression onto the reference's velocity, moved by the advantage.
+
+arXiv 2605.10759, as one reading has it, which nobody has checked against published code: the target
+of live's velocity is v_ref + gain A (v* - v_old), with v* the flow-matching target, so an image
+that was better than its group pulls the reference's velocity towards itself, and a worse one pushes
+it away.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.flow import over_latent
+from zoo.objective.base import Loss, Objective, Probe
+from zoo.objective.clean import (
+    CleanRows,
+    add_noise,
+    clean_rows,
+    needs_no_gradient,
+    square_distance,
+    velocity_of,
+)
+from zoo.objective.old import OldSchedule
+from zoo.objective.times import Times
+from zoo.policy.base import Policy
+from zoo.policy.weights import WeightSets
+from zoo.rollout import Rollout, Weights
+from zoo.sampler.base import Latents
+from zoo.seeds import Draws
+
+
+def ram_loss(
+    v: Latents,
+    v_old: Latents,
+    v_ref: Latents,
+    x0: Latents,
+    noise: Latents,
+    adv: Float[Tensor, " batch"],
+    *,
+    gain: float,
+) -> Float[Tensor, " batch"]:
+    """The mean squared distance of `v` to v_ref + gain adv (noise - x0 - v_old), of each row.
+
+    The target has no gradient.
+    """
+    target = v_ref + over_latent(gain * adv, v) * (noise - x0 - v_old)
+    return (v - target.detach()).square().flatten(1).mean(1)
+
+
+class RAM(Objective[CleanRows]):
+    """RAM (arXiv 2605.10759): any solver collects, advantages move the regression's target.
+
+    Collects with the old weights, which follow live. No guidance. It is held to the reference by
+    its target.
+    """
+
+    acts_with = Weights.OLD
+    needs_grid = True
+
+    def __init__(
+        self,
+        *,
+        gain: Annotated[float, Gt(0)] = 1.0,
+        adv_clip: Annotated[float, Gt(0)] = 5.0,
+        old: OldSchedule = OldSchedule(),
+        trained_steps: Annotated[int, Ge(1)] | None = None,
+        times: Times = Times(),
+    ) -> None:
+        """Hyper-parameters, of which none are published that could be checked.
+
+        Args:
+            gain: how far an advantage of 1 moves the target, as a part of old's error.
+            adv_clip: advantages are clipped to this.
+            old: how the old weights follow live after each epoch.
+            trained_steps: times of each image; none: all that `times` allows.
+            times: which of the sampler's.
+        """
+        self.gain, self.adv_clip, self.old = gain, adv_clip, old
+        self.trained_steps, self.times = trained_steps, times
+
+    @property
+    def moves(self) -> frozenset[Weights]:
+        """Old follows live."""
+        return frozenset({Weights.OLD})
+
+    def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> CleanRows:
+        """Each image at `trained_steps` times."""
+        return clean_rows(rollout, advantage, self.times.choose(rollout, self.trained_steps, draws))
+
+    def loss(self, policy: Policy, rows: CleanRows, draws: Draws) -> Loss:
+        """The regression of each row."""
+        at = add_noise(rows, draws)
+        old, reference = (
+            velocity_of(policy, at.at, which) for which in (Weights.OLD, Weights.REFERENCE)
+        )
+        live = policy.velocity(at.at.x, rows.t, rows.cond)
+        adv = rows.advantage.clamp(-self.adv_clip, self.adv_clip)
+        per_row = ram_loss(live, old, reference, at.clean, at.noise, adv, gain=self.gain)
+        gap = square_distance(live.detach(), reference)
+        return Loss(per_row, {"kl": gap, "old_gap": square_distance(live.detach(), old)})
+
+    def after_epoch(self, weights: WeightSets, step: int) -> None:
+        """Old moves towards live."""
+        weights.blend(Weights.OLD, self.old.at(step))
+
+    def probes(self, policy: Policy, rows: CleanRows, draws: Draws) -> Sequence[Probe]:
+        """At zero advantage there is no gradient, where live is the reference.
+
+        Not so where live starts from a LoRA, and the reference is the base.
+        """
+        if policy.weights.lora is not None and policy.weights.lora.start is not None:
+            return ()
+        at = add_noise(rows, draws)
+        old, reference = (
+            velocity_of(policy, at.at, which) for which in (Weights.OLD, Weights.REFERENCE)
+        )
+        with torch.no_grad():
+            live = policy.velocity(at.at.x, rows.t, rows.cond)
+
+        def loss(v: Latents, advantage: float) -> Float[Tensor, " rows"]:
+            adv = torch.full_like(rows.advantage, advantage)
+            return ram_loss(v, old, reference, at.clean, at.noise, adv, gain=self.gain)
+
+        return (needs_no_gradient(live, loss),)
