@@ -9,7 +9,9 @@ import pytest
 from PIL import Image, ImageChops
 
 from tests.runs import RECIPES, metrics, zoo
+from zoo.cli.evaluate import show
 from zoo.run import pictures
+from zoo.training.standard_errors import Estimate, Summary
 
 NFT = RECIPES["nft"]
 WORDS = ("zero", "one", "two", "three", "four", "five", "six")
@@ -265,3 +267,13 @@ def test_a_broken_image_is_counted_and_has_neither_file_nor_score(
     assert lines(out)[1]["scores"] == {"digit": None}
     assert results(out)["num_broken"] == 1
     assert results(out)["metrics"]["digit"]["num_invalid"] == 1
+
+
+def test_what_a_reward_tells_of_no_image_is_not_shown(capsys):
+    none, some = Estimate(math.nan, math.nan, 4, 4), Estimate(0.5, 0.1, 4, 0)
+    show({"geneval": Summary(some), "geneval/counting": Summary(none)}, [], 0)
+    said = capsys.readouterr().out
+    assert "counting" not in said
+    assert "invalid" not in said
+    show({"geneval": Summary(none)}, [], 0)
+    assert "geneval" in capsys.readouterr().out

@@ -47,11 +47,21 @@ def show(summaries: Mapping[str, Summary], failures: Sequence[str], num_broken: 
         _warn(console, line)
     if num_broken:
         _warn(console, f"{num_broken} images came out with NaN or infinity, and have no scores")
-    console.print(_table(summaries))
+    console.print(_table(_occurring(summaries)))
     says = ["± is one standard error over prompts"]
     if any(summary.tags for summary in summaries.values()):
         says.append("a mean is over images, the mean of tags over the tags' means")
     console.print("; ".join(says), style="dim", soft_wrap=True)
+
+
+def _occurring(summaries: Mapping[str, Summary]) -> Mapping[str, Summary]:
+    """Without what a reward tells of no image: of GenEval's kinds those that no prompt is of."""
+
+    def occurs(name: str, summary: Summary) -> bool:
+        is_extra = name.partition("/")[0] in summaries and "/" in name
+        return not (is_extra and math.isnan(summary.overall.mean))
+
+    return {name: summary for name, summary in summaries.items() if occurs(name, summary)}
 
 
 def _table(summaries: Mapping[str, Summary]) -> Table:
