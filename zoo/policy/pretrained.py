@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from zoo.data.text_limit import Count, counted_by
-from zoo.errors import TRY_TINY, join_lines, one_line
+from zoo.errors import TRY_TINY, UserError, join_lines, one_line
 from zoo.policy.weights import Lora
 from zoo.storage.hub import Request
 from zoo.storage.tensor_file import TensorFile
@@ -46,6 +46,8 @@ def place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
 
 _INDEX = "model_index.json"
 """The file of a pipeline that names its parts."""
+_OF_BLOCKS = "modular_model_index.json"
+"""That of a model that is published for pipelines made of blocks alone."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,16 @@ class Pretrained:
     def index(self) -> Mapping[str, Any]:
         """What `model_index.json` says: the pipeline's class, and the class of every part.
 
+        A model for pipelines made of blocks has another file, which says where parts are as well.
+
         Raises:
             ValueError: there is no such model, or it cannot be had; with the fix.
         """
         try:
-            return dict(json.loads(self._index_file().read_text(encoding="utf-8")))
+            named = dict(json.loads(self._index_file().read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise self._refusal(_INDEX, error) from error
+        return {key: of[:2] if _is_spec(of) else of for key, of in named.items()}
 
     def fingerprints(self) -> dict[str, str]:
         """Of each part that is here, by its folder: 16 hex digits, the same wherever it lies.
@@ -205,8 +210,14 @@ class Pretrained:
 
         Raises:
             OSError: they cannot be read or written.
+            UserError: the index says where each part is, and another network would not be read.
         """
         index, base = dict(self.index()), self._index_file().parent
+        if self._index_file().name == _OF_BLOCKS:
+            raise UserError(
+                f"the model '{self.source}' is published for pipelines made of blocks, of which "
+                "zoo exports LoRAs alone; train with lora"
+            )
         for name, named in index.items():
             if not isinstance(named, list) or name == network:
                 continue
@@ -227,10 +238,15 @@ class Pretrained:
     def _index_file(self) -> Path:
         folder = Path(self.source)
         if os.path.isdir(folder):
-            return folder / _INDEX
+            other = folder / _OF_BLOCKS
+            return other if other.is_file() and not (folder / _INDEX).is_file() else folder / _INDEX
         from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
 
-        return Path(hf_hub_download(self.source, _INDEX, revision=self.revision))
+        try:
+            return Path(hf_hub_download(self.source, _INDEX, revision=self.revision))
+        except EntryNotFoundError:
+            return Path(hf_hub_download(self.source, _OF_BLOCKS, revision=self.revision))
 
     def _refusal(self, part: str, error: Exception) -> ValueError:
         # A folder has no reason but its own files.
@@ -255,6 +271,11 @@ class Pretrained:
             f"the model '{self.file}' has no usable network for '{self.source}': {why}; name the "
             "pipeline that it is of: policy.parts"
         )
+
+
+def _is_spec(named: Any) -> bool:
+    """Library, class and where it is."""
+    return isinstance(named, list) and len(named) == 3 and isinstance(named[2], dict)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.policy.pipeline.toy import Toy
+from zoo.errors import UserError
 from zoo.policy.lora import Lora
 from zoo.policy.pipeline.contract import UnsupportedError
 from zoo.policy.pipeline.modular import as_called, is_modular
@@ -72,3 +73,22 @@ def test_blocks_without_texts_are_refused():
 def test_a_pipeline_with_a_call_is_none():
     assert not is_modular(Toy)
     assert is_modular(diffusers.StableDiffusion3ModularPipeline)
+
+
+def test_a_model_that_is_published_for_blocks_alone(policy, options, tmp_path):
+    folder = str(tmp_path / "blocks")
+    pipe = diffusers.StableDiffusion3ModularPipeline(
+        pretrained_model_name_or_path=options["pretrained"]
+    )
+    pipe.load_components(dtype=torch.float32)
+    pipe.save_pretrained(folder, overwrite_modular_index=True)
+    assert not (tmp_path / "blocks" / "model_index.json").exists()
+    alone = Diffusers(CPU, **{**options, "pretrained": folder, "pipeline": None})
+    assert alone.contract.pipeline == KIND
+    x = Draws(0, "test", 0, torch.arange(2)).normal(policy.latent_shape)
+    t = torch.tensor([0.9, 0.3])
+    with torch.no_grad():
+        got, wanted = (each.velocity(x, t, each.encode(PROMPTS)) for each in (alone, policy))
+    assert torch.equal(got, wanted)
+    with pytest.raises(UserError, match=r"made of blocks, of which zoo exports LoRAs alone"):
+        alone.write_rest(tmp_path / "out")
