@@ -79,6 +79,7 @@ def test_a_second_start_reuses_all_and_a_new_seed_runs_only_that(whole):
     assert len(folders(out)) == len(before) + 2
 
 
+@pytest.mark.slow
 def test_a_comparison_killed_and_restarted_has_the_same_numbers(whole, start, tmp_path):
     suite, expected = whole[0], numbers(whole[1])
     arguments = ("compare", suite, "--out", tmp_path)

@@ -186,6 +186,7 @@ def test_a_process_that_is_stopped_is_said_by_those_that_wait(stage, broken, goe
     assert goes_on()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_that_is_restarted_ends_as_if_nothing_had_been(
     processes, changed, zoo_here, tmp_path

@@ -55,6 +55,7 @@ def test_an_interrupted_run_saves_and_goes_on_as_if_it_never_was(
     require_same(run, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_second_signal_leaves_at_once(start, tmp_path):
     # The reward hangs when the epoch's one micro-batch is sampled: the first signal has to wait.
     reward, hangs = hanging_reward(tmp_path)
@@ -75,6 +76,7 @@ def test_a_second_signal_leaves_at_once(start, tmp_path):
     assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_launcher_ends_all_processes_with_a_checkpoint(start, tmp_path):
     changed = overrides("nft", tmp_path, epochs=500, checkpoint__every=1000, engine__processes=2)
     process = start("train", NFT, *changed)

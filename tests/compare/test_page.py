@@ -114,6 +114,7 @@ def test_nothing_is_fetched_and_nothing_runs(written):
     assert all(found.alts)
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_files(both, written, tmp_path):
     (tmp_path / "plots").mkdir()
     (tmp_path / "plots" / "judge_seconds.png").write_bytes(b"of an earlier report")

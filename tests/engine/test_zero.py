@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
     ("processes", "checks"),
     [
         (1, (zero_checks.sets_of_weights_move_alone, zero_checks.nothing_switches_to_training)),
-        (
+        pytest.param(
             2,
             (
                 zero_checks.a_gradient_that_is_not_finite_changes_nothing,
@@ -30,6 +30,7 @@ CPU = torch.device("cpu")
                 zero_checks.waits_are_counted,
                 zero_checks.adapters_are_float32_over_a_bfloat16_base,
             ),
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             3,

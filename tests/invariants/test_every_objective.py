@@ -43,7 +43,13 @@ OWN = {
 EVEN = {"awm": {"objective.kl": "{weight: 0.01}"}}
 """What else is changed for processes: where a distance is not of each micro-batch, it matters which
 images are together in one."""
-EACH = pytest.mark.parametrize("name", sorted(OWN))
+EACH = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("crd", "grpo_guard", "kto")))
+        for name in sorted(OWN)
+    ],
+)
 
 
 def changes(name: str) -> dict[str, object]:

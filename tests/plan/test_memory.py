@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from tests.memory_run import RECIPE, compared, registered
 from tests.real_shapes import WHOLE_RUNS, write
-from tests.runs import RECIPES, ROOT
+from tests.runs import RECIPES, ROOT, every_time
 from zoo.plan.footprint import NoEstimateError, footprint
 from zoo.plan.layout import Layout, MemoryEstimate, MemoryParts, layouts, recommend
 from zoo.plan.live_bytes import META, LiveBytes, num_bytes
@@ -76,7 +76,7 @@ def test_full_fine_tuning_keeps_a_copy_of_every_set(no_checkpoint):
     assert num_bytes(found.copies) == 2 * num_bytes(found.trained)
 
 
-@pytest.mark.parametrize("algorithm", RECIPES)
+@pytest.mark.parametrize("algorithm", every_time("flow_grpo"))
 def test_activations_grow_with_the_micro_batch(algorithm, no_checkpoint):
     few, many = (
         footprint(
@@ -112,6 +112,7 @@ def full():
         return footprint(load_recipe(RECIPE, []), 4)
 
 
+@pytest.mark.slow
 def test_each_stage_needs_less_where_four_share_a_large_model(full):
     def total(stage):
         return estimate(replace(full, training=0), Layout(stage), 4).parts.total

@@ -97,6 +97,7 @@ class TestFlux(LatentFamilyTests):
         assert line.endswith("; to try the recipe without it: --tiny")
 
 
+@pytest.mark.slow  # The contracts of every policy are tried on dev.
 class TestSchnell(PolicyTests):
     @pytest.fixture(autouse=True)
     def _options(self, schnell):

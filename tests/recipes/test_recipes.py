@@ -89,17 +89,18 @@ def test_what_is_trained_is_evaluated(path):
 FAST = {
     "awm_digits", "awm_sd3_geneval", "crd_digits", "dgpo_digits", "dpo_digits",
     "dpo_digits_offline", "dpo_sd3_offline", "dpo_sdxl", "elbo_pg_digits", "flow_dppo_digits",
-    "flow_dppo_sd3_pickscore", "flow_grpo_digits", "flow_grpo_sd3_ocr", "flow_grpo_wan",
+    "flow_dppo_sd3_pickscore", "flow_grpo_digits", "flow_grpo_sd3_ocr", 
     "gardo_digits", "grpo_guard_digits", "kto_digits", "kto_digits_offline",
     "linear_dpo_digits", "nft_digits_dopri5", "nft_digits_multi", "nft_digits_stages",
-    "nft_digits_zero", "nft_flux_kontext", "nft_flux_pickscore", "nft_sd3_multi", "ram_digits",
+    "nft_digits_zero", "nft_flux_pickscore", "nft_sd3_multi", "ram_digits",
     "sft_digits", "sft_digits_offline",
 }  # fmt: skip
-"""What is trained every time: the smallest set that has every part of the others."""
+"""What is trained every time: a small set that has every part of the others."""
 
 
-SERVED = {("rewards", "vlm_judge")}
-"""What asks a server, which there is none of here: see its plugin's tests."""
+ELSEWHERE = {("rewards", name) for name in ("vlm_judge", "preservation", "smoothness", "motion")}
+"""What asks a server, which there is none of here: see its plugin's tests; and what reads edited
+pictures or videos: see tests/cli/test_videos.py and the rewards' own."""
 
 
 def parts(path):
@@ -117,7 +118,7 @@ def names(part, kind=""):
     if not isinstance(part, dict):
         return set()
     own = {(kind, part["name"])} if "name" in part and kind not in ("", "stages") else set()
-    return own.union(*(names(value, key) for key, value in part.items())) - SERVED
+    return own.union(*(names(value, key) for key, value in part.items())) - ELSEWHERE
 
 
 def test_what_any_recipe_is_made_of_is_in_one_that_is_trained_every_time():

@@ -80,6 +80,7 @@ def test_drawings_are_as_large_as_their_place_before_they_are_read(whole):
     assert all(re.search(r' width="\d+" height="\d+" ', image) for image in images)
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(whole, tmp_path):
     command = (
         "import sys; from pathlib import Path; from zoo.report.run import write_run; "

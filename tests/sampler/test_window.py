@@ -242,6 +242,7 @@ def test_a_window_that_slides_learns_the_digits(tmp_path):
     assert lines[-1]["eval/judge"] > 0.75
 
 
+@pytest.mark.slow
 def test_a_run_whose_window_moves_is_the_same_resumed_and_on_two_processes(tmp_path):
     """Where the window is, is no state: a function of the seed and the epoch."""
     changes = {"sampler.solver": MOVING % ("random", ""), "sampler.steps": 8}

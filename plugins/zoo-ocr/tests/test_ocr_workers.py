@@ -190,6 +190,7 @@ def test_a_worker_that_cannot_start_is_one_clear_error(monkeypatch, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_on_what_its_workers_read(tmp_path):
     options = [
         "rewards=[{name: ocr, metadata_key: digit, border: 2, min_side: 96, workers: 2}]",

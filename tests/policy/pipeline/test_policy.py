@@ -35,11 +35,11 @@ def noise(policy, rows=3):
 @pytest.mark.parametrize(
     "kind",
     [
-        "CogVideoXPipeline",
+        "AuraFlowPipeline",
         *(
             pytest.param(kind, marks=pytest.mark.slow)
             for kind in (
-                "AuraFlowPipeline", "CogView4Pipeline", "DreamLitePipeline", "ErnieImagePipeline",
+                "CogVideoXPipeline", "CogView4Pipeline", "DreamLitePipeline", "ErnieImagePipeline",
                 "HunyuanVideoPipeline", "QwenImagePipeline", "FluxKontextPipeline",
             )
         ),
