@@ -241,10 +241,12 @@ class Pretrained:
             other = folder / _OF_BLOCKS
             return other if other.is_file() and not (folder / _INDEX).is_file() else folder / _INDEX
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
             return Path(hf_hub_download(self.source, _INDEX, revision=self.revision))
+        except LocalEntryNotFoundError:  # The Hub was not asked.
+            raise
         except EntryNotFoundError:
             return Path(hf_hub_download(self.source, _OF_BLOCKS, revision=self.revision))
 
