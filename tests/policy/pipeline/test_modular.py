@@ -75,7 +75,7 @@ def test_a_pipeline_with_a_call_is_none():
     assert is_modular(diffusers.StableDiffusion3ModularPipeline)
 
 
-def test_a_model_that_is_published_for_blocks_alone(policy, options, tmp_path):
+def test_a_model_that_is_published_for_blocks_alone(options, tmp_path):
     folder = str(tmp_path / "blocks")
     pipe = diffusers.StableDiffusion3ModularPipeline(
         pretrained_model_name_or_path=options["pretrained"]
@@ -85,6 +85,7 @@ def test_a_model_that_is_published_for_blocks_alone(policy, options, tmp_path):
     assert not (tmp_path / "blocks" / "model_index.json").exists()
     alone = Diffusers(CPU, **{**options, "pretrained": folder, "pipeline": None})
     assert alone.contract.pipeline == KIND
+    policy = Diffusers(CPU, **options)
     x = Draws(0, "test", 0, torch.arange(2)).normal(policy.latent_shape)
     t = torch.tensor([0.9, 0.3])
     with torch.no_grad():
