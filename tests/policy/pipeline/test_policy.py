@@ -97,6 +97,24 @@ def test_shapes_alone_are_enough_for_a_plan(tiny):
     assert torch.equal(planned.grid(5), real.grid(5))
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "FluxKontextPipeline",
+        pytest.param("CogVideoXImageToVideoPipeline", marks=pytest.mark.slow),
+    ],
+)
+def test_shapes_alone_are_enough_where_pictures_are_read(tiny, kind):
+    planned = made(tiny(kind), META, dtype="bfloat16")
+    prompts = prompts_for(planned)
+    x = torch.zeros(len(prompts), *planned.latent_shape, device=META)
+    t = torch.zeros(len(prompts), device=META)
+    velocity = planned.velocity(x, t, planned.encode(prompts))
+    assert velocity.is_meta
+    assert velocity.shape == x.shape
+    assert planned.decode(x).is_meta
+
+
 @pytest.mark.slow
 def test_a_video_has_frames_both_ways(tiny):
     policy = made(tiny("WanPipeline"))
