@@ -115,17 +115,23 @@ class Objective(ABC, Generic[R]):
     def measure(self, policy: Policy, rows: R, draws: Draws) -> Float[Tensor, " rows"]:
         """What an update must know of each row before its losses; called without gradients.
 
-        Of all the update's rows, a micro-batch at a time, where it `looks_ahead`.
+        Of all the update's rows, a micro-batch at a time, and only where it `looks_ahead`.
+
+        Raises:
+            NotImplementedError: it looks ahead without one.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} looks ahead and has no measure")
 
     def settle(self, rows: R, measured: Float[Tensor, " rows"], gather: Gather) -> R:
         """The same rows, of all updates, with what was `measured` of those of the next one.
 
         It is NaN for the rows of other updates and for those of weight 0. `gather` joins a tensor
         of every process; all processes call `settle` once an update.
+
+        Raises:
+            NotImplementedError: it looks ahead without one.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} looks ahead and has no settle")
 
     def after_update(self, weights: WeightSets, step: int) -> None:
         """Called after each optimizer step; `step` counts those done."""
