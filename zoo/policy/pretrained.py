@@ -14,7 +14,6 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from zoo.data.text_limit import Count, counted_by
 from zoo.errors import TRY_TINY, UserError, join_lines, one_line
 from zoo.policy.weights import Lora
 from zoo.storage.hub import Request
@@ -123,17 +122,14 @@ class Pretrained:
         except (OSError, ValueError) as error:
             raise self._refusal(part, error) from error
 
-    def load(self, cls: Any, part: str, dtype: torch.dtype | None = None) -> Any:
-        """A part with its weights, on the CPU.
+    def load(self, cls: Any, part: str) -> Any:
+        """A part without weights: a tokenizer, a scheduler, a configuration.
 
         Raises:
             ValueError: it is missing, broken, of another architecture, or cannot be had.
         """
-        kwargs = {} if dtype is None else {"dtype": dtype, "variant": self.variant}
         try:
-            return cls.from_pretrained(
-                self.source, subfolder=part, revision=self.revision, **kwargs
-            )
+            return cls.from_pretrained(self.source, subfolder=part, revision=self.revision)
         except Exception as error:
             raise self._refusal(part, error) from error
 
@@ -183,20 +179,6 @@ class Pretrained:
         if missing:
             raise self._file_refusal(f"it lacks '{missing[0]}'")
         return network
-
-    def count_by(self, part: str) -> Count:
-        """How many tokens texts have by a tokenizer of the pipeline, of the class that it names.
-
-        Raises:
-            ValueError: it cannot be had.
-        """
-        import transformers
-
-        named = self.index().get(part) or (None, None)
-        cls = getattr(transformers, str(named[1]), None)
-        if cls is None:
-            raise ValueError(f"the model '{self.source}' has no tokenizer '{part}'")
-        return counted_by(self.load(cls, part))
 
     def lacks(self, part: str) -> bool:
         """Whether the pipeline is without a part: it names none, or the folder has none."""

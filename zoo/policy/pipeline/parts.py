@@ -12,8 +12,6 @@ from zoo.policy.parts import is_part, require_files
 from zoo.policy.pipeline import modular
 from zoo.policy.pretrained import Pretrained, place
 
-_LIBRARIES = ("diffusers", "transformers")
-
 
 def pipeline_class(files: Pretrained, name: str | None) -> Any:
     """The class of diffusers that is named, or that the model's index names.
