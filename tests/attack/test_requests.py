@@ -63,6 +63,7 @@ def test_a_malformed_request_is_refused_and_the_next_answered():
     require_none(faults)
 
 
+@pytest.mark.slow
 def test_odd_values_of_prompts_are_scored_or_refused():
     pixels = np.zeros((1, 4, 4, 3), np.uint8)
     with serving(JpegCompressibility()) as url, httpx.Client() as client:

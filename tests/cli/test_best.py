@@ -22,6 +22,7 @@ def best_of(run, key):
     return max(lines, key=lambda line: (line[key], -line["epoch"]))["epoch"]
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_said_with_its_folder_last(run, zoo_here):
     ended = zoo_here("best", run)
     assert ended.code == 0, ended.err
@@ -100,6 +101,7 @@ def test_best_and_an_epoch_are_two_answers(run, tmp_path, zoo_here):
     assert "is a recipe; only a run folder has checkpoints" in ended.err
 
 
+@pytest.mark.slow
 def test_a_run_that_a_condition_has_ended_stays_so_until_it_is_changed(tmp_path, zoo_here):
     condition = {"epochs": 3, "stop_when": "{images: 20}"}
     ended = zoo_here("train", RECIPES["nft"], *overrides("nft", tmp_path, **condition))

@@ -47,6 +47,7 @@ def test_check_prints_the_geometry(zoo_here):
     assert f"trained: {LORA}" in ended.out
 
 
+@pytest.mark.slow
 def test_check_counts_pairs(zoo_here):
     # 8 groups of 16, 4 pairs a group, 10 draws a pair; both images go through live and reference.
     table = rows(zoo_here("check", RECIPES["dpo"]).out)
@@ -57,6 +58,7 @@ def test_check_counts_pairs(zoo_here):
     ]
 
 
+@pytest.mark.slow
 def test_check_looks_at_all_recipes_and_fails_if_one_is_bad(tmp_path, zoo_here):
     bad = tmp_path / "bad.yaml"
     bad.write_text(f"extends: {NFT}\nseed: x\n")

@@ -98,9 +98,8 @@ def test_a_comparison_killed_and_restarted_has_the_same_numbers(whole, start, tm
         assert lines == expected[name], name
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_comparison_reports_what_there_is_and_goes_on(number, start, tmp_path):
     suite = write(tmp_path, budget="{epochs: 400}", seeds="[0]")
     out = tmp_path / "out"
@@ -195,6 +194,7 @@ def test_a_mistake_is_found_before_anything_is_run(tmp_path, zoo_here):
     assert "did you mean" in ended.err
 
 
+@pytest.mark.slow
 def test_the_recipes_that_were_run_can_be_run_alone(whole):
     out = whole[1]
     recipe = out / "recipes" / "flow_grpo_0.json"

@@ -33,6 +33,7 @@ def test_copies_on_the_host_train_the_same_run(algorithm, tmp_path):
     require_same_tensors(on_host, on_device)
 
 
+@pytest.mark.slow
 def test_a_run_that_uses_no_reference_trains_resumes_and_shows_it_all_the_same(zoo_here, tmp_path):
     run = trained(tmp_path, "nft", objective__kl_weight=0)
     assert zoo_here("train", "--resume", run, "--epochs", 3).code == 0
@@ -86,6 +87,7 @@ def test_the_footprint_of_copies_on_the_host_is_one_copy_lent_at_a_time():
     assert layouts(cuda=True, copies_on_host=True) == (Layout(None),)
 
 
+@pytest.mark.slow
 def test_check_prints_the_plain_engine_alone_for_copies_on_the_host(zoo_here):
     chosen = ("-s", "policy.lora=null", "-s", "policy.copies_on=cpu")
     ended = zoo_here("check", RECIPES["nft"], *chosen)

@@ -53,6 +53,7 @@ def test_it_trains_on_what_edits_preserve(run):
     assert "eval/preservation" in last
 
 
+@pytest.mark.slow
 def test_its_page_shows_what_was_edited_above_what_became_of_it(run, zoo_here):
     with Image.open(run / "images" / "inputs_000001.png") as inputs:
         assert inputs.size == (4 + 4 * 68, 4 + 68)

@@ -117,6 +117,7 @@ def test_tags_have_rows_of_their_own_under_each_score(quick, zoo_here):
     assert "± is one standard error over prompts" in ended.out
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_images_and_scores_of_one(quick, tmp_path):
     # The noise is the same; a batch of another shape may round its last bit otherwise.
     for count in (1, 3):
@@ -183,6 +184,7 @@ def test_images_without_a_score_are_counted_and_left_out(quick, reward_file, zoo
     assert row[-2:] == ["21", "7"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "why"),
     [

@@ -51,7 +51,9 @@ def mistake(zoo_here):
     return run
 
 
-@pytest.mark.parametrize("which", ["live", "old", "ema"])
+@pytest.mark.parametrize(
+    "which", ["ema", *(pytest.param(each, marks=pytest.mark.slow) for each in ("live", "old"))]
+)
 @pytest.mark.parametrize(
     ("kind", "form"), [("lora", "diffusers"), ("lora", "peft"), ("full", "diffusers")]
 )

@@ -81,6 +81,7 @@ def test_what_was_exported_is_read_again_with_the_weights_of_the_run(
     )
 
 
+@pytest.mark.slow
 def test_parts_that_the_run_did_without_are_not_in_the_export(model, run, zoo_here, tmp_path):
     recipe = run_dir.recipe_of(run)
     without = shutil.copytree(run, tmp_path / "run")

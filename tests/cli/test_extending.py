@@ -102,6 +102,7 @@ def run(site, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_an_algorithm_in_one_file_learns(run):
     whole = dict.fromkeys(SHORT) | {"epochs": 12, "eval.every": 12}
     done = run.train(**whole, objective="{name: rwr, temperature: 0.5}")
@@ -140,6 +141,7 @@ def test_a_plugins_algorithm_trains_over_processes_as_over_one(run, tmp_path):
         assert two == pytest.approx(one, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_check_plans_a_plugins_algorithm(run):
     done = run("check", RECIPES["nft"], "-s", "objective={name: rwr, times_per_image: 3}")
     assert done.returncode == 0, done.stderr
@@ -164,6 +166,7 @@ def test_list_shows_plugins_with_their_package_and_broken_ones_too(run):
     assert ["objective", "nft", "diffusion-rl-zoo", "0.1.0"] in rows
 
 
+@pytest.mark.slow
 def test_list_verbose_imports_each_and_says_what_is_broken_and_why(run):
     done = run("list", "--verbose", "objectives")
     assert done.returncode == 0, done.stderr
@@ -179,6 +182,7 @@ def test_list_verbose_imports_each_and_says_what_is_broken_and_why(run):
     assert "OSError: no libfoo.so" in why
 
 
+@pytest.mark.slow
 def test_list_verbose_goes_on_after_a_plugin_that_ends_its_process_or_prints(tmp_path):
     sources = {
         "zoo-a": "import os\nprint('hello')\nos._exit(7)\n",

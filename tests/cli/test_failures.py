@@ -85,6 +85,7 @@ def test_a_reward_that_stops_working_ends_the_run_with_its_last_epoch_saved(
     assert rewards[0] == rewards[1]
 
 
+@pytest.mark.slow
 def test_a_reward_that_never_works_in_the_evaluation_is_said_and_the_run_goes_on(
     reward_file, tmp_path, zoo_here
 ):

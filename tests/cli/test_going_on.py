@@ -123,7 +123,9 @@ def test_a_damaged_file_is_refused_with_its_name(name, text, run, refused):
     assert str(run / name) in refused(run)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"epoch": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", *(pytest.param(text, marks=pytest.mark.slow) for text in ("[]", '{"epoch": 1}'))]
+)
 def test_a_damaged_evaluation_does_not_end_a_run(text, run, zoo_here):
     for path in (run / "evaluations").iterdir():
         path.write_text(text)
@@ -165,6 +167,7 @@ def test_a_run_whose_end_alone_was_cut_off_by_a_kill_has_it_and_no_leftover(run,
     assert not (run / ".end.json-1-1").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_with_the_path_and_leaves_the_checkpoint_before(
     run, zoo_here, monkeypatch
 ):

@@ -36,6 +36,7 @@ def test_a_run_trains_with_a_reward_of_another_python(train):
     assert "brightness was built" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_groupwise_reward_gets_whole_groups(train):
     ended = train("name: spread")
     assert ended.returncode == 0, ended.stderr
@@ -58,6 +59,7 @@ def test_a_run_survives_a_worker_that_is_killed_once(train, tmp_path):
     assert last["total_invalid"] == 0
 
 
+@pytest.mark.slow
 def test_a_run_whose_worker_keeps_dying_ends_with_one_line(train, tmp_path):
     orders = tmp_path / "orders"
     orders.write_text("die")

@@ -234,6 +234,7 @@ def test_a_reward_that_never_works_stops_the_run_at_once(body, said, reward_file
     assert re.search(said, line), line
 
 
+@pytest.mark.slow
 def test_a_reward_that_hangs_for_ever_stops_the_run_and_the_process_ends(reward_file, out):
     hangs = reward_file("while True:\n    time.sleep(1)", "{timeout: 5, retries: 0}")
     started = time.perf_counter()
@@ -281,6 +282,7 @@ def test_what_is_no_run_folder_cannot_be_resumed(tmp_path, mistake):
         )
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint_cannot_be_resumed(run_folder, mistake):
     import shutil
 

@@ -97,6 +97,7 @@ def lives(environment, kind, name):
     return last, project
 
 
+@pytest.mark.slow
 def test_a_new_reward_installs_trains_passes_its_tests_and_goes(environment):
     last, _ = lives(environment, "reward", "even_light")
     assert -1 <= last["reward/even_light"] < 0

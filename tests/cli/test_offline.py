@@ -142,6 +142,7 @@ def test_an_image_that_breaks_off_ends_the_run_in_a_line(zoo_here, tmp_path):
     assert ended.lines[-1].startswith(f"error: the image '{file}' cannot be read: ")
 
 
+@pytest.mark.slow
 def test_nft_trains_on_stored_images_at_the_times_of_steps(zoo_here, tmp_path):
     changed = ["-s", "objective={name: nft, trained_steps: 2}", "-s", "sampler.steps=4"]
     ended = zoo_here("train", OFFLINE, *short(tmp_path), *changed)
@@ -159,6 +160,7 @@ def trained(tmp_path_factory):
     return only_run(out)
 
 
+@pytest.mark.slow
 def test_a_run_probes_evaluates_and_records_no_forward_to_collect(trained):
     before, first, second = metrics(trained)
     assert before["num_evals"] == 0
@@ -170,6 +172,7 @@ def test_a_run_probes_evaluates_and_records_no_forward_to_collect(trained):
     assert len(list((trained / "images").glob("*.png"))) >= 3
 
 
+@pytest.mark.slow
 def test_other_numbers_of_processes_make_the_same_run(trained, tmp_path):
     ended = zoo("train", OFFLINE, *short(tmp_path, engine__processes=3))
     assert ended.returncode == 0, ended.stderr
@@ -193,6 +196,7 @@ def test_a_resumed_run_is_the_one_that_was_not_interrupted(trained, tmp_path):
     assert lines[0][-1] == lines[1][-1]
 
 
+@pytest.mark.slow
 def test_images_are_made_by_the_evaluations_solver(trained, zoo_here, tmp_path):
     picture = tmp_path / "seven.png"
     ended = zoo_here("sample", trained, "-p", "the digit seven", "-o", picture)
@@ -203,6 +207,7 @@ def test_images_are_made_by_the_evaluations_solver(trained, zoo_here, tmp_path):
     assert zoo_here("eval", trained, "--rewards", "digit").code == 0
 
 
+@pytest.mark.slow
 def test_training_prompts_with_images_can_be_evaluated_and_sampled_for(zoo_here, tmp_path):
     # Without prompts of its own an evaluation takes those of training: pairs, and four images.
     few = {
@@ -220,6 +225,7 @@ def test_training_prompts_with_images_can_be_evaluated_and_sampled_for(zoo_here,
     assert ended.code == 0, ended.err
 
 
+@pytest.mark.slow
 def test_sd3_trains_on_pictures_of_another_size(zoo_here, tmp_path):
     options = SD3.write_tiny(tmp_path / "sd3")
     path = pairs(tmp_path, [(100, 50), (64, 64)], [(30, 80), (65, 64)], [(64, 64), (200, 200)])

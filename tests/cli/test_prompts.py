@@ -1,8 +1,11 @@
 """`zoo prompts`."""
 
+import pytest
+
 from zoo.data.builtin import BUILTIN
 
 
+@pytest.mark.slow
 def test_without_a_source_the_built_in_sets_are_listed(zoo_here):
     ended = zoo_here("prompts")
     assert ended.code == 0

@@ -1,9 +1,12 @@
 """`zoo report` on a run of its own and on what is none."""
 
+import pytest
+
 from tests.report.checked_html import Checked
 from tests.runs import RECIPES, only_run, overrides
 
 
+@pytest.mark.slow
 def test_a_run_gets_its_page(zoo_here, tmp_path):
     trained = zoo_here("train", RECIPES["nft"], *overrides("nft", tmp_path))
     assert trained.code == 0, trained.err

@@ -52,6 +52,7 @@ def serve():
         process.communicate()
 
 
+@pytest.mark.slow
 def test_the_printed_line_makes_a_recipe_that_scores_as_in_process(serve, monkeypatch):
     served = serve(
         "jpeg_compressibility", "-s", "quality=80", "--port", "0", "--token-env", "ZOO_TOKEN"

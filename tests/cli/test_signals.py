@@ -93,7 +93,8 @@ def test_a_signal_to_the_launcher_ends_all_processes_with_a_checkpoint(start, tm
     assert saved.epoch == metrics(run)[-1]["epoch"] >= 2
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_an_interrupted_evaluation_leaves_its_images_and_no_results(processes, start, tmp_path):
     out = tmp_path / "out"
     process = start(

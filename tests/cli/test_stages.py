@@ -33,6 +33,7 @@ def rows(text):
     return found
 
 
+@pytest.mark.slow
 def test_check_has_a_line_for_each_stage_and_what_they_come_to(run, zoo_here, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     said = zoo_here(*run("check")).out
@@ -56,12 +57,14 @@ def test_check_has_a_line_for_each_stage_and_what_they_come_to(run, zoo_here, mo
     assert rows(said)["in all"] == "3 epochs, 60 images"
 
 
+@pytest.mark.slow
 def test_the_forwards_that_check_counts_are_those_that_train_makes(run, zoo_here, tmp_path):
     ended = zoo_here(*run(eval="null", stages=STAGES.replace(", eval: {images_per_prompt: 2}", "")))
     assert ended.code == 0, ended.err
     assert metrics(only_run(tmp_path / "out"))[-1]["num_evals"] == 500
 
 
+@pytest.mark.slow
 def test_train_says_when_a_stage_begins_and_keeps_the_stages_in_its_folder(run, zoo_here, tmp_path):
     ended = zoo_here(*run(), "--epochs", 2)
     assert ended.code == 0, ended.err

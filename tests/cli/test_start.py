@@ -67,6 +67,7 @@ def test_dpo_starts_there_with_no_false_alarm(changes, probed, lora, zoo_here, t
     assert any("reference" in name for name in before) == probed
 
 
+@pytest.mark.slow
 def test_a_resumed_run_does_not_need_the_file_and_goes_on_where_it_was(lora, zoo_here, tmp_path):
     folder = shutil.copytree(lora[0], tmp_path / "lora")
     changes = options(folder, epochs=1, eval="null")
@@ -82,6 +83,7 @@ def test_a_resumed_run_does_not_need_the_file_and_goes_on_where_it_was(lora, zoo
     assert zoo_here("sample", run, "-p", "a seven", "-n", 1, "-o", tmp_path / "a.png").code == 0
 
 
+@pytest.mark.slow
 def test_what_an_export_of_a_run_is_another_starts_from(zoo_here, lora, tmp_path):
     from zoo.cli.train import train
 
@@ -120,6 +122,7 @@ def test_a_wrong_start_is_refused_with_its_place(command, lora, zoo_here, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_check_reads_neither_the_weights_nor_the_hub(lora, zoo_here, tmp_path, monkeypatch):
     def refuse(*arguments, **named):
         raise AssertionError

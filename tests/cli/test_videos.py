@@ -46,6 +46,7 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "images.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_it_trains_on_rewards_over_frames_and_is_evaluated(run):
     first, *others = metrics(run)
     assert len(others) == 2
@@ -67,6 +68,7 @@ def test_its_pictures_move(run):
     assert picture(run / "images" / "before_after.webp")[1] == FRAMES
 
 
+@pytest.mark.slow
 def test_its_page_shows_them_moving(run, zoo_here):
     ended = zoo_here("report", run)
     assert ended.code == 0, ended.err

@@ -164,6 +164,7 @@ def test_contenders_without_a_common_seed_are_not_said_to_share_noise(folders, t
     assert "slow (seed 2)" in text
 
 
+@pytest.mark.slow
 def test_what_differs_between_recipes_and_machines_is_shown(folders, tmp_path):
     copy = shutil.copytree(folders / "slow_0", tmp_path / "slow_0")
     recipe = (copy / "recipe.json").read_text()

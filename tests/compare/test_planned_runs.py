@@ -130,6 +130,7 @@ def test_every_mistake_is_found_before_anything_is_run(recipes):
     assert "updates_per_epoch is 99" in said
 
 
+@pytest.mark.slow
 def test_tiny_has_a_small_budget_unless_the_command_says_another(recipes):
     found = recipes(tiny=True, budget="{forwards: 60000}", rest=BOTH)
     assert {recipe.epochs for recipe in found.values()} == {2}

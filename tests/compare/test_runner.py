@@ -189,6 +189,7 @@ def test_a_run_with_all_its_epochs_and_no_end_goes_on_to_it(start, tmp_path):
     assert recorder.started == [("nft_0", True)]
 
 
+@pytest.mark.slow
 def test_a_contender_that_fails_does_not_lose_the_others_and_is_tried_again(start):
     recorder = Recorder({"nft_0": fails, "nft_1": fails})
     runner, _ = start(recorder)

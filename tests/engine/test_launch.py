@@ -62,8 +62,10 @@ def test_workers_that_end_well_are_no_failure(tmp_path):
     ("fault", "exit_code", "message"),
     [
         ("raise ValueError('out of ink')", 1, "ValueError: out of ink"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", 137, KILLED),
-        ("os._exit(7)", 7, "ended with exit code 7, saying nothing"),
+        pytest.param("os.kill(os.getpid(), signal.SIGKILL)", 137, KILLED, marks=pytest.mark.slow),
+        pytest.param(
+            "os._exit(7)", 7, "ended with exit code 7, saying nothing", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_worker_that_fails_is_named_not_those_that_it_left_behind(fault, exit_code, message):
@@ -71,12 +73,14 @@ def test_a_worker_that_fails_is_named_not_those_that_it_left_behind(fault, exit_
     assert (failure.rank, failure.exit_code, failure.message) == (1, exit_code, message)
 
 
+@pytest.mark.slow
 def test_the_cause_is_named_though_its_process_ends_after_the_others():
     # Its connections close, and the others fail and end, before it does.
     failure = go("dist.destroy_process_group(); time.sleep(1); os._exit(7)")
     assert (failure.rank, failure.exit_code) == (1, 7)
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_says_where():
     failure = go("while True: pass", processes=3)
     assert failure.rank == 1
@@ -84,6 +88,7 @@ def test_a_worker_that_hangs_says_where():
     assert "<module>" in failure.trace
 
 
+@pytest.mark.slow
 def test_a_worker_that_gives_no_sign_of_life_is_named_by_those_that_wait(monkeypatch):
     # It is stopped, so it is killed when its time to end is over.
     monkeypatch.setattr("zoo.engine.launch._SECONDS_TO_END", 0.5)
@@ -136,6 +141,7 @@ def wait_until(holds):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_third_signal_ends_workers_that_heed_none(tmp_path):
     worker = textwrap.dedent(f"""
         import os, signal, time

@@ -73,6 +73,7 @@ def test_who_has_not_come_is_said_at_once_and_in_the_end(port):
     )
 
 
+@pytest.mark.slow
 def test_a_first_process_that_is_not_there_is_said_so(port):
     lines = []
     with pytest.raises(MeetingError, match=r"process 1 of 2 found no process 0 at 127\.0\.0\.1"):

@@ -15,11 +15,12 @@ from zoo.engine.zero import ZeroOptions, configuration, require_valid
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("processes", "checks"),
     [
         (1, (zero_checks.sets_of_weights_move_alone, zero_checks.nothing_switches_to_training)),
-        pytest.param(
+        (
             2,
             (
                 zero_checks.a_gradient_that_is_not_finite_changes_nothing,
@@ -30,15 +31,13 @@ CPU = torch.device("cpu")
                 zero_checks.waits_are_counted,
                 zero_checks.adapters_are_float32_over_a_bfloat16_base,
             ),
-            marks=pytest.mark.slow,
         ),
-        pytest.param(
+        (
             3,
             (
                 zero_checks.under_stage_3_a_process_holds_its_piece_alone,
                 zero_checks.saving_makes_one_tensor_whole_at_a_time,
             ),
-            marks=pytest.mark.slow,
         ),
     ],
     ids=["1", "2", "3"],

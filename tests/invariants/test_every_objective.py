@@ -45,10 +45,7 @@ EVEN = {"awm": {"objective.kl": "{weight: 0.01}"}}
 images are together in one."""
 EACH = pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("crd", "grpo_guard", "kto")))
-        for name in sorted(OWN)
-    ],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "kto")) for name in sorted(OWN)],
 )
 
 

@@ -45,6 +45,7 @@ def test_after_five_updates_parameters_agree_within_a_hundredth_of_the_learning_
     assert float(off(tensors(three), tensors(one)).max()) < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", every_time("flow_grpo"))
 def test_several_epochs_do_not_depend_on_the_number_of_processes(algorithm, tmp_path):
     runs = {n: run_on(n, algorithm, tmp_path, epochs=3) for n in (1, 2, 3)}

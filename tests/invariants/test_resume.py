@@ -23,10 +23,11 @@ VARIED = "rewards: [{name: digit}, {name: diversity}]"
 IN_STAGES = {"stages": f"[{{epochs: 2}}, {{epochs: 2, {VARIED}}}, {{epochs: 2}}]"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "changes"),
     [
-        *(pytest.param(name, {}, id=name, marks=pytest.mark.slow) for name in sorted(RECIPES)),
+        *(pytest.param(name, {}, id=name) for name in sorted(RECIPES)),
         pytest.param("nft", IN_STAGES, id="nft_in_stages"),
     ],
 )

@@ -55,6 +55,7 @@ def whole(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", every_time("nft"))
 def test_equal_stages_are_no_stages(algorithm, tmp_path):
     staged, plain = tmp_path / "staged", tmp_path / "plain"
@@ -122,6 +123,7 @@ def test_a_run_that_ends_early_goes_on_as_one_that_did_not(epochs, whole, tmp_pa
     assert lines(tmp_path, but=names) == lines(whole, but=names)
 
 
+@pytest.mark.slow
 def test_a_run_of_several_processes_goes_through_the_same_stages(tmp_path):
     runs = {}
     for processes in (1, 2):

@@ -69,6 +69,7 @@ def test_the_digits_weights_are_counted_exactly_and_not_read(no_checkpoint):
     assert num_bytes(found.frozen) + found.outside == num_bytes(shipped.values())
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_keeps_a_copy_of_every_set(no_checkpoint):
     found = footprint(load_recipe(RECIPES["nft"], [QUICK, "policy.lora=null"]), 1)
     assert found.frozen == ()
@@ -76,6 +77,7 @@ def test_full_fine_tuning_keeps_a_copy_of_every_set(no_checkpoint):
     assert num_bytes(found.copies) == 2 * num_bytes(found.trained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", every_time("flow_grpo"))
 def test_activations_grow_with_the_micro_batch(algorithm, no_checkpoint):
     few, many = (
@@ -90,6 +92,7 @@ def test_activations_grow_with_the_micro_batch(algorithm, no_checkpoint):
     assert 2 < many / few < 4.5
 
 
+@pytest.mark.slow
 def test_a_path_is_held_for_all_images():
     images, points, latent = 128, 11, 64
     recipe = load_recipe(RECIPES["flow_grpo"], ["engine.micro_batch={sample: 16, train: 16}"])

@@ -36,7 +36,7 @@ WINDOW = "{name: sde_window, inside: {name: flow_sde}, outside: {name: dpm2}, si
             marks=pytest.mark.slow,
         ),
         pytest.param("flow_grpo", {}, marks=pytest.mark.slow),
-        ("flow_grpo", {"sampler__solver": WINDOW}),
+        pytest.param("flow_grpo", {"sampler__solver": WINDOW}, marks=pytest.mark.slow),
         pytest.param("dpo", {"sampler__guidance": 2.0}, marks=pytest.mark.slow),
     ],
 )

@@ -28,6 +28,7 @@ def in_gb(parts: MemoryParts) -> tuple[int, int, int]:
     return tuple(round(number / GB) for number in (parts.encoders, parts.rewards, parts.host))
 
 
+@pytest.mark.slow
 def test_beside_a_gpu_they_come_and_go(found):
     phases = estimate(found, Layout(None), 1, cuda=True).phases
     assert list(phases) == [
@@ -104,6 +105,7 @@ def test_those_of_all_stages_are_loaded_and_a_stage_scores_with_its_own(sizes):
     assert second == RewardBytes(stay=5, trained=3, resting=3)
 
 
+@pytest.mark.slow
 def test_one_that_does_not_say_is_named(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("def score(images, prompts): ...\n")

@@ -63,6 +63,7 @@ def test_all_of_the_recipes_own_can_be_used():
         assert count_prompts(recipe(path)).refused == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [

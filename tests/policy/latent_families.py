@@ -94,8 +94,8 @@ class LatentFamilyTests:
         ).images
 
     @pytest.mark.parametrize("guidance", [1.0, 4.5])
-    @pytest.mark.parametrize("steps", [1, 4])
-    @pytest.mark.parametrize("resolution", [64, 96])
+    @pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.slow), 4])
+    @pytest.mark.parametrize("resolution", [pytest.param(64, marks=pytest.mark.slow), 96])
     def test_our_euler_makes_the_pipelines_images(
         self, options, pipeline, resolution, guidance, steps
     ):

@@ -43,6 +43,7 @@ def trained(lora: Lora | None) -> Digits:
     return policy
 
 
+@pytest.mark.slow
 def test_the_base_draws_the_prompted_digit_in_about_half_of_its_images() -> None:
     accuracy = prompt_accuracy(Digits(CPU, lora=None))
     assert 0.42 < accuracy < 0.52

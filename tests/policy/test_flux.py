@@ -55,6 +55,7 @@ class TestFlux(LatentFamilyTests):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
         assert float((ours - own_images(policy, 4)).abs().max()) > 1e-3
 
+    @pytest.mark.slow
     def test_schnell_on_the_meta_device_has_the_same_shapes(self, schnell):
         self.require_the_same_shapes(schnell)
 
@@ -65,6 +66,7 @@ class TestFlux(LatentFamilyTests):
         assert not torch.equal(one, other)
         assert not torch.equal(cats, again)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("resolution", [512, 1024])
     def test_the_grid_is_shifted_by_the_number_of_tokens(self, options, resolution):
         policy = Flux(torch.device("meta"), **{**options, "resolution": resolution})
@@ -127,6 +129,7 @@ def test_gradients_reach_every_lora_parameter_of_both_kinds_of_blocks(dev):
     assert all(float(p.grad.abs().max()) > 0 for p in live.values())
 
 
+@pytest.mark.slow
 def test_in_bfloat16_velocities_are_those_of_diffusers_in_float32(dev):
     half = Flux(CPU, **{**dev, "dtype": "bfloat16"})
     x, t = start().normal(half.latent_shape), torch.tensor([0.2, 0.6, 1.0])

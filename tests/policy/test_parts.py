@@ -123,6 +123,7 @@ def test_the_command_says_no(command, copy, monkeypatch, tmp_path, capsys):
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
+@pytest.mark.slow
 def test_encoders_are_as_large_by_their_files_as_by_their_configurations(
     sd3, no_weights, monkeypatch
 ):

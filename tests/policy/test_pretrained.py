@@ -86,6 +86,7 @@ def test_a_file_that_is_not_such_a_network_is_refused(sd3, dev, tmp_path):
     assert f"'{file}' cannot be read" in refusal(SD3, sd3, pretrained=str(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "own"), [(SD3, "sd3"), (Flux, "dev")])
 def test_a_variant_is_that_of_the_files(family, own, request, tmp_path):
     options = request.getfixturevalue(own)

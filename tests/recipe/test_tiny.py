@@ -105,6 +105,7 @@ def test_weights_are_written_once(own, monkeypatch):
     assert load_recipe(own, tiny=True).resolved() == first
 
 
+@pytest.mark.slow
 def test_a_tiny_run_trains_and_goes_on(own, tmp_path):
     out = tmp_path / "runs"
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}

@@ -123,6 +123,7 @@ def test_a_run_without_evaluations_says_so(folder):
         assert part in text
 
 
+@pytest.mark.slow
 def test_an_older_run_shows_the_scores_that_it_has(folder):
     shutil.rmtree(folder / "evaluations")
     for name in ("end.json", "probes.json", "environment.json"):
@@ -191,6 +192,7 @@ def test_a_picture_that_cannot_be_cut_is_said(folder, damage):
     assert not any("epoch 2" in alt for alt in page.alts if "dogs" in alt)
 
 
+@pytest.mark.slow
 def test_warnings_stand_at_the_top_and_in_the_monitor_with_their_picture(folder):
     said = "trained and held-out rewards have parted: <i>fox</i>"
     (folder / "run.log").write_text(
@@ -210,6 +212,7 @@ def test_what_images_are_like_is_drawn_with_the_range_before_training(page):
     assert page.text.count("; band: one standard deviation over images") == len(MEASURES)
 
 
+@pytest.mark.slow
 def test_a_run_of_before_there_were_these_measures_shows_those_that_it_has(folder):
     new = (*WATCHED, "monitor_std/")
     kept = [
@@ -233,6 +236,7 @@ def test_images_that_have_left_their_range_are_told_with_their_picture(folder):
     assert "Images had left the range of those before training at epoch 4." in page.alts
 
 
+@pytest.mark.slow
 def test_a_run_whose_rewards_are_all_trained_on_is_told_what_it_cannot_see(folder):
     for path in (folder / "evaluations").glob("*.json"):
         found = json.loads(path.read_text())

@@ -187,13 +187,8 @@ def test_damage_is_reported_in_one_line_with_the_file(tmp_path: Path) -> None:
         checkpoint.load(folder / "nothing")
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        pytest.param(1, id="new epochs", marks=pytest.mark.slow),
-        pytest.param(0, id="the same epoch again and again"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 0], ids=["new epochs", "the same epoch again and again"])
 def test_a_writer_killed_at_any_moment_leaves_the_latest_whole(tmp_path: Path, step: int) -> None:
     moments = random.Random(step)
     reported = 0

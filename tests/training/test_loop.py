@@ -94,6 +94,7 @@ def test_an_epoch_is_collected_learned_evaluated_and_recorded_in_this_order(tmp_
     assert checkpoint.epochs(tmp_path / "run") == [3]
 
 
+@pytest.mark.slow
 def test_a_run_is_heard_of_before_anything_is_computed(tmp_path):
     _, heard = listen(tmp_path / "run", epochs=1)
     assert heard[0] == (

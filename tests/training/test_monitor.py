@@ -120,6 +120,7 @@ def test_a_reward_that_is_cheated_is_warned_of_with_the_pictures(tmp_path):
     assert str(picture) in left[0]
 
 
+@pytest.mark.slow
 def test_an_honest_run_leaves_no_range(tmp_path):
     train(tmp_path / "run", epochs=4, eval__every=2, optim__lr=3e-4)
     assert not any(LEFT in text for text in read_run(tmp_path / "run").warnings)
@@ -145,6 +146,7 @@ def test_the_best_evaluation_is_saved_and_stays(tmp_path):
     assert checkpoint.epochs(tmp_path / "run") == sorted({best, 6})
 
 
+@pytest.mark.slow
 def test_the_best_is_not_saved_where_it_is_not_wanted(tmp_path):
     train(tmp_path / "run", epochs=6, checkpoint__keep=1, checkpoint__best="false")
     assert checkpoint.epochs(tmp_path / "run") == [6]
@@ -154,11 +156,11 @@ def test_the_best_is_not_saved_where_it_is_not_wanted(tmp_path):
     ("condition", "epochs", "reason"),
     [
         ("{images: 33}", 3, "images"),
-        ("{forwards: 1}", 1, "forwards"),
-        ("{seconds: 1e-9}", 1, "seconds"),
+        pytest.param("{forwards: 1}", 1, "forwards", marks=pytest.mark.slow),
+        pytest.param("{seconds: 1e-9}", 1, "seconds", marks=pytest.mark.slow),
         ("{target: {label: judge, at_least: -1}}", 1, "target"),
-        ("{drift: 1e-9}", 1, "drift"),
-        ("{target: {label: judge, at_least: 2}}", 4, "epochs"),
+        pytest.param("{drift: 1e-9}", 1, "drift", marks=pytest.mark.slow),
+        pytest.param("{target: {label: judge, at_least: 2}}", 4, "epochs", marks=pytest.mark.slow),
     ],
 )
 def test_a_condition_ends_the_run_evaluated_and_saved(condition, epochs, reason, tmp_path):
@@ -175,6 +177,7 @@ def test_a_budget_that_is_spent_between_evaluations_is_evaluated(tmp_path):
     assert ["eval/judge" in line for line in lines] == [True, False, True]
 
 
+@pytest.mark.slow
 def test_what_is_watched_goes_on_from_a_checkpoint(tmp_path):
     lines = train(tmp_path / "run", epochs=3)
     run = build(recipe(RECIPES["nft"], **{**SHORT, "epochs": 3}), resumed=True)
@@ -209,6 +212,7 @@ OTHER_PROMPTS = """[
 ]"""
 
 
+@pytest.mark.slow
 def test_the_best_is_of_evaluations_that_can_be_compared(tmp_path):
     lines = train(tmp_path / "run", stages=OTHER_PROMPTS, checkpoint__keep=9)
     assert [line.get("monitor/compared_since") for line in lines] == [None, None, None, 3, 4]

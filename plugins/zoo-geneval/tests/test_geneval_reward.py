@@ -63,6 +63,7 @@ def scores(tiny, images, prompts, **changes):
     return GenEval(CPU, **tiny | changes).score(images, prompts)
 
 
+@pytest.mark.slow
 def test_the_score_is_that_of_the_objects_that_the_detector_finds(tiny):
     prompts = [*some_prompts(24), *EVERY_COLOR]
     images = some_images(len(prompts), 48)
@@ -117,6 +118,7 @@ def test_the_score_that_is_asked_for_is_the_value(tiny):
     assert trained.value.dtype == found.value.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_counting_has_a_threshold_of_its_own(tiny):
     images = some_images(2, 48)
     many = [PROMPTS[2]] * 2

@@ -121,6 +121,7 @@ def test_the_score_is_one_minus_the_share_of_wrong_characters(ocr, wanted, expec
     assert score(ocr, picture("Bread"), wanted) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "wanted", "expected"),
     [
@@ -191,6 +192,7 @@ def test_a_border_finds_text_that_touches_the_edge():
     assert score(OCR(border=8, min_side=64), cropped, "7") == 1.0
 
 
+@pytest.mark.slow
 def test_handwritten_digits_of_8_pixels_are_read_once_enlarged():
     data, _ = halves()
     images = torch.from_numpy(data.images[:60]).float()[:, None].expand(-1, 3, -1, -1)

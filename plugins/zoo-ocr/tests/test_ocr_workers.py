@@ -69,6 +69,7 @@ def test_calls_at_the_same_time_do_not_mix_their_images(ocr):
     assert together == alone
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_between_calls_is_replaced_in_silence(ocr):
     images, prompts = sign(*SAYS)
     before = ocr.score(images, prompts).value
@@ -79,6 +80,7 @@ def test_a_worker_that_dies_between_calls_is_replaced_in_silence(ocr):
     assert victim not in ocr._readers.pids
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_at_work_is_one_clear_error_and_the_next_call_works(monkeypatch):
     one, images = Readers(OPTIONS, workers=1), pixels("OPEN")
     before, victim = one.read(images), one.pids[0]
@@ -97,6 +99,7 @@ def test_a_worker_that_dies_at_work_is_one_clear_error_and_the_next_call_works(m
     one.close()
 
 
+@pytest.mark.slow
 def test_a_call_that_hangs_is_ended_by_interrupt(ocr, monkeypatch):
     images, prompts = sign(*SAYS)
     before, sending = ocr.score(images, prompts).value, Event()

@@ -50,6 +50,7 @@ def error(solver, times: Tensor, dtype: torch.dtype = torch.float64) -> float:
     return float((path(solver, times, dtype).clean - solution).abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 @pytest.mark.parametrize(
     ("solver", "order"), [(Midpoint, 2), (Heun2, 2), (Heun3, 3), (RungeKutta4, 4)]
@@ -102,6 +103,7 @@ def test_a_tighter_tolerance_brings_the_error_down_with_it(solver):
         assert error(solver(rtol=tolerance, atol=tolerance), grid(1)) < 200 * tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ADAPTIVE)
 def test_float32_latents_stay_float32_and_are_as_good(solver):
     made = solver(rtol=1e-6, atol=1e-6)

@@ -63,6 +63,7 @@ def test_a_fixed_method_leaves_it_to_the_run_to_count_broken_images():
     assert made.clean.isnan().flatten(1).all(1).tolist() == [True, False, False, False]
 
 
+@pytest.mark.slow
 def test_it_ends_where_python_leaves_assertions_out():
     """torchdiffeq checks its steps by assertion, and without these would try for ever."""
     said = (

@@ -288,6 +288,7 @@ def test_no_images_have_no_scores_and_no_request(made, server):
     assert server.asked == []
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_ends_with_the_total(made, server):
     def answer(question):
         if question.text == "b":

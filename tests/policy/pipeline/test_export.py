@@ -18,7 +18,7 @@ TEXT = "a red cat on a mat"
     "kind",
     [
         "StableDiffusionXLPipeline",
-        "WanPipeline",
+        pytest.param("WanPipeline", marks=pytest.mark.slow),
         pytest.param("QwenImagePipeline", marks=pytest.mark.slow),
         pytest.param("FluxPipeline", marks=pytest.mark.slow),
     ],

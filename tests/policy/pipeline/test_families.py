@@ -93,6 +93,7 @@ def test_what_learns_nothing_without_guidance_is_refused_before_it_is_trained(tm
         train_here(made, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_experts_are_refused_where_every_process_must_make_as_many_forwards(tmp_path):
     path = tmp_path / "family.yaml"
     text = RECIPE.format(

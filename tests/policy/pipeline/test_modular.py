@@ -75,6 +75,7 @@ def test_a_pipeline_with_a_call_is_none():
     assert is_modular(diffusers.StableDiffusion3ModularPipeline)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_published_for_blocks_alone(options, tmp_path):
     folder = str(tmp_path / "blocks")
     pipe = diffusers.StableDiffusion3ModularPipeline(

@@ -82,6 +82,7 @@ def test_what_is_promised_of_a_pipeline_holds(tiny, kind):
     assert trial.holds, trial
 
 
+@pytest.mark.slow
 def test_shapes_alone_are_enough_for_a_plan(tiny):
     real, planned = (made(tiny("WanPipeline"), device) for device in (CPU, META))
     assert planned.latent_shape == real.latent_shape
@@ -124,6 +125,7 @@ def test_a_video_has_frames_both_ways(tiny):
     assert policy.latents(videos).shape == x.shape
 
 
+@pytest.mark.slow
 def test_half_precision_is_enough(tiny):
     """SD3's own end decodes latents of its own type; a policy's are float32."""
     policy = made(tiny("StableDiffusion3Pipeline"), dtype="bfloat16")
@@ -134,6 +136,7 @@ def test_half_precision_is_enough(tiny):
     assert policy.latents(images).shape == x.shape
 
 
+@pytest.mark.slow
 def test_a_video_goes_through_the_autoencoder_by_itself(tiny):
     """Its five frames are more than half of eight: what is decoded is the same, in less memory."""
     options = tiny("WanPipeline")
@@ -150,6 +153,7 @@ def test_a_video_goes_through_the_autoencoder_by_itself(tiny):
     assert rows == [1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # Of diffusers, with NumPy 2.
 def test_schedulers_that_scale_what_the_network_is_shown_are_the_same_process(tiny, tmp_path):
     """Published SDXL steps x0 + sigma eps, of which the network is shown the normed one."""

@@ -60,6 +60,7 @@ def test_it_scores_in_another_environment(python):
     assert bool(scores.extras["digit"][1].isnan())
 
 
+@pytest.mark.slow
 def test_a_reward_of_zoo_itself_scores_the_same_isolated():
     images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     images = (images * 255).round() / 255
@@ -240,6 +241,7 @@ def test_a_worker_ends_with_its_reward(python):
         os.kill(pid, 0)
 
 
+@pytest.mark.slow
 def test_a_worker_ends_with_a_parent_that_is_killed_while_it_hangs(python, tmp_path):
     orders = tmp_path / "orders"
     orders.write_text("hang")
