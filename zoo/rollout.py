@@ -17,13 +17,14 @@ class Weights(Enum):
 
     `LIVE` is trained, `OLD` collects the images where it differs from live (DiffusionNFT),
     `REFERENCE` is the model as pre-trained unless an objective moves it (online DPO), `EMA`
-    averages live for evaluation.
+    averages live for evaluation, `SAMPLING` collects where that is neither live nor old (CRD).
     """
 
     LIVE = "live"
     OLD = "old"
     REFERENCE = "reference"
     EMA = "ema"
+    SAMPLING = "sampling"
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ OWN = {
     "awm": {"objective.kl": "{weight: 0.01, every: 2}"},
     "elbo_pg": {"objective.method": "par"},
     "dgpo": {"objective.switch": 2, "objective.kl": "{weight: 0.01, guidance: 2.0}"},
-    "crd": {"objective.weight_temp": 0.0, "objective.kl": "{weight: 0.01, guidance: 2.0}"},
+    "crd": {"objective.weight_temp": 0.0, "objective.kl": "{weight: 0.01, guidance: 2.0}",
+            "objective.collect_with": "sampling",
+            "objective.sampling": "{flat: 3, rate: 0.1, cap: 0.9}"},
     "ram": {},
     "sft": {"objective.kl": "{weight: 0.1, to: ema}", "optim.ema": "{cap: 0.9}"},
     "kto": {"objective.ref_update": 3},
@@ -38,6 +40,9 @@ OWN = {
     "flow_dppo": {"sampler.solver": "{name: sde_window, inside: {name: flow_sde}, outside: "
                   "{name: euler}, size: 1, moves: progressive, every: 1}"},
     "linear_dpo": {"objective.pairs_per_group": 1},
+    **{f"dpo {form}": {"objective.form": form, "objective.pairs_per_group": 1,
+                       "objective.ref_update": 0 if form == "mapo" else 3}
+       for form in ("sdpo", "dspo", "mapo", "dmpo")},
     "gardo": {},
 }  # fmt: skip
 EVEN = {"awm": {"objective.kl": "{weight: 0.01}"}}
@@ -54,7 +59,7 @@ def changes(name: str) -> dict[str, object]:
 
 
 def path_of(name: str) -> Path:
-    return ROOT / "recipes" / f"{name}_digits.yaml"
+    return ROOT / "recipes" / f"{name.split()[0]}_digits.yaml"
 
 
 @EACH

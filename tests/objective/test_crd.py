@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
 from tests.objective.equations import latents, numbers, require_same
 from zoo.objective.crd import CRD, centre_weights, crd_kl, crd_loss
-from zoo.rollout import Cond, Path, Rollout
+from zoo.policy.weights import WeightSets
+from zoo.rollout import Cond, Path, Rollout, Weights
 from zoo.seeds import Draws
 
 
@@ -117,3 +119,31 @@ def test_centred_rewards_of_a_group_sum_to_zero_and_invalid_images_have_no_say(t
         assert float(left.abs().max()) < 1e-6
         of_rewards = measured.nan_to_num().float()[:, None] - rows.centre
         assert float((rows.share * of_rewards)[of].sum(0).abs().max()) < 1e-5
+
+
+def followed(objective, step):
+    """How much of each set stays in the epoch that ends at that step."""
+    network = nn.Linear(1, 1, bias=False)
+    weights = WeightSets(network, None)
+    weights.allocate(objective.moves, seed=0)
+    for which, value in ((Weights.LIVE, 0.0), *((moved, 1.0) for moved in objective.moves)):
+        with torch.no_grad():
+            weights.parameters(which)["weight"].fill_(value)
+    objective.after_epoch(weights, step)
+    return {which: float(weights.parameters(which)["weight"]) for which in objective.moves}
+
+
+@pytest.mark.parametrize(
+    ("step", "old", "sampling"), [(74, 0.62, 0.0), (79, 0.645, 0.03), (1000, 0.999, 0.999)]
+)
+def test_the_weights_that_collect_are_live_for_75_updates_and_then_lag(step, old, sampling):
+    objective = CRD()
+    assert objective.acts_with is Weights.SAMPLING
+    expected = {Weights.OLD: pytest.approx(old), Weights.SAMPLING: pytest.approx(sampling)}
+    assert followed(objective, step) == expected
+
+
+def test_where_live_collects_no_third_set_is_held():
+    objective = CRD(collect_with="live")
+    assert objective.acts_with is Weights.LIVE
+    assert followed(objective, 74).keys() == {Weights.OLD}

@@ -41,6 +41,7 @@ _MEANING = {
     Weights.OLD: "the weights that made the images to learn from",
     Weights.REFERENCE: "the reference that training moved along",
     Weights.EMA: "the average of the trained weights",
+    Weights.SAMPLING: "the weights that made the images to learn from",
 }
 
 

@@ -5,11 +5,12 @@ that, and of its optimality, the weighted mean of its group is taken away, and t
 Live is held to the reference with guidance, more so where an image was good: good images are also
 good guidance's.
 
+A third set of weights, which for the first 75 updates is live and then lags, collects.
+
 Departs from the published code. It centres over a gathered micro-batch, which should be of one
 prompt; here over the group, at the same draw of noise. At weight_temp 0 it means to split images at
 advantage 0 but splits optimalities, which are in [0, 1], there; here the split is at 1/2, and
-`split` 0 is theirs. It keeps a third set of weights that collects, which for the first 75 updates
-is live: here live collects, or `old`, or the moving average of `optim.ema`.
+`split` 0 is theirs.
 """
 
 from collections.abc import Sequence
@@ -185,7 +186,8 @@ class CRD(HeldObjective[CRDRows]):
         kl: KL = KL(weight=0.1, guidance=4.5),
         adaptive_kl: bool = True,
         old: OldSchedule = OldSchedule(flat=0, rate=0.005, cap=0.999, first=0.25),
-        collect_with: Literal["live", "old", "ema"] = "live",
+        sampling: OldSchedule = OldSchedule(flat=75, rate=0.0075, cap=0.999),
+        collect_with: Literal["sampling", "live", "old", "ema"] = "sampling",
         trained_steps: Annotated[int, Ge(1)] | None = None,
         times: Times = Times(),
     ) -> None:
@@ -202,7 +204,9 @@ class CRD(HeldObjective[CRDRows]):
             kl: the distance to the reference, of velocities.
             adaptive_kl: whether that holds good images more than bad ones.
             old: how old follows live after each epoch.
-            collect_with: the weights that collect; `ema` is that of `optim.ema`.
+            sampling: how the weights that collect follow live after each epoch.
+            collect_with: the weights that collect; `ema` is that of `optim.ema`. Without `sampling`
+                a set of weights less is held.
             trained_steps: times of each image; none: all that `times` allows.
             times: which of the sampler's.
         """
@@ -210,14 +214,14 @@ class CRD(HeldObjective[CRDRows]):
         self.beta, self.weight_temp, self.split = beta, weight_temp, split
         self.kind: Kind = kind
         self.adaptive, self.adv_clip, self.adaptive_kl = adaptive, adv_clip, adaptive_kl
-        self.old = old
+        self.old, self.sampling = old, sampling
         self.trained_steps, self.times = trained_steps, times
         self.acts_with = Weights(collect_with)
 
     @property
     def moves(self) -> frozenset[Weights]:
-        """Old follows live."""
-        return frozenset({Weights.OLD})
+        """Old follows live, and so do the weights that collect, where they are a set of their own."""
+        return frozenset({Weights.OLD}) | (frozenset({self.acts_with}) & {Weights.SAMPLING})
 
     @property
     def uses(self) -> frozenset[Weights]:
@@ -293,8 +297,10 @@ class CRD(HeldObjective[CRDRows]):
         return crd_kl(live, other, optimality, kl=kl, adaptive=self.adaptive_kl) / kl
 
     def after_epoch(self, weights: WeightSets, step: int) -> None:
-        """Old moves towards live."""
+        """Old moves towards live, each set at its pace."""
         weights.blend(Weights.OLD, self.old.at(step))
+        if self.acts_with is Weights.SAMPLING:
+            weights.blend(Weights.SAMPLING, self.sampling.at(step))
 
     def probes(self, policy: Policy, rows: CRDRows, draws: Draws) -> Sequence[Probe]:
         """Live is old: implicit rewards are 0, and the rewards of a group are centred."""

@@ -28,6 +28,7 @@ _ADAPTER = {
     Weights.OLD: "old",
     Weights.REFERENCE: "reference",
     Weights.EMA: "ema",
+    Weights.SAMPLING: "sampling",
 }
 
 
