@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Those that share zoo's environment; zoo-image-reward cannot (zoo env create plugins/zoo-image-reward).
 PLUGINS := $(patsubst %,--editable plugins/%,zoo-example zoo-geneval zoo-ocr zoo-torchdiffeq zoo-unified-reward)
 
-.PHONY: demo test test-slow check format lint type layers docs bench install clean
+.PHONY: demo test test-slow check format lint type layers docs bench wheels install clean
 
 demo: .venv/installed
 	$(BIN)/zoo train recipes/nft_digits.yaml
@@ -37,6 +37,14 @@ docs: .venv/installed-dev
 
 bench: .venv/installed
 	$(BIN)/zoo compare benchmarks/digits.yaml
+
+# Of zoo and all plugins, in dist/: pip install --find-links dist diffusion-rl-zoo
+wheels: .venv/installed-dev
+	rm -rf build dist
+	for package in . $(wildcard plugins/*); do \
+		$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist $$package || exit 1; \
+		rm -rf $$package/build; \
+	done
 
 install: .venv/installed
 

@@ -1,5 +1,7 @@
 """`zoo check`: validates recipes and prints what they will do."""
 
+import sys
+import traceback
 from pathlib import Path
 
 import typer
@@ -8,6 +10,7 @@ from rich.text import Text
 
 from zoo.cli.check_cost import print_cost
 from zoo.cli.errors import exit_code, lines
+from zoo.cli.options import DEBUG
 from zoo.errors import UserError
 from zoo.plan.cut_prompts import prompt_lengths
 from zoo.plan.geometry import Batches, Plan
@@ -38,6 +41,8 @@ def check(recipes: list[Path], overrides: list[str], epochs: int | None, *, tiny
             _print(path, recipe)
         except Exception as error:
             worst = max(worst, exit_code(error))
+            if DEBUG in sys.argv:
+                say(*traceback.format_exc().splitlines(), err=True)
             say(*(f"error: {line}" for line in lines(error)), err=True)
     if worst:
         raise typer.Exit(worst)

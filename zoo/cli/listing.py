@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from zoo import API_VERSION, __version__, registry
-from zoo.errors import join_lines, suggest
+from zoo.errors import UserError, join_lines, suggest
+from zoo.recipe import shipped
 from zoo.registry import BrokenPluginError, Entry
 from zoo.terminal import Terminal, say
 
@@ -121,6 +122,38 @@ def _list_imports(console: Terminal, entries: Sequence[registry.Entry]) -> None:
     console.print("\nimport: seconds in a process that has torch and zoo's interfaces already")
     for problem in broken:
         console.print(f"broken: {problem}")
+
+
+def recipes(action: str | None, name: str | None, out: Path | None) -> None:
+    """Lists the recipes that come with zoo, or copies one.
+
+    Raises:
+        UserError: there is no such action or recipe, or no name is given.
+    """
+    if action is None and out is None:
+        _list_recipes()
+    elif action == "copy" and name is not None:
+        say(f"wrote {shipped.copy(name, out)}")
+    else:
+        raise UserError("zoo recipes lists them, zoo recipes copy NAME [--out FILE] copies one")
+
+
+def _list_recipes() -> None:
+    """By what was verified of them: name, what it is, what it needs."""
+    console = Terminal()
+    found = shipped.recipes()
+    for level, meaning in shipped.LEVELS.items():
+        console.print(Text.assemble((level, "bold"), f": {meaning}"))
+        table = _table("", "", "")
+        table.show_header = False
+        for recipe in found:
+            if recipe.level == level:
+                table.add_row(recipe.name, recipe.about, recipe.needs)
+        console.print(table)
+        console.print()
+    console.print(
+        "zoo train NAME; zoo check NAME: what it costs; zoo recipes copy NAME: to edit it"
+    )
 
 
 def _row(entry: registry.Entry) -> tuple[str, str]:

@@ -25,22 +25,40 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Recipe = Annotated[Path, typer.Argument(help="A recipe, as in recipes/.", show_default=False)]
+_RECIPE_HELP = "A recipe: its file, or its name where it comes with zoo (`zoo recipes`)."
 Epochs = Annotated[
     int | None, typer.Option("--epochs", help="Instead of the recipe's epochs.", min=1)
 ]
 
 
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        from zoo.cli.version import print_version
+
+        print_version()
+        raise typer.Exit
+    return wanted
+
+
 @app.callback()
-def everywhere(debug: Debug = False) -> None:
-    """An option that stands before the command as well."""
+def everywhere(
+    debug: Debug = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version, its commit, and the plugins; then end.",
+        ),
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
 
 
 @app.command()
 def train(
-    recipe: Annotated[
-        Path | None, typer.Argument(help="A recipe, as in recipes/.", show_default=False)
-    ] = None,
+    recipe: Annotated[Path | None, typer.Argument(help=_RECIPE_HELP, show_default=False)] = None,
     overrides: Overrides = None,
     epochs: Epochs = None,
     resume: Annotated[
@@ -71,7 +89,8 @@ def train(
 @app.command()
 def check(
     recipes: Annotated[
-        list[Path] | None, typer.Argument(help="Recipes, as in recipes/.", show_default=False)
+        list[Path] | None,
+        typer.Argument(help="Recipes: files, or names of `zoo recipes`.", show_default=False),
     ] = None,
     overrides: Overrides = None,
     epochs: Epochs = None,
@@ -140,6 +159,26 @@ def describe(
         describe_component(name)
     else:
         describe_isolated(name, python)
+
+
+@app.command()
+def recipes(
+    action: Annotated[
+        str | None,
+        typer.Argument(help="copy: write one to a file, to edit it; none: list them."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="The recipe to copy.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file to write; default: NAME.yaml.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """List the recipes that come with zoo, what was verified and what they need; or copy one."""
+    from zoo.cli.listing import recipes as list_or_copy
+
+    list_or_copy(action, name, out)
 
 
 app.command()(report_commands.compare)

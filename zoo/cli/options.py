@@ -14,7 +14,7 @@ DEBUG, TINY = "--debug", "--tiny"
 Debug = Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")]
 Weights = Annotated[
     str | None,
-    typer.Option(help="live, old, reference or ema; default: what the run evaluates."),
+    typer.Option(help="live, old, reference, ema or sampling; default: what the run evaluates."),
 ]
 Checkpoint = Annotated[
     int | None, typer.Option("--epoch", help="A checkpoint's epoch; default: the last.", min=0)

@@ -9,7 +9,10 @@ from zoo.cli.options import Best, Checkpoint, Debug, Overrides, Tiny, Weights
 
 
 def compare(
-    suite: Annotated[Path, typer.Argument(help="A suite, as in benchmarks/.", show_default=False)],
+    suite: Annotated[
+        Path,
+        typer.Argument(help="A suite, as in benchmarks/: a file, or its name.", show_default=False),
+    ],
     overrides: Overrides = None,
     out: Annotated[
         Path | None,

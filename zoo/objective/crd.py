@@ -220,7 +220,7 @@ class CRD(HeldObjective[CRDRows]):
 
     @property
     def moves(self) -> frozenset[Weights]:
-        """Old follows live, and so do the weights that collect, where they are a set of their own."""
+        """Old follows live, and so do the weights that collect where they are of their own."""
         return frozenset({Weights.OLD}) | (frozenset({self.acts_with}) & {Weights.SAMPLING})
 
     @property

@@ -20,6 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from zoo.errors import closest, join_lines
+from zoo.recipe import shipped
 from zoo.recipe.errors import (
     FileOrigin,
     Loc,
@@ -65,12 +66,14 @@ Overrides = Sequence[str | Override]
 
 
 def read(path: str | Path, overrides: Overrides = ()) -> Raw:
-    """A recipe file with what it extends and the overrides (`a.b=c`, in order) applied.
+    """A recipe with what it extends and the overrides (`a.b=c`, in order) applied.
+
+    `path` is a file, or the name of a recipe that comes with zoo: see `zoo.recipe.shipped`.
 
     Raises:
         RecipeError: a file or an override cannot be read; the line says where and what to write.
     """
-    return _raw(_file(Path(path), ()), overrides, (), str(path))
+    return _raw(_file(shipped.locate(Path(path)), ()), overrides, (), str(path))
 
 
 def read_data(data: Mapping[str, Any], overrides: Overrides, *, below: Loc) -> Raw:
@@ -178,6 +181,10 @@ def _file(path: Path, trail: tuple[Path, ...]) -> Node:
         )
     named = expanded(extends.value, extends.origin, "extends")
     base = Path(os.path.normpath(path.parent / named))
+    if not os.path.lexists(base):
+        # A copy of a recipe extends those that come with zoo.
+        ours = shipped.locate(Path(named))
+        base = ours if ours.is_file() else base
     if not os.path.isfile(base):
         raise RecipeError(
             f"{extends.origin}: extends {base}, which is no file{_sibling(base, path)}"
@@ -206,7 +213,11 @@ def _text(path: Path) -> str:
 def _sibling(path: Path, besides: Path | None = None) -> str:
     recipes = path.parent.glob("*.yaml") if os.path.isdir(path.parent) else ()
     names = sorted(str(other) for other in recipes if other != besides)
-    return closest(str(path), names) or "; check the path"
+    here = closest(str(path), names)
+    if here or besides is not None or not shipped.is_name(path):
+        return here or "; check the path"
+    like = closest(path.stem, shipped.names())
+    return f"{like or ';'} `zoo recipes` lists those that come with zoo"
 
 
 def _parse(text: str, place: Callable[[int | None], Origin]) -> Node:
