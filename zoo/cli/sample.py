@@ -41,7 +41,7 @@ def sample(job: ImageJob) -> None:
     assert out is not None  # the command has a default
     require_free(out, overwrite=job.overwrite)
     try:
-        made = _make(job, out)
+        made = make(job, out)
     except Interrupted as stop:
         raise typer.Exit(128 + stop.number) from None
     if made.num_broken:
@@ -54,7 +54,7 @@ def sample(job: ImageJob) -> None:
 
 
 @dataclass(frozen=True)
-class _Made:
+class Made:
     """What was written, the picture of it, and how many images are broken."""
 
     path: Path
@@ -62,8 +62,12 @@ class _Made:
     num_broken: int
 
 
-def _make(job: ImageJob, out: Path) -> _Made:
-    """Makes and writes them."""
+def make(job: ImageJob, out: Path) -> Made:
+    """Makes and writes them.
+
+    Raises:
+        Interrupted: a signal asked to stop.
+    """
     source, num = job.source, job.images_per_prompt
     model, sampler = load_model(source), evaluation_sampler(source.recipe, source.evaluation)
     say_cut(job, ())
@@ -117,7 +121,7 @@ def _make(job: ImageJob, out: Path) -> _Made:
         else:
             folder.finish()
             folder.write(job.prompts, {}, picture)
-    return _Made(out, picture, job.num_images - done)
+    return Made(out, picture, job.num_images - done)
 
 
 def _sheet(num: int, images: Tensor, places: Tensor) -> Tensor:

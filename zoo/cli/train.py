@@ -44,21 +44,36 @@ def train(
     moved: bool = False,
 ) -> None:
     """Trains, in this process or in as many as the recipe asks for."""
+    recipe = _recipe(recipe_path, overrides, epochs, resume, tiny=tiny)
+    if moved and resume is None:
+        raise UserError("--moved is for a run that goes on; name it with --resume RUN_DIR")
+    trained = run(recipe, resume, max_restarts, moved=moved)
+    if trained is not None and trained.signal:
+        raise typer.Exit(128 + trained.signal)
+
+
+def run(
+    recipe: Recipe, resume: Path | None, max_restarts: int = 0, *, moved: bool = False
+) -> "Trained | None":
+    """Starts a run, or goes on with one; nothing where that has ended already.
+
+    Raises:
+        typer.Exit: it was in processes of its own, which have ended with that code.
+    """
     from zoo.run import contents, writer
 
-    recipe = _recipe(recipe_path, overrides, epochs, resume, tiny=tiny)
     if resume is None:
-        if moved:
-            raise UserError("--moved is for a run that goes on; name it with --resume RUN_DIR")
-        _start(recipe, None, max_restarts, None)
-        return
+        return _start(recipe, None, max_restarts, None)
     with nullcontext() if rank() else writer.hold(resume, say) as lock:
-        if not _has_ended(resume, recipe):
-            notes = contents.compare_moved(resume, recipe, accept=moved)
-            _start(recipe, _GoingOn(resume, notes), max_restarts, lock)
+        if _has_ended(resume, recipe):
+            return None
+        notes = contents.compare_moved(resume, recipe, accept=moved)
+        return _start(recipe, _GoingOn(resume, notes), max_restarts, lock)
 
 
-def _start(recipe: Recipe, resume: _GoingOn | None, max_restarts: int, lock: int | None) -> None:
+def _start(
+    recipe: Recipe, resume: _GoingOn | None, max_restarts: int, lock: int | None
+) -> "Trained":
     """Sees that all is ready; trains here, or in as many processes as the recipe asks for."""
     from zoo.plan.preflight import num_processes
 
@@ -66,7 +81,7 @@ def _start(recipe: Recipe, resume: _GoingOn | None, max_restarts: int, lock: int
     _require_ready(recipe, processes, resumed=resume is not None)
     if (processes > 1 or max_restarts) and not is_worker():
         raise typer.Exit(launch_workers(processes, max_restarts, lock))
-    _work(recipe, resume)
+    return _work(recipe, resume)
 
 
 def _recipe(
@@ -155,14 +170,13 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
         require_start(recipe)
 
 
-def _work(recipe: Recipe, resume: _GoingOn | None) -> None:
+def _work(recipe: Recipe, resume: _GoingOn | None) -> "Trained":
     """One process of the run: the only one, or one of those that a launcher started."""
     with join_processes(recipe, sharded=recipe.engine.zero_stage is not None) as (size, output):
         trained = _build_and_train(recipe, resume, size, output)
     if rank() == 0:
         _say_the_end(trained)
-    if trained.signal:
-        raise typer.Exit(128 + trained.signal)
+    return trained
 
 
 def _build_and_train(

@@ -1,4 +1,4 @@
-"""`zoo --version`: which zoo this is, and which plugins are installed beside it."""
+"""Which zoo this is (`--version`), and which plugins are installed beside it."""
 
 import subprocess
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -138,7 +138,7 @@ class Evaluation:
 
     epoch: int
     score: float
-    record: Mapping[str, float | None]
+    record: Mapping[str, float | None] = field(repr=False)
     has_checkpoint: bool
     is_comparable: bool
 
