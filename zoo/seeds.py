@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoo.devices import generators_in_use, send
+
 
 def derive(*parts: object) -> int:
     """A 63-bit seed from anything with a stable `str`, the same on every machine."""
@@ -66,7 +68,7 @@ class Draws:
         for row, key in zip(out, self.keys.tolist(), strict=True):
             generator.manual_seed(derive(*stem, key))
             row.copy_(draw(shape, generator=generator))
-        return out.to(self.device)
+        return send(out, self.device)
 
 
 def order(n: int, *, seed: int, purpose: str, epoch: int = 0) -> Int[Tensor, " n"]:
@@ -86,7 +88,7 @@ def borrowed(seed: int, purpose: str) -> Iterator[None]:
     PEFT's initialisation and third-party modules use it.
     """
     # All devices is the default, which would open a context on each GPU of the machine.
-    used = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices=used):
+    kind, used = generators_in_use()
+    with torch.random.fork_rng(devices=used, device_type=kind):
         torch.manual_seed(derive(seed, purpose))
         yield

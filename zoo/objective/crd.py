@@ -22,6 +22,7 @@ from annotated_types import Ge, Gt, Le
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.flow import over_latent
 from zoo.objective.base import Gather, Loss, Probe
 from zoo.objective.clean import (
@@ -236,7 +237,7 @@ class CRD(HeldObjective[CRDRows]):
         target = good.nan_to_num()[:, None] - of_group
         image = torch.arange(len(good)).repeat_interleave(t.shape[1])
         own = {spec.name: getattr(rows, spec.name) for spec in fields(rows)}
-        like, at = rows.advantage, target[image].float().to(rows.advantage.device)
+        like, at = rows.advantage, send(target[image].float(), rows.advantage.device)
         return CRDRows(
             **own,
             optimality=good.nan_to_num()[image].to(like),

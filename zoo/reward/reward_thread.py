@@ -8,7 +8,7 @@ collection's images are invalid at once, and the next collection tries anew.
 import queue
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.devices import chosen
 from zoo.errors import UserError, one_line
 from zoo.prompt import Prompt, PromptError
 from zoo.reward.base import Reward, Scores
@@ -263,10 +264,8 @@ class TimedCall(Generic[T]):
         return self._outcome[0] if self._outcome else None
 
     def _work(self, call: Callable[[], T], device: torch.device) -> None:
-        # A new thread starts on the first CUDA device, whichever is this process's.
-        on_device = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
         try:
-            with on_device:
+            with chosen(device):
                 self._outcome.append(call())
         # Whatever it is: whoever waits must hear that the call has ended.
         except BaseException as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from zoo import devices
 from zoo.engine.base import AdamWOptions, Engine
 from zoo.engine.determinism import use_deterministic_kernels
 from zoo.engine.plain import PlainEngine
@@ -106,20 +107,20 @@ def device_of(recipe: Recipe) -> torch.device:
     Raises:
         ValueError: the recipe wants CUDA where there is none.
     """
-    wanted = recipe.engine.device
-    if wanted == "cuda" and not torch.cuda.is_available():
+    wanted, here = recipe.engine.device, devices.accelerator()
+    if wanted == "cuda" and (here is None or here.type != "cuda"):
         raise ValueError(
             "engine.device is cuda, but no CUDA device is found; use engine.device: auto or cpu"
         )
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if wanted == "cpu" or here is None:
+        return devices.CPU
+    local, found = int(os.environ.get("LOCAL_RANK", "0")), devices.num_accelerators()
     if local >= found:
         raise ValueError(
             f"process {local + 1} on this machine has no GPU of its own: there are {found}; "
             f"use engine.processes: {found} or engine.device: cpu"
         )
-    return torch.device("cuda", local)
+    return torch.device(here.type, local)
 
 
 MakeEngine = Callable[[Recipe, WeightSets, torch.device], Engine]
@@ -291,9 +292,11 @@ def evaluation_judge(recipe: Recipe) -> Judge:
 
 
 def _use(device: torch.device) -> torch.device:
-    if device.type == "cuda":
-        # Code that names no device must find this process's own.
-        torch.cuda.set_device(device)
+    devices.choose(device)
+    if devices.is_accelerator(device):
+        # Products of float32, of LoRA and of training all, by the fast units: on a card their
+        # rounding is finer than that of a bfloat16 base. On the CPU it is left alone.
+        torch.set_float32_matmul_precision("high")
     return device
 
 

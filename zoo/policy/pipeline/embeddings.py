@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from zoo.devices import send
 from zoo.policy.pipeline.contract import Contract
 from zoo.policy.pipeline.questions import Encoded
 from zoo.policy.pipeline.seam import Seam
@@ -73,7 +74,7 @@ class Embeddings:
         return Encoded(self._placed(encoded.replies), shown, encoded.kept)
 
     def _placed(self, tree: Any) -> Any:
-        return on_tensors(tree, lambda leaf: leaf.to(self._device))
+        return on_tensors(tree, lambda leaf: send(leaf, self._device))
 
     def _by_text(self, texts: Sequence[str], guidance: float | None) -> Any:
         guided = guidance is not None

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.devices import default_device, num_accelerators, send
 from zoo.errors import first_line
 from zoo.storage.hub import Request
 
@@ -91,8 +92,8 @@ class Clip:
             return_tensors="pt",
         )
         output = self._model.get_text_features(
-            input_ids=tokens["input_ids"].to(self._device),
-            attention_mask=tokens["attention_mask"].to(self._device),
+            input_ids=send(tokens["input_ids"], self._device),
+            attention_mask=send(tokens["attention_mask"], self._device),
         )
         return F.normalize(output.pooler_output.float(), dim=-1)
 
@@ -119,9 +120,12 @@ def choose_device(run_on: str | None, device: torch.device) -> torch.device:
         chosen = torch.device(run_on)
     except RuntimeError as error:
         raise ValueError(f"run_on: {run_on!r} is no device; write cpu, cuda or cuda:1") from error
-    count = torch.cuda.device_count()
-    if chosen.type == "cuda" and (chosen.index or 0) >= count:
-        raise ValueError(f"run_on: {run_on!r}: this machine has {count} CUDA devices; write cpu")
+    here = default_device().type
+    count = num_accelerators() if chosen.type == here else 0
+    if chosen.type in {"cuda", here} - {"cpu"} and (chosen.index or 0) >= count:
+        raise ValueError(
+            f"run_on: {run_on!r}: this machine has {count} {chosen.type.upper()} devices; write cpu"
+        )
     try:
         # Others may be known and not be there, or compute nothing, as meta.
         torch.zeros(1, device=chosen).item()
