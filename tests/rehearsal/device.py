@@ -14,12 +14,13 @@ these lack.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tag
 from torch.utils import backend_registration
-from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from tests.rehearsal.traffic import traffic
 
@@ -96,75 +97,108 @@ class Sim(torch.Tensor):
         return f"Sim({self.raw})"
 
 
+class _Arguments:
+    """What an operation was given: the tensors of both devices, and what the CPU is given."""
+
+    def __init__(self, args: Any, kwargs: Any) -> None:
+        self.ours: dict[int, Sim] = {}
+        """By the identity of their values."""
+        self.hosts: list[torch.Tensor] = []
+        self.args = [self._inner(value) for value in args]
+        self.kwargs = {key: self._inner(value) for key, value in kwargs.items()}
+
+    def _inner(self, value: Any) -> Any:
+        if isinstance(value, Sim):
+            self.ours[id(value.raw)] = value
+            return value.raw
+        if isinstance(value, torch.Tensor):
+            self.hosts.append(value)
+        if isinstance(value, torch.device):
+            return CPU if value.type == NAME else value
+        return type(value)(map(self._inner, value)) if type(value) in (list, tuple) else value
+
+    def outer(self, value: Any) -> Any:
+        """A result: the argument that it is, or another tensor of the device."""
+        if isinstance(value, torch.Tensor):
+            found = self.ours.get(id(value))
+            return Sim(value) if found is None else found
+        return type(value)(map(self.outer, value)) if type(value) in (list, tuple) else value
+
+
 def run(func: Any, args: Any, kwargs: Any) -> Any:
     """One operation of which an argument or the result is on the device."""
-    flat, shape = tree_flatten((args, kwargs))
-    ours = {id(a.raw): a for a in flat if isinstance(a, Sim)}
+    given = _Arguments(args, kwargs)
     wanted = kwargs.get("device")
-    here = bool(ours) if wanted is None else torch.device(wanted).type == NAME
+    here = bool(given.ours) if wanted is None else torch.device(wanted).type == NAME
     if func is aten.copy_.default:
         _note_copy(args[1], args[0].device, len(args) > 2 and args[2])
     elif func is aten._to_copy.default:
         target = torch.device(NAME, 0) if here else CPU
         _note_copy(args[0], target, kwargs.get("non_blocking", False))
     else:
-        _note(func, args)
-        if ours:
-            _require_one_device(func, args, flat)
-    inside, options = tree_unflatten([inner(a) for a in flat], shape)
-    out = func(*inside, **options)
-    if any(a.shape != a.raw.shape or a.stride() != a.raw.stride() for a in ours.values()):
+        kind = _kind(func)
+        _note(kind, args)
+        if given.ours and given.hosts:
+            _require_one_device(func, kind, args, given.hosts)
+    out = func(*given.args, **given.kwargs)
+    if any(a.shape != a.raw.shape or a.stride() != a.raw.stride() for a in given.ours.values()):
         raise NotImplementedError(f"the pretend device has no {func}, which changes a shape")
-    if not here:
-        return out
-    return tree_map_only(torch.Tensor, lambda o: ours[id(o)] if id(o) in ours else Sim(o), out)
+    return given.outer(out) if here else out
 
 
-def inner(value: Any) -> Any:
-    """What the CPU is given in the place of an argument."""
-    if isinstance(value, torch.device):
-        return CPU if value.type == NAME else value
-    return value.raw if isinstance(value, Sim) else value
+@dataclass(frozen=True)
+class _Kind:
+    """What is asked of an operator: how it waits, and what of the CPU it takes."""
+
+    note: str | None
+    indexed: bool
+    scalars: bool
+    mutable: bool
 
 
 _INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
 _WITH_SCALARS = {"fill", "fill_", "masked_fill", "masked_fill_"}
 
 
-def _require_one_device(func: Any, args: Any, flat: Sequence[Any]) -> None:
-    """CUDA takes a scalar of the CPU where it computes by element, and indices; nothing else."""
-    name = func._schema.name.removeprefix("aten::")
-    indexed = name in _INDEXED and isinstance(args[0], Sim)
+@cache
+def _kind(func: Any) -> _Kind:
+    name, note = func._schema.name.removeprefix("aten::"), None
+    if name in _INDEXED:
+        pass  # it depends on the indices
+    elif Tag.data_dependent_output in func.tags:
+        note = "item"
+    elif Tag.dynamic_output_shape in func.tags:
+        note = "size"
+    elif func.namespace == "c10d":
+        note = "collective"
+    elif Tag.nondeterministic_seeded in func.tags and "attention" not in name:
+        note = "random"
     scalars = name in _INDEXED | _WITH_SCALARS or Tag.pointwise in func.tags
-    for other in flat:
-        if not isinstance(other, torch.Tensor) or isinstance(other, Sim):
-            continue
+    return _Kind(note, name in _INDEXED, scalars, func._schema.is_mutable)
+
+
+def _require_one_device(func: Any, kind: _Kind, args: Any, hosts: Sequence[torch.Tensor]) -> None:
+    """CUDA takes a scalar of the CPU where it computes by element, and indices; nothing else."""
+    indexed = kind.indexed and isinstance(args[0], Sim)
+    for other in hosts:
         if indexed and any(other is index for index in args[1]):
             continue
-        written = other is args[0] and (name in _INDEXED or func._schema.is_mutable)
-        if other.dim() or not scalars or written:
+        written = other is args[0] and (kind.indexed or kind.mutable)
+        if other.dim() or not kind.scalars or written:
             raise RuntimeError(
                 f"{func}: expected all tensors on the same device, and found {NAME}:0 and "
                 f"{other.device} (of shape {list(other.shape)})"
             )
 
 
-def _note(func: Any, args: Any) -> None:
-    name = func._schema.name.removeprefix("aten::")
-    if name in _INDEXED:
-        for index in args[1]:
-            if index is not None and index.dtype in (torch.bool, torch.uint8):
-                traffic.note("size")
-            elif index is not None and not isinstance(index, Sim):
-                traffic.note("to sim")
-    elif Tag.data_dependent_output in func.tags:
-        traffic.note("item")
-    elif Tag.dynamic_output_shape in func.tags:
-        traffic.note("size")
-    elif func.namespace == "c10d":
-        traffic.note("collective")
-    elif Tag.nondeterministic_seeded in func.tags and "attention" not in name:
-        traffic.note("random")
+def _note(kind: _Kind, args: Any) -> None:
+    if kind.note is not None:
+        traffic.note(kind.note)
+    for index in args[1] if kind.indexed else ():
+        if index is not None and index.dtype in (torch.bool, torch.uint8):
+            traffic.note("size")
+        elif index is not None and not isinstance(index, Sim):
+            traffic.note("to sim")
 
 
 def _note_copy(source: torch.Tensor, target: torch.device, non_blocking: bool) -> None:
@@ -188,7 +222,7 @@ def _attention(
     """What the CPU computes; torch itself spells it out for devices that it does not know."""
     if mask is not None and mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, -torch.inf)
-    raws = [inner(a) for a in (query, key, value, mask)]
+    raws = _Arguments((query, key, value, mask), {}).args
     if torch._fused_sdp_choice(*raws, dropout, causal, **options) == 1:
         fused = aten._scaled_dot_product_flash_attention_for_cpu
         scale = options.get("scale")

@@ -240,8 +240,8 @@ class CRD(HeldObjective[CRDRows]):
         like, at = rows.advantage, send(target[image].float(), rows.advantage.device)
         return CRDRows(
             **own,
-            optimality=good.nan_to_num()[image].to(like),
-            share=share[image].to(like),
+            optimality=send(good.nan_to_num()[image], like.device, like.dtype),
+            share=send(share[image], like.device, like.dtype),
             target=at,
             centre=torch.zeros_like(at),
         )
@@ -265,7 +265,9 @@ class CRD(HeldObjective[CRDRows]):
     def settle(self, rows: CRDRows, measured: Float[Tensor, " rows"], gather: Gather) -> CRDRows:
         """The centres of each group, which is on one process, by draw of noise."""
         weighted = rows.share.double().cpu() * measured.nan_to_num()[:, None]
-        return replace(rows, centre=_sum_by(weighted, rows.place).to(rows.centre))
+        return replace(
+            rows, centre=send(_sum_by(weighted, rows.place), rows.centre.device, rows.centre.dtype)
+        )
 
     def _implicit(
         self, policy: Policy, rows: CRDRows, at: Noised
