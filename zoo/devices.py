@@ -3,12 +3,16 @@
 ROCm says that it is cuda. What differs between them, torch's module of the device knows.
 """
 
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from zoo.errors import text_of
 
 CPU = torch.device("cpu")
 
@@ -77,6 +81,11 @@ def synchronize(device: torch.device) -> None:
         _of(device).synchronize(device)
 
 
+def timer(device: torch.device) -> Any:
+    """An event of an accelerator's stream, between two of which the time is measured."""
+    return _of(device).Event(enable_timing=True)
+
+
 def most_memory() -> int:
     """The most bytes that tensors have taken of this process's accelerator; 0 if it is not used."""
     found = accelerator()
@@ -93,6 +102,31 @@ def whole_memory() -> int:
     if found is None:
         raise RuntimeError("there is no accelerator")
     return int(_of(found).get_device_properties(0).total_memory)
+
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """Whose memory did not suffice, in words, and by how much, as far as torch says it."""
+
+    place: str
+    more: str | None
+
+    @property
+    def wanted(self) -> str:
+        """` (2.00 GiB more were wanted)`, or nothing."""
+        return f" ({self.more} more were wanted)" if self.more else ""
+
+
+def out_of_memory(error: BaseException) -> OutOfMemory | None:
+    """What an error says of memory that ran out; none of another error."""
+    said = text_of(error)
+    wanted = re.search(r"tried to allocate ([\d.]+ \w+)", said, re.IGNORECASE)
+    more = wanted[1] if wanted else None
+    if isinstance(error, torch.OutOfMemoryError):
+        return OutOfMemory("the GPU", more)
+    # On the CPU torch raises a plain RuntimeError.
+    on_cpu = "DefaultCPUAllocator: can't allocate memory" in said
+    return OutOfMemory("this machine", more) if on_cpu or isinstance(error, MemoryError) else None
 
 
 def generators_in_use() -> tuple[str, list[int]]:

@@ -29,8 +29,23 @@ CPU = torch.device("cpu")
 aten = torch.ops.aten
 
 
+class _Event:
+    """Nothing is queued: between two of them there is no time."""
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        pass
+
+    def record(self, stream: Any = None) -> None:
+        pass
+
+    def elapsed_time(self, other: "_Event") -> float:
+        return 0.0
+
+
 class _Module(backend_registration._DummyBackendModule):
     """`torch.sim`: what torch and zoo ask of an accelerator."""
+
+    Event = _Event
 
     @contextmanager
     def device(self, index: Any) -> Iterator[None]:

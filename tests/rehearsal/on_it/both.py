@@ -7,8 +7,8 @@ import zoo.training.collect
 import zoo.training.learn
 from tests.rehearsal.traffic import traffic
 from tests.runs import without_clocks
-from tests.train_here import recipe, train_here
-from zoo.recipe.recipe import Recipe
+from tests.train_here import train_here
+from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.sampler.flow_sampler import FlowSampler
 
 SHORT = {
@@ -51,19 +51,26 @@ class Rehearsed:
     folder: Path
 
 
-def rehearse(path: Path, tmp_path: Path, **changes: object) -> Rehearsed:
+def rehearse(path: Path, tmp_path: Path, *, tiny: bool = False, **changes: object) -> Rehearsed:
     """Trains a recipe with changes on both, and requires the same numbers."""
-    expected = train_here(recipe(path, **changes), tmp_path / "cpu")
+    expected = train_here(made(path, "cpu", tiny=tiny, **changes), tmp_path / "cpu")
     traffic.clear()
-    found = train_here(on_device(path, **changes), tmp_path / "sim")
+    found = train_here(made(path, "auto", tiny=tiny, **changes), tmp_path / "sim")
     traffic.settle()
-    made = Rehearsed(without_clocks(expected), without_clocks(found), tmp_path / "sim")
-    assert made.sim == made.cpu
+    runs = Rehearsed(without_clocks(expected), without_clocks(found), tmp_path / "sim")
+    assert runs.sim == runs.cpu
+    require_used()
+    return runs
+
+
+def require_used() -> None:
+    """What was counted is of a device that was used, and drew no random numbers."""
     assert traffic.number("to sim") + traffic.number("unwaited") > 0, "nothing ran on the device"
     assert traffic.number("random") == 0
-    return made
 
 
-def on_device(path: Path, **changes: object) -> Recipe:
-    """The recipe as it is where there is an accelerator."""
-    return recipe(path, **{"engine.device": "auto", **changes})
+def made(path: Path, device: str, *, tiny: bool = False, **changes: object) -> Recipe:
+    """The recipe with changes, in whose names `__` stands for a dot; `auto` is the accelerator."""
+    changes = {"engine.device": device, **changes}
+    overrides = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
+    return load_recipe(path, overrides, tiny=tiny)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cli.conftest import zoo_here  # noqa: F401  (a fixture)
 from tests.rehearsal.device import install
 from tests.rehearsal.on_it.both import enter_phases
 from tests.rehearsal.traffic import Traffic, traffic

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.rehearsal.on_it.both import SHORT, on_device
+from tests.rehearsal.on_it.both import SHORT, made
 from tests.runs import RECIPES
 from zoo.policy.digits import Digits
 from zoo.prompt import Prompt
@@ -56,7 +56,7 @@ def test_a_collected_micro_batch_waits_once(algorithm, tmp_path, traffic):
     waits = []
     for size in (8, 2):
         changes["engine__micro_batch"] = f"{{sample: {size}, train: 8}}"
-        run = build(on_device(RECIPES[algorithm], **changes)).stages[0]
+        run = build(made(RECIPES[algorithm], "auto", **changes)).stages[0]
         share = shard_groups(run.collector, groups_of(run, 0))
         traffic.clear()
         collect(share, share.generate())

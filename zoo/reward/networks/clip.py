@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zoo.devices import default_device, num_accelerators, send
 from zoo.errors import first_line
+from zoo.lending import Lent
 from zoo.storage.hub import Request
 
 DType = Literal["float32", "bfloat16", "float16"]
@@ -47,9 +48,10 @@ class Clip:
         self._scale = float(model.logit_scale.detach().float().exp())
         self._model = model.eval().requires_grad_(False).to(getattr(torch, dtype))
         self._tokenizer, self._device, self._offload = tokenizer, device, offload
-        self._here = torch.device("cpu")
+        self._lent, self._is_there = Lent([self._model]), False
         if not offload:
-            self._move(device)
+            self._model.to(device)
+            self._is_there = True
 
     @property
     def image_size(self) -> int:
@@ -74,7 +76,7 @@ class Clip:
     @torch.no_grad()
     def images(self, pixels: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch width"]:
         """Embeddings of images that are prepared as the model wants them."""
-        self._move(self._device)
+        self._go_there()
         output = self._model.get_image_features(
             pixel_values=pixels.to(self._device, self._model.dtype)
         )
@@ -83,7 +85,7 @@ class Clip:
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "batch width"]:
         """Embeddings of texts, of which the first 77 tokens are read."""
-        self._move(self._device)
+        self._go_there()
         tokens = self._tokenizer(
             list(texts),
             padding="max_length",
@@ -99,13 +101,14 @@ class Clip:
 
     def rest(self) -> None:
         """Leaves the device, if it is to."""
-        if self._offload:
-            self._move(torch.device("cpu"))
+        if self._offload and self._is_there:
+            self._lent.take_back()
+            self._is_there = False
 
-    def _move(self, device: torch.device) -> None:
-        if self._here != device:
-            self._model.to(device)
-            self._here = device
+    def _go_there(self) -> None:
+        if not self._is_there:
+            self._lent.lend(self._device)
+            self._is_there = True
 
 
 def choose_device(run_on: str | None, device: torch.device) -> torch.device:
