@@ -153,6 +153,8 @@ def run(func: Any, args: Any, kwargs: Any) -> Any:
     else:
         kind = _kind(func)
         _note(kind, args)
+        if kind.note == "random" and kwargs.get("generator") is not None and here:
+            raise RuntimeError(f"Expected a '{NAME}' device type for generator but found 'cpu'")
         if given.ours and given.hosts:
             _require_one_device(func, kind, args, given.hosts)
     out = func(*given.args, **given.kwargs)

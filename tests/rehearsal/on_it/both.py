@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import zoo.training.collect
+import zoo.training.epoch
 import zoo.training.learn
 from tests.rehearsal.traffic import traffic
 from tests.runs import without_clocks
 from tests.train_here import train_here
+from zoo.engine.plain import PlainEngine
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.sampler.flow_sampler import FlowSampler
 
@@ -29,9 +31,10 @@ SHORT = {
 ROOMS = {
     "sampling": (FlowSampler, "sample"),
     "generating": (zoo.training.collect, "generate"),
-    "collecting": (zoo.training.collect, "collect"),
+    "collecting": (zoo.training.epoch, "collect"),
     "looking ahead": (zoo.training.learn, "_look_ahead"),
     "training": (zoo.training.learn, "_backward"),
+    "gradient": (PlainEngine, "backward"),
 }
 """The phases of a run, by the function that each is."""
 
