@@ -63,7 +63,7 @@ class Draws:
         self, draw: Callable[..., Tensor], shape: tuple[int, ...], kind: str
     ) -> Float[Tensor, "rows *shape"]:
         stem = (self.seed, self.purpose, self.epoch, *self.labels, kind)
-        # On the CPU, also where the caller has torch make tensors elsewhere: its generator is there.
+        # There, also where a caller has torch make tensors elsewhere: the generator is.
         out = torch.empty(len(self.keys), *shape, device=CPU)
         generator = torch.Generator(CPU)
         for row, key in zip(out, self.keys.tolist(), strict=True):

@@ -12,7 +12,7 @@ from zoo.recipe.recipe import Recipe, load_recipe, single_reward
 from zoo.recipe.sections import RewardEntry, Scoring
 from zoo.reward.known_answers import KnownAnswerScore, score_known_answers
 from zoo.terminal import Terminal
-from zoo.training.build import device_of
+from zoo.training.own_device import device_of
 
 
 def probe(what: str, overrides: list[str]) -> None:

@@ -19,7 +19,8 @@ from zoo.recipe.recipe import Recipe, RecipeError
 from zoo.recipe.sections import RewardEntry
 from zoo.reward.base import Reward
 from zoo.sampler.base import StoredImages
-from zoo.training.build import device_of, lora_of, start_place
+from zoo.training.build import lora_of, start_place
+from zoo.training.own_device import device_of
 
 
 def geometry(recipe: Recipe, processes: int) -> Plan:

@@ -49,7 +49,9 @@ def score_known_answers(
         interrupt(reward, call)
         raise RewardError(f"{cannot} they took over {timeout:g} s")
     if isinstance(outcome, Raised):
-        raise RewardError(f"{cannot} {outcome.line}")
+        refused = RewardError(f"{cannot} {outcome.line}")
+        refused.add_note(outcome.trace)  # which --debug shows
+        raise refused
     return outcome
 
 

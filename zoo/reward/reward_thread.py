@@ -7,6 +7,7 @@ collection's images are invalid at once, and the next collection tries anew.
 
 import queue
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Raised:
     """
 
     line: str
+    trace: str = ""
     by_prompt: bool = False
     broken: bool = False
     """Whether the reward broke its contract."""
@@ -58,7 +60,8 @@ class Raised:
         """What there is to say of it."""
         broken = isinstance(error, RewardError)
         line = str(error) if broken else one_line(error)
-        return cls(line, isinstance(error, PromptError), broken, out_of_memory(error))
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        return cls(line, trace, isinstance(error, PromptError), broken, out_of_memory(error))
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,12 @@ Rewards come before the model, those of all stages: one that cannot start should
 weights load.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from zoo import devices
 from zoo.engine.base import AdamWOptions, Engine
 from zoo.engine.determinism import use_deterministic_kernels
 from zoo.engine.plain import PlainEngine
@@ -42,6 +40,7 @@ from zoo.training.drift import base_of
 from zoo.training.evaluate import EVALUATION, Evaluator
 from zoo.training.learn import Learner
 from zoo.training.learning_rate import rate_of
+from zoo.training.own_device import use_device
 from zoo.training.stored import EncodedImages, ImageCache
 
 
@@ -101,28 +100,6 @@ class Run:
         return next((run for run in self.stages if epoch < run.stage.end), self.stages[-1])
 
 
-def device_of(recipe: Recipe) -> torch.device:
-    """This process's device.
-
-    Raises:
-        ValueError: the recipe wants CUDA where there is none.
-    """
-    wanted, here = recipe.engine.device, devices.accelerator()
-    if wanted == "cuda" and (here is None or here.type != "cuda"):
-        raise ValueError(
-            "engine.device is cuda, but no CUDA device is found; use engine.device: auto or cpu"
-        )
-    if wanted == "cpu" or here is None:
-        return devices.CPU
-    local, found = int(os.environ.get("LOCAL_RANK", "0")), devices.num_accelerators()
-    if local >= found:
-        raise ValueError(
-            f"process {local + 1} on this machine has no GPU of its own: there are {found}; "
-            f"use engine.processes: {found} or engine.device: cpu"
-        )
-    return torch.device(here.type, local)
-
-
 MakeEngine = Callable[[Recipe, WeightSets, torch.device], Engine]
 
 
@@ -160,7 +137,7 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     """
     if recipe.engine.deterministic:
         use_deterministic_kernels()
-    device = _use(device_of(recipe))
+    device = use_device(recipe)
 
     # Prompts, rewards, samplers and objectives of all stages come first: they fail in seconds.
     shared = Shared(device)
@@ -275,7 +252,7 @@ def image_model(recipe: Recipe, which: Weights, *, trained: bool = False) -> Mod
 
     Weights of a `trained` run come from a checkpoint.
     """
-    device = _use(device_of(recipe))
+    device = use_device(recipe)
     policy = recipe.build(recipe.policy, {"device": device})
     wanted = frozenset({which}) & copies(recipe)
     _allocate(recipe, policy.weights, wanted, reference=which is Weights.REFERENCE)
@@ -288,16 +265,7 @@ def image_model(recipe: Recipe, which: Weights, *, trained: bool = False) -> Mod
 def evaluation_judge(recipe: Recipe) -> Judge:
     """The rewards that images are evaluated with, on this process's device, and no others."""
     own = recipe.eval.rewards if recipe.eval else ()
-    return Shared(_use(device_of(recipe))).judge(recipe, own or recipe.rewards)
-
-
-def _use(device: torch.device) -> torch.device:
-    devices.choose(device)
-    if devices.is_accelerator(device):
-        # Products of float32, of LoRA and of training all, by the fast units: on a card their
-        # rounding is finer than that of a bfloat16 base. On the CPU it is left alone.
-        torch.set_float32_matmul_precision("high")
-    return device
+    return Shared(use_device(recipe)).judge(recipe, own or recipe.rewards)
 
 
 def lora_of(recipe: Recipe) -> Lora | None:

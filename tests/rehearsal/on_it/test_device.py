@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+from zoo import devices
+from zoo.seeds import Draws, order
+
 
 def here(*values):
     return torch.tensor(values, device="sim")
@@ -28,6 +31,26 @@ def test_two_devices_are_refused(mixed):
 def test_scalars_and_indices_may_be_the_hosts():
     x = here(1.0, 2.0)
     assert (x * torch.tensor(2.0))[torch.tensor([1])].tolist() == [4.0]
+
+
+def test_a_generator_of_the_host_draws_nothing_on_the_device():
+    with pytest.raises(RuntimeError, match="device type for generator"):
+        torch.randn(2, generator=torch.Generator(), device="sim")
+
+
+def test_draws_are_the_hosts_wherever_tensors_are_made():
+    draws = Draws(0, "some", 0, torch.arange(2))
+    with torch.device("sim"):
+        inside = draws.normal((3,)), order(4, seed=0, purpose="some")
+    assert torch.equal(inside[0], draws.normal((3,)))
+    assert torch.equal(inside[1], order(4, seed=0, purpose="some"))
+
+
+def test_it_is_found_and_named():
+    assert devices.accelerator() == torch.device("sim")
+    assert devices.num_accelerators() == 1
+    assert devices.accelerator_names() == ["a pretend accelerator"]
+    assert devices.most_memory() == 0
 
 
 COUNTED = {

@@ -307,13 +307,11 @@ class Diffusers(Policy):
 
     def _predict(self, x: Tensor, times: Tensor, entries: Sequence[int], told: Told) -> Tensor:
         """What the networks predict: the rows of a table and of an expert at once."""
-        parts: list[Tensor] = []
-        order: list[int] = []
+        parts, order = list[Tensor](), list[int]()
         for group in groups(times, entries, told, self.contract):
-            inner, at = x, times
-            if len(group.rows) < len(x):
-                rows = send(torch.tensor(group.rows, device=_HOST), x.device)
-                inner, at = x[rows], times[rows]
+            rows = send(torch.tensor(group.rows, device=_HOST), x.device)
+            whole = len(group.rows) == len(x)
+            inner, at = (x, times) if whole else (x[rows], times[rows])
             states = self._pictures.states(inner)
             encoded = told.rows(group, self.contract)
             parts.append(self._steps(states, at, encoded, told.scale, at=group.at))
