@@ -82,10 +82,17 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "zoo", *map(str, arguments)]
 
 
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+"""Hides all cards, of CUDA and of ROCm."""
+
+
 def clean_environment(**environment: str) -> dict[str, str]:
-    """Without what a launcher sets; one thread, so that runs side by side do not fight."""
+    """Without what a launcher sets; one thread, so that runs side by side do not fight.
+
+    And without a GPU: numbers are compared, and there are more processes than cards.
+    """
     kept = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE")}
-    return {**kept, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", **environment}
+    return {**kept, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", **NO_GPU, **environment}
 
 
 def launcher_of(processes: int) -> dict[str, str]:

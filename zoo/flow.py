@@ -8,13 +8,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.devices import send
+
 Time = Float[Tensor, " batch"] | Float[Tensor, ""] | float
 
 
 def over_latent(t: Time, x: Float[Tensor, "batch *latent"]) -> Tensor:
-    """`t` with a trailing axis of 1 for each latent axis of `x`, in x's dtype and on its device."""
-    t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
-    return t.reshape(t.shape + (1,) * (x.ndim - t.ndim)) if t.ndim else t
+    """`t` with a trailing axis of 1 for each latent axis of `x`, in x's dtype and on its device.
+
+    A scalar stays where it is: one of the host is a kernel's argument, and nothing waits for it.
+    """
+    t = torch.as_tensor(t, dtype=x.dtype)
+    return send(t, x.device).reshape(t.shape + (1,) * (x.ndim - t.ndim)) if t.ndim else t
 
 
 def noised(

@@ -1,13 +1,16 @@
 """The frozen tensors that flow from collecting to learning, and how to take rows of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
+from functools import cache, partial
 from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+
+from zoo.devices import send
 
 T = TypeVar("T")
 
@@ -123,16 +126,20 @@ def take(value: T, index: Int[Tensor, " taken"]) -> T:
     """The rows at `index` of a tensor, a Lookup, or a mapping or dataclass of them.
 
     Numbers, `None` and fields marked `shared()` are left as they are; a Lookup's table is never
-    copied.
+    copied. The index is, once to each device that has any of it, and nothing waits for that.
     """
+    return _take(value, cache(partial(send, index)))
+
+
+def _take(value: T, index_on: Callable[[torch.device], Int[Tensor, " taken"]]) -> T:
     if isinstance(value, Tensor):
-        return cast(T, value[index.to(value.device)])
+        return cast(T, value[index_on(value.device)])
     if isinstance(value, Lookup):
-        return cast(T, Lookup(value.table, take(value.index, index)))
+        return cast(T, Lookup(value.table, _take(value.index, index_on)))
     if isinstance(value, Mapping):
-        return cast(T, {key: take(entry, index) for key, entry in value.items()})
+        return cast(T, {key: _take(entry, index_on) for key, entry in value.items()})
     if is_dataclass(value) and not isinstance(value, type):
-        changed = {f.name: take(getattr(value, f.name), index) for f in _row_fields(value)}
+        changed = {f.name: _take(getattr(value, f.name), index_on) for f in _row_fields(value)}
         return cast(T, replace(value, **changed))
     return value
 

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoo.devices import CPU, generators_in_use, send
+
 
 def derive(*parts: object) -> int:
     """A 63-bit seed from anything with a stable `str`, the same on every machine."""
@@ -61,22 +63,24 @@ class Draws:
         self, draw: Callable[..., Tensor], shape: tuple[int, ...], kind: str
     ) -> Float[Tensor, "rows *shape"]:
         stem = (self.seed, self.purpose, self.epoch, *self.labels, kind)
-        out = torch.empty(len(self.keys), *shape)
-        generator = torch.Generator()
+        # There, also where a caller has torch make tensors elsewhere: the generator is.
+        out = torch.empty(len(self.keys), *shape, device=CPU)
+        generator = torch.Generator(CPU)
         for row, key in zip(out, self.keys.tolist(), strict=True):
             generator.manual_seed(derive(*stem, key))
-            row.copy_(draw(shape, generator=generator))
-        return out.to(self.device)
+            row.copy_(draw(shape, generator=generator, device=CPU))
+        return send(out, self.device)
 
 
 def order(n: int, *, seed: int, purpose: str, epoch: int = 0) -> Int[Tensor, " n"]:
     """A random order of 0 to n - 1, the same on every process."""
-    return Draws(seed, purpose, epoch, torch.zeros(1, dtype=torch.long)).permutation(n)[0]
+    one = torch.zeros(1, dtype=torch.long, device=CPU)
+    return Draws(seed, purpose, epoch, one).permutation(n)[0]
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
     """A generator of its own for code that asks for one, on the CPU."""
-    return torch.Generator().manual_seed(derive(seed, purpose))
+    return torch.Generator(CPU).manual_seed(derive(seed, purpose))
 
 
 @contextmanager
@@ -86,7 +90,7 @@ def borrowed(seed: int, purpose: str) -> Iterator[None]:
     PEFT's initialisation and third-party modules use it.
     """
     # All devices is the default, which would open a context on each GPU of the machine.
-    used = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices=used):
+    kind, used = generators_in_use()
+    with torch.random.fork_rng(devices=used, device_type=kind):
         torch.manual_seed(derive(seed, purpose))
         yield

@@ -3,10 +3,12 @@
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
 from tests.runs import RECIPES, ROOT, clean_environment, command, overrides
+from tests.train_here import recipe
 from zoo.cli import processes as restarts
 from zoo.engine.fault import Failure
 from zoo.run import writer
@@ -111,3 +113,17 @@ def test_a_node_that_never_comes_is_said_on_the_terminal_and_leaves_nothing(tmp_
     assert ended.returncode == 2
     assert not list((tmp_path / "tmp").iterdir())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_process_that_failed_does_not_wait_for_the_others_to_leave(fails, monkeypatch):
+    left = []
+    monkeypatch.setattr(restarts, "leave", lambda: left.append(True))
+    made = recipe(RECIPES["nft"])
+    with (
+        pytest.raises(ValueError, match="out of ink") if fails else nullcontext(),
+        restarts.join_processes(made, sharded=False),
+    ):
+        if fails:
+            raise ValueError("out of ink")
+    assert left == [True] * (not fails)

@@ -1,6 +1,8 @@
 """Whatever a reward does, whoever waits for it gets an answer."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -94,3 +96,60 @@ def test_known_answers_that_hang_end_the_run_before_it_begins():
 def test_known_answers_that_raise_anything_are_a_line(error):
     with pytest.raises(RewardError, match=rf"known answers: {type(error).__name__}"):
         require_known_answers(Faulty(error), "it", CPU, 30)
+
+
+class Large(Reward):
+    """Makes a tensor, and then wants more memory than there is; notes which of the earlier live."""
+
+    def __init__(self, error):
+        self.error, self.made, self.alive = error, [], []
+
+    def score(self, images, prompts):
+        self.alive.append([made() is not None for made in self.made])
+        activations = torch.zeros(1000)
+        self.made.append(weakref.ref(activations))
+        raise type(self.error)(*self.error.args)
+
+
+GPU_IS_FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+
+
+def test_what_a_call_made_is_gone_before_the_next_try():
+    gc.disable()  # a cycle would hold it as long
+    try:
+        reward = Large(ValueError("no"))
+        judge = Judge([WeightedReward("it", reward)], timeout=30, retries=2)
+        judge.submit(IMAGES, PROMPTS, torch.tensor([0, 0]))
+        judge.finish()
+        assert reward.alive == [[], [False], [False, False]]
+        assert [made() for made in reward.made] == [None] * 3
+    finally:
+        gc.enable()
+        judge.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "place"), [(GPU_IS_FULL, "the GPU"), (MemoryError(), "this machine")]
+)
+def test_a_reward_without_memory_ends_the_run_with_what_needs_less(error, place):
+    reward = Large(error)
+    judge = Judge([WeightedReward("it", reward)], timeout=30, retries=1)
+    judge.submit(IMAGES, PROMPTS, torch.tensor([0, 0]))
+    said = rf"out of memory on {place} while reward 'it' scored 2 images.*2 tries: .*batch.sample"
+    with pytest.raises(RewardError, match=said):
+        judge.finish()
+    assert len(reward.made) == 2
+    judge.close()
+
+
+def test_memory_that_sufficed_at_the_next_try_ends_nothing():
+    class Once(Large):
+        def score(self, images, prompts):
+            return torch.ones(len(images)) if self.made else super().score(images, prompts)
+
+    judge = Judge([WeightedReward("it", Once(GPU_IS_FULL))], timeout=30, retries=1)
+    judge.submit(IMAGES, PROMPTS, torch.tensor([0, 0]))
+    verdict = judge.finish()
+    assert verdict.scores["it"].tolist() == [1.0, 1.0]
+    assert verdict.retried == {"it": 1}
+    judge.close()

@@ -6,6 +6,7 @@ import psutil
 import torch
 from rich.table import Table
 
+from zoo import devices
 from zoo.plan.flops import reachable
 from zoo.plan.footprint import Footprint, NoEstimateError, footprint
 from zoo.plan.layout import Layout, MemoryEstimate, layouts, recommend
@@ -35,9 +36,10 @@ def print_cost(console: Terminal, recipe: Recipe, processes: int) -> None:
         console.print(f"no estimate of memory and time: {error}")
         return
     console.print(f"trained: {footprints[0].trains}", markup=False)
-    cuda = recipe.engine.device != "cpu" and torch.cuda.is_available()
+    here = devices.CPU if recipe.engine.device == "cpu" else devices.default_device()
+    cuda = devices.is_accelerator(here)
     epochs = [max(0, stage.end - stage.start) for stage in recipe.timeline]
-    console.print(_time(footprints, epochs, torch.device("cuda" if cuda else "cpu")))
+    console.print(_time(footprints, epochs, here))
     # On CUDA what torch does not count, the context, is not counted here.
     runtime = 0 if cuda else psutil.Process().memory_info().rss
     own = Layout(recipe.engine.zero_stage, recipe.engine.offload)
@@ -203,7 +205,7 @@ def _verdict(estimates: list[MemoryEstimate], available: int) -> str:
 def _available(processes: int, *, cuda: bool) -> int:
     """Bytes for each process: a GPU's memory, or its share of what is free here."""
     if cuda:
-        return int(torch.cuda.get_device_properties(0).total_memory)
+        return devices.whole_memory()
     return int(psutil.virtual_memory().available) // processes
 
 

@@ -1,6 +1,5 @@
 """How a command ends that cannot go on: by a mistake, a failed run, or memory that ran out."""
 
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -45,23 +44,16 @@ def _is_expected(error: Exception) -> bool:
 
 def out_of_memory(error: BaseException) -> str | None:
     """The line to say, if memory ran out."""
-    place = _place(error)
-    if place is None:
+    from zoo import devices
+
+    found = devices.out_of_memory(error)
+    if found is None:
         return None
-    wanted = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
-    size = f" ({wanted[1]} more were wanted)" if wanted else ""
     phase, fix = _phase(error)
-    return f"out of memory on {place}{phase}{size}: {fix}; `zoo check RECIPE` estimates the need"
-
-
-def _place(error: BaseException) -> str | None:
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError):
-        return "the GPU"
-    # On the CPU torch raises a plain RuntimeError.
-    on_cpu = "DefaultCPUAllocator: can't allocate memory" in str(error)
-    return "this machine" if on_cpu or isinstance(error, MemoryError) else None
+    return (
+        f"out of memory on {found.place}{phase}{found.wanted}: {fix}; `zoo check RECIPE` estimates "
+        "the need"
+    )
 
 
 _TRAINING = {"zoo.training.learn", "zoo.training.probes", "zoo.training.first_step"}

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import torch
 import typer
 from rich.table import Table
 
+from zoo import devices
 from zoo.cli.output import (
     IMAGES,
     ImageFolder,
@@ -254,7 +254,7 @@ def _num_processes(written: str | None, num_prompts: int) -> int:
     if written is None:
         return 1
     if written == "auto":
-        return min(max(1, torch.cuda.device_count()), num_prompts)
+        return min(max(1, devices.num_accelerators()), num_prompts)
     if not written.isdecimal() or int(written) < 1:
         raise UserError(f"--processes {written}: write a whole number of 1 or more, or auto")
     if int(written) > num_prompts:

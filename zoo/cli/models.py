@@ -8,6 +8,7 @@ import torch
 import typer
 from rich.table import Table
 
+from zoo import devices
 from zoo.errors import UserError
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pipeline.trial import try_pipeline
@@ -28,7 +29,7 @@ def try_model(model: str, recipes: Sequence[Path], overrides: Sequence[str]) -> 
     """Tries all that training needs of it; exit code 1 where something does not hold."""
     if recipes:
         raise UserError("name recipes or --pipeline MODEL, not both")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = devices.default_device()
     policy = _load(model, overrides, device)
     trial = try_pipeline(policy, prompts_for(policy))
     _print(trial.cells())

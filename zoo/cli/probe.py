@@ -7,11 +7,12 @@ import torch
 import typer
 from rich.table import Table
 
+from zoo import devices
 from zoo.recipe.recipe import Recipe, load_recipe, single_reward
 from zoo.recipe.sections import RewardEntry, Scoring
 from zoo.reward.known_answers import KnownAnswerScore, score_known_answers
 from zoo.terminal import Terminal
-from zoo.training.build import device_of
+from zoo.training.own_device import device_of
 
 
 def probe(what: str, overrides: list[str]) -> None:
@@ -42,7 +43,7 @@ def _choose_rewards(
 ) -> tuple[Sequence[tuple[RewardEntry, Recipe | None]], torch.device]:
     """Each reward with the recipe that it is of, if it is of one; and where to build it."""
     if not what.endswith((".yaml", ".yml")) and not os.path.isfile(what):
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = devices.default_device()
         return [(single_reward(what, overrides), None)], device
     recipe = load_recipe(what, overrides)
     entries: dict[object, tuple[RewardEntry, Recipe]] = {}

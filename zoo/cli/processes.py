@@ -19,7 +19,7 @@ from zoo.terminal import Terminal, say
 
 @contextmanager
 def join_processes(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, LibraryOutput | None]]:
-    """Yields the number of processes, and the log of what libraries print; leaves at the end.
+    """Yields the number of processes, and the log of what libraries print; then leaves the others.
 
     `sharded` is for DeepSpeed, which needs a process group of one process too, and is noisy.
     """
@@ -34,8 +34,10 @@ def join_processes(recipe: Recipe, *, sharded: bool) -> Iterator[tuple[int, Libr
             if is_worker():
                 watchdog.start(seconds, Beats(store, rank(), size) if store else None)
             yield size, output
-        finally:
+            # Only where all went well: NCCL leaves together, and one that failed would wait for
+            # the others, which wait for it, instead of saying why.
             leave()
+        finally:
             watchdog.stop()
 
 

@@ -17,6 +17,7 @@ from zoo.cli.output import (
     video_hint,
 )
 from zoo.cli.source import ImageJob, load_model, say_cut
+from zoo.devices import send
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.run import pictures
 from zoo.run.console import count_on_bar
@@ -109,8 +110,9 @@ def make(job: ImageJob, out: Path) -> Made:
         for batch in interrupt.leave_between(batches):
             if folder is not None:
                 folder.put(batch.images, batch.rows)
-            first = batch.rows < shown
-            images.append(pictures.thumbnails(batch.images[first.to(batch.images.device)], longest))
+            first = (batch.rows < shown).nonzero()[:, 0]
+            some = batch.images[send(first, batch.images.device)]
+            images.append(pictures.thumbnails(some, longest))
             places.append(batch.rows[first])
             done += len(batch.rows)
             count(done)

@@ -4,8 +4,7 @@ import os
 import socket
 from importlib.util import find_spec
 
-import torch
-
+from zoo import devices
 from zoo.errors import UserError
 from zoo.recipe.recipe import single_reward
 from zoo.recipe.sections import Scoring
@@ -29,7 +28,7 @@ def serve(
     token = _token(host, token_env)
     listening = _listening(host, port)
     try:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = devices.default_device()
         entry = single_reward(name, overrides)
         reward = entry.build({"device": device})
         require_known_answers(reward, entry.label, device, Scoring().timeout)

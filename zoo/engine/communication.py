@@ -1,7 +1,8 @@
 """How long the computation stood still for other processes.
 
 What overlaps with computing costs nothing and is not counted. Waiting for a process that has more
-to do is counted, since from here the two look alike.
+to do is counted, since from here the two look alike. Under ZeRO 3 it is an upper bound: DeepSpeed
+gathers on a stream of its own, and what of that overlaps is counted, too.
 """
 
 import time
@@ -11,16 +12,17 @@ from typing import Any
 
 import torch
 
+from zoo.devices import is_accelerator, synchronize, timer
 from zoo.engine import watchdog
 
 
 class Communication:
-    """Adds up waits; on CUDA by events on the computing stream, which wait for nothing."""
+    """Adds up waits; on an accelerator by events on its stream, which wait for nothing."""
 
     def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
+        self._device, self._timed = device, is_accelerator(device)
         self._seconds = 0.0
-        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._events: list[tuple[Any, Any]] = []
         self._nested = False
 
     @contextmanager
@@ -40,14 +42,13 @@ class Communication:
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
-        """Counts the time that the device's computing stream takes for what is queued inside."""
-        if self._nested or not self._cuda:
+        """Counts the time that the device's current stream takes for what is queued inside."""
+        if self._nested or not self._timed:
             with self.on_host():
                 yield
             return
         self._nested = True
-        before = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        after = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        before, after = timer(self._device), timer(self._device)
         before.record()
         try:
             with watchdog.waiting():
@@ -58,9 +59,9 @@ class Communication:
             self._nested = False
 
     def seconds(self) -> float:
-        """All of it so far; on CUDA it waits for the device."""
+        """All of it so far; it waits for an accelerator."""
         if self._events:
-            torch.cuda.synchronize()
+            synchronize(self._device)
             self._seconds += sum(before.elapsed_time(after) for before, after in self._events) / 1e3
             self._events.clear()
         return self._seconds

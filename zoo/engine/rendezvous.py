@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
+from zoo.devices import accelerator
 from zoo.errors import UserError
 
 _PLACE = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -80,7 +81,7 @@ def join(
     place = read_place(os.environ) if is_worker() else Place(0, 1, "", 0)
     if dist.is_initialized():
         return place.size, None
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = _backend()
     if place.size > 1:
         store = meet(place, seconds, say)
         dist.init_process_group(
@@ -93,6 +94,13 @@ def join(
         own = torch._C._distributed_c10d.HashStore()
         dist.init_process_group(backend, store=own, rank=0, world_size=1)
     return place.size, None
+
+
+def _backend() -> str:
+    """Gloo for what is on the host, and what torch knows for the accelerator's."""
+    here = accelerator()
+    own = None if here is None else dist.Backend.default_device_backend_map.get(here.type)
+    return "gloo" if here is None or own is None else f"cpu:gloo,{here.type}:{own}"
 
 
 def leave() -> None:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from zoo.devices import is_accelerator
 from zoo.engine import watchdog
 from zoo.engine.base import AdamWOptions, Engine, moments
 from zoo.engine.communication import Communication
@@ -247,7 +248,7 @@ def configuration(
         # It would replace torch's linear layers everywhere in the process, with another rounding.
         "memory_efficient_linear": False,
     }
-    host = {"device": "cpu", "pin_memory": device.type == "cuda"}
+    host = {"device": "cpu", "pin_memory": is_accelerator(device)}
     if options.offload != "none":
         zero["offload_optimizer"] = host
     if options.offload == "parameters":

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.flow import noised
 from zoo.objective.base import Probe
 from zoo.objective.kl import Point
@@ -73,13 +74,13 @@ def clean_rows(
         key=key,
         unit=(rollout.group if by_group else rollout.key)[image],
         weight=(~advantage.isnan()).float()[image],
-        clean=Lookup(rollout.path.clean, image.to(device)),
+        clean=Lookup(rollout.path.clean, send(image, device)),
         cond=replace(take(rollout.cond, image), guidance=1.0),
-        t=t.flatten().to(device),
-        advantage=advantage.nan_to_num().float()[image].to(device),
+        t=send(t.flatten(), device),
+        advantage=send(advantage.nan_to_num().float()[image], device),
         place=place,
         noise_key=place if share_noise else key,
-        gate=None if rollout.gate is None else rollout.gate.float()[image].to(device),
+        gate=None if rollout.gate is None else send(rollout.gate.float()[image], device),
     )
 
 

@@ -23,6 +23,7 @@ from annotated_types import Ge, Gt, Le
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.flow import over_latent
 from zoo.objective.base import Gather, Loss, Probe
 from zoo.objective.clean import (
@@ -240,11 +241,11 @@ class CRD(HeldObjective[CRDRows]):
         target = good.nan_to_num()[:, None] - of_group
         image = torch.arange(len(good)).repeat_interleave(t.shape[1])
         own = {spec.name: getattr(rows, spec.name) for spec in fields(rows)}
-        like, at = rows.advantage, target[image].float().to(rows.advantage.device)
+        like, at = rows.advantage, send(target[image].float(), rows.advantage.device)
         return CRDRows(
             **own,
-            optimality=good.nan_to_num()[image].to(like),
-            share=share[image].to(like),
+            optimality=send(good.nan_to_num()[image], like.device, like.dtype),
+            share=send(share[image], like.device, like.dtype),
             target=at,
             centre=torch.zeros_like(at),
         )
@@ -268,7 +269,9 @@ class CRD(HeldObjective[CRDRows]):
     def settle(self, rows: CRDRows, measured: Float[Tensor, " rows"], gather: Gather) -> CRDRows:
         """The centres of each group, which is on one process, by draw of noise."""
         weighted = rows.share.double().cpu() * measured.nan_to_num()[:, None]
-        return replace(rows, centre=_sum_by(weighted, rows.place).to(rows.centre))
+        return replace(
+            rows, centre=send(_sum_by(weighted, rows.place), rows.centre.device, rows.centre.dtype)
+        )
 
     def _implicit(
         self, policy: Policy, rows: CRDRows, at: Noised

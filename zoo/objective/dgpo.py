@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.objective.base import Gather, Loss, Probe
 from zoo.objective.clean import (
     CleanRows,
@@ -183,7 +184,7 @@ class DGPO(HeldObjective[DGPORows]):
         return DGPORows(
             **base,
             preference=torch.zeros_like(rows.advantage),
-            group_size=size.repeat_interleave(t.shape[1]).to(rows.advantage),
+            group_size=send(size.repeat_interleave(t.shape[1]), rows.advantage.device),
         )
 
     def measure(self, policy: Policy, rows: DGPORows, draws: Draws) -> Float[Tensor, " rows"]:
@@ -196,7 +197,7 @@ class DGPO(HeldObjective[DGPORows]):
     def settle(self, rows: DGPORows, measured: Float[Tensor, " rows"], gather: Gather) -> DGPORows:
         """The sums over groups, each of which is on one process."""
         sums = _group_sum(measured.nan_to_num(), rows.place)
-        return replace(rows, preference=sums.to(rows.preference))
+        return replace(rows, preference=send(sums, rows.preference.device, rows.preference.dtype))
 
     def loss(self, policy: Policy, rows: DGPORows, draws: Draws) -> Loss:
         """The preference's share of each row, and the distance to the reference."""

@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.errors import MisfitError
 from zoo.objective.base import Gather, Loss, Objective, Probe
 from zoo.objective.clean import CleanRows, add_noise, clean_rows, square_distance, velocity_of
@@ -113,7 +114,7 @@ class KTO(Objective[KTORows]):
         no_times = torch.zeros(len(advantage), self.draws_per_image)
         rows = clean_rows(rollout, advantage.masked_fill(~valid, torch.nan), no_times)
         base = {spec.name: getattr(rows, spec.name) for spec in fields(rows)}
-        of_rows = liked.repeat_interleave(self.draws_per_image).to(rows.advantage.device)
+        of_rows = send(liked.repeat_interleave(self.draws_per_image), rows.advantage.device)
         return KTORows(**base, liked=of_rows, baseline=torch.zeros_like(rows.advantage))
 
     def _liked(

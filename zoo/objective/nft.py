@@ -19,6 +19,7 @@ from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.errors import MisfitError
 from zoo.flow import Time, clean_from, noised, over_latent
 from zoo.objective.base import Loss, Probe
@@ -184,11 +185,11 @@ class NFT(HeldObjective[NFTRows]):
             key=(rollout.key[:, None] * trained + torch.arange(trained)).flatten(),
             unit=rollout.key[image],
             weight=valid.float()[image],
-            clean=Lookup(rollout.path.clean, image.to(device)),
+            clean=Lookup(rollout.path.clean, send(image, device)),
             cond=take(rollout.cond, image),
-            t=times[chosen].flatten().to(device),
-            optimality=good[image].to(device),
-            gate=None if rollout.gate is None else rollout.gate.float()[image].to(device),
+            t=send(times[chosen].flatten(), device),
+            optimality=send(good[image], device),
+            gate=None if rollout.gate is None else send(rollout.gate.float()[image], device),
         )
 
     def loss(self, policy: Policy, rows: NFTRows, draws: Draws) -> Loss:

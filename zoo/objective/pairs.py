@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.errors import MisfitError
 from zoo.flow import noised, velocity_target
 from zoo.policy.base import Policy
@@ -78,7 +79,7 @@ def pair_rows(
 
     def lookup(image: list[int]) -> Lookup:
         index = torch.tensor(image).repeat_interleave(draws)
-        return Lookup(rollout.path.clean, index.to(device))
+        return Lookup(rollout.path.clean, send(index, device))
 
     return PairRows(
         key=times * draws + draw.repeat(len(unit)),

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.errors import MisfitError
 from zoo.flow import over_latent
 from zoo.objective.base import Loss, Probe
@@ -98,22 +99,23 @@ class PathObjective(HeldObjective[PathRows]):
         image = torch.arange(len(rollout.key)).repeat_interleave(trained)
         device = path.clean.device
         num_points, points = path.x.shape[1], path.x.flatten(0, 1)
-        at = (image * num_points + step).to(device)
+        at = send(image * num_points + step, device)
+        there = send(step, device)
         weight = (advantage.nan_to_num() != 0).float()
-        grid = path.grid.to(device, torch.float32)
+        grid = send(path.grid, device, torch.float32)
         return PathRows(
             key=(rollout.key[:, None] * trained + torch.arange(trained)).flatten(),
             unit=rollout.key[image],
             weight=weight[image],
             x=Lookup(points, at),
             reached=Lookup(points, at + 1),
-            mean=self._means(rollout, (image * (num_points - 1) + step).to(device)),
+            mean=self._means(rollout, send(image * (num_points - 1) + step, device)),
             cond=take(rollout.cond, image),
-            t=grid[step],
-            s=grid[step + 1],
-            log_prob=path.log_prob[image.to(device), step.to(device)],
-            advantage=advantage.nan_to_num().float()[image].to(device),
-            gate=None if rollout.gate is None else rollout.gate.float()[image].to(device),
+            t=grid[there],
+            s=grid[there + 1],
+            log_prob=path.log_prob[send(image, device), there],
+            advantage=send(advantage.nan_to_num().float()[image], device),
+            gate=None if rollout.gate is None else send(rollout.gate.float()[image], device),
             grid=grid,
         )
 

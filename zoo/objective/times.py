@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoo import seeds
+from zoo.devices import send
 from zoo.errors import MisfitError
 from zoo.flow import shift_of, shifted
 from zoo.policy.base import Policy
@@ -77,4 +78,4 @@ def any_times(policy: Policy, draws: Draws, shift: float | None = None) -> Float
         return shifted(draws.at("t").normal().sigmoid(), shift)
     steps = policy.grid(_STEPS)[:-1].float()
     chosen = (draws.at("t").uniform() * len(steps)).long()
-    return steps.to(chosen.device)[chosen]
+    return send(steps, chosen.device)[chosen]

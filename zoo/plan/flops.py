@@ -14,6 +14,8 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
+from zoo.devices import is_accelerator, synchronize
+
 _SIDE, _TRIES = 2048, 3
 _SIDE_ON_GPU, _IN_A_ROW = 8192, 8
 """A product of 2048 takes a fast card less than its launch does, so it would measure launches."""
@@ -41,7 +43,7 @@ def _attention_backward(grad: Any, query: Any, key: Any, value: Any, *args: Any,
 
 def reachable(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second of large matrix products here: more than any model reaches."""
-    on_gpu = device.type == "cuda"
+    on_gpu = is_accelerator(device)
     side, in_a_row = (_SIDE_ON_GPU, _IN_A_ROW) if on_gpu else (_SIDE, 1)
     a, b = torch.ones(2, side, side, device=device, dtype=dtype)
     rates = []
@@ -49,7 +51,6 @@ def reachable(device: torch.device, dtype: torch.dtype) -> float:
         started = time.perf_counter()
         for _ in range(in_a_row):
             a @ b
-        if on_gpu:
-            torch.cuda.synchronize(device)
+        synchronize(device)
         rates.append(in_a_row * 2 * side**3 / (time.perf_counter() - started))
     return max(rates[1:])

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
+from zoo import devices
 from zoo.data import images
 from zoo.data.prompts import load
 from zoo.errors import join_lines
@@ -20,7 +19,8 @@ from zoo.recipe.recipe import Recipe, RecipeError
 from zoo.recipe.sections import RewardEntry
 from zoo.reward.base import Reward
 from zoo.sampler.base import StoredImages
-from zoo.training.build import device_of, lora_of, start_place
+from zoo.training.build import lora_of, start_place
+from zoo.training.own_device import device_of
 
 
 def geometry(recipe: Recipe, processes: int) -> Plan:
@@ -49,7 +49,7 @@ def num_processes(recipe: Recipe) -> int:
     if recipe.engine.processes != "auto":
         return recipe.engine.processes
     groups = min(stage.recipe.data.groups_per_epoch for stage in recipe.timeline)
-    return min(max(1, torch.cuda.device_count()), groups)
+    return min(max(1, devices.num_accelerators()), groups)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from zoo.data.digits import CAPTIONS, SIZE, WORDS, grey
+from zoo.devices import send
 from zoo.policy.base import Policy
 from zoo.policy.lora import ATTENTION
 from zoo.policy.pretrained import Dtype, base_dtype, place
@@ -169,7 +170,7 @@ class Digits(Policy):
 
     @torch.no_grad()
     def _embed(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        words, pooled = self._text_encoder(tokenize(texts).to(self._device))
+        words, pooled = self._text_encoder(send(tokenize(texts), self._device))
         return words, pooled
 
     def _forward(

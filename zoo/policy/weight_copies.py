@@ -12,6 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from zoo.devices import is_accelerator
 from zoo.rollout import Weights
 
 CopiesOn = Literal["device", "cpu"]
@@ -78,4 +79,6 @@ def _on_host(parameter: nn.Parameter) -> nn.Parameter:
         return nn.Parameter(value.clone(), requires_grad=False)
     host = value.to("cpu", copy=True)
     # Page-locked memory moves without the host waiting for it.
-    return nn.Parameter(host.pin_memory() if value.is_cuda else host, requires_grad=False)
+    return nn.Parameter(
+        host.pin_memory() if is_accelerator(value.device) else host, requires_grad=False
+    )

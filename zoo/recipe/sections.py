@@ -225,6 +225,7 @@ class MicroBatchSizes(Strict):
 class EngineOptions(Strict):
     """Where it runs, and what several processes share.
 
+    `device` auto is the accelerator that torch finds (CUDA, ROCm, XPU, NPU), and else the CPU.
     `zero_stage` trains with DeepSpeed ZeRO: at 1 the optimizer's state is in pieces on the
     processes, at 2 gradients too, at 3 parameters too; without a stage every process has all.
     `offload` keeps the optimizer's state, or it and the parameters, in the host's memory.

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from zoo.data.digits import WORDS, Labelled, digits_of, grey, halves
+from zoo.devices import send
 from zoo.prompt import Prompt
 from zoo.reward.base import KnownAnswer, NetworkBytes, Reward, Scores
 
@@ -77,7 +78,7 @@ class Digit(_AskedDigit):
         self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
     ) -> Float[Tensor, " batch"]:
         """The probability of each image's digit."""
-        digit = torch.tensor(digits_of(prompts), device=self._device)
+        digit = send(torch.tensor(digits_of(prompts)), self._device)
         probability = self._classifier(grey(images.to(self._device))).softmax(dim=1)
         scores: Tensor = probability.gather(1, digit.unsqueeze(1)).squeeze(1)
         return scores.to(images.device)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.data.text_limit import TextLimit, counted_by
+from zoo.devices import send
 from zoo.errors import first_line
 from zoo.prompt import Prompt
 from zoo.reward.base import NetworkBytes, Reward
@@ -90,7 +91,7 @@ class ImageReward(Reward):
             max_length=_NUM_TOKENS,
             return_tensors="pt",
         )
-        ids, mask = (tokens[name].to(self._device) for name in ("input_ids", "attention_mask"))
+        ids, mask = (send(tokens[name], self._device) for name in ("input_ids", "attention_mask"))
         pixels = normalise(images.to(self._device), self._sizes.image)
         scores: Tensor = self._network(ids, mask, pixels)
         return scores.to(images.device)

@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.errors import one_line
 from zoo.reward.base import Reward, Scores
-from zoo.reward.reward_thread import RewardError, TimedCall, interrupt
+from zoo.reward.reward_thread import Raised, RewardError, TimedCall, interrupt
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,10 @@ def score_known_answers(
     if outcome is None:
         interrupt(reward, call)
         raise RewardError(f"{cannot} they took over {timeout:g} s")
-    if isinstance(outcome, BaseException):
-        raise RewardError(f"{cannot} {one_line(outcome)}") from outcome
+    if isinstance(outcome, Raised):
+        refused = RewardError(f"{cannot} {outcome.line}")
+        refused.add_note(outcome.trace)  # which --debug shows
+        raise refused
     return outcome
 
 

@@ -7,8 +7,9 @@ collection's images are invalid at once, and the next collection tries anew.
 
 import queue
 import threading
+import traceback
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.devices import OutOfMemory, chosen, out_of_memory
 from zoo.errors import UserError, one_line
 from zoo.prompt import Prompt, PromptError
 from zoo.reward.base import Reward, Scores
@@ -37,6 +39,29 @@ class WeightedReward:
     label: str
     reward: Reward
     weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Raised:
+    """That a call raised, in words: the error itself would hold all that the call had made.
+
+    Its traceback has the frames, and these the tensors, for which the next try may want the memory.
+    """
+
+    line: str
+    trace: str = ""
+    by_prompt: bool = False
+    broken: bool = False
+    """Whether the reward broke its contract."""
+    memory: OutOfMemory | None = None
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Raised":
+        """What there is to say of it."""
+        broken = isinstance(error, RewardError)
+        line = str(error) if broken else one_line(error)
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        return cls(line, trace, isinstance(error, PromptError), broken, out_of_memory(error))
 
 
 @dataclass(frozen=True)
@@ -170,22 +195,37 @@ class RewardThread:
                 break
             call = TimedCall(lambda: self._call(batch), batch.images.device)
             outcome = call.within(self._timeout)
-            if isinstance(outcome, Scores | RewardError):
+            if isinstance(outcome, Scores):
                 return outcome
             if outcome is None:
                 reason = f"reward '{label}' took over {self._timeout:g} s"
                 if not interrupt(self.weighted.reward, call):
                     self._hung = True
                     break
+            elif outcome.broken:
+                return RewardError(outcome.line)
+            elif outcome.memory is not None and attempt == self._retries:
+                return self._too_large(batch, outcome.memory)
             else:
-                reason = f"reward '{label}' raised {one_line(outcome)}"
-            if isinstance(outcome, PromptError):
+                reason = f"reward '{label}' raised {outcome.line}"
+            if outcome is not None and outcome.by_prompt:
                 # The prompt will say no more the next time.
                 reason = f"{reason}; its images are invalid"
                 return FailedBatch(len(batch.prompts), reason, by_prompt=True)
             reason += f" ({tries} tries)" if tries > 1 else ""
             self._retried += attempt < self._retries
         return FailedBatch(len(batch.prompts), f"{reason}; its images are invalid")
+
+    def _too_large(self, batch: RewardInput, memory: OutOfMemory) -> RewardError:
+        """Ends the run: what does not fit once will not the next time."""
+        tries = f", {1 + self._retries} tries" if self._retries else ""
+        return RewardError(
+            f"out of memory on {memory.place} while reward '{self.weighted.label}' scored "
+            f"{len(batch.prompts)} images{memory.wanted}{tries}: fewer images at a time need less "
+            "(-s engine.micro_batch.sample=N), and so does a reward that leaves the device or has "
+            "one of its own (offload: true, run_on: cpu, where it has these options); `zoo check "
+            "RECIPE` estimates the need"
+        )
 
     def _call(self, batch: RewardInput) -> Scores:
         # Gradient mode is per thread.
@@ -252,25 +292,23 @@ class TimedCall(Generic[T]):
 
     def __init__(self, call: Callable[[], T], device: torch.device) -> None:
         """Starts it; `device` is its thread's own."""
-        self._outcome: list[T | BaseException] = []
+        self._outcome: list[T | Raised] = []
         # A daemon: what hangs for ever must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, args=(call, device), daemon=True)
         self._thread.start()
 
-    def within(self, timeout: float) -> T | BaseException | None:
-        """What it returns or raises; None if it takes longer, in seconds."""
+    def within(self, timeout: float) -> T | Raised | None:
+        """What it returns, or that it raised; None if it takes longer, in seconds."""
         self._thread.join(timeout)
         return self._outcome[0] if self._outcome else None
 
     def _work(self, call: Callable[[], T], device: torch.device) -> None:
-        # A new thread starts on the first CUDA device, whichever is this process's.
-        on_device = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
         try:
-            with on_device:
+            with chosen(device):
                 self._outcome.append(call())
         # Whatever it is: whoever waits must hear that the call has ended.
         except BaseException as error:
-            self._outcome.append(error)
+            self._outcome.append(Raised.of(error))
 
 
 def interrupt(reward: Reward, call: TimedCall[Any]) -> bool:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 from pydantic import TypeAdapter
 
-from zoo import __version__, registry
+from zoo import __version__, devices, registry
 from zoo.errors import UserError
 from zoo.recipe.component import components
 from zoo.recipe.errors import OptionOrigin
@@ -198,7 +197,6 @@ def environment(recipe: Recipe) -> dict[str, object]:
 
     `code` has a fingerprint of zoo and of each package that the recipe has components from.
     """
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "zoo": __version__,
         "code": code(recipe),
@@ -207,7 +205,7 @@ def environment(recipe: Recipe) -> dict[str, object]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "gpus": gpus,
+        "gpus": devices.accelerator_names(),
         "packages": registry.packages(),
         "libraries": {name: _version(name) for name in _LIBRARIES},
     }

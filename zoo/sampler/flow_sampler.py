@@ -40,7 +40,9 @@ class FlowSampler(Sampler):
         x = float(grid[0]) * draws.at("start").normal(policy.latent_shape)
 
         def field(x: Tensor, t: Tensor) -> Tensor:
-            return policy.velocity(x, t.to(x).expand(len(x)), cond)
+            # Filled in where x is: a copy of a number would be waited for.
+            times = x.new_full((len(x),), float(t)) if t.is_cpu else t.to(x).expand(len(x))
+            return policy.velocity(x, times, cond)
 
         path = self.solver.integrate(field, x, grid, draws)
         return path if keep_path else Path(path.clean, path.num_evals)

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from zoo.devices import CPU, accelerator
 from zoo.prompt import Prompt, PromptError
 from zoo.reward.base import Reward, Scores
 from zoo.testing.inputs import some_images, some_prompts, without_metadata
 
 _NUM = 7
-_DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+_DEVICES = [device.type for device in (CPU, accelerator()) if device is not None]
 
 
 class RewardTests(ABC):

@@ -4,7 +4,6 @@ Rewards come before the model, those of all stages: one that cannot start should
 weights load.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +40,7 @@ from zoo.training.drift import base_of
 from zoo.training.evaluate import EVALUATION, Evaluator
 from zoo.training.learn import Learner
 from zoo.training.learning_rate import rate_of
+from zoo.training.own_device import use_device
 from zoo.training.stored import EncodedImages, ImageCache
 
 
@@ -100,28 +100,6 @@ class Run:
         return next((run for run in self.stages if epoch < run.stage.end), self.stages[-1])
 
 
-def device_of(recipe: Recipe) -> torch.device:
-    """This process's device.
-
-    Raises:
-        ValueError: the recipe wants CUDA where there is none.
-    """
-    wanted = recipe.engine.device
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "engine.device is cuda, but no CUDA device is found; use engine.device: auto or cpu"
-        )
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    local, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if local >= found:
-        raise ValueError(
-            f"process {local + 1} on this machine has no GPU of its own: there are {found}; "
-            f"use engine.processes: {found} or engine.device: cpu"
-        )
-    return torch.device("cuda", local)
-
-
 MakeEngine = Callable[[Recipe, WeightSets, torch.device], Engine]
 
 
@@ -159,7 +137,7 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     """
     if recipe.engine.deterministic:
         use_deterministic_kernels()
-    device = _use(device_of(recipe))
+    device = use_device(recipe)
 
     # Prompts, rewards, samplers and objectives of all stages come first: they fail in seconds.
     shared = Shared(device)
@@ -274,7 +252,7 @@ def image_model(recipe: Recipe, which: Weights, *, trained: bool = False) -> Mod
 
     Weights of a `trained` run come from a checkpoint.
     """
-    device = _use(device_of(recipe))
+    device = use_device(recipe)
     policy = recipe.build(recipe.policy, {"device": device})
     wanted = frozenset({which}) & copies(recipe)
     _allocate(recipe, policy.weights, wanted, reference=which is Weights.REFERENCE)
@@ -287,14 +265,7 @@ def image_model(recipe: Recipe, which: Weights, *, trained: bool = False) -> Mod
 def evaluation_judge(recipe: Recipe) -> Judge:
     """The rewards that images are evaluated with, on this process's device, and no others."""
     own = recipe.eval.rewards if recipe.eval else ()
-    return Shared(_use(device_of(recipe))).judge(recipe, own or recipe.rewards)
-
-
-def _use(device: torch.device) -> torch.device:
-    if device.type == "cuda":
-        # Code that names no device must find this process's own.
-        torch.cuda.set_device(device)
-    return device
+    return Shared(use_device(recipe)).judge(recipe, own or recipe.rewards)
 
 
 def lora_of(recipe: Recipe) -> Lora | None:

@@ -166,7 +166,7 @@ def collect(share: Shard, batches: Iterable[Batch]) -> Collected:
         num_evals=int(engine.gather(torch.tensor([num_evals])).sum()),
         num_broken=int(num_broken.sum()),
         stats=stats.measure(engine.gather),
-        out_of_range=max(out_of_range, default=None),
+        out_of_range=float(torch.stack(out_of_range).max()) if out_of_range else None,
     )
 
 
@@ -185,11 +185,11 @@ def require_finite(num_broken: int, num_images: int, *, max_invalid: float) -> N
         )
 
 
-def furthest_outside(images: Float[Tensor, "batch ..."]) -> float:
-    """How far any pixel is outside [0, 1]; less than 0 where none is."""
+def furthest_outside(images: Float[Tensor, "batch ..."]) -> Float[Tensor, ""]:
+    """How far any pixel is outside [0, 1], where the images are; less than 0 where none is."""
     # Without a copy: of videos that is gigabytes.
-    lowest, highest = images.aminmax()
-    return max(float(highest) - 1.0, -float(lowest))
+    lowest, highest = (value.double() for value in images.aminmax())
+    return torch.maximum(highest - 1.0, -lowest)
 
 
 def _agree(engine: Engine, judge: Judge) -> Verdict:

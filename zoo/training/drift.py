@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.flow import noised
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Rollout, Weights, take
@@ -48,8 +49,8 @@ def measure_drift(share: Shard, rollout: Rollout, base: Base) -> float:
         # A process without an image does the same forwards, on nothing.
         clean = clean.new_zeros(1, *clean.shape[1:])
     index = torch.tensor([max(i, 0) for i in place])
-    at = clean[index.to(clean.device)]
-    t = ((torch.arange(wanted) + 0.5) / wanted).to(clean.device)
+    at = clean[send(index, clean.device)]
+    t = send((torch.arange(wanted) + 0.5) / wanted, clean.device)
     noise = Draws(groups.seed, "drift", 0, chosen, clean.device).normal(tuple(at.shape[1:]))
     x, cond = noised(at, noise, t), take(rollout.cond, index)
     with torch.no_grad():

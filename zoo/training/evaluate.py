@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.run import pictures
 from zoo.run.moving import Picture
 from zoo.training.collect import Collector, Groups, Shard, collect, shard_groups
@@ -101,8 +102,10 @@ class _Sheet:
         """The same batches; keeps what is shown."""
         for batch in batches:
             prompt, member = batch.key // self._size, batch.key % self._size
-            shown = (prompt < self.columns) & (member < self._rows)
-            self._images.append(pictures.thumbnails(batch.images[shown.to(batch.images.device)]))
+            # Places and not a mask, whose number of rows would be waited for.
+            shown = ((prompt < self.columns) & (member < self._rows)).nonzero()[:, 0]
+            some = batch.images[send(shown, batch.images.device)]
+            self._images.append(pictures.thumbnails(some))
             self._keys.append(batch.key[shown])
             yield batch
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt
 from zoo.rollout import Cond, Path, Weights, take
@@ -135,13 +136,14 @@ def drop_broken(batch: Batch) -> Batch:
     """The batch with its finite images alone: a broken one is not scored, its row made harmless."""
     path, images = batch.path, batch.images
     finite = path.clean.flatten(1).isfinite().all(1) & images.flatten(1).isfinite().all(1)
-    if bool(finite.all()):
+    known = finite.cpu()  # the only wait of a micro-batch, where all is well
+    if bool(known.all()):
         return batch
-    kept = finite.cpu().nonzero()[:, 0]
+    kept = known.nonzero()[:, 0]
     return replace(
         batch,
         path=_zero(path, ~finite),
-        images=images[finite],
+        images=images[send(kept, images.device)],
         looks=take(batch.looks, kept),
         rows=batch.rows[kept],
         key=batch.key[kept],

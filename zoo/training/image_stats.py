@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.training.looks import MEASURES, Looks
 
 
@@ -55,7 +56,7 @@ class ImageStats:
         place = [self._place.setdefault(group, len(self._place)) for group in groups]
         if self._sums is None:
             self._sums = _Sums(pixels.shape[1], pixels.device)
-        where = torch.tensor(place, device=pixels.device)
+        where = send(torch.tensor(place), pixels.device)
         self._sums.add(where, len(self._place), pixels, looks.measures)
 
     def measure(self, gather: Callable[[Tensor], Tensor]) -> ImageNumbers:

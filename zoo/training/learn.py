@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.engine.base import Engine
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
@@ -187,15 +188,18 @@ def _look_ahead(
     row_weight = rows.weight.cpu()
     stand_in = row_weight.argmax()
     measured = torch.full((len(row_weight),), torch.nan, dtype=torch.float64)
-    num_evals = 0
+    places, found, num_evals = [], [], 0
     for micro in micros:
         before = policy.weights.num_rows
         index = torch.where(row_weight[micro.index] > 0, micro.index, stand_in)
         with torch.no_grad():
-            found = objective.measure(policy, take(rows, index), draws.take(index))
+            found.append(objective.measure(policy, take(rows, index), draws.take(index)))
         real = (row_weight[micro.index] > 0) & (torch.arange(len(index)) < micro.num_real)
-        measured[index[real]] = found.double().cpu()[real]
+        places.append(torch.where(real, index, -1))
         num_evals += (policy.weights.num_rows - before) * micro.num_real // len(index)
+    # All of them at once: to read any is to wait for all that was queued before.
+    place, values = torch.cat(places), torch.cat(found).double().cpu()
+    measured[place[place >= 0]] = values[place >= 0]
     return objective.settle(rows, measured, engine.gather), num_evals
 
 
@@ -223,7 +227,7 @@ def _backward(
         counts = row_weight[micro.index]
         counts[micro.num_real :] = 0
         index = torch.where(counts > 0, micro.index, stand_in)
-        counts = counts.to(engine.device)
+        counts = send(counts, engine.device)
         batch = replace(take(rows, index), batch=number)
         loss = learner.objective.loss(policy, batch, draws.take(index))
         engine.backward((counts * loss.per_row).sum() * (engine.size / weight))

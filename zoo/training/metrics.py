@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.advantage import banned, has_spread
+from zoo.devices import most_memory
 from zoo.engine.base import Engine
 from zoo.objective.base import Probe
 from zoo.recipe.model import Stage
@@ -150,9 +151,9 @@ def invalid(collected: Collected) -> Tensor:
 
 
 def peak_memory_gb() -> float:
-    """The most memory held so far, in 1e9 bytes: the CUDA device's if in use, else resident."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 1e9
+    """The most memory held so far, in 1e9 bytes: the accelerator's if in use, else resident."""
+    if held := most_memory():
+        return held / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 

@@ -41,7 +41,7 @@ def probe_images(collector: Collector, collected: Collected) -> tuple[Probe, ...
     if outside is None:
         some = collected.rollout.path.clean[: collector.micro_batch]
         with torch.no_grad():
-            outside = furthest_outside(collector.policy.decode(some))
+            outside = float(furthest_outside(collector.policy.decode(some)))
     return (
         Probe("pixels outside [0, 1]", max(0.0, outside), 0.0, 1e-3),
         Probe("broken images", collected.num_broken, 0.0, 0.0),

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.data.images import ImageReader
+from zoo.devices import send
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt, PromptError, StoredImage
 from zoo.rollout import Path
@@ -92,7 +93,7 @@ class EncodedImages(ImageSource):
         """
         height, width = self._resolution()
         pixels = torch.stack([reader.pixels(image, height, width) for image in images])
-        latents = encode_together(self.policy, pixels.to(self.device), batch).cpu()
+        latents = encode_together(self.policy, send(pixels, self.device), batch).cpu()
         looks = look(as_decoded(pixels), latents)
         rows = zip(latents, looks.thumbnail, looks.measures, strict=True)
         # Copies: a row of a batch would keep all of it in memory.
@@ -183,7 +184,7 @@ def read_stored(
     for micro in micro_batches(torch.arange(wanted.num), size, count):
         num, rows = micro.num_real, micro.index[: micro.num_real]
         parts = [epoch[images[row]] for row in micro.index.tolist()]
-        clean = torch.stack([part.latents for part in parts]).to(encoded.device)
+        clean = send(torch.stack([part.latents for part in parts]), encoded.device)
         if reads_pixels:
             with torch.no_grad():
                 pixels = encoded.policy.decode(clean)[:num]

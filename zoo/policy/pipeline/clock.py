@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.policy.pipeline.contract import UnsupportedError
 
 Kind = Literal["flow", "epsilon", "v_prediction"]
@@ -83,7 +84,7 @@ class Clock:
     def _step(self, t: Tensor) -> Tensor:
         """The step, between two where need be, at which the process is at t."""
         assert self.noise is not None
-        alpha, sigma = (value.to(t.device) for value in self.noise)
+        alpha, sigma = (send(value, t.device) for value in self.noise)
         steps = torch.arange(len(alpha), dtype=torch.float64, device=t.device)
         return _interpolated(t, sigma / (alpha + sigma), steps)
 
@@ -121,7 +122,11 @@ def _like(value: Tensor, x: Tensor) -> Tensor:
 
 def _interpolated(at: Tensor, points: Tensor, values: Tensor) -> Tensor:
     """Values, known at rising points, at others; beyond the ends on the first or last line."""
-    points, values, wanted = points.to(at.device), values.to(at.device), at.double().contiguous()
+    points, values, wanted = (
+        send(points, at.device),
+        send(values, at.device),
+        at.double().contiguous(),
+    )
     after = torch.searchsorted(points, wanted).clamp(1, len(points) - 1)
     share = (wanted - points[after - 1]) / (points[after] - points[after - 1])
     found = values[after - 1] + share * (values[after] - values[after - 1])

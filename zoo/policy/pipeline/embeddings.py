@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from zoo.devices import send
+from zoo.lending import Lent
 from zoo.policy.pipeline.contract import Contract
 from zoo.policy.pipeline.questions import Encoded
 from zoo.policy.pipeline.seam import Seam
@@ -44,9 +46,9 @@ class Embeddings:
     def __init__(self, seam: Seam, contract: Contract, device: torch.device, *, kept: int) -> None:
         """`kept` texts' embeddings at most are in the host's memory."""
         self._seam, self._contract, self._device = seam, contract, device
-        self._encoders = text_encoders(seam.real)
+        self._encoders, self._lent = Lent(text_encoders(seam.real)), False
         seam.lent = self.on_device
-        self._num_kept, self._lent = kept, False
+        self._num_kept = kept
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     def __call__(
@@ -73,7 +75,7 @@ class Embeddings:
         return Encoded(self._placed(encoded.replies), shown, encoded.kept)
 
     def _placed(self, tree: Any) -> Any:
-        return on_tensors(tree, lambda leaf: leaf.to(self._device))
+        return on_tensors(tree, lambda leaf: send(leaf, self._device))
 
     def _by_text(self, texts: Sequence[str], guidance: float | None) -> Any:
         guided = guidance is not None
@@ -131,14 +133,12 @@ class Embeddings:
             yield
             return
         self._lent = True
-        for encoder in self._encoders:
-            encoder.to(self._device)
+        self._encoders.lend(self._device)
         try:
             yield
         finally:
             self._lent = False
-            for encoder in self._encoders:
-                encoder.to("cpu")
+            self._encoders.take_back()
 
 
 def text_encoders(pipe: Any) -> list[nn.Module]:

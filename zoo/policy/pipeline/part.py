@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from zoo.devices import send
+
 
 class Part:
     """Which numbers of prepared latents a latent is, which of them move, and where others are."""
@@ -41,7 +43,7 @@ class Part:
         if self.kept:
             return (x, *rest)
         _, moved = self._on(x.device)
-        whole = first.to(x.device, torch.float32).clone()
+        whole = send(first, x.device, torch.float32).clone()
         inner = torch.where(moved, x.flatten(1), whole[self._inside].flatten(1))
         whole[self._inside] = inner.reshape(x.shape)
         return (whole, *rest)
@@ -51,7 +53,7 @@ class Part:
         first, *rest = prepared
         if self.kept:
             return (x, *rest[: self.kept - 1], x, *rest[self.kept :])
-        whole = first.to(x.device, torch.float32).clone()
+        whole = send(first, x.device, torch.float32).clone()
         whole[self._inside] = x
         return (whole, *rest)
 
@@ -70,7 +72,7 @@ class Part:
 
     def latent(self, stepped: Tensor, prepared: Sequence[Any]) -> Float[Tensor, "batch *latent"]:
         """What is stepped, and what is kept beside it."""
-        kept = self.rest(prepared).to(stepped.device).flatten(1)
+        kept = send(self.rest(prepared), stepped.device).flatten(1)
         return self.filled(self.spread(stepped.float()), kept).reshape(-1, *self.shape)
 
     def filled(

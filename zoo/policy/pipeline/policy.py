@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.data.text_limit import TextLimit
+from zoo.devices import send
 from zoo.policy.base import Policy
 from zoo.policy.parts import is_here, num_numbers, require_files
 from zoo.policy.pipeline import tiny
@@ -294,7 +295,7 @@ class Diffusers(Policy):
         return Told(tuple(self._moved(table) for table in tables), scale)
 
     def _moved(self, table: Table) -> Table:
-        replies = on_tensors(table.encoded.replies, lambda leaf: leaf.to(self.device))
+        replies = on_tensors(table.encoded.replies, lambda leaf: send(leaf, self.device))
         return replace(table, encoded=replace(table.encoded, replies=replies))
 
     def _told_of(self, cond: Cond) -> Told:
@@ -306,10 +307,9 @@ class Diffusers(Policy):
 
     def _predict(self, x: Tensor, times: Tensor, entries: Sequence[int], told: Told) -> Tensor:
         """What the networks predict: the rows of a table and of an expert at once."""
-        parts: list[Tensor] = []
-        order: list[int] = []
+        parts, order = list[Tensor](), list[int]()
         for group in groups(times, entries, told, self.contract):
-            rows = torch.tensor(group.rows, device=x.device)
+            rows = send(torch.tensor(group.rows, device=_HOST), x.device)
             whole = len(group.rows) == len(x)
             inner, at = (x, times) if whole else (x[rows], times[rows])
             states = self._pictures.states(inner)
@@ -318,7 +318,7 @@ class Diffusers(Policy):
             order += group.rows
         made = parts[0] if len(parts) == 1 else torch.cat(parts)
         if order != sorted(order):
-            made = made[torch.tensor(order, device=made.device).argsort()]
+            made = made[send(torch.tensor(order, device=_HOST).argsort(), made.device)]
         return self._trained.connected(made, self.weights).reshape(x.shape)
 
     def _verify(self) -> Mapping[str, float]:

@@ -82,9 +82,9 @@ class Seam:
         """Runs the pipeline's own code until the answer."""
         self._question = question
         self._stepped, self._encoded, self._counts = [], [], {}
-        with torch.device(self.device if self.device.type != "meta" else "cpu"):
-            at = None if question.until == "end" else question.at
-            tell_time(self._pipe.scheduler, at, self.scale)
+        at = None if question.until == "end" else question.at
+        where = self.device if self.device.type != "meta" else torch.device("cpu")
+        tell_time(self._pipe.scheduler, at, self.scale, where)
         kwargs = self._keywords(question)
         try:
             made = self._run(self._pipe, **kwargs)

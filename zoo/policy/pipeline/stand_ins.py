@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from zoo.devices import send
+
 
 class ReachedError(BaseException):
     """A pipeline came to what was asked; unwinds it, past any handler of its own."""
@@ -81,11 +83,11 @@ def scheduler_like(real: Any, asked: Questions) -> Any:
     return made
 
 
-def tell_time(scheduler: Any, at: float | None, scale: float) -> None:
-    """Gives a stand-in one timestep, or none."""
-    sigmas = [0.0] if at is None else [at, 0.0]
-    scheduler.__dict__["timesteps"] = torch.tensor(sigmas[:-1]) * scale
-    scheduler.__dict__["sigmas"] = torch.tensor(sigmas)
+def tell_time(scheduler: Any, at: float | None, scale: float, device: torch.device) -> None:
+    """Gives a stand-in one timestep, or none, on the device."""
+    sigmas = torch.tensor([0.0] if at is None else [at, 0.0], device="cpu")
+    scheduler.__dict__["timesteps"] = send(sigmas[:-1] * scale, device)
+    scheduler.__dict__["sigmas"] = send(sigmas, device)
 
 
 def recording(real: Any, steps: list[Step]) -> Any:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.policy.pipeline.contract import Contract, Pass
 from zoo.policy.pipeline.questions import Encoded, Question
 from zoo.policy.pipeline.seam import Seam
@@ -69,7 +70,7 @@ class Steps:
     def _argument(self, one: Pass, path: Path, leaf: Any, t: Tensor) -> Any:
         if not isinstance(leaf, Tensor) or path not in one.time:
             return leaf
-        start, slope = (value.to(t.device, torch.float64) for value in one.time[path])
+        start, slope = (send(value, t.device, torch.float64) for value in one.time[path])
         inner = start.ndim if leaf.ndim > start.ndim else 0
         times = start + slope * (t.double() * self._seam.scale).reshape(-1, *[1] * inner)
         rows = times.repeat(len(one.told), *[1] * (times.ndim - 1))

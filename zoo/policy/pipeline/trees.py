@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from zoo.devices import send
+
 T = TypeVar("T")
 Path = tuple[str | int, ...]
 """Keys and places on the way to a leaf."""
@@ -107,7 +109,7 @@ def rows_at(tree: T, axes: Axes, index: Int[Tensor, " rows"]) -> T:
             return type(leaf)([leaf[i] for i in index.tolist()])
         if axis is None or not isinstance(leaf, Tensor):
             return leaf
-        return leaf.index_select(axis, index.to(leaf.device))
+        return leaf.index_select(axis, send(index, leaf.device))
 
     return mapped(tree, taken)
 

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.devices import default_device, num_accelerators, send
 from zoo.errors import first_line
+from zoo.lending import Lent
 from zoo.storage.hub import Request
 
 DType = Literal["float32", "bfloat16", "float16"]
@@ -46,9 +48,10 @@ class Clip:
         self._scale = float(model.logit_scale.detach().float().exp())
         self._model = model.eval().requires_grad_(False).to(getattr(torch, dtype))
         self._tokenizer, self._device, self._offload = tokenizer, device, offload
-        self._here = torch.device("cpu")
+        self._lent, self._is_there = Lent([self._model]), False
         if not offload:
-            self._move(device)
+            self._model.to(device)
+            self._is_there = True
 
     @property
     def image_size(self) -> int:
@@ -73,7 +76,7 @@ class Clip:
     @torch.no_grad()
     def images(self, pixels: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch width"]:
         """Embeddings of images that are prepared as the model wants them."""
-        self._move(self._device)
+        self._go_there()
         output = self._model.get_image_features(
             pixel_values=pixels.to(self._device, self._model.dtype)
         )
@@ -82,7 +85,7 @@ class Clip:
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "batch width"]:
         """Embeddings of texts, of which the first 77 tokens are read."""
-        self._move(self._device)
+        self._go_there()
         tokens = self._tokenizer(
             list(texts),
             padding="max_length",
@@ -91,20 +94,21 @@ class Clip:
             return_tensors="pt",
         )
         output = self._model.get_text_features(
-            input_ids=tokens["input_ids"].to(self._device),
-            attention_mask=tokens["attention_mask"].to(self._device),
+            input_ids=send(tokens["input_ids"], self._device),
+            attention_mask=send(tokens["attention_mask"], self._device),
         )
         return F.normalize(output.pooler_output.float(), dim=-1)
 
     def rest(self) -> None:
         """Leaves the device, if it is to."""
-        if self._offload:
-            self._move(torch.device("cpu"))
+        if self._offload and self._is_there:
+            self._lent.take_back()
+            self._is_there = False
 
-    def _move(self, device: torch.device) -> None:
-        if self._here != device:
-            self._model.to(device)
-            self._here = device
+    def _go_there(self) -> None:
+        if not self._is_there:
+            self._lent.lend(self._device)
+            self._is_there = True
 
 
 def choose_device(run_on: str | None, device: torch.device) -> torch.device:
@@ -119,9 +123,12 @@ def choose_device(run_on: str | None, device: torch.device) -> torch.device:
         chosen = torch.device(run_on)
     except RuntimeError as error:
         raise ValueError(f"run_on: {run_on!r} is no device; write cpu, cuda or cuda:1") from error
-    count = torch.cuda.device_count()
-    if chosen.type == "cuda" and (chosen.index or 0) >= count:
-        raise ValueError(f"run_on: {run_on!r}: this machine has {count} CUDA devices; write cpu")
+    here = default_device().type
+    count = num_accelerators() if chosen.type == here else 0
+    if chosen.type in {"cuda", here} - {"cpu"} and (chosen.index or 0) >= count:
+        raise ValueError(
+            f"run_on: {run_on!r}: this machine has {count} {chosen.type.upper()} devices; write cpu"
+        )
     try:
         # Others may be known and not be there, or compute nothing, as meta.
         torch.zeros(1, device=chosen).item()

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.devices import send
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -27,8 +29,8 @@ def pil_bicubic(images: Images, height: int, width: int) -> Float[Tensor, "batch
     """
     before, device = images.shape[-2:], images.device
     pixels = (images.float() * 255.0).round().clamp(0.0, 255.0).double()
-    pixels = _eight_bits(pixels @ _kernel(before[1], width).to(device).T)
-    pixels = _eight_bits(_kernel(before[0], height).to(device) @ pixels)
+    pixels = _eight_bits(pixels @ send(_kernel(before[1], width), device).T)
+    pixels = _eight_bits(send(_kernel(before[0], height), device) @ pixels)
     return pixels.float() / 255.0
 
 
@@ -48,7 +50,7 @@ def centre(images: Images, size: int) -> Float[Tensor, "batch 3 size size"]:
 
 def standard(images: Images) -> Images:
     """Less CLIP's mean, by its deviation."""
-    mean, std = (torch.tensor(s, device=images.device) for s in (CLIP_MEAN, CLIP_STD))
+    mean, std = (send(torch.tensor(s), images.device) for s in (CLIP_MEAN, CLIP_STD))
     return (images - mean[:, None, None]) / std[:, None, None]
 
 

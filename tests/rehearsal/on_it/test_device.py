@@ -1,0 +1,91 @@
+"""The pretend device refuses what CUDA refuses, counts what waits, and torch finds it."""
+
+import pytest
+import torch
+
+from zoo import devices
+from zoo.seeds import Draws, order
+
+
+def here(*values):
+    return torch.tensor(values, device="sim")
+
+
+MIXED = {
+    "a sum": lambda: here(1.0, 2.0) + torch.ones(2),
+    "cat": lambda: torch.cat([here(1.0), torch.ones(1)]),
+    "stack": lambda: torch.stack([here(1.0)[0], torch.tensor(1.0)]),
+    "an index": lambda: torch.ones(3)[here(0, 1)],
+    "index_add": lambda: torch.zeros(2).index_add_(0, here(0, 1), torch.ones(2)),
+    "in place": lambda: torch.tensor(1.0).add_(here(1.0)[0]),
+    "a layer": lambda: torch.nn.Linear(2, 2)(here(1.0, 2.0)),
+}
+
+
+@pytest.mark.parametrize("mixed", MIXED.values(), ids=MIXED)
+def test_two_devices_are_refused(mixed):
+    with pytest.raises(RuntimeError, match="same device"):
+        mixed()
+
+
+def test_scalars_and_indices_may_be_the_hosts():
+    x = here(1.0, 2.0)
+    assert (x * torch.tensor(2.0))[torch.tensor([1])].tolist() == [4.0]
+
+
+def test_a_generator_of_the_host_draws_nothing_on_the_device():
+    with pytest.raises(RuntimeError, match="device type for generator"):
+        torch.randn(2, generator=torch.Generator(), device="sim")
+
+
+def test_draws_are_the_hosts_wherever_tensors_are_made():
+    draws = Draws(0, "some", 0, torch.arange(2))
+    with torch.device("sim"):
+        inside = draws.normal((3,)), order(4, seed=0, purpose="some")
+    assert torch.equal(inside[0], draws.normal((3,)))
+    assert torch.equal(inside[1], order(4, seed=0, purpose="some"))
+
+
+def test_it_is_found_and_named():
+    assert devices.accelerator() == torch.device("sim")
+    assert devices.num_accelerators() == 1
+    assert devices.accelerator_names() == ["a pretend accelerator"]
+    assert devices.most_memory() == 0
+
+
+COUNTED = {
+    "item": lambda x: float(x.sum()),
+    "to cpu": lambda x: x.cpu(),
+    "to sim": lambda x: torch.ones(2).to("sim"),
+    "size": lambda x: x[x > 1],
+    "unwaited": lambda x: torch.ones(2).to("sim", non_blocking=True),
+    "random": lambda x: x.normal_(),
+    "synchronize": lambda x: torch.get_device_module("sim").synchronize(),
+}
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+def test_what_waits_is_counted(kind, traffic):
+    x = here(1.0, 2.0)
+    traffic.clear()
+    with traffic.phase("some"):
+        COUNTED[kind](x)
+    assert [(of, phase) for of, phase, _ in sorted(traffic.counts)] == [(kind, ""), (kind, "some")]
+    assert traffic.waits("some") == (kind not in ("unwaited", "random"))
+
+
+def test_page_locked_memory_must_not_be_overwritten_too_soon():
+    source = torch.ones(2).pin_memory()
+    there = source.to("sim", non_blocking=True)
+    source.add_(1)
+    with pytest.raises(RuntimeError, match="overwritten"):
+        there.sum().item()
+
+
+def test_values_and_gradients_are_the_cpus():
+    torch.manual_seed(0)
+    layer = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.SiLU(), torch.nn.Linear(4, 1))
+    x = torch.randn(3, 4)
+    expected = torch.autograd.grad(layer(x).sum(), layer.parameters())
+    found = torch.autograd.grad(layer.to("sim")(x.to("sim")).sum(), layer.parameters())
+    assert all(torch.equal(a.cpu(), b) for a, b in zip(found, expected, strict=True))

@@ -1,0 +1,142 @@
+"""The accelerator of this machine, by what torch calls one: CUDA, ROCm, XPU, NPU or a plugin's.
+
+ROCm says that it is cuda. What differs between them, torch's module of the device knows.
+"""
+
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.errors import text_of
+
+CPU = torch.device("cpu")
+
+_LACKING = frozenset({"mps"})
+"""Accelerators without float64, in which statistics are summed."""
+
+
+def accelerator() -> torch.device | None:
+    """The kind that is here, without an index; none where there is none that can do all."""
+    if not torch.accelerator.is_available():
+        return None
+    found = torch.accelerator.current_accelerator()
+    return None if found is None or found.type in _LACKING else found
+
+
+def default_device() -> torch.device:
+    """The accelerator, or the CPU."""
+    return accelerator() or CPU
+
+
+def num_accelerators() -> int:
+    """How many of them there are; opens no context."""
+    return torch.accelerator.device_count() if accelerator() is not None else 0
+
+
+def accelerator_names() -> Sequence[str]:
+    """What each is called."""
+    found = accelerator()
+    return (
+        [] if found is None else [_of(found).get_device_name(i) for i in range(num_accelerators())]
+    )
+
+
+def is_accelerator(device: torch.device) -> bool:
+    """Whether tensors there are not in the host's memory, and computing does not wait."""
+    return device.type not in ("cpu", "meta")
+
+
+def choose(device: torch.device) -> None:
+    """Code that names no device finds this one, in this thread."""
+    if is_accelerator(device):
+        _of(device).set_device(device)
+
+
+def chosen(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, code that names no device finds this one: a new thread begins on the first."""
+    if not is_accelerator(device):
+        return nullcontext()
+    context: AbstractContextManager[Any] = _of(device).device(device)
+    return context
+
+
+def send(value: Tensor, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor there; to an accelerator without waiting for what is queued on it.
+
+    The driver has read memory of the host before it returns, unless that is page-locked: such must
+    not be written before the copy is made. To the host it waits, for the values must be there.
+    """
+    there = torch.device(device)
+    return value.to(there, dtype or value.dtype, non_blocking=is_accelerator(there))
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits for what is queued there."""
+    if is_accelerator(device):
+        _of(device).synchronize(device)
+
+
+def timer(device: torch.device) -> Any:
+    """An event of an accelerator's stream, between two of which the time is measured."""
+    return _of(device).Event(enable_timing=True)
+
+
+def most_memory() -> int:
+    """The most bytes that tensors have taken of this process's accelerator; 0 if it is not used."""
+    found = accelerator()
+    return 0 if found is None else int(_of(found).max_memory_allocated())
+
+
+def whole_memory() -> int:
+    """Bytes of the first accelerator.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    found = accelerator()
+    if found is None:
+        raise RuntimeError("there is no accelerator")
+    return int(_of(found).get_device_properties(0).total_memory)
+
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """Whose memory did not suffice, in words, and by how much, as far as torch says it."""
+
+    place: str
+    more: str | None
+
+    @property
+    def wanted(self) -> str:
+        """` (2.00 GiB more were wanted)`, or nothing."""
+        return f" ({self.more} more were wanted)" if self.more else ""
+
+
+def out_of_memory(error: BaseException) -> OutOfMemory | None:
+    """What an error says of memory that ran out; none of another error."""
+    said = text_of(error)
+    wanted = re.search(r"tried to allocate ([\d.]+ \w+)", said, re.IGNORECASE)
+    more = wanted[1] if wanted else None
+    if isinstance(error, torch.OutOfMemoryError):
+        return OutOfMemory("the GPU", more)
+    # On the CPU torch raises a plain RuntimeError.
+    on_cpu = "DefaultCPUAllocator: can't allocate memory" in said
+    return OutOfMemory("this machine", more) if on_cpu or isinstance(error, MemoryError) else None
+
+
+def generators_in_use() -> tuple[str, list[int]]:
+    """The kind and numbers of accelerators whose random state this process has; none at first."""
+    found = accelerator()
+    if found is None or not _of(found).is_initialized():
+        return "cuda", []
+    return found.type, [int(_of(found).current_device())]
+
+
+def _of(device: torch.device) -> Any:
+    """Torch's module of a kind of device."""
+    return torch.get_device_module(device)
