@@ -18,7 +18,14 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("processes", "checks"),
     [
-        (1, (zero_checks.sets_of_weights_move_alone, zero_checks.nothing_switches_to_training)),
+        (
+            1,
+            (
+                zero_checks.sets_of_weights_move_alone,
+                zero_checks.nothing_switches_to_training,
+                zero_checks.layers_of_half_precision_multiply_by_the_updated_values,
+            ),
+        ),
         pytest.param(
             2,
             (
@@ -29,6 +36,7 @@ CPU = torch.device("cpu")
                 zero_checks.sets_of_weights_move_alone,
                 zero_checks.waits_are_counted,
                 zero_checks.adapters_are_float32_over_a_bfloat16_base,
+                zero_checks.layers_of_half_precision_multiply_by_the_updated_values,
             ),
             marks=pytest.mark.slow,
         ),
