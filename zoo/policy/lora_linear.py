@@ -1,14 +1,14 @@
-"""LoRA on a linear layer whose base is in half precision, at the cost of little more than the base.
+"""LoRA on a linear layer whose base is in half precision, at little more than the base's cost.
 
-W x + s B (A x) of Hu et al. 2021 (arXiv 2106.09685, section 4.1). A and B are float32, for
-bfloat16 cannot hold an update's small steps. PEFT multiplies them in float32: it casts x, multiplies
-twice, scales, adds and casts back, six operations on a layer's input or output, and keeps x in
-float32 for the backward. Here A and s B are cast once an update (see `lora_casts.py`), and two
-products are left, the second of which adds itself to the base's output:
+W x + s B (A x) of Hu et al. 2021 (arXiv 2106.09685, section 4.1). A and B are float32, for bfloat16
+cannot hold an update's small steps. PEFT multiplies them in float32: it casts x, multiplies twice,
+scales, adds and casts back, and keeps the cast x of every layer for the backward. Here A and s B
+are cast once an update (`lora_casts.py`), and two products are left, of which the second adds
+itself to the base's output:
 
     h = A x;    y = W x;    y += (s B) h
 
-The gradients of A and B are float32 again. Products accumulate in float32 inside and round once.
+Products accumulate in float32 and round once; gradients of A and B are added up in float32.
 """
 
 from typing import Any
