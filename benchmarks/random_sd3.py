@@ -12,7 +12,7 @@ import torch
 from zoo import seeds
 from zoo.policy.sd3 import SD3
 
-_FULL = {
+_FULL: dict[str, Any] = {
     # transformer/config.json of stabilityai/stable-diffusion-3.5-medium.
     "num_layers": 24,
     "num_attention_heads": 24,
@@ -20,13 +20,21 @@ _FULL = {
     "pos_embed_max_size": 384,
     "sample_size": 128,
 }
-_SMALL = {  # 30M parameters
+_SMALL: dict[str, Any] = {  # 30M parameters
     "num_layers": 6,
     "num_attention_heads": 6,
     "dual_attention_layers": (0, 1),
     "pos_embed_max_size": 96,
     "sample_size": 32,
 }
+
+
+_PUBLISHED_TEXT, _PUBLISHED_POOLED = 4096, 2048
+
+
+def transformer(dtype: torch.dtype) -> Any:
+    """Stable Diffusion 3.5 Medium's at its published configuration, text widths included."""
+    return torch.nn.Module.to(_transformer(_FULL, _PUBLISHED_TEXT, _PUBLISHED_POOLED), dtype)
 
 
 def write(folder: Path, *, full_size: bool, text_width: int = 64) -> None:
@@ -37,19 +45,9 @@ def write(folder: Path, *, full_size: bool, text_width: int = 64) -> None:
     import diffusers
 
     SD3.write_tiny(folder)
-    sizes: dict[str, Any] = _FULL if full_size else _SMALL
+    sizes = _FULL if full_size else _SMALL
     with seeds.borrowed(0, "random sd3"):
-        transformer: Any = diffusers.SD3Transformer2DModel(
-            patch_size=2,
-            in_channels=16,
-            out_channels=16,
-            attention_head_dim=64,
-            joint_attention_dim=text_width,
-            caption_projection_dim=64 * sizes["num_attention_heads"],
-            pooled_projection_dim=text_width,
-            qk_norm="rms_norm",
-            **sizes,
-        )
+        made = _transformer(sizes, text_width, text_width)
         autoencoder: Any = diffusers.AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
@@ -62,5 +60,21 @@ def write(folder: Path, *, full_size: bool, text_width: int = 64) -> None:
             use_post_quant_conv=False,
         )
     dtype = torch.bfloat16 if full_size else torch.float32
-    for model, part in ((transformer, "transformer"), (autoencoder, "vae")):
+    for model, part in ((made, "transformer"), (autoencoder, "vae")):
         torch.nn.Module.to(model, dtype).save_pretrained(folder / part)
+
+
+def _transformer(sizes: dict[str, Any], text_width: int, pooled_width: int) -> Any:
+    import diffusers
+
+    return diffusers.SD3Transformer2DModel(
+        patch_size=2,
+        in_channels=16,
+        out_channels=16,
+        attention_head_dim=64,
+        joint_attention_dim=text_width,
+        caption_projection_dim=64 * sizes["num_attention_heads"],
+        pooled_projection_dim=pooled_width,
+        qk_norm="rms_norm",
+        **sizes,
+    )

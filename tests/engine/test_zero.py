@@ -19,7 +19,14 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("processes", "checks"),
     [
-        (1, (zero_checks.sets_of_weights_move_alone, zero_checks.nothing_switches_to_training)),
+        (
+            1,
+            (
+                zero_checks.sets_of_weights_move_alone,
+                zero_checks.nothing_switches_to_training,
+                zero_checks.layers_of_half_precision_multiply_by_the_updated_values,
+            ),
+        ),
         (
             2,
             (
@@ -30,6 +37,7 @@ CPU = torch.device("cpu")
                 zero_checks.sets_of_weights_move_alone,
                 zero_checks.waits_are_counted,
                 zero_checks.adapters_are_float32_over_a_bfloat16_base,
+                zero_checks.layers_of_half_precision_multiply_by_the_updated_values,
             ),
         ),
         (

@@ -15,7 +15,8 @@ from zoo.training.first_step import try_step
 
 # At DeepSpeed's own threshold tensors this small would never be in pieces.
 PIECES = "{zero_optimization: {stage3_param_persistence_threshold: 0}}"
-LAYOUTS = [(stage, lora) for stage in (0, 1, 2, 3) for lora in ("{rank: 8, alpha: 16}", "null")]
+LORA = "{rank: 8, alpha: 16}"
+LAYOUTS = [(stage, lora) for stage in (0, 1, 2, 3) for lora in (LORA, "null")]
 
 
 def built(stage: int, lora: str, **changes: Any) -> Model:
@@ -111,7 +112,7 @@ def the_norm_is_that_of_all_processes_before_clipping() -> None:
 
 def the_bound_on_the_norm_can_change() -> None:
     for stage in (0, 1, 2, 3):
-        bound_changes(built(stage, "{rank: 8, alpha: 16}"))
+        bound_changes(built(stage, LORA))
 
 
 def bound_changes(run: Model) -> None:
@@ -153,7 +154,7 @@ def nothing_switches_to_training() -> None:
 
 
 def under_stage_3_a_process_holds_its_piece_alone() -> None:
-    for lora in ("{rank: 8, alpha: 16}", "null"):
+    for lora in (LORA, "null"):
         run = built(3, lora)
         with torch.no_grad():
             velocity_loss(run)
@@ -179,7 +180,7 @@ def waits_are_counted() -> None:
 
 
 def saving_makes_one_tensor_whole_at_a_time() -> None:
-    for lora in ("{rank: 8, alpha: 16}", "null"):
+    for lora in (LORA, "null"):
         run = built(3, lora)
         run.engine.backward(velocity_loss(run))
         run.engine.update(1e-3)
@@ -195,7 +196,7 @@ def saving_makes_one_tensor_whole_at_a_time() -> None:
 
 def adapters_are_float32_over_a_bfloat16_base() -> None:
     for stage in (0, 1, 2, 3):
-        run = built(stage, "{rank: 8, alpha: 16}", **{"policy.dtype": "bfloat16"})
+        run = built(stage, LORA, **{"policy.dtype": "bfloat16"})
         weights = run.policy.weights
         adapters = [weights.parameters(which) for which in (Weights.LIVE, Weights.OLD)]
         own = {id(p) for adapter in adapters for p in adapter.values()}
@@ -214,3 +215,33 @@ def adapters_are_float32_over_a_bfloat16_base() -> None:
             torch.testing.assert_close(value, start[name].lerp(live[name], 0.01), rtol=0, atol=1e-9)
             moved = float((live[name] - start[name]).abs().max()) > 1e-4  # all but unused layers
             assert moved != torch.equal(value, start[name]), (stage, name)
+
+
+def layers_of_half_precision_multiply_by_the_updated_values() -> None:
+    half = {"policy.dtype": "bfloat16"}
+    plain = built(0, LORA, **half, **{"engine.zero_stage": "null", "engine.deepspeed": "{}"})
+    expected = _updates(plain)
+    for stage in (0, 1, 2, 3):
+        run = built(stage, LORA, **half)
+        for found, right in zip(_updates(run), expected, strict=True):
+            assert math.isclose(found, right, rel_tol=1e-3), (stage, found, right)
+        weights = run.policy.weights
+        weights.blend(Weights.OLD, decay=0.5)
+        for which in (Weights.LIVE, Weights.OLD, Weights.EMA):
+            with torch.no_grad(), weights.using(which):
+                followed = velocity_loss(run)
+                weights.changed(which)
+                assert torch.equal(velocity_loss(run), followed), (stage, which)
+        if stage == 3 and run.engine.size > 1:
+            assert sum(p.numel() for p in weights.module.parameters()) == 0  # all in pieces again
+
+
+def _updates(run: Model) -> list[float]:
+    """The loss before each of three updates, and the norms of their gradients."""
+    found = []
+    for _update in range(3):
+        loss = velocity_loss(run)
+        run.engine.backward(loss)
+        found += [float(loss), run.engine.update(1e-2)]
+    assert len(set(found)) == len(found)
+    return found

@@ -12,7 +12,7 @@ from zoo.plan.footprint import NoEstimateError, footprint
 from zoo.plan.layout import Layout, MemoryEstimate, MemoryParts, layouts, recommend
 from zoo.plan.live_bytes import META, LiveBytes, num_bytes
 from zoo.plan.memory import ERROR, ERROR_OF_STAGE_3, estimate
-from zoo.policy import digits
+from zoo.policy import digits, lora_linear
 from zoo.recipe.recipe import load_recipe
 
 QUICK = "sampler.steps=2"
@@ -90,6 +90,17 @@ def test_activations_grow_with_the_micro_batch(algorithm, no_checkpoint):
         for train in (4, 16)
     )
     assert 2 < many / few < 4.5
+
+
+def test_lora_over_half_precision_keeps_no_inputs_in_float32(monkeypatch, no_checkpoint):
+    half = load_recipe(RECIPES["nft"], [QUICK, LORA, "policy.dtype=bfloat16"])
+    found = footprint(half, 1)
+    monkeypatch.setattr(lora_linear, "half_precision_linear", lambda *layer, **options: None)
+    pefts = footprint(half, 1)
+    assert found.training < 0.8 * pefts.training
+    assert found.sampling < pefts.sampling
+    assert found.flops == pefts.flops
+    assert found.trained[0].dtype == torch.float32
 
 
 @pytest.mark.slow

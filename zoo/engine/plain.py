@@ -36,6 +36,7 @@ class PlainEngine(Engine):
             weight_decay=optim.weight_decay,
         )
 
+        self._weights = weights
         self._network = weights.module
         weights.attach(self._forward)
 
@@ -65,6 +66,7 @@ class PlainEngine(Engine):
             for group in self._optimizer.param_groups:
                 group["lr"] = lr
             self._optimizer.step()
+            self._weights.changed(Weights.LIVE)
         self._optimizer.zero_grad()
         return norm
 

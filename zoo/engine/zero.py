@@ -55,6 +55,7 @@ class ZeroEngine(Engine):
         super().__init__(device)
         deepspeed = _import_deepspeed(device)
         self._stage = options.stage
+        self._weights = weights
         self._named = weights.parameters(Weights.LIVE)
         self._shapes = {name: tuple(p.shape) for name, p in self._named.items()}
         self._adam = _AdamW(self._named.values(), optim, clips=options.stage == 0)
@@ -96,6 +97,7 @@ class ZeroEngine(Engine):
             group["lr"] = lr
         with watchdog.waiting():
             self._engine.step()
+            self._weights.changed(Weights.LIVE)
             # DeepSpeed has none at stage 0, and infinity where it skipped the step.
             norm = self._adam.norm if self._stage == 0 else self._engine.get_global_grad_norm()
             return float(norm)

@@ -24,12 +24,18 @@ _SIDE_ON_GPU, _IN_A_ROW = 8192, 8
 def counter() -> FlopCounterMode:
     """Counts inside of a `with`; then `get_total_flops()`."""
     aten = torch.ops.aten
-    # Torch's own table leaves out attention on CPUs, which stands for all on the meta device.
-    attention = {
+    # Torch's own table leaves out products that are added in place, and attention on CPUs, which
+    # stands for all on the meta device.
+    more = {
+        aten.addmm_: _added_product,
         aten._scaled_dot_product_flash_attention_for_cpu: _attention,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
     }
-    return FlopCounterMode(display=False, custom_mapping=attention)
+    return FlopCounterMode(display=False, custom_mapping=more)
+
+
+def _added_product(into: Any, one: Any, other: Any, **_: Any) -> int:
+    return 2 * int(one[0] * one[1] * other[1])
 
 
 def _attention(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:

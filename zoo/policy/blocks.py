@@ -24,8 +24,9 @@ def checkpoint_gradients(network: nn.Module) -> None:
 def compile_blocks(network: nn.Module) -> None:
     """Has torch compile each block when it is first run: once for all blocks of one kind.
 
-    Every set of weights and every shape is compiled anew, which takes minutes at the start of a
-    run; parameters and their names stay as they are.
+    Every shape is compiled anew, with gradients and without, with LoRA's adapters and without, which
+    takes minutes at the start of a run; where the weights are in float32, every set of them too.
+    Parameters and their names stay as they are.
 
     Raises:
         ValueError: the network has no list of blocks.
@@ -44,7 +45,7 @@ def compile_blocks(network: nn.Module) -> None:
         )
     import torch._dynamo.config as dynamo
 
-    # Adapters, gradients and kinds of blocks multiply; beyond its limit torch would silently run
+    # Shapes, gradients, sets and kinds of blocks multiply; beyond its limit torch would silently run
     # what is not compiled.
     dynamo.recompile_limit = max(dynamo.recompile_limit, 64)
     dynamo.fail_on_recompile_limit_hit = True

@@ -1,10 +1,11 @@
 """LoRA (Hu et al. 2021, arXiv 2106.09685) on a network: its options, and several adapters over it.
 
-PEFT's layers do the arithmetic; which of their adapters is active is switched by `weights.py`.
+PEFT's layers do the arithmetic, over a base in half precision those of `lora_linear.py`; which of
+their adapters is active is switched by `weights.py`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from zoo import seeds
 from zoo.errors import MisfitError, closest
+from zoo.policy.lora_casts import Casts
 from zoo.storage.place import Place
 
 ATTENTION = (
@@ -70,6 +72,8 @@ def inject(
     from peft import LoraConfig, LoraModel
     from peft.tuners.lora import LoraLayer
 
+    from zoo.policy.lora_linear import half_precision_linear
+
     suffixes = tuple(f".{target}" for target in targets)
     # A list of layers may be named as a layer is elsewhere: `attn.to_out`.
     layers = [
@@ -91,6 +95,8 @@ def inject(
         init_lora_weights=True if lora.init == "kaiming" else lora.init,
         target_modules=layers,
     )
+    # PEFT's way for layers of one's own; names and parameters stay PEFT's.
+    config._register_custom_module({nn.Linear: half_precision_linear})
     network.requires_grad_(False)
     first, *others = adapters
     with seeds.borrowed(seed, "lora"):
@@ -99,6 +105,13 @@ def inject(
             tuner.peft_config[adapter] = config
             tuner.inject_adapter(network, adapter)
     return {name: m for name, m in network.named_modules() if isinstance(m, LoraLayer)}
+
+
+def casts_of(layers: Iterable[Any]) -> Casts:
+    """Of those of PEFT's layers that are ours."""
+    from zoo.policy.lora_linear import HalfLinear
+
+    return Casts([layer for layer in layers if isinstance(layer, HalfLinear)])
 
 
 def _linear_layers(network: nn.Module) -> list[str]:

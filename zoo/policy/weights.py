@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.policy.lora import Lora, inject
+from zoo.policy.lora import Lora, casts_of, inject
+from zoo.policy.lora_casts import Casts
 from zoo.policy.weight_copies import CopiesOn, Networks
 from zoo.rollout import Weights
 from zoo.storage.tensor_file import Sharded
@@ -83,6 +84,7 @@ class WeightSets:
         self._sets: dict[Weights, dict[str, nn.Parameter]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._layers: list[Any] = []
+        self._casts = Casts()
 
     def allocate(self, copies: Iterable[Weights], *, seed: int, reference: bool = True) -> None:
         """Makes the live set trainable and the `copies` equal to it.
@@ -128,6 +130,7 @@ class WeightSets:
             seed=seed,
         )
         self._layers = list(layers.values())
+        self._casts = casts_of(self._layers)
         sets: dict[Weights, dict[str, nn.Parameter]] = {which: {} for which in wanted}
         for which, parameters in sets.items():
             for name, layer in layers.items():
@@ -164,6 +167,7 @@ class WeightSets:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Forward of the active set."""
         self.num_rows += next(len(a) for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
+        self._casts.refresh()
         return self._forward(*args, **kwargs)
 
     @contextmanager
@@ -192,6 +196,7 @@ class WeightSets:
             raise ValueError("a fully fine-tuned network has no frozen base")
         for layer in self._layers:
             layer._disable_adapters = True
+        self._casts.choose(None)
         try:
             yield
         finally:
@@ -217,7 +222,7 @@ class WeightSets:
                 with self._opened(towards_live, False), self._opened([p for p, _ in pairs], True):
                     for parameter, towards in pairs:
                         parameter.lerp_(towards.to(parameter.device), 1.0 - decay)
-        self.module.refresh(into)
+        self.changed(into)
 
     def parameters(self, which: Weights = Weights.LIVE) -> dict[str, nn.Parameter]:
         """The parameters of one set by name, the same in every set; live's are what is trained.
@@ -253,7 +258,12 @@ class WeightSets:
             for name, parameter in self.parameters(which).items():
                 with self._opened([parameter], True):
                     parameter.copy_(values[name])
+        self.changed(which)
+
+    def changed(self, which: Weights) -> None:
+        """A set has other values now; called by an engine after an update."""
         self.module.refresh(which)
+        self._casts.forget(_ADAPTER[which])
 
     def attach(self, forward: Callable[..., Any], opened: Opened | None = None) -> None:
         """Sends forwards through an engine's wrapper of `module`; called by the engine.
@@ -263,6 +273,7 @@ class WeightSets:
         self._forward = forward
         if opened is not None:
             self._opened = opened
+            self._casts.attach(lambda tensors: opened(tensors, False))
 
     def _portions(self) -> Iterator[list[str]]:
         """The names of a set, a few at a time, so that little of it has to be whole at once."""
@@ -287,6 +298,7 @@ class WeightSets:
             layer._disable_adapters = bare
             if not bare:
                 layer._active_adapter = [_ADAPTER[which]]
+        self._casts.choose(None if bare else _ADAPTER[which])
 
     def _missing(self, which: Weights) -> str:
         if not self._sets:
