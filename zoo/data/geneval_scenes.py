@@ -1,4 +1,4 @@
-"""Scenes of GenEval's six kinds, of COCO's or other objects, and the sentences that ask for them."""
+"""Scenes of GenEval's six kinds, of any objects, and the sentences that ask for them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
