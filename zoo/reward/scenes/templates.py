@@ -19,7 +19,7 @@ def matched(
     covered: Float[Tensor, "parts 32 32"],
 ) -> tuple[Int[Tensor, " parts"], Float[Tensor, " parts"]]:
     """The shape of each part, and its mean squared distance from the nearest mask, in [0, 1]."""
-    masks, shapes = _masks()
+    masks, shapes = rendered_masks()
     seen = _centered(covered).flatten(1).double()
     squares = (seen**2).mean(dim=1)[:, None] + (masks**2).mean(dim=1)
     nearest = (squares - 2.0 * seen @ masks.T / masks.shape[1]).min(dim=1)
@@ -27,7 +27,7 @@ def matched(
 
 
 @cache
-def _masks() -> tuple[Float[Tensor, "masks pixels"], Int[Tensor, " masks"]]:
+def rendered_masks() -> tuple[Float[Tensor, "masks pixels"], Int[Tensor, " masks"]]:
     """Of every shape in all sizes, with its middle anywhere within a pixel."""
     radii = torch.arange(SMALLEST - 0.5, LARGEST[0] + 0.5, 0.5)
     offsets = torch.tensor([0.0, 0.25, 0.5, 0.75]) + SIZE / 2
