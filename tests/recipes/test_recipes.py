@@ -92,7 +92,7 @@ FAST = {
     "flow_dppo_sd3_pickscore", "flow_grpo_digits", "flow_grpo_sd3_ocr", 
     "gardo_digits", "grpo_guard_digits", "kto_digits", "kto_digits_offline",
     "linear_dpo_digits", "nft_digits_dopri5", "nft_digits_multi", "nft_digits_stages",
-    "nft_digits_zero", "nft_flux_pickscore", "nft_sd3_multi", "ram_digits",
+    "nft_digits_zero", "nft_flux_pickscore", "nft_scenes", "nft_sd3_multi", "ram_digits",
     "sft_digits", "sft_digits_offline",
 }  # fmt: skip
 """What is trained every time: a small set that has every part of the others."""

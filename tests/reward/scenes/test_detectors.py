@@ -1,5 +1,7 @@
 """Both rewards of the scenes task are right on rendered scenes, and see by different means."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -11,7 +13,9 @@ from zoo.reward.scenes.learned import Scenes
 from zoo.testing import RewardTests
 
 CPU = torch.device("cpu")
-BOTH = pytest.mark.parametrize("make", [lambda **o: Scenes(CPU, **o), ScenesJudge])
+BOTH = pytest.mark.parametrize(
+    "make", [partial(Scenes, CPU), ScenesJudge], ids=["network", "geometry"]
+)
 
 
 class SceneRewardTests(RewardTests):
@@ -38,17 +42,18 @@ class TestScenesJudge(SceneRewardTests):
 
 
 @BOTH
-def test_a_thousand_scenes_are_strictly_right_for_their_prompts_and_wrong_for_others(make):
-    prompts = prompts_of_every_kind(1000)
+@pytest.mark.parametrize("num", [120, pytest.param(1000, marks=pytest.mark.slow)])
+def test_scenes_are_strictly_right_for_their_prompts_and_wrong_for_others(make, num):
+    prompts = prompts_of_every_kind(num)
     images = scenes(prompts)
     right = make(score="strict").score(images, prompts)
     assert right.value.mean() >= 0.99
     for tag in TAGS:
-        assert right.extras[f"strict_accuracy/{tag}"].nanmean() >= 0.98
+        assert right.extras[f"strict_accuracy/{tag}"].nanmean() >= 0.95
     wrong = make(score="strict").score(images, others(prompts))
     # A square that is above and left of a ring is right for both.
     assert wrong.value.mean() <= 0.05
-    assert wrong.extras["strict_accuracy/counting"].nanmax() == 0
+    assert wrong.extras["strict_accuracy/counting"].nansum() == 0
 
 
 @BOTH

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor
 
-from zoo.data.scenes.shapes import RGB
+from zoo.data.scenes.shapes import RGB, SIZE
 from zoo.reward.geneval.position import Box
 
 SMALLEST = 12
@@ -34,16 +34,17 @@ class Component:
 
 def components(images: Float[Tensor, "batch 3 32 32"]) -> Iterator[Component]:
     """Of images in [0, 1], whose ground is their median colour."""
-    pixels = images.double().cpu().movedim(1, -1)
-    ground = pixels.flatten(1, 2).median(dim=1).values[:, None, None]
-    towards = torch.tensor(RGB, dtype=torch.float64) - ground.unsqueeze(-2)
-    away = (pixels - ground).unsqueeze(-2)
-    share = (away * towards).sum(-1) / (towards**2).sum(-1)
-    missed = (away - share.unsqueeze(-1) * towards).norm(dim=-1)
+    pixels = images.double().cpu().flatten(2).mT
+    ground = pixels.median(dim=1, keepdim=True).values
+    towards, away = torch.tensor(RGB, dtype=torch.float64) - ground, pixels - ground
+    length = (towards**2).sum(dim=-1).unsqueeze(1)
+    share = away @ towards.mT / length
+    # Of the triangle of the pixel, the ground and the nearest mixture, by Pythagoras.
+    missed = (away**2).sum(dim=-1, keepdim=True) - share**2 * length
     color = missed.argmin(dim=-1, keepdim=True)
-    share, missed = (each.gather(-1, color).squeeze(-1) for each in (share, missed))
-    is_object = (share > 0.5) & (missed < _NEAR)
-    label = torch.where(is_object, color.squeeze(-1), -1).numpy()
+    share, missed = (each.gather(-1, color).reshape(-1, SIZE, SIZE) for each in (share, missed))
+    is_object = (share > 0.5) & (missed < _NEAR**2)
+    label = torch.where(is_object, color.reshape(-1, SIZE, SIZE), -1).numpy()
     covered = share.clamp(0.0, 1.0).numpy()
     for i, of_image in enumerate(label):
         for number in np.unique(of_image[of_image >= 0]).tolist():

@@ -63,7 +63,7 @@ class Scenes(SceneReward):
             return NetworkBytes(sum(p.nbytes for p in Detector().parameters()))
 
     def find(self, images: Float[Tensor, "batch 3 32 32"]) -> list[FoundObjects]:
-        """What the network is surer of than not."""
+        """What the network sees."""
         return objects(self._detector(images.to(self._device)))
 
     @torch.no_grad()

@@ -16,6 +16,8 @@ CELL = SIZE // CELLS
 """Pixels a side."""
 _PARTS = (1, len(SHAPES), len(COLORS), 2, 1)
 _WIDTHS = 24, 32, 64
+_SURE = 0.125
+"""Half of a quarter: where four cells meet, an object's middle may be in any of them."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,10 @@ class Detector(nn.Module):
         return Cells(*self.head(self.features(images * 2.0 - 1.0)).split(_PARTS, dim=1))
 
 
-def objects(cells: Cells, *, threshold: float = 0.5) -> list[FoundObjects]:
-    """For each image the cells that are surer than the threshold and than their neighbours."""
+def objects(cells: Cells) -> list[FoundObjects]:
+    """For each image the cells that are surer than `_SURE` and than their neighbours."""
     sure = cells.object.sigmoid()
-    peak = (sure > threshold) & (sure == nn.functional.max_pool2d(sure, 3, stride=1, padding=1))
+    peak = (sure > _SURE) & (sure == nn.functional.max_pool2d(sure, 3, stride=1, padding=1))
     row, _, y, x = peak.nonzero(as_tuple=True)
     middle = (torch.stack([x, y], dim=1) + 0.5 + cells.offset[row, :, y, x]) * CELL
     half = cells.size[row, :, y, x].exp() * CELL
