@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         default=1_250_000,
         help="for the transformer; more of them go on from a finished training, at its low rate",
     )
-    parser.add_argument("--lr", type=float, default=1.5e-3, help="of the transformer")
+    parser.add_argument("--lr", type=float, default=1e-3, help="of the transformer")
     parser.add_argument(
         "--wrong",
         type=_share,

@@ -29,7 +29,7 @@ def reconstructions(autoencoder: Any, file: Path, *, seed: int) -> None:
     picture(rows.flatten(0, 2), file)
 
 
-def accuracies(folder: Path, file: Path, *, seed: int, each: int = 240) -> dict[str, float]:
+def accuracies(folder: Path, file: Path, *, seed: int, each: int = 120) -> dict[str, float]:
     """The strict accuracy of every kind by the judge, their mean, and the mean with guidance 3.
 
     Of `each` images a kind, made by Euler steps; the first 32 of them are drawn into the file, each

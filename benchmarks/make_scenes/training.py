@@ -51,7 +51,9 @@ def train(
     off comes to the same weights. Its state is in `folder`, in a file of that name.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, schedule.lr, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        parameters, schedule.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
     averaged = [p.detach().clone() for p in parameters]
     file = folder / f"{name}.pt"
     first = _restored(file, parameters, optimizer, averaged)

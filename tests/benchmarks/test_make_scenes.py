@@ -62,9 +62,8 @@ def test_without_wrong_captions_images_show_what_is_asked():
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_a_wrong_caption_is_wrong_for_its_image_and_the_share_is_kept(tag):
-    prompts = [prompt for prompt in every() if prompt.metadata["tag"] == tag] * 30
-    prompts, draws = prompts[:120], drawn(120)
-    rows = torch.tensor([every().index(prompt) for prompt in prompts])
+    rows = (captions().tag == TAGS.index(tag)).nonzero().flatten().repeat(20)[:120]
+    prompts, draws = [every()[i] for i in rows.tolist()], drawn(120)
     judge = ScenesJudge()
     for share, most, least in ((1.0, 0.15, 0.0), (0.5, 0.7, 0.35)):
         wrong = dict.fromkeys(TAGS, 0.0) | {tag: share}
@@ -135,7 +134,7 @@ def test_the_rate_rises_and_falls_and_averages_remember_a_share():
     assert schedule.decay(999) == pytest.approx(1 - 1 / 20)
 
 
-def test_latents_are_half_precise_to_the_autoencoder_s_own_scale():
+def test_latents_have_the_scale_and_shift_of_the_configuration():
     model = new_autoencoder(0)
     images = some_images(8, seed=0, purpose="test")
     assert torch.equal(images[3:], some_images(5, seed=0, purpose="test", first=3))

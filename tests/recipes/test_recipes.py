@@ -85,6 +85,12 @@ def test_what_is_trained_is_evaluated(path):
             assert {entry.measures for entry in made.rewards} <= evaluated, stage.shown
 
 
+@EACH
+def test_no_recipe_trains_on_a_judge(path):
+    for stage in load_recipe(path).timeline:
+        assert not {"digit_judge", "scenes_judge"} & {each.name for each in stage.recipe.rewards}
+
+
 # What they are made of, others are too.
 FAST = {
     "awm_digits", "awm_sd3_geneval", "crd_digits", "dgpo_digits", "dpo_digits",

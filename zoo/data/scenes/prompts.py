@@ -1,5 +1,6 @@
 """Prompts of GenEval's six kinds (Ghosh et al. 2023, arXiv 2310.11513) for coloured shapes."""
 
+from functools import cache
 from typing import Annotated
 
 from annotated_types import Ge, Le
@@ -24,9 +25,10 @@ MIX = ",".join(TESTED)
 _KINDS = Kinds("scenes", WORLD.scenes, TESTED)
 
 
-def every() -> list[Prompt]:
+@cache
+def every() -> tuple[Prompt, ...]:
     """All 1110 prompts, of training and test: what the model `scenes` was made with."""
-    return [make(i) for size, make in WORLD.scenes.values() for i in range(size)]
+    return tuple(make(i) for size, make in WORLD.scenes.values() for i in range(size))
 
 
 def training(
