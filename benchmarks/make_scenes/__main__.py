@@ -33,14 +33,15 @@ def main() -> None:
     work: Path = options.work
     images = Schedule(steps=options.images // 48, batch=48, lr=2e-3, warm=50)
     autoencoder = make_autoencoder(work, seed=options.seed, schedule=images)
-    reconstructions(autoencoder, work / "autoencoder.png", seed=options.seed)
+    rebuilt = reconstructions(autoencoder, work / "autoencoder.png", seed=options.seed)
+    print(f"autoencoder: {rebuilt:.1%} of scenes are as before", flush=True)
     samples = Schedule(steps=options.samples // 128, batch=128, lr=options.lr)
     wrong = {**_WRONG, **dict(options.wrong)}
     transformer, encoders = make_transformer(
         work, autoencoder, seed=options.seed, schedule=samples, wrong=wrong
     )
     save(pipeline(transformer, encoders, autoencoder), options.out)
-    measured = accuracies(options.out, work / "samples.png", seed=options.seed)
+    measured = accuracies(options.out, work / "samples.png", seed=options.seed, each=options.each)
     for name, accuracy in measured.items():
         print(f"{name}: {accuracy:.3f}")
 
@@ -53,13 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--images", type=int, default=100_000, help="for the autoencoder")
+    parser.add_argument("--images", type=int, default=150_000, help="for the autoencoder")
     parser.add_argument(
         "--samples",
         type=int,
         default=1_250_000,
         help="for the transformer; more of them go on from a finished training, at its low rate",
     )
+    parser.add_argument("--each", type=int, default=120, help="images of a kind that are measured")
     parser.add_argument("--lr", type=float, default=1e-3, help="of the transformer")
     parser.add_argument(
         "--wrong",

@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.make_scenes.sampled import TAGS, some_images
+from benchmarks.make_scenes.sampled import TAGS
+from zoo.data.scenes.layout import Asked, place
 from zoo.data.scenes.prompts import every
+from zoo.data.scenes.shapes import render
 from zoo.policy.base import Policy
 from zoo.policy.scenes import Scenes
 from zoo.prompt import Prompt
@@ -18,18 +20,25 @@ from zoo.seeds import Draws, order
 NUM_STEPS = 20
 
 
-def reconstructions(autoencoder: Any, file: Path, *, seed: int) -> None:
-    """Draws images above what the autoencoder makes of them."""
-    images = some_images(96, seed=seed, purpose="scenes to look at")
+def reconstructions(autoencoder: Any, file: Path, *, seed: int, num: int = 240) -> float:
+    """In how many scenes the judge still sees what was asked for, after the autoencoder.
+
+    The first 96 are drawn, each row above what has become of it.
+    """
+    prompts = [prompt for tag in TAGS for prompt in _some_prompts(tag, num // len(TAGS), seed)]
+    shuffled = order(len(prompts), seed=seed, purpose="scenes rebuilt").tolist()
+    prompts = [prompts[i] for i in shuffled]
+    draws = Draws(seed, "scenes rebuilt", 0, torch.arange(len(prompts)))
+    images = render(place(Asked.of(prompts), draws))
     with torch.no_grad():
         latents = autoencoder.encode(images * 2.0 - 1.0).latent_dist.mode()
         made = (autoencoder.decode(latents).sample / 2.0 + 0.5).clamp(0.0, 1.0)
-    print(f"autoencoder: {(made - images).abs().mean() * 255:.2f} of 255 levels off on average")
-    rows = torch.stack([images.unflatten(0, (-1, 16)), made.unflatten(0, (-1, 16))], dim=1)
-    picture(rows.flatten(0, 2), file)
+    rows = [each[:96].unflatten(0, (-1, 16)) for each in (images, made)]
+    picture(torch.stack(rows, dim=1).flatten(0, 2), file)
+    return float(ScenesJudge(score="strict").score(made, prompts).value.mean())
 
 
-def accuracies(folder: Path, file: Path, *, seed: int, each: int = 120) -> dict[str, float]:
+def accuracies(folder: Path, file: Path, *, seed: int, each: int) -> dict[str, float]:
     """The strict accuracy of every kind by the judge, their mean, and the mean with guidance 3.
 
     Of `each` images a kind, made by Euler steps; the first 32 of them are drawn into the file, each

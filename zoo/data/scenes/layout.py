@@ -75,8 +75,9 @@ def place(asked: Asked, draws: Draws) -> Objects:
     A scene is a function of its row of `draws` and of what is asked.
     """
     numbers = draws.uniform((2 + MAX_OBJECTS * (2 + 2 * _TRIES),))
-    ground, which, rest = numbers.split([1, 1, numbers.shape[1] - 2], dim=1)
-    color, size, places = rest.split([MAX_OBJECTS, MAX_OBJECTS, 2 * MAX_OBJECTS * _TRIES], dim=1)
+    ground, which, rest = torch.split(numbers, [1, 1, numbers.shape[1] - 2], dim=1)
+    parts = [MAX_OBJECTS, MAX_OBJECTS, 2 * MAX_OBJECTS * _TRIES]
+    color, size, places = torch.split(rest, parts, dim=1)
     present = torch.arange(MAX_OBJECTS) < asked.num[:, None]
     drawn = (color * len(COLORS)).long()
     largest = torch.tensor(LARGEST)[asked.num - 1, None]

@@ -1,7 +1,7 @@
 """The six shapes by their signed distances, and images of them: 32 x 32 pixels, antialiased."""
 
 from dataclasses import dataclass
-from math import cos, pi, sin
+from math import cos, hypot, pi, sin
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -42,7 +42,7 @@ def render(objects: Objects) -> Float[Tensor, "scenes 3 32 32"]:
     """The images, in [0, 1]; objects do not overlap."""
     images = objects.ground[:, None, None, None].repeat(1, 3, SIZE, SIZE)
     scene, which = objects.present.nonzero(as_tuple=True)
-    for some in torch.arange(len(scene)).split(_AT_ONCE):
+    for some in torch.split(torch.arange(len(scene)), _AT_ONCE):
         at = scene[some], which[some]
         covered = coverage(objects.shape[at], objects.center[at], objects.radius[at])
         change = torch.tensor(RGB)[objects.color[at]] - objects.ground[at[0], None]
@@ -77,8 +77,7 @@ def _square(x: Tensor, y: Tensor) -> Tensor:
 def _triangle(x: Tensor, y: Tensor) -> Tensor:
     """Its apex up: at (0, -1), its base from (-1, 0.85) to (1, 0.85)."""
     down, across = 1.85, 1.0
-    length = (down**2 + across**2) ** 0.5
-    sides = (x.abs() * down - (y + 1.0) * across) / length
+    sides = (x.abs() * down - (y + 1.0) * across) / hypot(down, across)
     return torch.maximum(sides, y - 0.85)
 
 
@@ -100,8 +99,7 @@ def _star(x: Tensor, y: Tensor) -> Tensor:
         beyond = 2.0 * (x * across + up * along).clamp(min=0.0)
         x, up = x - beyond * across, up - beyond * along
     edge = (0.45 * sin(pi / 5), 0.45 * cos(pi / 5) - 1.0)
-    length = (edge[0] ** 2 + edge[1] ** 2) ** 0.5
-    return ((up - 1.0) * edge[0] - x.abs() * edge[1]) / length
+    return ((up - 1.0) * edge[0] - x.abs() * edge[1]) / hypot(*edge)
 
 
 def _box(x: Tensor, y: Tensor, half_width: float, half_height: float) -> Tensor:
