@@ -3,7 +3,8 @@
 `python -m benchmarks.make_scenes` made its weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,19 +53,20 @@ class Scenes(Diffusers):
         and EMA weights of training all are in the host's memory, and on the device while they are
         used.
         """
-        super().__init__(
-            device,
-            pretrained=_folder(pretrained),
-            pipeline=_PIPELINE,
-            without=_T5,
-            resolution=SIZE,
-            dtype=dtype,
-            lora=lora,
-            max_text_tokens=_TOKENS_OF_T5,
-            cached_prompts=cached_prompts,
-            decode_batch=decode_batch,
-            copies_on=copies_on,
-        )
+        with _warnings_off():
+            super().__init__(
+                device,
+                pretrained=_folder(pretrained),
+                pipeline=_PIPELINE,
+                without=_T5,
+                resolution=SIZE,
+                dtype=dtype,
+                lora=lora,
+                max_text_tokens=_TOKENS_OF_T5,
+                cached_prompts=cached_prompts,
+                decode_batch=decode_batch,
+                copies_on=copies_on,
+            )
 
     @classmethod
     def check_start(cls, options: Mapping[str, Any]) -> None:
@@ -96,6 +98,23 @@ class Scenes(Diffusers):
 
         write_sd3(folder)
         return {"pretrained": str(folder)}
+
+
+@contextmanager
+def _warnings_off() -> Iterator[None]:
+    """A pipeline is tried with prompts of any length, and says of each long one that it is cut."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    libraries: tuple[Any, ...] = (of_diffusers, of_transformers)
+    before = [library.get_verbosity() for library in libraries]
+    try:
+        for library in libraries:
+            library.set_verbosity_error()
+        yield
+    finally:
+        for library, level in zip(libraries, before, strict=True):
+            library.set_verbosity(level)
 
 
 def _as_diffusers(options: Mapping[str, Any]) -> dict[str, Any]:
