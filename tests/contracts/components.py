@@ -25,6 +25,8 @@ ELSEWHERE = {
     ("diffusion-rl-zoo", "preference"): "tests/reward/test_preference.py",
     ("diffusion-rl-zoo", "preservation"): "tests/reward/test_preservation.py",
     ("diffusion-rl-zoo", "remote"): "tests/reward/test_remote.py",
+    ("diffusion-rl-zoo", "scenes"): "tests/reward/scenes/test_detectors.py",
+    ("diffusion-rl-zoo", "scenes_judge"): "tests/reward/scenes/test_detectors.py",
     ("diffusion-rl-zoo", "smoothness"): "tests/reward/test_smoothness.py",
     ("diffusion-rl-zoo", "sde_window"): "tests/sampler/test_window.py",
     ("zoo-example", "asked_brightness"): "plugins/zoo-example/tests/test_example.py",

@@ -176,7 +176,7 @@ def test_fewer_test_prompts_are_some_of_them_in_proportion() -> None:
         (f"{TRAIN}?tags=colors:x", "a weight is a whole number of 0 or more; write colors:5, say"),
         (f"{TRAIN}?tags=colors,colors:2", "'colors' is written twice"),
         (f"{TRAIN}?tags=colors:0", "at least one kind a weight above 0"),
-        (f"{TRAIN}?tags=single_object", "no prompts of 'single_object': GenEval tests with all"),
+        (f"{TRAIN}?tags=single_object", "no prompts of 'single_object': all of them are tested"),
         (f"{TEST}?seed=1", "unknown option 'seed'.* allowed: num, tags"),
         (f"{TEST}?num=554", "has 553 prompts of single_object, .*color_attr, not 554"),
         (f"{TEST}?tags=counting:2", "kinds without weights, not 'counting:2'"),

@@ -85,13 +85,19 @@ def test_what_is_trained_is_evaluated(path):
             assert {entry.measures for entry in made.rewards} <= evaluated, stage.shown
 
 
+@EACH
+def test_no_recipe_trains_on_a_judge(path):
+    for stage in load_recipe(path).timeline:
+        assert not {"digit_judge", "scenes_judge"} & {each.name for each in stage.recipe.rewards}
+
+
 # What they are made of, others are too.
 FAST = {
     "awm_digits", "crd_digits", "dgpo_digits", "dpo_digits", "dpo_digits_offline", "dpo_sdxl",
     "elbo_pg_digits", "flow_dppo_digits", "flow_dppo_sd3_pickscore", "flow_grpo_digits",
     "gardo_digits", "grpo_guard_digits", "kto_digits", "kto_digits_offline", "linear_dpo_digits",
     "nft_digits_dopri5", "nft_digits_multi", "nft_digits_stages", "nft_digits_zero",
-    "nft_sd3_multi", "ram_digits", "sft_digits", "sft_digits_offline",
+    "nft_scenes", "nft_sd3_multi", "ram_digits", "sft_digits", "sft_digits_offline",
 }  # fmt: skip
 """What is trained every time: a small set that has the parts of the others, but for ELSEWHERE."""
 

@@ -10,6 +10,7 @@ from annotated_types import Ge
 
 from zoo.data import digits, edits, geneval, ocr
 from zoo.data import files as prompt_files
+from zoo.data.scenes import prompts as scenes
 from zoo.errors import closest
 from zoo.prompt import Prompt, PromptError
 
@@ -58,6 +59,10 @@ BUILTIN = {
     "geneval/test": Builtin("as many and of the kinds that GenEval tests with", geneval.held_out),
     "ocr/train": Builtin("scenes with a text to be written, for the reward ocr", ocr.training),
     "ocr/test": Builtin("the same scenes with other texts", ocr.held_out),
+    "scenes/train": Builtin(
+        "coloured shapes in GenEval's kinds of prompts, for the scenes model", scenes.training
+    ),
+    "scenes/test": Builtin("scenes of the same kinds that are not in train", scenes.held_out),
 }
 """Every set by name."""
 

@@ -1,6 +1,7 @@
-"""Scenes of COCO's objects, of GenEval's six kinds, and the sentences that ask for them."""
+"""Scenes of GenEval's six kinds, of any objects, and the sentences that ask for them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from zoo.prompt import Prompt
@@ -72,57 +73,78 @@ def key(metadata: Mapping[str, Any]) -> str:
     return "|".join([metadata["tag"], _MIRRORED.get(place, place), *parts])
 
 
-def _scene(
-    text: str, tag: str, *include: dict[str, Any], **exclude: list[dict[str, Any]]
-) -> Prompt:
-    return Prompt(f"a photo of {text}", {"tag": tag, "include": list(include), **exclude})
+@dataclass(frozen=True)
+class World:
+    """What there is to draw: scenes of GenEval's six kinds are made of it.
+
+    `opening` begins every sentence; `colorable` are the classes that are asked for by colour.
+    """
+
+    classes: tuple[str, ...]
+    colors: tuple[str, ...]
+    colorable: tuple[str, ...]
+    opening: str = ""
+
+    @property
+    def scenes(self) -> dict[str, tuple[int, Callable[[int], Prompt]]]:
+        """How many scenes there are of each kind, and the one of a number."""
+        pairs, colorable = _num_pairs(self.classes), self.colorable
+        return {
+            "single_object": (len(self.classes), self._single_object),
+            "two_object": (pairs, self._two_object),
+            "counting": (len(self.classes) * len(COUNTS), self._counting),
+            "colors": (len(colorable) * len(self.colors), self._colors),
+            "position": (pairs * len(POSITIONS), self._position),
+            "color_attr": (_num_pairs(colorable) * _num_pairs(self.colors), self._color_attr),
+        }
+
+    def _scene(
+        self, text: str, tag: str, *include: dict[str, Any], **exclude: list[dict[str, Any]]
+    ) -> Prompt:
+        return Prompt(f"{self.opening}{text}", {"tag": tag, "include": list(include), **exclude})
+
+    def _single_object(self, i: int) -> Prompt:
+        name = self.classes[i]
+        return self._scene(one(name), "single_object", _object(name))
+
+    def _two_object(self, i: int) -> Prompt:
+        a, b = (self.classes[each] for each in _pair(i, len(self.classes)))
+        return self._scene(f"{one(a)} and {one(b)}", "two_object", _object(a), _object(b))
+
+    def _counting(self, i: int) -> Prompt:
+        name, num = self.classes[i // len(COUNTS)], COUNTS[i % len(COUNTS)]
+        return self._scene(
+            several(name, num),
+            "counting",
+            {"class": name, "count": num},
+            exclude=[{"class": name, "count": num + 1}],
+        )
+
+    def _colors(self, i: int) -> Prompt:
+        which, colored = divmod(i, len(self.colors))
+        name, color = self.colorable[which], self.colors[colored]
+        return self._scene(one(name, color), "colors", {**_object(name), "color": color})
+
+    def _position(self, i: int) -> Prompt:
+        a, b = (self.classes[each] for each in _pair(i // len(POSITIONS), len(self.classes)))
+        place = POSITIONS[i % len(POSITIONS)]
+        placed = {**_object(a), "position": [place, 0]}
+        return self._scene(f"{one(a)} {place} {one(b)}", "position", _object(b), placed)
+
+    def _color_attr(self, i: int) -> Prompt:
+        which, colored = divmod(i, _num_pairs(self.colors))
+        a, b = (self.colorable[each] for each in _pair(which, len(self.colorable)))
+        first, second = (self.colors[each] for each in _pair(colored, len(self.colors)))
+        return self._scene(
+            f"{one(a, first)} and {one(b, second)}",
+            "color_attr",
+            {**_object(a), "color": first},
+            {**_object(b), "color": second},
+        )
 
 
 def _object(name: str) -> dict[str, Any]:
     return {"class": name, "count": 1}
-
-
-def _single_object(i: int) -> Prompt:
-    return _scene(one(CLASSES[i]), "single_object", _object(CLASSES[i]))
-
-
-def _two_object(i: int) -> Prompt:
-    a, b = (CLASSES[each] for each in _pair(i, len(CLASSES)))
-    return _scene(f"{one(a)} and {one(b)}", "two_object", _object(a), _object(b))
-
-
-def _counting(i: int) -> Prompt:
-    name, num = CLASSES[i // len(COUNTS)], COUNTS[i % len(COUNTS)]
-    return _scene(
-        several(name, num),
-        "counting",
-        {"class": name, "count": num},
-        exclude=[{"class": name, "count": num + 1}],
-    )
-
-
-def _colors(i: int) -> Prompt:
-    name, color = _COLORABLE[i // len(COLORS)], COLORS[i % len(COLORS)]
-    return _scene(one(name, color), "colors", {**_object(name), "color": color})
-
-
-def _position(i: int) -> Prompt:
-    a, b = (CLASSES[each] for each in _pair(i // len(POSITIONS), len(CLASSES)))
-    place = POSITIONS[i % len(POSITIONS)]
-    placed = {**_object(a), "position": [place, 0]}
-    return _scene(f"{one(a)} {place} {one(b)}", "position", _object(b), placed)
-
-
-def _color_attr(i: int) -> Prompt:
-    which, colored = divmod(i, len(COLORS) * (len(COLORS) - 1))
-    a, b = (_COLORABLE[each] for each in _pair(which, len(_COLORABLE)))
-    first, second = (COLORS[each] for each in _pair(colored, len(COLORS)))
-    return _scene(
-        f"{one(a, first)} and {one(b, second)}",
-        "color_attr",
-        {**_object(a), "color": first},
-        {**_object(b), "color": second},
-    )
 
 
 def _pair(i: int, num: int) -> tuple[int, int]:
@@ -135,12 +157,5 @@ def _num_pairs(things: tuple[str, ...]) -> int:
     return len(things) * (len(things) - 1)
 
 
-SCENES: dict[str, tuple[int, Callable[[int], Prompt]]] = {
-    "single_object": (len(CLASSES), _single_object),
-    "two_object": (_num_pairs(CLASSES), _two_object),
-    "counting": (len(CLASSES) * len(COUNTS), _counting),
-    "colors": (len(_COLORABLE) * len(COLORS), _colors),
-    "position": (_num_pairs(CLASSES) * len(POSITIONS), _position),
-    "color_attr": (_num_pairs(_COLORABLE) * _num_pairs(COLORS), _color_attr),
-}
-"""How many scenes there are of each kind, and the one of a number."""
+SCENES = World(CLASSES, COLORS, _COLORABLE, "a photo of ").scenes
+"""Of COCO's objects."""

@@ -1,10 +1,11 @@
 """What a prompt's metadata asks for, and what it may not say."""
 
 import pytest
-from zoo_geneval.metadata import TAGS, Position, Requirement, Wanted, read_wanted
+from zoo_geneval.metadata import read_wanted
 
 from zoo.data.prompts import load
 from zoo.prompt import Prompt, PromptError
+from zoo.reward.geneval.wanted import TAGS, Position, Requirement, Wanted
 
 DOG = {"class": "dog", "count": 1}
 

@@ -3,11 +3,12 @@
 import pytest
 import torch
 from zoo_geneval.crops import crop
-from zoo_geneval.metadata import COLORS, TAGS, read_wanted
+from zoo_geneval.metadata import COLORS, read_wanted
 from zoo_geneval.reward import GenEval
-from zoo_geneval.scoring import Found, accuracy, strict_accuracy, training_score
 
 from zoo.prompt import Prompt, PromptError
+from zoo.reward.geneval.scoring import Found, accuracy, strict_accuracy, training_score
+from zoo.reward.geneval.wanted import TAGS
 from zoo.testing import RewardTests, some_images
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from zoo_geneval.position import Box
+from zoo.reward.geneval.position import Box
 
 MAX_PER_IMAGE = 100
 

@@ -17,23 +17,18 @@ from torch import Tensor
 
 from zoo.prompt import Prompt
 from zoo.reward.base import Reward, Scores
+from zoo.reward.geneval.scores import Grading, Score
+from zoo.reward.geneval.scoring import Found, FoundObjects
+from zoo.reward.geneval.wanted import TAGS, Wanted
 from zoo.storage.place import Place
 from zoo_geneval.colors import ColorNamer
 from zoo_geneval.crops import crop
 from zoo_geneval.detections import Detection, Limits
 from zoo_geneval.detector import Detector
-from zoo_geneval.metadata import TAGS, Wanted, read_wanted
-from zoo_geneval.scoring import Found, FoundObjects, accuracy, strict_accuracy, training_score
+from zoo_geneval.metadata import read_wanted
 from zoo_geneval.tiny import write_clip, write_detector
 
 Share = Annotated[float, Ge(0), Le(1)]
-
-_VALUES = {"training": "training_score", "accuracy": "accuracy", "strict": "strict_accuracy"}
-_EXTRAS = tuple(
-    f"{kind}{tag}"
-    for kind in ("accuracy", "strict_accuracy")
-    for tag in ("", *(f"/{tag}" for tag in TAGS))
-)
 
 
 class GenEval(Reward):
@@ -51,7 +46,7 @@ class GenEval(Reward):
         *,
         detector: Place = "facebook/mask2former-swin-small-coco-instance",
         clip: Place = "openai/clip-vit-large-patch14",
-        score: Literal["training", "accuracy", "strict"] = "training",
+        score: Score = "training",
         clamp: bool = False,
         partial_position: bool = True,
         threshold: Share = 0.3,
@@ -80,9 +75,8 @@ class GenEval(Reward):
         Raises:
             ValueError: a model cannot be loaded, or the detector has not COCO's classes.
         """
-        self._device, self._value = device, _VALUES[score]
-        self._clamp, self._partial_position = clamp, partial_position
-        self._position_threshold = position_threshold
+        self._device = device
+        self._grading = Grading(score, position_threshold, clamp, partial_position)
         usual = Limits(threshold, max_objects, max_overlap)
         counting = Limits(counting_threshold, max_objects, max_overlap)
         self._limits = {tag: counting if tag == "counting" else usual for tag in TAGS}
@@ -132,14 +126,7 @@ class GenEval(Reward):
         seen = images.to(self._device).nan_to_num(0.0, 0.0, 0.0)
         detected = self._detector.find(seen, names, limits)
         found = self._with_colors(seen, asked, detected)
-        rows = [self._judge(*each) for each in zip(asked, found, strict=True)]
-
-        def column(name: str) -> Float[Tensor, " batch"]:
-            numbers = [row.get(name, torch.nan) for row in rows]
-            column = torch.tensor(numbers, dtype=torch.float32, device=images.device)
-            return column.where(finite, torch.nan)
-
-        return Scores(column(self._value), {name: column(name) for name in _EXTRAS})
+        return self._grading.scores(asked, found, finite)
 
     def _with_colors(
         self,
@@ -166,19 +153,3 @@ class GenEval(Reward):
             }
             for row, by_class in enumerate(detected)
         ]
-
-    def _judge(self, asked: Wanted, found: FoundObjects) -> dict[str, float]:
-        """One image's numbers, by name; of the tags its own alone."""
-        threshold = self._position_threshold
-        right = float(accuracy(asked, found, position_threshold=threshold))
-        strict = float(strict_accuracy(asked, found, position_threshold=threshold))
-        return {
-            "training_score": training_score(
-                asked, found, position_threshold=threshold,
-                clamp=self._clamp, partial_position=self._partial_position,
-            ),
-            "accuracy": right,
-            f"accuracy/{asked.tag}": right,
-            "strict_accuracy": strict,
-            f"strict_accuracy/{asked.tag}": strict,
-        }  # fmt: skip

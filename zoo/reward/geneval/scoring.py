@@ -9,8 +9,8 @@ from them: `strict_accuracy` honours `exclude`, so that what is strictly right i
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from zoo_geneval.metadata import Position, Requirement, Wanted
-from zoo_geneval.position import Box, relations
+from zoo.reward.geneval.position import Box, relations
+from zoo.reward.geneval.wanted import Position, Requirement, Wanted
 
 
 @dataclass(frozen=True)

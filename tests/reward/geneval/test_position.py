@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from zoo_geneval.position import relations
+
+from zoo.reward.geneval.position import relations
 
 MIDDLE = (40.0, 40.0, 60.0, 60.0)
 

@@ -3,8 +3,9 @@
 from itertools import product
 
 import pytest
-from zoo_geneval.metadata import Position, Requirement, Wanted
-from zoo_geneval.scoring import Found, accuracy, strict_accuracy, training_score
+
+from zoo.reward.geneval.scoring import Found, accuracy, strict_accuracy, training_score
+from zoo.reward.geneval.wanted import Position, Requirement, Wanted
 
 LEFT, RIGHT = (0.0, 0.0, 10.0, 10.0), (50.0, 0.0, 60.0, 10.0)
 
