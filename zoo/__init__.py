@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.api import Run, open_run, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 API_VERSION = 1
 """The version of the interfaces that plugins are written against."""

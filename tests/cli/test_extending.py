@@ -12,6 +12,7 @@ from statistics import mean
 import pytest
 
 from tests.runs import RECIPES, ROOT, metrics, only_run, zoo
+from zoo import __version__
 
 SHORT = {
     "epochs": 2,
@@ -163,7 +164,7 @@ def test_list_shows_plugins_with_their_package_and_broken_ones_too(run):
         ("reward", "old", "zoo-old"),
     ):
         assert [kind, name, owner, "1.2"] in rows
-    assert ["objective", "nft", "diffusion-rl-zoo", "0.1.0"] in rows
+    assert ["objective", "nft", "diffusion-rl-zoo", __version__] in rows
 
 
 @pytest.mark.slow
@@ -171,7 +172,7 @@ def test_list_verbose_imports_each_and_says_what_is_broken_and_why(run):
     done = run("list", "--verbose", "objectives")
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert rows[0] == ["zoo", "0.1.0,", "version", "1", "of", "the", "interfaces"]
+    assert rows[0] == ["zoo", f"{__version__},", "version", "1", "of", "the", "interfaces"]
     times = {tuple(row[1:4]): (float(row[4]), row[5:]) for row in rows if row[:1] == ["objective"]}
     seconds, unit = times["rwr", "zoo-lab", "1.2"]
     assert 0 < seconds < 60
