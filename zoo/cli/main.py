@@ -237,6 +237,22 @@ def serve(
     serve_reward(reward, overrides or [], host, port, token_env, max_request)
 
 
+@app.command()
+def watch(
+    folder: Annotated[Path, typer.Argument(help="A run's folder, or one of runs.")] = Path("runs"),
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 8200,
+    control: Annotated[
+        bool, typer.Option("--control", help="The page may save and stop a run.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Show runs in a browser while they go on: curves, samples, warnings, time left."""
+    from zoo.cli.watch import watch as watch_runs
+
+    watch_runs(folder, host, port, control=control)
+
+
 env = typer.Typer(help="Python environments for rewards that cannot share zoo's.")
 app.add_typer(env, name="env", no_args_is_help=True)
 

@@ -2,17 +2,15 @@
 
 import os
 import socket
-from importlib.util import find_spec
 
 from zoo import devices
+from zoo.cli.listen import LOOPBACK, listen, require_packages, serve_until_interrupted
 from zoo.errors import UserError
 from zoo.recipe.recipe import single_reward
 from zoo.recipe.sections import Scoring
 from zoo.reward.known_answers import require_known_answers
 from zoo.reward.outside.server import Served, application
 from zoo.terminal import say
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(
@@ -24,9 +22,9 @@ def serve(
         UserError: the name, an option, the address or the token cannot be used.
         RewardError: the reward does not give its known answers.
     """
-    _require_packages()
+    require_packages("zoo serve")
     token = _token(host, token_env)
-    listening = _listening(host, port)
+    listening = listen(host, port)
     try:
         device = devices.default_device()
         entry = single_reward(name, overrides)
@@ -37,35 +35,13 @@ def serve(
         raise
     served = Served(reward, entry.name, device, token, max_request << 20)
     say(*_welcome(served, host, listening.getsockname()[1], token_env))
-    _run(served, listening)
+    serve_until_interrupted(application(served), listening)
     say("ended")
-
-
-def _run(served: Served, listening: socket.socket) -> None:
-    import uvicorn
-
-    from zoo.reward.outside.connections import config
-
-    try:
-        uvicorn.Server(config(application(served))).run(sockets=[listening])
-    except KeyboardInterrupt:
-        # uvicorn has ended in good order, and then passes the signal on.
-        return
-    finally:
-        listening.close()
-
-
-def _require_packages() -> None:
-    missing = [package for package in ("starlette", "uvicorn") if find_spec(package) is None]
-    if missing:
-        raise UserError(
-            f"zoo serve needs {' and '.join(missing)}; pip install 'diffusion-rl-zoo[serve]'"
-        )
 
 
 def _token(host: str, variable: str | None) -> str | None:
     if variable is None:
-        if host not in _LOOPBACK:
+        if host not in LOOPBACK:
             raise UserError(
                 f"--host {host}: other machines could use the reward without a token; export one "
                 "(openssl rand -hex 16) and name its variable: --token-env ZOO_TOKEN"
@@ -78,18 +54,6 @@ def _token(host: str, variable: str | None) -> str | None:
             f"export {variable}=$(openssl rand -hex 16)"
         )
     return token
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        why = error.strerror if isinstance(error, OSError) else None
-        raise UserError(
-            f"--host {host} --port {port}: cannot listen there: {why or error}; "
-            "choose another port, or an address of this machine"
-        ) from error
 
 
 def _welcome(served: Served, host: str, port: int, token_env: str | None) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -17,14 +18,21 @@ _BESIDE = 640
 """Pixels that a picture beside another has at most: on a screen it is shown narrower."""
 
 
-def html(page: Page) -> str:
-    """The whole file. What is in the page is escaped; the same page gives the same text."""
-    style = files("zoo").joinpath(FOLDER, "style.css").read_text("utf-8")
+def html(page: Page, template: str = "page.html", **more: Any) -> str:
+    """The whole file. What is in the page is escaped; the same page gives the same text.
+
+    Another template may need `more` than the page.
+    """
     return (
         environment(autoescape=True)
-        .get_template("page.html")
-        .render(page=page, style=Markup(style), figure=_figure, tile=_tile)
+        .get_template(template)
+        .render(page=page, style=Markup(asset("style.css")), figure=_figure, tile=_tile, **more)
     )
+
+
+def asset(name: str) -> str:
+    """A file beside the templates."""
+    return files("zoo").joinpath(FOLDER, name).read_text("utf-8")
 
 
 def write(page: Page, path: Path) -> None:

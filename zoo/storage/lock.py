@@ -37,12 +37,13 @@ def take(folder: Path, *, wait: bool = False) -> int:
         holder = os.pread(descriptor, 100, 0).decode().strip()
         os.close(descriptor)
         if isinstance(error, BlockingIOError):
-            raise LockedError(holder, is_alive=_is_alive(holder)) from None
+            raise LockedError(holder, is_alive=is_alive(holder)) from None
         raise
     return descriptor
 
 
-def _is_alive(process: str) -> bool:
+def is_alive(process: str) -> bool:
+    """Whether there is a process of that number, as a lock's file has it."""
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, ValueError):

@@ -1,0 +1,1 @@
+"""A live page of runs, made of the parts of a run's report."""
