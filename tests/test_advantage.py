@@ -1,5 +1,6 @@
 """Advantages and mixes against the reference."""
 
+import math
 from inspect import unwrap
 
 import numpy as np
@@ -15,6 +16,7 @@ from zoo.advantage import (
     has_spread,
     mix,
     nearest_distance,
+    ranks,
 )
 
 NAN = float("nan")
@@ -243,3 +245,31 @@ def test_the_gate_is_one_on_average_over_valid_images():
 def test_where_all_agree_the_gate_holds_all_that_it_may():
     score = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
     assert float(gate(score, {"a": score}, share=0.5).sum()) == 4.0
+
+
+def test_a_rank_is_the_part_of_the_group_that_an_image_is_above():
+    reward = torch.tensor([3.0, 1.0, 2.0, 10.0, -5.0, 7.0], dtype=torch.float64)
+    group = torch.tensor([0, 0, 0, 1, 1, 2])
+    assert ranks(reward, group).tolist() == [1.0, 0.0, 0.5, 1.0, 0.0, 0.5]
+
+
+def test_equal_rewards_share_a_rank_and_rounding_parts_none():
+    reward = torch.tensor([1.0, 1.0 + 1e-9, 2.0, 0.0])
+    assert ranks(reward, torch.zeros(4, dtype=torch.long)).tolist() == [0.5, 0.5, 1.0, 0.0]
+    same = torch.full((5,), 0.3)
+    assert ranks(same, torch.zeros(5, dtype=torch.long)).tolist() == [0.5] * 5
+
+
+def test_invalid_images_have_no_rank_and_no_say():
+    reward = torch.tensor([1.0, torch.nan, 2.0, torch.nan, 4.0])
+    group = torch.tensor([0, 0, 0, 1, 1])
+    found = ranks(reward, group).tolist()
+    assert [found[i] for i in (0, 2, 4)] == [0.0, 1.0, 0.5]
+    assert all(math.isnan(found[i]) for i in (1, 3))
+
+
+def test_ranks_do_not_change_with_the_scale_of_a_reward():
+    reward = torch.randn(24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    group = torch.arange(4).repeat(6)
+    assert torch.equal(ranks(reward, group), ranks(torch.exp(5 * reward), group))
+    assert float(ranks(reward, group).mean()) == pytest.approx(0.5)

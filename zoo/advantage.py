@@ -171,6 +171,23 @@ def banned(
     return out
 
 
+def ranks(reward: Float[Tensor, " batch"], group: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """Each image's rank in its group, from 0 for the worst to 1 for the best, in float64.
+
+    It is the part of the others that an image is above, equals counting half: rewards that differ
+    by no more than float32 rounds are equal. A group's only valid image has 0.5.
+    """
+    value, same = reward.double(), group[:, None] == group[None]
+    both = same & ~(value.isnan()[:, None] | value.isnan()[None])
+    size = _ROUNDING * torch.maximum(value.abs()[:, None], value.abs()[None])
+    difference = value[:, None] - value[None]
+    equal = difference.abs() <= size
+    above = (both & ~equal & (difference > 0)).sum(1) + 0.5 * ((both & equal).sum(1) - 1)
+    others = both.sum(1) - 1
+    rank = torch.where(others > 0, above / others.clamp(min=1), 0.5)
+    return rank.masked_fill(value.isnan(), torch.nan)
+
+
 def mix(
     scores: Mapping[str, Float[Tensor, " batch"]],
     weights: Mapping[str, float],

@@ -208,6 +208,16 @@ def _frames_are_of_rewards_of_images(recipe: Recipe) -> Mistakes:
                 )
 
 
+def _ranks_are_of_what_is_trained_on(recipe: Recipe) -> Mistakes:
+    for i, entry in enumerate((recipe.eval.rewards or ()) if recipe.eval else ()):
+        if entry.rank:
+            yield (
+                ("eval", "rewards", i, "rank"),
+                "an evaluation reports scores as they are, which have no rank among those of its "
+                "prompt; remove rank",
+            )
+
+
 def _labels_repeat(loc: Loc, rewards: tuple[RewardEntry, ...]) -> Mistakes:
     counts = Counter(reward.label for reward in rewards)
     for label in (label for label, count in counts.items() if count > 1):
@@ -227,6 +237,7 @@ CHECKS: tuple[Callable[[Recipe], Mistakes], ...] = (
     _copies_on_the_host_are_whole_networks,
     _labels_differ,
     _frames_are_of_rewards_of_images,
+    _ranks_are_of_what_is_trained_on,
     _stop_conditions_can_be_seen,
     _offload_has_a_stage,
     _copies_are_with_the_engine,

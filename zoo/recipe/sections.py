@@ -72,10 +72,12 @@ class Weighted(Named):
 
     `frames` has a reward of images look at videos: the mean over all frames, one of them, the worst
     of all, or the mean over a sample. `weight` 0 is for what `advantage` names and nothing trains
-    on.
+    on. `rank` takes an image's rank in its group, from 0 for the worst to 1 for the best, in place
+    of its score.
     """
 
     weight: float = 1.0
+    rank: bool = False
     label: Text | None = None
     frames: How | FrameSample | None = None
     isolate: Isolation | None = None
@@ -113,6 +115,11 @@ class RewardEntry(Component[Reward]):
         return cast(Weighted, self.settings).label or self.name.rpartition(":")[2]
 
     @property
+    def rank(self) -> bool:
+        """Whether its order within a group is trained on, and not by how much scores differ."""
+        return cast(Weighted, self.settings).rank
+
+    @property
     def frames(self) -> How | FrameSample | None:
         """Which frames of videos it looks at, where it is one of images."""
         return cast(Weighted, self.settings).frames
@@ -120,7 +127,7 @@ class RewardEntry(Component[Reward]):
     @property
     def made_from(self) -> tuple[type[Reward], str]:
         """The same for entries that build the same reward, whatever their weights and labels."""
-        options = {k: v for k, v in self.dump().items() if k not in ("weight", "label")}
+        options = {k: v for k, v in self.dump().items() if k not in ("weight", "label", "rank")}
         return self.cls, json.dumps(options, sort_keys=True)
 
     @property

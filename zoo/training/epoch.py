@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.advantage import banned, diversity_scale, gate, group_advantage, mix
+from zoo.advantage import banned, diversity_scale, gate, group_advantage, mix, ranks
 from zoo.data.prompts import drawn
 from zoo.engine.interrupt import Interrupt
 from zoo.reward.judge import require_enough_valid
@@ -93,7 +93,12 @@ def judged(run: StageRun, collected: Collected) -> Rollout:
 def _mixed(run: StageRun, collected: Collected) -> Float[Tensor, " images"]:
     """One reward of all processes' images, of those that the recipe gives a weight."""
     weights = run.collector.judge.weights
-    scores = {label: collected.verdict.scores[label] for label in weights}
+    ranked = {entry.label for entry in run.recipe.rewards if entry.rank}
+    scores = {
+        label: ranks(score, collected.group) if label in ranked else score
+        for label, score in collected.verdict.scores.items()
+        if label in weights
+    }
     return mix(scores, weights, collected.group, how=run.recipe.advantage.mix)
 
 
