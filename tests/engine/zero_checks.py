@@ -232,8 +232,6 @@ def layers_of_half_precision_multiply_by_the_updated_values() -> None:
                 followed = velocity_loss(run)
                 weights.changed(which)
                 assert torch.equal(velocity_loss(run), followed), (stage, which)
-        if stage == 3 and run.engine.size > 1:
-            assert sum(p.numel() for p in weights.module.parameters()) == 0  # all in pieces again
 
 
 def _updates(run: Model) -> list[float]:

@@ -92,6 +92,7 @@ def test_activations_grow_with_the_micro_batch(algorithm, no_checkpoint):
     assert 2 < many / few < 4.5
 
 
+@pytest.mark.slow
 def test_lora_over_half_precision_keeps_no_inputs_in_float32(monkeypatch, no_checkpoint):
     half = load_recipe(RECIPES["nft"], [QUICK, LORA, "policy.dtype=bfloat16"])
     found = footprint(half, 1)

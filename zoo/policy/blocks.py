@@ -24,8 +24,8 @@ def checkpoint_gradients(network: nn.Module) -> None:
 def compile_blocks(network: nn.Module) -> None:
     """Has torch compile each block when it is first run: once for all blocks of one kind.
 
-    Every shape is compiled anew, with gradients and without, with LoRA's adapters and without, which
-    takes minutes at the start of a run; where the weights are in float32, every set of them too.
+    Every shape is compiled anew, with gradients and without, with LoRA's adapters and without,
+    which takes minutes at the start of a run; over weights in float32, every set of them is too.
     Parameters and their names stay as they are.
 
     Raises:
@@ -45,8 +45,8 @@ def compile_blocks(network: nn.Module) -> None:
         )
     import torch._dynamo.config as dynamo
 
-    # Shapes, gradients, sets and kinds of blocks multiply; beyond its limit torch would silently run
-    # what is not compiled.
+    # Shapes, gradients, sets and kinds of blocks multiply; beyond its limit torch would silently
+    # run what is not compiled.
     dynamo.recompile_limit = max(dynamo.recompile_limit, 64)
     dynamo.fail_on_recompile_limit_hit = True
     for block in blocks:

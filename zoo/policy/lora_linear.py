@@ -100,7 +100,7 @@ class _Adapted(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         rows, hidden, weight, a, b = ctx.saved_tensors
         grad_hidden = grad_out @ b  # [rows, rank], with s
