@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--work", type=Path, default=Path("runs/make_scenes"), help="checkpoints and pictures"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="another one needs another --work")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--images", type=int, default=150_000, help="for the autoencoder")
     parser.add_argument(

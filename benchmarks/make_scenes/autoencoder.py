@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.make_scenes.parts import LATENT_CHANNELS, new_autoencoder
+from benchmarks.make_scenes.parts import FACTOR, LATENT_CHANNELS, new_autoencoder
 from benchmarks.make_scenes.sampled import some_images
 from benchmarks.make_scenes.training import Schedule, train
 from zoo.data.scenes.shapes import SIZE
@@ -45,7 +45,7 @@ def loss(model: Any, images: Float[Tensor, "batch 3 32 32"], draws: Draws) -> Fl
     """What decoded latents miss, and their divergence; `draws` have one row."""
     pixels = images * 2.0 - 1.0
     found = model.encode(pixels).latent_dist
-    side = SIZE // 4
+    side = SIZE // FACTOR
     noise = draws.normal((len(images), LATENT_CHANNELS, side, side))[0]
     made = model.decode(found.mean + found.std * noise).sample
     divergence = 0.5 * (found.mean**2 + found.var - 1.0 - found.logvar).mean()

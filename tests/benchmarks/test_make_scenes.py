@@ -11,9 +11,11 @@ from benchmarks.make_scenes.autoencoder import encode
 from benchmarks.make_scenes.autoencoder import loss as autoencoder_loss
 from benchmarks.make_scenes.detector import Detector, disturbed
 from benchmarks.make_scenes.detector import loss as detector_loss
-from benchmarks.make_scenes.parts import new_autoencoder
+from benchmarks.make_scenes.parts import new_autoencoder, new_text_encoders, new_transformer
 from benchmarks.make_scenes.sampled import TAGS, captions, shown, some_images
 from benchmarks.make_scenes.training import Schedule, train
+from benchmarks.make_scenes.transformer import all_tokens
+from benchmarks.make_scenes.transformer import loss as transformer_loss
 from benchmarks.make_scenes.words import merged, merges_of, tokenizer
 from zoo.data.scenes.layout import ANY, Asked, place
 from zoo.data.scenes.prompts import every
@@ -169,3 +171,26 @@ def test_what_is_asked_of_some_rows_is_that_of_their_prompts():
     again = Asked.of([every()[i] for i in rows])
     for name in ("num", "shape", "color", "position"):
         assert torch.equal(getattr(asked.take(rows), name), getattr(again, name))
+
+
+def test_the_transformer_and_both_text_encoders_learn_from_captions():
+    transformer, (first, second) = new_transformer(0), new_text_encoders(0)
+    model = nn.ModuleDict({"transformer": transformer, "first": first, "second": second})
+    draws, tokens = drawn(16), all_tokens()
+    clean = draws.at("clean").normal((4, 8, 8))
+    rows = captions().some(draws)
+    rows[0] = -1
+    assert tokens[-1].unique().tolist() == [0, 1]
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    losses = []
+    for _ in range(6):
+        losses.append(transformer_loss(model, clean, tokens[rows], draws))
+        torch.autograd.backward(losses[-1])
+        optimizer.step()
+        still = [name for name, p in model.named_parameters() if p.grad is None]
+        optimizer.zero_grad()
+    # An output of zeros misses data and noise, each of variance 1.
+    assert losses[0].item() == pytest.approx(2.0, abs=0.2)
+    assert losses[-1] < 0.97 * losses[0]
+    # What SD3 takes of a CLIP's words is before its last layer, and that of its whole after it.
+    assert not [name for name in still if not name.startswith("transformer.")]

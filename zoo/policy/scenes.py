@@ -29,8 +29,8 @@ class Scenes(Diffusers):
     """Draws coloured shapes of 32 x 32 pixels from captions such as 'a red star above a ring'.
 
     A latent model of 3.4 million parameters in diffusers' layout, with an autoencoder and CLIPs of
-    its own. It knows the words of builtin:scenes/train, and does what a caption asks for in about a
-    third of the images.
+    its own. It knows the words of builtin:scenes/train. Some captions that it learned from were
+    wrong, so that it does only in part what a caption asks for.
     """
 
     def __init__(

@@ -13,12 +13,18 @@ from zoo.reward.scenes.learned import Scenes
 from zoo.testing import RewardTests
 
 CPU = torch.device("cpu")
-BOTH = pytest.mark.parametrize(
-    "make", [partial(Scenes, CPU), ScenesJudge], ids=["network", "geometry"]
-)
+KINDS = {"network": partial(Scenes, CPU), "geometry": ScenesJudge}
+BOTH = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 
 
-class SceneRewardTests(RewardTests):
+class TestSceneRewards(RewardTests):
+    @pytest.fixture(autouse=True, params=KINDS)
+    def kind(self, request):
+        self.make_one = KINDS[request.param]
+
+    def make(self):
+        return self.make_one()
+
     def images(self, num):
         return scenes(prompts_of_every_kind(num), seed=3)
 
@@ -29,16 +35,6 @@ class SceneRewardTests(RewardTests):
             each if i % 2 else other
             for i, (each, other) in enumerate(zip(asked, others(asked), strict=True))
         ]
-
-
-class TestScenes(SceneRewardTests):
-    def make(self):
-        return Scenes(CPU)
-
-
-class TestScenesJudge(SceneRewardTests):
-    def make(self):
-        return ScenesJudge()
 
 
 @BOTH
