@@ -1,4 +1,4 @@
-"""What only a card can show: `make test-gpu`. All else is rehearsed without one: tests/rehearsal."""
+"""What only a card can show: `make test-gpu`. All else is rehearsed without: tests/rehearsal."""
 
 import pytest
 import torch
