@@ -44,7 +44,7 @@ class Lent:
         """They are on the host again; what was changed meanwhile is copied."""
         for module in self._modules:
             # The very method behind `to`, which does as it says for tensors that are shared.
-            nn.Module._apply(module, self._host)
+            nn.Module._apply(module, self._host)  # type: ignore[no-untyped-call]
         self._there.clear()
 
     def _host(self, tensor: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ OBJECTIVES = (
     "ram", "sft",
 )  # fmt: skip
 SMALL = (
-    "engine.device=auto", "data.groups_per_epoch=2", "data.group_size=4", "sampler.steps=3",
+    "engine.device=auto", "data.groups_per_epoch=2", "data.group_size=8", "sampler.steps=3",
     "eval=null", "optim.updates_per_epoch=1",
 )  # fmt: skip
 
@@ -59,7 +59,7 @@ def epoch(objective: str, sample: int) -> None:
 def in_collecting(objective: str) -> float:
     """The waits of one more micro-batch that is collected."""
     found = []
-    for sample in (8, 2):
+    for sample in (16, 4):
         epoch(objective, sample)
         found.append((traffic.waits("collecting"), traffic.calls["sampling"]))
     (few, first), (many, last) = found
@@ -68,7 +68,7 @@ def in_collecting(objective: str) -> float:
 
 def in_training(objective: str) -> float:
     """The waits of each micro-batch that trains."""
-    epoch(objective, 8)
+    epoch(objective, 16)
     return traffic.waits("training") / traffic.calls["gradient"]
 
 

@@ -33,6 +33,7 @@ def alone():
 @pytest.mark.usefixtures("alone")
 def test_a_stage_has_the_same_numbers(case, tmp_path, monkeypatch, traffic):
     changes = {**SHORT, **CASES[case]}
+    monkeypatch.setenv("LOCAL_RANK", "0")  # as a launcher does
     expected = train_here(made(RECIPES["nft"], "cpu", **changes), tmp_path / "cpu")
     deepspeed.use(monkeypatch)
     traffic.clear()
