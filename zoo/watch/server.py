@@ -152,7 +152,7 @@ class _Service:
         return html.html(page, "section.html", section=made)
 
     def _page(self, page: Page, state: str, at: str, **more: Any) -> str:
-        defaults = {
+        defaults: dict[str, Any] = {
             "names": [], "chosen": [], "metrics": [], "metric": "", "base": "", "later": [],
             "stop": None,
         }  # fmt: skip

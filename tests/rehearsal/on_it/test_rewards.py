@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.contracts.components import build, parameters
-from zoo.lending import Lent
+from zoo.devices.lending import Lent
 from zoo.testing.inputs import some_images, some_prompts
 
 SIM, CPU = torch.device("sim", 0), torch.device("cpu")

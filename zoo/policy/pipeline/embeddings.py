@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from zoo.devices import send
-from zoo.lending import Lent
+from zoo.devices.lending import Lent
 from zoo.policy.pipeline.contract import Contract
 from zoo.policy.pipeline.questions import Encoded
 from zoo.policy.pipeline.seam import Seam

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.devices import default_device, num_accelerators, send
+from zoo.devices.lending import Lent
 from zoo.errors import first_line
-from zoo.lending import Lent
 from zoo.storage.hub import Request
 
 DType = Literal["float32", "bfloat16", "float16"]

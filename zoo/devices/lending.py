@@ -10,7 +10,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from zoo.devices import CPU
+from zoo.devices.torch_device import CPU
 
 
 @dataclass(frozen=True)
