@@ -222,28 +222,24 @@ def test_half_precision_is_near(name, dtype, options, rewards):
 @EACH
 def test_an_offloaded_model_leaves_after_scoring_and_comes_back(name, options, monkeypatch):
     reward = ALL[name](CPU, **options[name], offload=True)
-    moves = []
-    monkeypatch.setattr(reward._clip, "_device", torch.device("cpu", 0))
-    original = reward._clip._model.to
-    monkeypatch.setattr(
-        reward._clip._model, "to", lambda device: (moves.append(str(device)), original("cpu"))
-    )
+    moves, lent = [], reward._clip._lent
+    monkeypatch.setattr(lent, "lend", lambda device: moves.append(device))
+    monkeypatch.setattr(lent, "take_back", lambda: moves.append("back"))
     judge = Judge([WeightedReward(name, reward, 1.0)], timeout=60, retries=0)
     for _ in range(2):
         judge.submit(images(2), PROMPTS[:2], torch.zeros(2).long())
         judge.submit(images(2), PROMPTS[:2], torch.zeros(2).long())
         assert not judge.finish().failures
     judge.close()
-    assert moves == ["cpu:0", "cpu"] * 2
+    assert moves == [CPU, "back"] * 2
 
 
 @EACH
 def test_without_offload_it_stays(name, options):
     reward = ALL[name](CPU, **options[name])
-    before = reward._clip._here
     reward.score(images(1), PROMPTS[:1])
     reward.rest()
-    assert reward._clip._here == before == CPU
+    assert reward._clip._is_there
 
 
 def test_rest_is_called_where_scoring_failed_too():
