@@ -201,7 +201,7 @@ def test_an_out_that_cannot_be_a_folder_is_said(lora_run, mistake, tmp_path):
 def test_unknown_weights_and_formats_are_said(lora_run, mistake, tmp_path):
     out = tmp_path / "out"
     line = mistake(lora_run, "--out", out, "--weights", "lives")
-    assert line == "--weights lives: allowed are live, old, reference, ema"
+    assert line == "--weights lives: allowed are live, old, reference, ema, sampling"
     line = mistake(lora_run, "--out", out, "--format", "onnx")
     assert line == "--format onnx: allowed are diffusers, peft"
     assert not out.exists()

@@ -156,7 +156,7 @@ def test_a_port_that_is_taken_is_one_line(zoo_here):
 
 
 def test_without_its_packages_the_line_says_what_to_install(zoo_here, monkeypatch):
-    monkeypatch.setattr("zoo.cli.serve.find_spec", lambda package: None)
+    monkeypatch.setattr("zoo.cli.listen.find_spec", lambda package: None)
     ended = zoo_here("serve", "jpeg_compressibility")
     assert ended.code == 2
     assert ended.lines == [
