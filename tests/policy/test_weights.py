@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from zoo.policy.weights import Lora, WeightSets
 from zoo.rollout import Weights
 
-MOVED = (Weights.OLD, Weights.REFERENCE, Weights.EMA)
+MOVED = (Weights.OLD, Weights.REFERENCE, Weights.EMA, Weights.SAMPLING)
 KINDS = [pytest.param(Lora(rank=2, alpha=4), id="lora"), pytest.param(None, id="full")]
 BOTH = pytest.mark.parametrize("lora", KINDS)
 

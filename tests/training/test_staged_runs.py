@@ -1,10 +1,9 @@
 """What stages share when a run is built, and what goes on from one to the next."""
 
-import torch
-
 from tests.engine.zero_checks import bound_changes
 from tests.runs import RECIPES
 from tests.train_here import recipe, train_here
+from zoo import devices
 from zoo.plan import preflight as ready
 from zoo.reward.digits import Digit
 from zoo.reward.known_answers import require_known_answers
@@ -100,7 +99,7 @@ def test_the_bound_on_the_gradient_is_the_stages(tmp_path):
 
 
 def test_as_many_processes_start_as_the_smallest_stage_has_groups(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(devices, "num_accelerators", lambda: 8)
     made = recipe(
         RECIPES["nft"], engine__processes="auto", epochs=2,
         stages="[{epochs: 1}, {epochs: 1, data: {groups_per_epoch: 3}}]",

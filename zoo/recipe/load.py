@@ -184,7 +184,7 @@ def _file(path: Path, trail: tuple[Path, ...]) -> Node:
     if not os.path.lexists(base):
         # A copy of a recipe extends those that come with zoo.
         ours = shipped.locate(Path(named))
-        base = ours if ours.is_file() else base
+        base = ours if os.path.isfile(ours) else base
     if not os.path.isfile(base):
         raise RecipeError(
             f"{extends.origin}: extends {base}, which is no file{_sibling(base, path)}"

@@ -51,7 +51,7 @@ def locate(path: Path) -> Path:
         return path
     for of in (path.parent.name,) if path.parent.name else _FOLDERS:
         found = folder(of) / f"{path.stem}.yaml"
-        if found.is_file():
+        if os.path.isfile(found):  # False for a name that is too long, where pathlib raises
             return found
     return path
 
@@ -91,7 +91,7 @@ def copy(name: str, to: Path | None = None) -> Path:
         UserError: no recipe or suite has that name, or there is a file already.
     """
     found = locate(Path(name))
-    if not found.is_file():
+    if not os.path.isfile(found):
         raise UserError(f"no recipe of that name: {name}{suggest(name, names(), 'there are')}")
     to = Path(found.name) if to is None else to
     to = to / found.name if to.is_dir() else to
