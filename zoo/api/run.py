@@ -14,6 +14,7 @@ from zoo.api.columns import Columns
 from zoo.api.images import Images
 from zoo.cli import report as run_report
 from zoo.cli.export import export
+from zoo.cli.output import is_picture, require_free
 from zoo.cli.sample import make
 from zoo.cli.source import ImageJob, choose_checkpoint, evaluation_overrides
 from zoo.engine.interrupt import Interrupted
@@ -112,7 +113,7 @@ class Run:
             self.folder, evaluation_overrides(**options),
             epoch=run_report.choose_epoch(self.folder, epoch, best=best), weights=weights,
         )  # fmt: skip
-        folder = Path(tempfile.mkdtemp(prefix="zoo_samples_") if out is None else out)
+        folder = _folder_for_samples(out)
         job = ImageJob(source, [Prompt(text) for text in texts], num, seed, folder)
         _interruptible(partial(make, job, folder))
         return Images(folder, texts, num)
@@ -183,6 +184,15 @@ def open_run(folder: str | Path) -> Run:
         UserError: it is no run's folder.
     """
     return Run(folder)
+
+
+def _folder_for_samples(out: str | Path | None) -> Path:
+    if out is None:
+        return Path(tempfile.mkdtemp(prefix="zoo_samples_"))
+    if is_picture(Path(out)):
+        raise UserError(f"out is a folder for the files of the images, not {out}")
+    require_free(Path(out), overwrite=False)
+    return Path(out)
 
 
 def _interruptible(work: Any) -> None:

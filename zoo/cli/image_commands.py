@@ -151,8 +151,7 @@ def sample(
     model = choose_checkpoint(
         source, [*(overrides or []), *changes], epoch=epoch, weights=weights, tiny=tiny, lora=lora
     )
-    inputs = tuple(map(ImageFile, image or ()))
-    wanted = [Prompt(text, inputs=inputs) for text in prompt or ()]
+    wanted = [Prompt(text, inputs=tuple(map(ImageFile, image or ()))) for text in prompt or ()]
     require_inputs(wanted)
     if prompts is not None:
         wanted += evaluation_prompts(model.recipe)[:limit]

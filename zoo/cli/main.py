@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli import image_commands, report_commands
+from zoo.cli import image_commands, report_commands, serving_commands
 from zoo.cli.options import DEBUG, Debug, Overrides, Tiny
 from zoo.cli.streams import outlive_readers
 from zoo.terminal import say
@@ -216,41 +216,8 @@ def probe(
     probe_rewards(what, overrides or [])
 
 
-@app.command()
-def serve(
-    reward: Annotated[str, typer.Argument(help="A reward, as `zoo list` names it.")],
-    overrides: Overrides = None,
-    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 8100,
-    token_env: Annotated[
-        str | None,
-        typer.Option("--token-env", help="The environment variable with the token to ask for."),
-    ] = None,
-    max_request: Annotated[
-        int, typer.Option("--max-request", help="The most that a request may have, in MB.", min=1)
-    ] = 64,
-    debug: Debug = False,
-) -> None:
-    """Serve a reward over HTTP, for {name: remote} in recipes on other machines."""
-    from zoo.cli.serve import serve as serve_reward
-
-    serve_reward(reward, overrides or [], host, port, token_env, max_request)
-
-
-@app.command()
-def watch(
-    folder: Annotated[Path, typer.Argument(help="A run's folder, or one of runs.")] = Path("runs"),
-    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 8200,
-    control: Annotated[
-        bool, typer.Option("--control", help="The page may save and stop a run.")
-    ] = False,
-    debug: Debug = False,
-) -> None:
-    """Show runs in a browser while they go on: curves, samples, warnings, time left."""
-    from zoo.cli.watch import watch as watch_runs
-
-    watch_runs(folder, host, port, control=control)
+app.command()(serving_commands.serve)
+app.command()(serving_commands.watch)
 
 
 env = typer.Typer(help="Python environments for rewards that cannot share zoo's.")

@@ -73,10 +73,7 @@ def make(job: ImageJob, out: Path) -> Made:
     model, sampler = load_model(source), evaluation_sampler(source.recipe, source.evaluation)
     say_cut(job, ())
     if not model.policy.num_inputs and any(prompt.inputs for prompt in job.prompts):
-        named = source.recipe.policy.name
-        say(
-            f"warning: the policy '{named}' reads text alone: input images are left aside", err=True
-        )
+        _say_left_aside(source.recipe.policy.name)
     key = torch.arange(num).repeat(len(job.prompts))
     wanted = encode(
         model.policy, sampler, job.prompts,
@@ -124,6 +121,10 @@ def make(job: ImageJob, out: Path) -> Made:
             folder.finish()
             folder.write(job.prompts, {}, picture)
     return Made(out, picture, job.num_images - done)
+
+
+def _say_left_aside(policy: str) -> None:
+    say(f"warning: the policy '{policy}' reads text alone: input images are left aside", err=True)
 
 
 def _sheet(num: int, images: Tensor, places: Tensor) -> Tensor:

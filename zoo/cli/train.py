@@ -11,6 +11,7 @@ import typer
 from zoo.cli.foreign_output import LibraryOutput
 from zoo.cli.processes import join_processes, launch_workers, leave_run_folder
 from zoo.cli.streams import keep_in
+from zoo.cli.train_said import say_the_end, tell_lengths, tell_rate, what_more
 from zoo.engine.rendezvous import is_worker, rank
 from zoo.errors import UserError
 from zoo.recipe.errors import RecipeError
@@ -134,7 +135,7 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
         leftovers.remove(folder)
         json_file.write(folder / run_dir.END, asdict(end))
     if end.reason == run_dir.EPOCHS:
-        say(f"{folder} has its {recipe.epochs} epochs{_more(recipe)}")
+        say(f"{folder} has its {recipe.epochs} epochs{what_more(recipe)}")
     else:
         say(
             f"{folder} ended after epoch {end.epoch}: {end.text}; -s stop_when=null goes on to "
@@ -175,7 +176,7 @@ def _work(recipe: Recipe, resume: _GoingOn | None) -> "Trained":
     with join_processes(recipe, sharded=recipe.engine.zero_stage is not None) as (size, output):
         trained = _build_and_train(recipe, resume, size, output)
     if rank() == 0:
-        _say_the_end(trained)
+        say_the_end(trained)
     return trained
 
 
@@ -218,35 +219,15 @@ def _build_and_train(
     ):
         tracker.warn(*(() if resume is None else resume.notes))
         if engine.rank == 0:
-            _tell_lengths(tracker, recipe)
+            tell_lengths(tracker, recipe)
         if start is not None:
             tracker.warn(*run_state.tell_other_cut(run, start))
-            _tell_rate(tracker, before, recipe, progress)
+            tell_rate(tracker, before, recipe, progress)
         trained = run_loop(run, progress, tracker)
 
     # No process leaves before the first has saved: the launcher ends all when one has left.
     engine.barrier()
     return trained
-
-
-def _tell_rate(tracker: "Tracker", before: Recipe, now: Recipe, progress: "Progress") -> None:
-    """Says what becomes of the learning rate where a run goes on otherwise than it began."""
-    from zoo.training.learning_rate import compare_rates
-
-    change = compare_rates(before, now, epoch=progress.epoch, step=progress.step)
-    if change is not None:
-        tracker.say(change.said)
-        tracker.warn(*change.warnings)
-
-
-def _tell_lengths(tracker: "Tracker", recipe: Recipe) -> None:
-    """Records how long the prompts are for those who read them, and says which of them are cut."""
-    from zoo.plan.cut_prompts import prompt_lengths
-    from zoo.run.folder import PROMPT_LENGTHS
-
-    lengths = prompt_lengths(recipe)
-    tracker.note(PROMPT_LENGTHS, asdict(lengths))
-    tracker.warn(*lengths.warnings)
 
 
 def _run_folder(recipe: Recipe, resume: _GoingOn | None, model: "Model") -> Path:
@@ -308,32 +289,3 @@ def _tracker(
     # A run that goes on from before its first epoch records that line again.
     truncate(folder, progress.epoch or -1)
     return open_tracker(folder, recipe, progress.epoch, wandb_id)
-
-
-def _more(recipe: Recipe) -> str:
-    """What it could go on to."""
-    of_stages = sum(entry.epochs for entry in recipe.stages or ())
-    if not of_stages:
-        return "; --epochs N goes on to more"
-    if of_stages == recipe.epochs:
-        return ", and its stages have no more"
-    return f"; --epochs {of_stages} goes on to the end of its stages"
-
-
-def _say_the_end(trained: "Trained") -> None:
-    from zoo.run import checkpoint
-    from zoo.run.folder import EPOCHS
-    from zoo.run.tracker import BEFORE_AFTER
-
-    folder, progress = trained.run_dir, trained.progress
-    if trained.signal and checkpoint.latest(folder) is None:
-        say(f"stopped before the first epoch: nothing is saved in {folder}")
-        return
-    if trained.signal:
-        say(f"saved after epoch {progress.epoch}; go on with: zoo train --resume {folder}")
-        return
-    if trained.end is not None and trained.end.reason != EPOCHS:
-        say(f"ended by stop_when.{trained.end.reason}: {trained.end.text}")
-    say(f"{progress.epoch} epochs, {progress.seconds:.1f} s of collecting and learning")
-    for picture in (folder / "images").glob(f"{BEFORE_AFTER}.*"):
-        say(f"pictures: {picture}")
