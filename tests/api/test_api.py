@@ -90,14 +90,16 @@ def test_images_of_prompts(run, tmp_path):
     assert [image.tobytes() for image in other] != [image.tobytes() for image in again]
 
 
-def test_a_folder_that_holds_something_is_left_as_it_is(run, tmp_path):
+def test_a_folder_of_images_is_left_as_it_is(run, tmp_path):
     kept = tmp_path / "mine.txt"
     kept.write_text("kept")
-    with pytest.raises(UserError, match=str(tmp_path)):
-        run.sample("the digit one", 1, steps=1, out=tmp_path)
+    (image,) = run.sample("the digit one", 1, steps=1, out=tmp_path)
+    with pytest.raises(UserError, match=f"{tmp_path} holds images already"):
+        run.sample("the digit two", 1, steps=1, out=tmp_path)
     with pytest.raises(UserError, match="out is a folder for the files"):
         run.sample("the digit one", 1, steps=1, out=tmp_path / "x.png")
-    assert list(tmp_path.iterdir()) == [kept]
+    assert kept.read_text() == "kept"
+    assert Image.open(tmp_path / "images" / "00000_00.png").tobytes() == image.tobytes()
 
 
 @pytest.mark.parametrize(

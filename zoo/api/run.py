@@ -14,7 +14,7 @@ from zoo.api.columns import Columns
 from zoo.api.images import Images
 from zoo.cli import report as run_report
 from zoo.cli.export import export
-from zoo.cli.output import is_picture, require_free
+from zoo.cli.output import IMAGES, is_picture, require_free
 from zoo.cli.sample import make
 from zoo.cli.source import ImageJob, choose_checkpoint, evaluation_overrides
 from zoo.engine.interrupt import Interrupted
@@ -191,6 +191,8 @@ def _folder_for_samples(out: str | Path | None) -> Path:
         return Path(tempfile.mkdtemp(prefix="zoo_samples_"))
     if is_picture(Path(out)):
         raise UserError(f"out is a folder for the files of the images, not {out}")
+    if (Path(out) / IMAGES).exists():
+        raise UserError(f"{out} holds images already; name another folder")
     require_free(Path(out), overwrite=False)
     return Path(out)
 
