@@ -7,7 +7,9 @@ from tests.rehearsal.on_it.both import SHORT, rehearse
 from tests.runs import RECIPES, ROOT, written
 
 COMMON = {**SHORT, "eval": "null"}
-PATHS = {name: ROOT / "recipes" / f"{name}_digits.yaml" for name in (*RECIPES, *sorted(OWN))}
+PATHS = {
+    name: ROOT / "recipes" / f"{name.split()[0]}_digits.yaml" for name in (*RECIPES, *sorted(OWN))
+}
 FAST = ("flow_grpo", "dpo", "crd")
 MORE = {
     "nft": {"objective.kl_weight": 0.01},

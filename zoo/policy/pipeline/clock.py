@@ -74,8 +74,10 @@ class Clock:
         alpha, sigma = self.noise
         flow = sigma / (alpha + sigma)
         times = torch.as_tensor(scheduler.timesteps).double().cpu()
-        t = _interpolated(times, torch.arange(len(flow), dtype=torch.float64), flow)
-        return torch.cat([t, torch.zeros(1, dtype=torch.float64)])
+        t = _interpolated(
+            times, torch.arange(len(flow), dtype=torch.float64, device=times.device), flow
+        )
+        return torch.cat([t, t.new_zeros(1)])
 
     def _told(self, t: Tensor) -> Tensor:
         t = 1 - t if self.inverted else t
