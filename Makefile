@@ -42,7 +42,7 @@ docs: .venv/installed-dev
 bench: .venv/installed
 	$(BIN)/zoo compare benchmarks/digits.yaml
 
-# Of zoo and all plugins, in dist/: pip install --find-links dist diffusion-rl-zoo
+# Of zoo and all plugins, in dist/: pip install dist/diffusion_rl_zoo-*.whl dist/zoo_reward_worker-*.whl
 wheels: .venv/installed-dev
 	rm -rf build dist
 	for package in . $(wildcard plugins/*); do \
