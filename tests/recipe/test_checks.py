@@ -117,7 +117,7 @@ def test_a_recipe_has_its_values_defaults_and_origins():
     assert (recipe.name, recipe.seed, recipe.epochs) == ("fake", 42, 7)
     assert recipe.optim.lr == 1e-4
     assert recipe.optim.betas == (0.9, 0.999)
-    assert recipe.engine.micro_batch.train == 8
+    assert recipe.engine.micro_batch.sizes == (16, 8)
     assert recipe.eval is None
     assert recipe.sampler.name == "flow"
     assert [(reward.label, reward.weight) for reward in recipe.rewards] == [

@@ -13,6 +13,8 @@ from zoo.cli.errors import exit_code, lines
 from zoo.cli.options import DEBUG
 from zoo.errors import UserError
 from zoo.plan.cut_prompts import prompt_lengths
+from zoo.plan.fit import fit, memory_of_a_process
+from zoo.plan.footprint import NoEstimateError
 from zoo.plan.geometry import Batches, Plan
 from zoo.plan.preflight import (
     PromptCounts,
@@ -51,6 +53,8 @@ def check(recipes: list[Path], overrides: list[str], epochs: int | None, *, tiny
 def _print(path: Path, recipe: Recipe) -> None:
     prompts = count_prompts_of_stages(recipe)
     processes = num_processes(recipe)
+    geometries(recipe, processes)
+    recipe, found = _fitted(recipe, processes)
     plans = geometries(recipe, processes)
     require_deepspeed_options(recipe)
     require_models(recipe)
@@ -65,6 +69,8 @@ def _print(path: Path, recipe: Recipe) -> None:
         rows = _lines(recipe, plans[0], prompts[0])
     if recipe.stop_when is not None:
         rows.append(("ends earlier", _conditions(recipe.stop_when)))
+    if found:
+        rows.append(("found", found))
     for name, text in rows:
         table.add_row(name, text)
     console = Terminal()
@@ -73,6 +79,17 @@ def _print(path: Path, recipe: Recipe) -> None:
     for line in (*refused_prompts(prompts), *prompt_lengths(recipe).warnings):
         console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
     print_cost(console, recipe, processes)
+
+
+def _fitted(recipe: Recipe, processes: int) -> tuple[Recipe, str]:
+    """With micro-batches that fit here, where the recipe asks for that, and what to say of them."""
+    if not recipe.engine.micro_batch.is_auto:
+        return recipe, ""
+    try:
+        found = fit(recipe, processes, memory_of_a_process(recipe, processes))
+    except NoEstimateError as error:
+        return recipe, f"no micro-batches, of which below are the usual ones: {error}"
+    return found.recipe, found.said
 
 
 def _lines(recipe: Recipe, plan: Plan, prompts: PromptCounts) -> list[tuple[str, str]]:

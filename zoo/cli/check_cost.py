@@ -7,12 +7,12 @@ import torch
 from rich.table import Table
 
 from zoo import devices
+from zoo.plan.fit import in_bytes, memory_of_a_process, runs_on_accelerator
 from zoo.plan.flops import reachable
-from zoo.plan.footprint import Footprint, NoEstimateError, footprint
+from zoo.plan.footprint import Footprint, NoEstimateError, footprints
 from zoo.plan.layout import Layout, MemoryEstimate, layouts, recommend
 from zoo.plan.memory import ERROR, ERROR_OF_STAGE_3, estimate
 from zoo.recipe.recipe import Recipe
-from zoo.sampler.base import StoredImages
 from zoo.terminal import Terminal
 
 _PARTS = (
@@ -31,15 +31,15 @@ benchmarks/throughput.py measures it; small micro-batches and what waits for the
 def print_cost(console: Terminal, recipe: Recipe, processes: int) -> None:
     """Prints the estimates for this recipe on so many processes, or why there are none."""
     try:
-        footprints = _footprints(recipe, processes)
+        of_stages = footprints(recipe, processes)
     except NoEstimateError as error:
         console.print(f"no estimate of memory and time: {error}")
         return
-    console.print(f"trained: {footprints[0].trains}", markup=False)
-    here = devices.CPU if recipe.engine.device == "cpu" else devices.default_device()
-    cuda = devices.is_accelerator(here)
+    console.print(f"trained: {of_stages[0].trains}", markup=False)
+    cuda = runs_on_accelerator(recipe)
+    here = devices.default_device() if cuda else devices.CPU
     epochs = [max(0, stage.end - stage.start) for stage in recipe.timeline]
-    console.print(_time(footprints, epochs, here))
+    console.print(_time(of_stages, epochs, here))
     # On CUDA what torch does not count, the context, is not counted here.
     runtime = 0 if cuda else psutil.Process().memory_info().rss
     own = Layout(recipe.engine.zero_stage, recipe.engine.offload)
@@ -52,7 +52,7 @@ def print_cost(console: Terminal, recipe: Recipe, processes: int) -> None:
                 (*layouts(cuda=cuda, copies_on_host=of.copies_on_host), own)
             )
         }
-        for of in footprints
+        for of in of_stages
     ]
     largest = max(range(len(by_stage)), key=lambda i: by_stage[i][own].parts.total)
     estimates, mine = list(by_stage[largest].values()), by_stage[largest][own]
@@ -61,30 +61,14 @@ def print_cost(console: Terminal, recipe: Recipe, processes: int) -> None:
     console.print(_table_of_phases(mine))
     console.print(_table_of_layouts(estimates, own))
     console.print("(* this recipe)", style="dim")
-    console.print(f"not counted: {_not_counted(footprints)}", markup=False)
-    console.print(_verdict(estimates, _available(processes, cuda=cuda)))
+    console.print(f"not counted: {_not_counted(of_stages)}", markup=False)
+    console.print(_verdict(estimates, memory_of_a_process(recipe, processes)))
 
 
 def _not_counted(footprints: Sequence[Footprint]) -> str:
     unknown = dict.fromkeys(name for of in footprints for name in of.unknown)
     at_work = "what rewards and text encoders hold beside their weights while they are at work"
     return ", ".join((*unknown, at_work))
-
-
-def _footprints(recipe: Recipe, processes: int) -> list[Footprint]:
-    """Of each stage; one dry run for those that differ in nothing that counts."""
-    footprints: dict[str, Footprint] = {}
-    keys: list[str] = []
-    for stage in recipe.timeline:
-        whole = stage.recipe.resolved()
-        counts = [whole["optim"]["updates_per_epoch"], whole["rewards"], whole["eval"]]
-        if issubclass(stage.recipe.sampler.cls, StoredImages):
-            # How often an image comes again.
-            counts.append(whole["epochs"])
-        keys.append(repr(counts + [whole[key] for key in ("sampler", "objective", "data")]))
-        if keys[-1] not in footprints:
-            footprints[keys[-1]] = footprint(stage.recipe, processes, recipe)
-    return [footprints[key] for key in keys]
 
 
 def _time(footprints: Sequence[Footprint], epochs: Sequence[int], device: torch.device) -> str:
@@ -186,7 +170,7 @@ _OFFLOADED = {"none": "", "optimizer": " -adam", "parameters": " -all"}
 
 
 def _verdict(estimates: list[MemoryEstimate], available: int) -> str:
-    memory = f"{_size(available)} a process"
+    memory = f"{in_bytes(available)} a process"
     quality = (
         f"estimates were within {ERROR:.0%} of peaks measured on a CPU ({ERROR_OF_STAGE_3:.0%} at "
         "stage 3): NFT with LoRA, Flow-GRPO and full fine-tuning of 30M parameters, with text "
@@ -200,14 +184,3 @@ def _verdict(estimates: list[MemoryEstimate], available: int) -> str:
         )
     spare = 1 - best.parts.total / available
     return f"recommended: {best.layout.recipe} (of {memory} {spare:.0%} to spare); {quality}"
-
-
-def _available(processes: int, *, cuda: bool) -> int:
-    """Bytes for each process: a GPU's memory, or its share of what is free here."""
-    if cuda:
-        return devices.whole_memory()
-    return int(psutil.virtual_memory().available) // processes
-
-
-def _size(number: int) -> str:
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(1, round(number / 1e6))} MB"

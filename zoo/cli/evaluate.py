@@ -167,7 +167,7 @@ def _make(
     share = shard_groups(
         Collector(
             engine, model.policy, evaluation_sampler(source.recipe, source.evaluation), judge,
-            source.recipe.engine.micro_batch.sample,
+            source.recipe.engine.micro_batch.sizes.sample,
         ),
         Groups(job.prompts, job.images_per_prompt, source.weights, job.seed, EVALUATION),
     )  # fmt: skip

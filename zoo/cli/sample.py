@@ -101,7 +101,7 @@ def make(job: ImageJob, out: Path) -> Made:
         batches = generate(
             model.policy, sampler, wanted,
             weights=source.weights,
-            micro_batch=source.recipe.engine.micro_batch.sample,
+            micro_batch=source.recipe.engine.micro_batch.sizes.sample,
             keep_path=False,
         )  # fmt: skip
         for batch in interrupt.leave_between(batches):

@@ -62,6 +62,10 @@ def find_reusable(parent: Path, recipe: Recipe, environment: dict[str, Any]) -> 
 def _differences(folder: Path, recipe: Recipe, environment: dict[str, Any]) -> Iterator[str]:
     """What makes it another run, the first first."""
     mine, wanted = read_resolved_recipe(folder), as_json(recipe.resolved())
+    for name in ("sample", "train"):
+        if getattr(recipe.engine.micro_batch, name) == "auto":
+            # Found when it was started; the result is the same with any.
+            wanted["engine"]["micro_batch"][name] = mine["engine"]["micro_batch"][name]
     for key in dict.fromkeys([*wanted, *mine]):
         if key != "output_dir" and mine.get(key) != wanted.get(key):
             yield f"its recipe has another {key}"

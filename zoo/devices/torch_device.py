@@ -3,6 +3,7 @@
 ROCm says that it is cuda. What differs between them, torch's module of the device knows.
 """
 
+import gc
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -102,6 +103,14 @@ def whole_memory() -> int:
     if found is None:
         raise RuntimeError("there is no accelerator")
     return int(_of(found).get_device_properties(0).total_memory)
+
+
+def release_memory() -> None:
+    """Gives an accelerator's memory back that torch keeps and nothing holds."""
+    gc.collect()
+    found = accelerator()
+    if found is not None:
+        _of(found).empty_cache()
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,14 @@ def _backend() -> str:
     return "gloo" if here is None or own is None else f"cpu:gloo,{here.type}:{own}"
 
 
+def least(number: int) -> int:
+    """The least of all processes' numbers."""
+    numbers = torch.tensor([number])
+    if dist.is_initialized():
+        dist.all_reduce(numbers, dist.ReduceOp.MIN)
+    return int(numbers)
+
+
 def leave() -> None:
     """Leaves the process group, if in one."""
     if dist.is_initialized():

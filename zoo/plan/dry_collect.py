@@ -68,7 +68,7 @@ def evaluated_images(recipe: Recipe, processes: int) -> tuple[Sampler, Images] |
     every = prompt_sources.load(recipe.data.eval or recipe.data.train)
     prompts = every[: largest_shard(len(every), size=processes)]
     num = len(prompts) * options.images_per_prompt
-    rows = balanced_batch_size(num, recipe.engine.micro_batch.sample)
+    rows = balanced_batch_size(num, recipe.engine.micro_batch.sizes.sample)
     wait = any(reward.cls.groupwise for reward in options.rewards or recipe.rewards)
     images = Images(prompts, num_micro_batches(num, rows), rows, evaluated_weights(recipe), wait)
     return with_steps(evaluation_sampler(recipe, options)), images

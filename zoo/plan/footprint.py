@@ -74,6 +74,27 @@ class Footprint:
     unknown: tuple[str, ...] = ()
 
 
+def footprints(recipe: Recipe, processes: int) -> list[Footprint]:
+    """Of each stage; one dry run for those that differ in nothing that counts.
+
+    Raises:
+        NoEstimateError: there is none for this policy.
+        RecipeError: the network has not what an option names.
+    """
+    found: dict[str, Footprint] = {}
+    keys: list[str] = []
+    for stage in recipe.timeline:
+        whole = stage.recipe.resolved()
+        counts = [whole["optim"]["updates_per_epoch"], whole["rewards"], whole["eval"]]
+        if issubclass(stage.recipe.sampler.cls, StoredImages):
+            # How often an image comes again.
+            counts.append(whole["epochs"])
+        keys.append(repr(counts + [whole[key] for key in ("sampler", "objective", "data")]))
+        if keys[-1] not in found:
+            found[keys[-1]] = footprint(stage.recipe, processes, recipe)
+    return [found[key] for key in keys]
+
+
 def footprint(recipe: Recipe, processes: int, run: Recipe | None = None) -> Footprint:
     """Of the process that has most to do.
 

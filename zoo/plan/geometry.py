@@ -58,6 +58,7 @@ class Plan:
     collect_forwards: int | None
     train_forwards: int
     gradient_forwards: int
+    images_per_row: int
 
     @property
     def images(self) -> int:
@@ -138,7 +139,7 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     Raises:
         PlanError: such an epoch cannot be formed; with the place and the reason.
     """
-    data, optim, micro_batch = recipe.data, recipe.optim, recipe.engine.micro_batch
+    data, optim, micro_batch = recipe.data, recipe.optim, recipe.engine.micro_batch.sizes
     _require_groups(recipe, processes)
 
     # One image through the sampler: what collecting it takes. All images are alike.
@@ -178,6 +179,7 @@ def plan(recipe: Recipe, processes: int) -> Plan:
         collect_forwards=None if depends else collect_forwards,
         train_forwards=round(forwards * len(rank)),
         gradient_forwards=round(gradient * len(rank)),
+        images_per_row=one.objective.images_per_row,
     )  # fmt: skip
 
 
@@ -217,10 +219,11 @@ def _require_units(recipe: Recipe, units: int) -> None:
 
 
 def _require_a_row_fits(recipe: Recipe, objective: Objective[Any]) -> None:
-    if recipe.engine.micro_batch.train < objective.images_per_row:
+    train = recipe.engine.micro_batch.sizes.train
+    if train < objective.images_per_row:
         raise PlanError(
             ("engine", "micro_batch", "train"),
-            f"engine.micro_batch.train is {recipe.engine.micro_batch.train}, but each row is "
+            f"engine.micro_batch.train is {train}, but each row is "
             f"{objective.images_per_row} images; write at least {objective.images_per_row}",
         )
 

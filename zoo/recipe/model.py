@@ -6,7 +6,7 @@ stage before. Weights, optimizer, update count and the objective's state go on f
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, MinLen
@@ -33,9 +33,11 @@ from zoo.recipe.sections import (
     EngineOptions,
     EvalOptions,
     FolderName,
+    MicroBatchSizes,
     Optim,
     Rewards,
     Scoring,
+    Sizes,
     StopWhen,
     Tracking,
     default,
@@ -169,6 +171,16 @@ class Recipe(RecipeSections):
         """The stage that goes on once so many epochs are done; the last one after its end."""
         timeline = self.timeline
         return next((stage for stage in timeline if epoch < stage.end), timeline[-1])
+
+    def with_micro_batch(self, sizes: Sizes) -> "Recipe":
+        """The same, and so each of its stages, with these sizes of micro-batches."""
+        micro_batch = MicroBatchSizes(**sizes._asdict())
+        engine = self.engine.model_copy(update={"micro_batch": micro_batch})
+        stages = tuple(
+            replace(stage, recipe=stage.recipe.with_micro_batch(sizes))
+            for stage in self.stage_recipes
+        )
+        return self.model_copy(update={"engine": engine, "stage_recipes": stages})
 
     def build(self, component: Component[T], given: Mapping[str, object]) -> T:
         """Constructs a component of this recipe: see `Component.build`.

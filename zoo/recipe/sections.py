@@ -7,7 +7,7 @@ constructor: see `constructor_schema`.
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, ConfigDict, Field
@@ -222,11 +222,35 @@ class Optim(Strict):
     ema: Ema | None = None
 
 
-class MicroBatchSizes(Strict):
-    """Images that go through the network together."""
+class Sizes(NamedTuple):
+    """Images that go through the network together, as numbers."""
 
-    sample: Count = 16
-    train: Count = 8
+    sample: int
+    train: int
+
+
+class MicroBatchSizes(Strict):
+    """Images that go through the network together, to make them and to train on them.
+
+    `auto` is the most that fits into the memory, found when a run starts: see `zoo.plan.fit`. None
+    changes the result but in the last digits. Until it is found, and for images of a recipe that is
+    not trained, it counts as the default.
+    """
+
+    sample: Count | Literal["auto"] = 16
+    train: Count | Literal["auto"] = 8
+
+    @property
+    def sizes(self) -> Sizes:
+        """What is written, or the default where that is to be found."""
+        usual = {name: field.default for name, field in MicroBatchSizes.model_fields.items()}
+        written = {name: getattr(self, name) for name in usual}
+        return Sizes(**usual | {name: n for name, n in written.items() if n != "auto"})
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether one is to be found."""
+        return "auto" in (self.sample, self.train)
 
 
 class EngineOptions(Strict):

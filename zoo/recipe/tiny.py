@@ -97,7 +97,7 @@ def _numbers(recipe: Recipe) -> Iterator[tuple[Loc, int]]:
     data = recipe.resolved()
     for loc, most in AT_MOST.items():
         value = _at(data, loc)
-        if isinstance(value, int) and value > most:
+        if value == "auto" or (isinstance(value, int) and value > most):
             yield loc, most
 
 

@@ -216,7 +216,7 @@ def _stage_run(
 ) -> StageRun:
     """What a stage does with the model."""
     recipe, engine, policy = stage.recipe, model.engine, model.policy
-    optim, micro_batch = recipe.optim, recipe.engine.micro_batch
+    optim, micro_batch = recipe.optim, recipe.engine.micro_batch.sizes
     learner = Learner(
         engine, policy, parts.objective, optim.updates_per_epoch, micro_batch.train,
         rate_of(stage),
@@ -239,7 +239,7 @@ def _evaluator(
 ) -> Evaluator | None:
     if parts is None or recipe.eval is None:
         return None
-    batch, size = recipe.engine.micro_batch.sample, recipe.eval.images_per_prompt
+    batch, size = recipe.engine.micro_batch.sizes.sample, recipe.eval.images_per_prompt
     return Evaluator(
         Collector(model.engine, model.policy, parts.sampler, parts.judge, batch),
         Groups(parts.prompts, size, parts.weights, recipe.seed, EVALUATION),

@@ -21,8 +21,16 @@ from zoo.training.stored import EncodedImages
 def try_step(learner: Learner, share: Shard) -> None:
     """One micro-batch's forward and backward in the real shapes, and one reduction.
 
-    The rows are an epoch's, of the real prompts and of latents that no network has made. Nothing is
-    changed: the gradient is NaN, so the engine drops it, as it does with any update's.
+    Nothing is changed: the gradient is NaN, so the engine drops it, as it does with any update's.
+    """
+    try_gradient(learner, share)
+    learner.engine.update(learner.rate.at(0))
+
+
+def try_gradient(learner: Learner, share: Shard) -> None:
+    """One micro-batch's gradient, which is NaN.
+
+    The rows are an epoch's, of the real prompts and of latents that no network has made.
     """
     engine, policy, objective, groups = (
         learner.engine, learner.policy, learner.objective, share.groups
@@ -41,7 +49,6 @@ def try_step(learner: Learner, share: Shard) -> None:
     with seeds.borrowed(groups.seed, "first step"):
         loss = objective.loss(policy, take(rows, index), draws.take(index))
         engine.backward(loss.per_row.sum() * torch.nan)
-        engine.update(learner.rate.at(0))
     policy.weights.num_rows = num_rows
 
 
