@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from zoo.cli.fitting import fit_recipe, try_sizes
 from zoo.cli.foreign_output import LibraryOutput
 from zoo.cli.processes import join_processes, launch_workers, leave_run_folder
 from zoo.cli.streams import keep_in
 from zoo.cli.train_said import say_the_end, tell_lengths, tell_rate, what_more
-from zoo.engine.rendezvous import is_worker, least, rank
+from zoo.engine.rendezvous import is_worker, rank
 from zoo.errors import UserError
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import Recipe, load_recipe
@@ -21,7 +22,7 @@ from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.run.tracker import Tracker
-    from zoo.training.build import Model, Run
+    from zoo.training.build import Model
     from zoo.training.loop import Trained
     from zoo.training.state import Progress
 
@@ -196,7 +197,7 @@ def _build_and_train(
     geometries(recipe, size)
     searched = recipe.engine.micro_batch.is_auto
     if searched:
-        recipe = _fitted(recipe, size)
+        recipe = fit_recipe(recipe, size)
     start = checkpoint.latest(resume.folder) if resume is not None else None
     if not rank():
         for line in checkpoint.passed_over(resume.folder) if resume is not None else ():
@@ -204,7 +205,7 @@ def _build_and_train(
         say(f"{recipe.name}: loading rewards and model")
     run = build(recipe, resumed=start is not None)
     if searched:
-        recipe, run = _tried(recipe, run)
+        recipe, run = try_sizes(recipe, run)
     if not rank():
         say(f"{recipe.name}: trains {run.model.policy.weights.trained}")
     progress, wandb_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
@@ -233,38 +234,6 @@ def _build_and_train(
     # No process leaves before the first has saved: the launcher ends all when one has left.
     engine.barrier()
     return trained
-
-
-def _fitted(recipe: Recipe, size: int) -> Recipe:
-    """With micro-batches that fit into the memory of the process that has least."""
-    from zoo.plan.fit import fit, memory_of_a_process
-    from zoo.plan.footprint import NoEstimateError
-
-    try:
-        found = fit(recipe, size, least(memory_of_a_process(recipe, size)))
-    except NoEstimateError as error:
-        place = recipe.origin(("engine", "micro_batch"))
-        raise RecipeError(
-            f"{place}: engine.micro_batch is auto, and nothing says what fits: {error}; write "
-            "numbers: {sample: 8, train: 4}, say"
-        ) from error
-    if not rank():
-        say(f"{recipe.name}: {found.said}")
-    return found.recipe
-
-
-def _tried(recipe: Recipe, run: "Run") -> tuple[Recipe, "Run"]:
-    """With smaller ones where the memory did not hold them after all."""
-    from zoo.training.trial import halve_until_they_fit
-
-    if recipe.engine.zero_stage is not None:
-        return recipe, run
-    found = recipe.engine.micro_batch.sizes
-    tried = halve_until_they_fit(run, found)
-    if tried.sizes != found and not rank():
-        made, trained = tried.sizes
-        say(f"{recipe.name}: out of memory; micro-batches of {made} and {trained} fit")
-    return recipe.with_micro_batch(tried.sizes), tried.run
 
 
 def _run_folder(recipe: Recipe, resume: _GoingOn | None, model: "Model") -> Path:
