@@ -75,6 +75,9 @@ class Objective(ABC, Generic[R]):
     looks_ahead: ClassVar[bool] = False
     """Whether `measure` and `settle` come before each update."""
 
+    recalls: bool = False
+    """Whether `recall` and `remember` come before an epoch's first update."""
+
     period: int = 1
     """After how many micro-batches it does the same again, counted by `Rows.batch`."""
 
@@ -132,6 +135,27 @@ class Objective(ABC, Generic[R]):
             NotImplementedError: it looks ahead without one.
         """
         raise NotImplementedError(f"{type(self).__name__} looks ahead and has no settle")
+
+    def recall(self, policy: Policy, rows: R, draws: Draws) -> Float[Tensor, " rows"]:
+        """What live says of each row before it moves, by the forward that `loss` makes of it.
+
+        Of the rows of all updates but the first, in the micro-batches that they are trained in, and
+        only where it `recalls`.
+
+        Raises:
+            NotImplementedError: it recalls without one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} recalls and has no recall")
+
+    def remember(self, rows: R, recalled: Float[Tensor, " rows"]) -> R:
+        """The same rows, of all updates, with what was `recalled` of them.
+
+        It is NaN for the rows of the first update, and for those of weight 0.
+
+        Raises:
+            NotImplementedError: it recalls without one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} recalls and has no remember")
 
     def after_update(self, weights: WeightSets, step: int) -> None:
         """Called after each optimizer step; `step` counts those done."""

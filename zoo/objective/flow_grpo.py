@@ -10,6 +10,7 @@ as the published code does.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -17,12 +18,16 @@ from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.objective.base import Loss, Probe
 from zoo.objective.kl import KL
 from zoo.objective.path import PathObjective, PathRows, TimeWeights
 from zoo.policy.base import Policy
 from zoo.sampler.base import Gaussian, StochasticSolver
 from zoo.seeds import Draws
+
+_ROUNDED = 0.05
+"""What bfloat16 may do to a ratio; a sampler and an objective that disagree do more."""
 
 
 def clipped_surrogate(
@@ -58,6 +63,7 @@ class FlowGRPO(PathObjective):
         adv_clip: Annotated[float, Gt(0)] = 5.0,
         trained_steps: Annotated[int, Ge(1)] | None = None,
         time_weights: TimeWeights = "even",
+        recompute_old: bool = False,
     ) -> None:
         """Hyper-parameters of the paper.
 
@@ -72,28 +78,49 @@ class FlowGRPO(PathObjective):
                 none: all that have a log-probability.
             time_weights: `tempflow` multiplies a step's surrogate by 2.25 times its noise, as
                 TempFlow-GRPO (arXiv 2508.04324).
+            recompute_old: whether the ratio is to the log-probabilities that training itself finds
+                before the first update, and not to those that sampling found. A GPU's bfloat16
+                products are rounded otherwise for another number of rows, by more than
+                `clip_range`. Costs a forward for each row of all updates but the first.
         """
         super().__init__(
             solver, kl, kl_weight, trained_steps=trained_steps, time_weights=time_weights
         )
         self.clip_range = clip_range
         self.adv_clip = adv_clip
+        self.recalls = recompute_old
+
+    def recall(self, policy: Policy, rows: PathRows, draws: Draws) -> Float[Tensor, " rows"]:
+        """The log-probabilities of the rows' steps, as `loss` finds them."""
+        return self.log_prob(policy, rows)
+
+    def remember(self, rows: PathRows, recalled: Float[Tensor, " rows"]) -> PathRows:
+        """With those as the old ones; NaN is for what live says when it is trained on first."""
+        return replace(rows, log_prob=send(recalled.float(), rows.log_prob.device))
 
     def surrogate(
         self, gaussian: Gaussian, log_prob: Float[Tensor, " rows"], rows: PathRows
     ) -> Loss:
         """PPO's."""
+        old = rows.log_prob
+        if self.recalls:
+            # Rows of the first update: live has not moved since.
+            old = torch.where(old.isnan(), log_prob.detach(), old)
         per_row = clipped_surrogate(
             log_prob,
-            rows.log_prob,
+            old,
             rows.advantage,
             clip_range=self.clip_range,
             adv_clip=self.adv_clip,
         )
-        ratio = (log_prob.detach() - rows.log_prob).exp()
+        ratio = (log_prob.detach() - old).exp()
         clip_fraction = ((ratio - 1).abs() > self.clip_range).float()
         return Loss(per_row, {"ratio": ratio, "clip_fraction": clip_fraction})
 
     def probes(self, policy: Policy, rows: PathRows, draws: Draws) -> Sequence[Probe]:
-        """Before any update the model that trains is the model that collected: the ratio is 1."""
-        return self.ratio_probe(policy, rows, draws, min(1e-3, 0.1 * self.clip_range))
+        """Before any update the model that trains is the model that collected: the ratio is 1.
+
+        Where old ones are computed again, but for rounding.
+        """
+        tolerance = _ROUNDED if self.recalls else min(1e-3, 0.1 * self.clip_range)
+        return self.ratio_probe(policy, rows, draws, tolerance)

@@ -150,6 +150,12 @@ class PathObjective(HeldObjective[PathRows]):
             batch=rows.batch, gate=rows.gate, draws=draws,
         )  # fmt: skip
 
+    def log_prob(self, policy: Policy, rows: PathRows) -> Float[Tensor, " rows"]:
+        """Of the rows' own steps under the active weights."""
+        x = rows.x.rows()
+        gaussian = self._transition(policy.velocity(x, rows.t, rows.cond), x, rows)
+        return gaussian.log_prob(rows.reached.rows())
+
     def _transition(self, velocity: Latents, x: Latents, rows: PathRows) -> Gaussian:
         return self.solver.transition(velocity, x, rows.t, rows.s, rows.grid)
 
@@ -157,8 +163,8 @@ class PathObjective(HeldObjective[PathRows]):
         self, policy: Policy, rows: PathRows, draws: Draws, tolerance: float
     ) -> Sequence[Probe]:
         """Before any update the model that trains is the model that collected: the ratio is 1."""
-        with torch.no_grad():
-            ratio = self.loss(policy, rows, draws).metrics["ratio"]
+        # With gradients, as it trains: guidance then takes other forwards, which round otherwise.
+        ratio = self.loss(policy, rows, draws).metrics["ratio"].detach()
         furthest = float(ratio[(ratio - 1).abs().argmax()])
         return (Probe("on-policy ratio", furthest, 1.0, tolerance),)
 

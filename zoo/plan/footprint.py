@@ -230,17 +230,32 @@ class _DryEpoch:
             for batch in range(period):
                 self._learn(replace(self._rows, batch=batch))
         learned = learning.get_total_flops() * self._planned.training.count // period
-        return self._images.count_flops(self._one.cond) + learned
+        return self._images.count_flops(self._one.cond) + learned + self._count_recall_flops()
+
+    def _count_recall_flops(self) -> int:
+        """Of the micro-batches of all updates but the first."""
+        recalling, planned = counter(), self._planned
+        if self._objective.recalls:
+            with recalling:
+                self._objective.recall(self._policy, *self._some(self._rows))
+        later = planned.training.count * (planned.updates - 1) // planned.updates
+        return recalling.get_total_flops() * later
 
     def _learn(self, rows: Rows) -> None:
-        batch = self._planned.training.rows
-        some = take(rows, torch.zeros(batch, dtype=torch.long))
-        draws = Draws(0, "plan", 0, torch.arange(batch), META)
+        some, draws = self._some(rows)
         if self._objective.looks_ahead:
             with torch.no_grad():
                 self._objective.measure(self._policy, some, draws)
         loss = self._objective.loss(self._policy, some, draws)
         loss.per_row.sum().backward()  # type: ignore[no-untyped-call]
+
+    def _some(self, rows: Rows) -> tuple[Rows, Draws]:
+        """A micro-batch."""
+        batch = self._planned.training.rows
+        return (
+            take(rows, torch.zeros(batch, dtype=torch.long)),
+            Draws(0, "plan", 0, torch.arange(batch), META),
+        )
 
 
 class _Remembered:

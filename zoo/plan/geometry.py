@@ -158,6 +158,9 @@ def plan(recipe: Recipe, processes: int) -> Plan:
 
     # One row through the loss: what learning from it takes.
     forwards, gradient = _row_forwards(policy, one.objective, ranks[0])
+    if one.objective.recalls:
+        later = 1 - 1 / optim.updates_per_epoch
+        forwards += later * _recall_forwards(policy, one.objective, ranks[0])
 
     # The process that has most says how many micro-batches all of them run.
     share = largest_shard(data.groups_per_epoch, size=processes) * data.group_size
@@ -292,6 +295,14 @@ def _row_forwards(policy: StandIn, objective: Objective[Any], rows: Rows) -> tup
         objective.loss(policy, replace(one, batch=batch), draws)
     made = policy.weights.num_rows - before, policy.gradient_rows - before_gradient
     return made[0] / objective.period, made[1] / objective.period
+
+
+def _recall_forwards(policy: StandIn, objective: Objective[Any], rows: Rows) -> int:
+    """For one row of any update but the first."""
+    before = policy.weights.num_rows
+    one = take(rows, torch.zeros(1, dtype=torch.long))
+    objective.recall(policy, one, Draws(0, "plan", 0, one.key))
+    return policy.weights.num_rows - before
 
 
 def _batches(largest: Sequence[int], batch: int, wanted: float) -> Batches:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from zoo.engine.interrupt import Interrupt
 from zoo.objective.base import Probe
+from zoo.rollout import Rows
 from zoo.run.folder import PROBES
 from zoo.run.tracker import Tracker
 from zoo.seeds import Draws
@@ -15,6 +16,7 @@ from zoo.training.build import StageRun
 from zoo.training.collect import Collected, shard_groups
 from zoo.training.epoch import advantages, collect_epoch, groups_of, judged
 from zoo.training.first_step import try_step
+from zoo.training.learn import Cut, cut
 from zoo.training.monitor import evaluate_run, record_evaluation
 from zoo.training.probes import probe, probe_images
 from zoo.training.state import Progress
@@ -79,8 +81,15 @@ def _probe(run: StageRun, collected: Collected) -> tuple[Probe, ...]:
     def draws(purpose: str, key: Int[Tensor, " rows"]) -> Draws:
         return Draws(run.recipe.seed, purpose, _EPOCH, key, run.model.engine.device)
 
+    def part(rows: Rows) -> Cut:
+        num_groups = run.recipe.data.groups_per_epoch
+        return cut(
+            run.model.engine, rows, run.learner.num_updates,
+            num_groups=num_groups, seed=run.recipe.seed, epoch=_EPOCH,
+        )  # fmt: skip
+
     advantage = advantages(run, collected)[collected.rollout.key]
-    return probe(run.learner, judged(run, collected), advantage, draws)
+    return probe(run.learner, judged(run, collected), advantage, draws, part)
 
 
 def _failures(probes: tuple[Probe, ...]) -> list[str]:

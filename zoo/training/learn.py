@@ -5,8 +5,9 @@ weighs them by the weight of the whole update, so that gradients averaged over p
 of one process with all rows.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -143,6 +144,11 @@ def learn(
     policy, size = learner.policy, batch_size(learner, cut)
     averages = _Averages(learner.engine)
     num_evals, num_dropped, num_empty, done, norms = 0, 0, 0, 0, []
+
+    # What live says of rows that are trained on once it has moved, where their losses need it.
+    if learner.objective.recalls:
+        rows, num_evals = _recall(learner, rows, draws, cut)
+
     for mine, weight, largest in zip(cut.rows, cut.weight, cut.largest, strict=True):
         # No image of the update carries a signal: all processes see it by the weight and go on.
         if weight == 0:
@@ -180,11 +186,38 @@ def learn(
     return Learned(step, found, num_evals, num_dropped, num_empty)
 
 
+def _recall(learner: Learner, rows: Rows, draws: Draws, cut: Cut) -> tuple[Rows, int]:
+    """The rows with what live says of those of all updates but the first; and the forwards."""
+    size, objective = batch_size(learner, cut), learner.objective
+    parts = [
+        micro_batches(mine, size, num_micro_batches(largest, size))
+        for mine, weight, largest in zip(cut.rows, cut.weight, cut.largest, strict=True)
+        if weight
+    ]
+    later = chain.from_iterable(parts[1:])
+    recalled, num_evals = _ask(learner, objective.recall, rows, draws, later)
+    return objective.remember(rows, recalled), num_evals
+
+
 def _look_ahead(
     learner: Learner, rows: Rows, draws: Draws, micros: Iterable[MicroBatch]
 ) -> tuple[Rows, int]:
     """The rows with what an update's losses must know, and the forwards that it took."""
-    engine, policy, objective = learner.engine, learner.policy, learner.objective
+    objective = learner.objective
+    with torch.no_grad():
+        measured, num_evals = _ask(learner, objective.measure, rows, draws, micros)
+    return objective.settle(rows, measured, learner.engine.gather), num_evals
+
+
+def _ask(
+    learner: Learner,
+    question: Callable[[Policy, Rows, Draws], Tensor],
+    rows: Rows,
+    draws: Draws,
+    micros: Iterable[MicroBatch],
+) -> tuple[Float[Tensor, " rows"], int]:
+    """A number of each row of some micro-batches that has a weight, NaN of others; the forwards."""
+    policy = learner.policy
     row_weight = rows.weight.cpu()
     stand_in = row_weight.argmax()
     measured = torch.full((len(row_weight),), torch.nan, dtype=torch.float64)
@@ -192,15 +225,15 @@ def _look_ahead(
     for micro in micros:
         before = policy.weights.num_rows
         index = torch.where(row_weight[micro.index] > 0, micro.index, stand_in)
-        with torch.no_grad():
-            found.append(objective.measure(policy, take(rows, index), draws.take(index)))
+        found.append(question(policy, take(rows, index), draws.take(index)).detach())
         real = (row_weight[micro.index] > 0) & (torch.arange(len(index)) < micro.num_real)
         places.append(torch.where(real, index, -1))
         num_evals += (policy.weights.num_rows - before) * micro.num_real // len(index)
     # All of them at once: to read any is to wait for all that was queued before.
-    place, values = torch.cat(places), torch.cat(found).double().cpu()
-    measured[place[place >= 0]] = values[place >= 0]
-    return objective.settle(rows, measured, engine.gather), num_evals
+    if places:
+        place, values = torch.cat(places), torch.cat(found).double().cpu()
+        measured[place[place >= 0]] = values[place >= 0]
+    return measured, num_evals
 
 
 def _backward(

@@ -11,10 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoo.objective.base import Probe
-from zoo.rollout import Rollout, take
+from zoo.rollout import Rollout, Rows, take
 from zoo.seeds import Draws
 from zoo.training.collect import Collected, Collector, furthest_outside
-from zoo.training.learn import Learner
+from zoo.training.learn import Cut, Learner, batch_size
 
 
 def probe(
@@ -22,13 +22,18 @@ def probe(
     rollout: Rollout,
     advantage: Float[Tensor, " rows"],
     draws: Callable[[str, Int[Tensor, " rows"]], Draws],
+    part: Callable[[Rows], Cut],
 ) -> tuple[Probe, ...]:
-    """The objective's probes on one micro-batch of its rows; `draws` are by purpose and key."""
+    """The objective's probes on one micro-batch of its rows, of the size that it trains on.
+
+    `draws` are by purpose and key, and `part` cuts the rows into updates.
+    """
     objective = learner.objective
     rows = objective.rows(rollout, advantage, draws("rows", rollout.key))
+    size = batch_size(learner, part(rows))
     # Those that count first: the rows of a broken image hold no truth.
     order = (rows.weight == 0).long().argsort(stable=True)
-    some = take(rows, order[: max(1, learner.micro_batch // objective.images_per_row)])
+    some = take(rows, order[:size])
     return tuple(objective.probes(learner.policy, some, draws("loss", some.key)))
 
 
