@@ -54,7 +54,8 @@ def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interr
     # Every process makes and scores its share of the groups.
     share = shard_groups(run.collector, groups_of(run, epoch))
     bar = tracker.bar("collecting", share.num_batches)
-    collected = collect(share, interrupt.leave_between(bar.over(share.generate())))
+    batches = interrupt.leave_between(bar.over(share.generate()))
+    collected = collect(share, batches, lambda: interrupt.is_asked)
     interrupt.leave_if_asked()
 
     # An invalid score is left out of its group; too many of them are a broken policy or reward.
