@@ -1,7 +1,6 @@
 """The AskingReward interface: a reward that asks people, who answer when they can, or do not."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 

@@ -58,9 +58,7 @@ class Judge:
         """`timeout` seconds for a call of a reward; `retries` more calls after one that raised."""
         self.rewards = tuple(rewards)
         threads = [
-            RewardThread(
-                weighted, timeout=timeout + _patience(weighted.reward), retries=retries
-            )
+            RewardThread(weighted, timeout=timeout + _patience(weighted.reward), retries=retries)
             for weighted in self.rewards
         ]
         self._threads = threads

@@ -159,9 +159,7 @@ def collect(
         num_evals += batch.num_evals
 
     # The rewards may still be at work. Every process gets every process's scores.
-    verdict = _gather_verdict(
-        engine, _agree(engine, judge, is_asked_to_stop), torch.cat(rows), key
-    )
+    verdict = _gather_verdict(engine, _agree(engine, judge, is_asked_to_stop), torch.cat(rows), key)
     num_broken = engine.gather(torch.tensor([len(key) - sum(map(len, rows))]))
     grid = share.collector.sampler.grid(share.collector.policy)
     return Collected(
