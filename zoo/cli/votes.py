@@ -95,5 +95,6 @@ def _write(out: Path, pairs: list[dict[str, Any]]) -> None:
             ("margin", pyarrow.float64()), ("votes", pyarrow.int64()),
         ]
     )  # fmt: skip
-    with writing(out), replacing(out) as temporary:
-        parquet.write_table(pyarrow.Table.from_pylist(pairs, schema), temporary)
+    table = pyarrow.Table.from_pylist(pairs, schema)
+    with writing(out), replacing(out) as temporary, temporary.open("wb") as file:
+        parquet.write_table(table, file)

@@ -42,7 +42,8 @@ class AskingReward(Reward):
 
     @abstractmethod
     def hurry(self) -> None:
-        """The run is to stop: calls of `score` come back at once, with the answers that are there.
+        """Until the next `rest`, calls of `score` come back at once, with the answers so far.
 
-        Called from another thread than theirs, maybe often.
+        The run is to stop, or will not learn from these images. Called from another thread than
+        theirs, maybe often.
         """

@@ -131,12 +131,12 @@ def shard_groups(collector: Collector, groups: Groups) -> Shard:
 
 
 def collect(
-    share: Shard, batches: Iterable[Batch], is_asked_to_stop: Callable[[], bool] = lambda: False
+    share: Shard, batches: Iterable[Batch], hurries: Callable[[], bool] = lambda: False
 ) -> Collected:
     """Scores the images of `share.generate()`, while they are made.
 
     `batches` are these, or a generator around them that does something between one and the next.
-    Once it `is_asked_to_stop`, nobody's answers are waited for.
+    Once it `hurries`, people's answers are not waited for.
 
     Raises:
         RewardError: a reward breaks its contract on any process; all processes raise it.
@@ -159,7 +159,7 @@ def collect(
         num_evals += batch.num_evals
 
     # The rewards may still be at work. Every process gets every process's scores.
-    verdict = _gather_verdict(engine, _agree(engine, judge, is_asked_to_stop), torch.cat(rows), key)
+    verdict = _gather_verdict(engine, _agree(engine, judge, hurries), torch.cat(rows), key)
     num_broken = engine.gather(torch.tensor([len(key) - sum(map(len, rows))]))
     grid = share.collector.sampler.grid(share.collector.policy)
     return Collected(
@@ -195,7 +195,7 @@ def furthest_outside(images: Float[Tensor, "batch ..."]) -> Float[Tensor, ""]:
     return torch.maximum(highest - 1.0, -lowest)
 
 
-def _agree(engine: Engine, judge: Judge, is_asked_to_stop: Callable[[], bool]) -> Verdict:
+def _agree(engine: Engine, judge: Judge, hurries: Callable[[], bool]) -> Verdict:
     """This process's verdict; where a reward breaks its contract on any process, all of them stop.
 
     Raises:
@@ -205,10 +205,12 @@ def _agree(engine: Engine, judge: Judge, is_asked_to_stop: Callable[[], bool]) -
 
     def progress() -> None:
         watchdog.pulse()
-        if is_asked_to_stop():
+        if hurries():
             judge.hurry()
 
     try:
+        # Before anybody is asked, where nobody is waited for.
+        progress()
         verdict = judge.finish(progress)
     except RewardError as error:
         broken.append(str(error))

@@ -95,10 +95,10 @@ class Poll:
     def end_round(self) -> None:
         """The run goes on."""
         with self._changed:
-            self._until = None
+            self._until, self._hurried = None, False
 
     def hurry(self) -> None:
-        """Nothing is waited for any more."""
+        """This round is waited for no longer."""
         with self._changed:
             self._hurried = True
             self._changed.notify_all()
@@ -131,7 +131,7 @@ class Poll:
             self._count(vote)
             self._looking.pop(vote.voter, None)
             self._changed.notify_all()
-            return self._until is not None and group.id in self._round
+            return self._is_asking() and group.id in self._round
 
     def group(self, name: str) -> Group | None:
         """The group of that id, of this round or the one before."""
@@ -141,14 +141,13 @@ class Poll:
     def view(self, voter: str, at: str) -> dict[str, Any]:
         """What the page of a person shows, as JSON has it, who is looking at the group `at`."""
         with self._changed:
-            left = None if self._until is None else max(0.0, self._until - time.monotonic())
-            shown = None if left is None else self._next(voter, at)
+            shown = self._next(voter, at) if self._is_asking() else None
             if shown is not None:
                 self._looking[voter] = (shown.id, time.monotonic())
             return {
                 "group": None if shown is None else self._shown(shown),
-                "asking": left is not None,
-                "left": left,
+                "asking": self._is_asking(),
+                "left": max(0.0, (self._until or 0.0) - time.monotonic()),
                 "groups": len(self._round),
                 "done": sum(map(self._is_answered, self._round)),
                 "votes": self._num_votes,
@@ -186,6 +185,9 @@ class Poll:
 
     def _is_answered(self, name: str) -> bool:
         return len(self._votes[name]) >= self._options.min_votes
+
+    def _is_asking(self) -> bool:
+        return self._until is not None and not self._hurried
 
     def _is_decided(self) -> bool:
         over = self._until is None or time.monotonic() >= self._until

@@ -32,7 +32,7 @@ class Human(AskingReward):
     the people who voted, and 0.5 where nobody did or all skipped: such a group says nothing. So the
     mean over a group is always 0.5, and shows no progress: evaluate with other rewards. Every vote
     is kept in the run's folder at once, and a run that is resumed asks for none again; `zoo votes`
-    makes a table of pairs of them. The metric `human/votes` is how many voted on an image.
+    makes a table of pairs of them. The metric `reward/human/votes` is how many voted on an image.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Human(AskingReward):
         )
 
     def hurry(self) -> None:
-        """Waits for no votes any more."""
+        """Waits no longer for votes on this epoch."""
         if self._poll is not None:
             self._poll.hurry()
 

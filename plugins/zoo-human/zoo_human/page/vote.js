@@ -42,7 +42,7 @@ function task() {
   if (again) return "Vote again: it takes the place of your last vote.";
   if (ranks()) return "Pick images from the best on; those that you leave out share the last place.";
   if (group.images === 2) return "Pick the better one.";
-  return picks.length ? "Now the worst." : "Pick the best, then the worst.";
+  return ["Pick the best, then the worst.", "Now the worst.", "Send it, or pick another worst."][picks.length];
 }
 
 function button(place) {
