@@ -148,4 +148,5 @@ def test_digits_learn_brighter_from_200_votes(person, tmp_path):
     lines = metrics(tmp_path / "run")
     brightness = [line["collected/brightness"] for line in lines]
     before, after = sum(brightness[:3]) / 3, sum(brightness[-3:]) / 3
-    assert after > before + 0.05, (before, after)
+    # 0.31 to 0.98 when this was written.
+    assert after > before + 0.4, (before, after)

@@ -1,13 +1,18 @@
 """The page over HTTP: who may see and vote, and what is kept of it."""
 
 import json
+from io import BytesIO
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from zoo_human import server
 from zoo_human.reward import Human
 from zoo_human.server import AddressError
 
+from tests.pictures import encoded, flat
+from zoo.prompt import ImageBytes, Prompt
 from zoo.run import votes
 
 
@@ -123,6 +128,20 @@ def test_an_address_that_is_taken_is_a_mistake_of_one_line(reward):
     with pytest.raises(AddressError, match=f"host 127.0.0.1, port {taken}: cannot listen there"):
         Human.check_start({"port": taken})
     Human.check_start({"port": 0})
+
+
+def test_what_the_images_were_edited_from_is_shown_too(ann, reward):
+    source = Prompt("edit", inputs=(ImageBytes("source", encoded(flat("red", (600, 300)))),))
+    reward.expect(torch.rand(2, 3, 4, 4), source)
+    for seen in ("cat", "dog"):
+        group = ann.state()["group"]
+        assert (group["prompt"], group["inputs"]) == (seen, 0)
+        ann.vote(group["id"])
+    group = ann.state()["group"]
+    assert group["inputs"] == 1
+    picture = Image.open(BytesIO(ann.ask(f"input/{group['id']}/0.png")[2]))
+    assert (picture.size, picture.getpixel((0, 0))) == ((384, 192), (255, 0, 0))
+    assert ann.ask(f"input/{group['id']}/1.png")[0] == 404
 
 
 def test_images_are_what_the_run_has_made_to_8_bits(ann, reward, tmp_path):

@@ -158,6 +158,7 @@ class Poll:
             "id": group.id,
             "prompt": group.prompt,
             "images": len(group.names),
+            "inputs": len(group.inputs),
             "number": list(self._round).index(group.id) + 1,
         }
 

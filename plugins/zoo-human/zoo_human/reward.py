@@ -29,9 +29,9 @@ class Human(AskingReward):
 
     The address is said when the run starts. One vote picks the best and the worst image (scores 1
     and 0, the others 0.5), or ranks them (evenly from 1 to 0); an image's score is the mean over
-    the people who voted, and 0.5 where nobody did or all skipped: such a group says nothing. So the
-    mean over a group is always 0.5, and shows no progress: evaluate with other rewards. Every vote
-    is kept in the run's folder at once, and a run that is resumed asks for none again; `zoo votes`
+    the people who voted, and 0.5 where nobody did or all skipped: such a group says nothing. Votes
+    compare the images of a prompt, and measure no model: evaluate with other rewards. Every vote is
+    kept in the run's folder at once, and a run that is resumed asks for none again; `zoo votes`
     makes a table of pairs of them. The metric `reward/human/votes` is how many voted on an image.
     """
 

@@ -6,6 +6,7 @@ elsewhere that has a name for this address would be one.
 
 import hmac
 import json
+import re
 import secrets
 import socket
 import threading
@@ -192,13 +193,15 @@ class _Handler(BaseHTTPRequestHandler):
         return wanted
 
     def _picture(self, wanted: str) -> bytes | None:
-        """`image/GROUP/0.png`, if there is such."""
-        kind, _, rest = wanted.partition("/")
-        name, _, place = rest.removesuffix(".png").partition("/")
-        group = self._poll.group(name) if kind == "image" and place.isdecimal() else None
-        if group is None or len(place) > 6 or int(place) >= len(group.names):
+        """`image/GROUP/0.png` or `input/GROUP/0.png`, if there is such."""
+        found = re.fullmatch(r"(image|input)/(\w+)/([0-9]{1,6})\.png", wanted)
+        group = self._poll.group(found[2]) if found else None
+        if found is None or group is None:
             return None
-        return group.png(int(place))
+        place, is_input = int(found[3]), found[1] == "input"
+        if place >= len(group.inputs if is_input else group.names):
+            return None
+        return group.inputs[place] if is_input else group.png(place)
 
     def _json(self, status: int, data: object) -> None:
         self._send(status, json.dumps(data).encode(), "application/json")

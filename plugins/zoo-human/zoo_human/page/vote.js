@@ -45,13 +45,18 @@ function task() {
   return ["Pick the best, then the worst.", "Now the worst.", "Send it, or pick another worst."][picks.length];
 }
 
+function drawn(source, alt) {
+  const picture = document.createElement("img");
+  picture.alt = alt;
+  picture.addEventListener("load", () => picture.classList.toggle("tiny", picture.naturalWidth < 200));
+  picture.src = source;
+  return picture;
+}
+
 function button(place) {
   const made = document.createElement("button");
   made.className = "image";
-  const picture = document.createElement("img");
-  picture.alt = "";
-  picture.addEventListener("load", () => picture.classList.toggle("tiny", picture.naturalWidth < 200));
-  picture.src = `image/${group.id}/${place}.png`;
+  const picture = drawn(`image/${group.id}/${place}.png`, "");
   const number = document.createElement("span");
   number.className = "place";
   number.textContent = place + 1;
@@ -66,7 +71,10 @@ function show(next) {
   const hadFocus = $("images").contains(document.activeElement);
   group = next;
   picks = [];
-  $("images").replaceChildren(...(group ? [...Array(group.images).keys()].map(button) : []));
+  const places = (count) => [...Array(count).keys()];
+  $("images").replaceChildren(...(group ? places(group.images).map(button) : []));
+  const input = (place) => drawn(`input/${group.id}/${place}.png`, "what the images were made from");
+  $("inputs").replaceChildren(...(group ? places(group.inputs).map(input) : []));
   if (group && hadFocus) $("images").firstChild.focus();
   paint();
 }
