@@ -17,6 +17,7 @@ from zoo.plan.preflight import geometry
 from zoo.recipe.recipe import RecipeError, load_recipe
 from zoo.run import checkpoint, votes
 from zoo.run.tracker import open_tracker
+from zoo.training.asking import asking_beside
 from zoo.training.build import build
 from zoo.training.loop import train
 from zoo.training.state import Progress, restore
@@ -138,6 +139,12 @@ def test_people_are_of_one_process():
 def test_what_people_cannot_be_asked_is_refused(change, said):
     with pytest.raises(RecipeError, match=said):
         load_recipe(RECIPE, [change])
+
+
+def test_stages_have_one_page(tmp_path, capsys):
+    made = short(stages="[{epochs: 1}, {epochs: 1, objective: {beta: 0.2}}]")
+    with asking_beside(build(made), tmp_path):
+        assert capsys.readouterr().out.count("people vote at http://127.0.0.1:") == 1
 
 
 @pytest.mark.slow

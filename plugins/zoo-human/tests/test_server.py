@@ -102,7 +102,7 @@ def test_a_ballot_that_is_none_is_refused_with_the_reason(change, status, said, 
 
 
 def test_a_body_that_is_too_large_is_not_read(ann):
-    assert ann.ask("vote", b" " * (server._LARGEST + 1))[0] == 404
+    assert ann.ask("vote", b"", Content_Length=str(server._LARGEST + 1))[0] == 404
 
 
 def test_a_vote_that_cannot_be_kept_is_not_counted_and_says_why(ann, tmp_path):

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import TCPServer
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -108,6 +109,10 @@ class Server(ThreadingHTTPServer):
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         return self._host not in LOOPBACK or name in _NAMES
 
+    def server_bind(self) -> None:
+        """Without asking for this machine's name, which may take seconds."""
+        TCPServer.server_bind(self)
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """In a thread, unless there are too many."""
         if self._free.acquire(blocking=False):
@@ -128,6 +133,7 @@ class Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = _TIMEOUT
+    server_version, sys_version = "zoo", ""
 
     @property
     def _poll(self) -> Poll:
