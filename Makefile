@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Those that share zoo's environment; zoo-image-reward cannot (zoo env create plugins/zoo-image-reward).
-PLUGINS := $(patsubst %,--editable plugins/%,zoo-example zoo-geneval zoo-ocr zoo-torchdiffeq zoo-unified-reward)
+PLUGINS := $(patsubst %,--editable plugins/%,zoo-example zoo-geneval zoo-human zoo-ocr zoo-torchdiffeq zoo-unified-reward)
 
 .PHONY: demo test test-slow test-gpu check format lint type layers docs bench wheels install clean
 

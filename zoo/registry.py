@@ -31,6 +31,7 @@ KINDS = tuple(SINGULAR)
 
 PLUGINS = {
     "zoo-geneval": ("rewards", ("geneval",)),
+    "zoo-human": ("rewards", ("human",)),
     "zoo-image-reward": ("rewards", ("image_reward_package",)),
     "zoo-ocr": ("rewards", ("ocr",)),
     "zoo-torchdiffeq": (

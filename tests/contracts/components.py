@@ -31,6 +31,7 @@ ELSEWHERE = {
     ("diffusion-rl-zoo", "sde_window"): "tests/sampler/test_window.py",
     ("zoo-example", "asked_brightness"): "plugins/zoo-example/tests/test_example.py",
     ("zoo-geneval", "geneval"): "plugins/zoo-geneval/tests/test_geneval_reward.py",
+    ("zoo-human", "human"): "plugins/zoo-human/tests/test_human_contract.py",
     ("zoo-ocr", "ocr"): "plugins/zoo-ocr/tests/test_ocr_contract.py",
     ("zoo-unified-reward", "unified_reward"): (
         "plugins/zoo-unified-reward/tests/test_unified_contract.py"

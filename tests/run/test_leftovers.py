@@ -8,10 +8,12 @@ GO = (
     "images/.before_after.png-7-140", "images/.parted_000005.png-7-140",
     "images/.left_000005.png-7-140", "images/.epoch_000005.webp-7-140",
     "images/.before_after.webp-7-140",
+    "votes/images/.0123456789abcdef.png-7-140",
     "checkpoints/.new-000009-7/tensors.safetensors", "checkpoints/.old-000009-7/state.json",
 )  # fmt: skip
 STAY = (
     "recipe.json", ".report.html-7-140", ".mine-7-140", "images/.mine.png-7-140", "images/x.png",
+    "votes/votes.jsonl", "votes/images/0123456789abcdef.png",
     "evaluations/.000005.json", "checkpoints/000005/state.json", "checkpoints/.mine/x", ".lock",
 )  # fmt: skip
 

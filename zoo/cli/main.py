@@ -184,6 +184,7 @@ def recipes(
 app.command()(report_commands.compare)
 app.command()(report_commands.report)
 app.command()(report_commands.best)
+app.command()(report_commands.votes)
 app.command()(report_commands.export)
 app.command(name="eval")(image_commands.evaluate)
 app.command()(image_commands.sample)

@@ -1,4 +1,4 @@
-"""The command lines of what comes after training: `zoo compare`, `report`, `best` and `export`."""
+"""The command lines of what comes after training: `zoo compare`, `report`, `export` and such."""
 
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +56,20 @@ def best(
     from zoo.cli.report import best as show_best
 
     show_best(run_dir, by)
+
+
+def votes(
+    run_dir: Annotated[Path, typer.Argument(help="A run folder, also of a run that goes on.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write pairs to this .parquet file, for dpo and kto."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Show who voted on a run's images; write what they prefer as a table of pairs."""
+    from zoo.cli.votes import show_votes
+
+    show_votes(run_dir, out)
 
 
 def export(

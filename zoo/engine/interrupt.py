@@ -54,6 +54,11 @@ class Interrupt:
         if isinstance(error, Interrupted):
             self.left_by = error.number
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether this process was asked to stop; others may not have been."""
+        return self._number != 0
+
     def agree(self) -> int:
         """The signal that any process got, or 0; all processes must call it, and get the same."""
         return int(self._engine.gather(torch.tensor([self._number])).max())

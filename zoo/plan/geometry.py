@@ -20,6 +20,7 @@ from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.recipe.errors import Loc
 from zoo.recipe.model import Recipe
+from zoo.reward.asking import AskingReward
 from zoo.rollout import Cond, Path, Rollout, Rows, Weights, take
 from zoo.sampler.base import ImageSource, StoredImages
 from zoo.seeds import Draws
@@ -141,6 +142,7 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     """
     data, optim, micro_batch = recipe.data, recipe.optim, recipe.engine.micro_batch.sizes
     _require_groups(recipe, processes)
+    _require_one_asks(recipe, processes)
 
     # One image through the sampler: what collecting it takes. All images are alike.
     policy = StandIn()
@@ -200,6 +202,17 @@ def _require_groups(recipe: Recipe, processes: int) -> None:
             f"data.groups_per_epoch is {groups}, less than the {processes} processes, each of "
             "which needs a group; raise it or use fewer processes",
         )
+
+
+def _require_one_asks(recipe: Recipe, processes: int) -> None:
+    """People look at one page, which one process has."""
+    for i, entry in enumerate(recipe.rewards if processes > 1 else ()):
+        if issubclass(entry.cls, AskingReward):
+            raise PlanError(
+                ("rewards", i),
+                f"the reward '{entry.label}' asks people about the images of one process, and "
+                f"there are {processes}; write engine.processes: 1",
+            )
 
 
 def _require_grid(recipe: Recipe, sampler: ImageSource, objective: Objective[Any]) -> None:

@@ -9,6 +9,7 @@ from zoo.recipe.errors import Loc, RecipeError
 from zoo.recipe.model import Recipe
 from zoo.recipe.objective_checks import OBJECTIVE_CHECKS, Mistakes
 from zoo.recipe.sections import RewardEntry
+from zoo.reward.asking import AskingReward
 from zoo.sampler.base import Solver
 
 OURS = {
@@ -208,6 +209,27 @@ def _frames_are_of_rewards_of_images(recipe: Recipe) -> Mistakes:
                 )
 
 
+def _people_are_asked_in_training_alone(recipe: Recipe) -> Mistakes:
+    """What they say compares the images of a prompt, and no model with another."""
+    for i, entry in enumerate(recipe.rewards):
+        if issubclass(entry.cls, AskingReward) and entry.frames is not None:
+            yield (
+                ("rewards", i, "frames"),
+                f"the reward '{entry.label}' shows people single images, no frames; remove frames, "
+                "or train on another reward",
+            )
+    if recipe.eval is None:
+        return
+    for i, entry in enumerate(recipe.eval.rewards or recipe.rewards):
+        if issubclass(entry.cls, AskingReward):
+            yield (
+                ("eval", "rewards", i) if recipe.eval.rewards else ("rewards", i),
+                f"an evaluation would be scored by '{entry.label}', which asks people to compare "
+                "the images of a prompt and says nothing of a model; write other rewards in "
+                "eval.rewards, or eval: null",
+            )
+
+
 def _ranks_are_of_what_is_trained_on(recipe: Recipe) -> Mistakes:
     for i, entry in enumerate((recipe.eval.rewards or ()) if recipe.eval else ()):
         if entry.rank:
@@ -237,6 +259,7 @@ CHECKS: tuple[Callable[[Recipe], Mistakes], ...] = (
     _copies_on_the_host_are_whole_networks,
     _labels_differ,
     _frames_are_of_rewards_of_images,
+    _people_are_asked_in_training_alone,
     _ranks_are_of_what_is_trained_on,
     _stop_conditions_can_be_seen,
     _offload_has_a_stage,

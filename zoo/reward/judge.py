@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import Scores
+from zoo.reward.asking import AskingReward
+from zoo.reward.base import Reward, Scores
 from zoo.reward.frames import misfit
 from zoo.reward.reward_thread import (
     RewardError,
@@ -57,7 +58,8 @@ class Judge:
         """`timeout` seconds for a call of a reward; `retries` more calls after one that raised."""
         self.rewards = tuple(rewards)
         threads = [
-            RewardThread(weighted, timeout=timeout, retries=retries) for weighted in self.rewards
+            RewardThread(weighted, timeout=timeout + _patience(weighted.reward), retries=retries)
+            for weighted in self.rewards
         ]
         self._threads = threads
         self._single = [thread for thread in threads if not thread.weighted.reward.groupwise]
@@ -116,6 +118,8 @@ class Judge:
             batch = RewardInput(torch.stack(group.images), tuple(group.prompts))
             group.images.clear()
             for thread in self._whole:
+                if isinstance(thread.weighted.reward, AskingReward):
+                    thread.weighted.reward.expect(batch.images, batch.prompts[0])
                 thread.put(batch)
         in_order = torch.arange(self._submitted)
         self._groups, self._submitted = {}, 0
@@ -144,10 +148,21 @@ class Judge:
             (*_reasons(scored), *tired),
         )
 
+    def hurry(self) -> None:
+        """Rewards that wait for people's answers wait no longer."""
+        for weighted in self.rewards:
+            if isinstance(weighted.reward, AskingReward):
+                weighted.reward.hurry()
+
     def close(self) -> None:
         """Ends the threads; nothing can be submitted after."""
         for thread in self._threads:
             thread.end()
+
+
+def _patience(reward: Reward) -> float:
+    """Seconds that a call of it may wait for people."""
+    return reward.patience if isinstance(reward, AskingReward) else 0.0
 
 
 def _drain_all(threads: Sequence[RewardThread], progress: Callable[[], None]) -> list[Scored]:

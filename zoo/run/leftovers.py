@@ -6,7 +6,7 @@ Only temporary files of the names that a run writes, and only by who holds the r
 import re
 from pathlib import Path
 
-from zoo.run import checkpoint, evaluations
+from zoo.run import checkpoint, evaluations, votes
 from zoo.run.contents import CONTENTS
 from zoo.run.folder import END, ENVIRONMENT, PROBES, PROMPT_LENGTHS, RECIPE
 from zoo.run.model_record import MODEL
@@ -17,6 +17,7 @@ _NAMES = (RECIPE, ENVIRONMENT, PROBES, PROMPT_LENGTHS, END, CONTENTS, METRICS, M
 _OWN = {
     "": re.compile("|".join(map(re.escape, _NAMES))),
     evaluations.FOLDER: evaluations.FILE,
+    f"{votes.FOLDER}/{votes.IMAGES}": re.compile(r"[0-9a-f]{16}\.png"),
     evaluations.PICTURES: re.compile(
         rf"((epoch|inputs|parted|left)_\d{{6,}}|{BEFORE_AFTER})\.(png|webp)"
     ),

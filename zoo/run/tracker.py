@@ -224,18 +224,14 @@ def read(run_dir: Path) -> list[dict[str, Any]]:
     Raises:
         DamagedFileError: another line is none; names it.
     """
-    path = run_dir / METRICS
-    written = path.read_bytes().split(b"\n") if path.is_file() else []
-    lines = []
-    for number, line in enumerate(written, 1):
-        try:
-            if line.strip():
-                json_data.parse(line, _KIND, f"{path}:{number}", fix="delete that line")
-                lines.append(json.loads(line))
-        except json_data.DamagedFileError:
-            if any(after.strip() for after in written[number:]):
-                raise
-    return lines
+    return json_data.read_lines(run_dir / METRICS, _as_written, fix="delete that line")
+
+
+def _as_written(line: bytes, *, strict: bool) -> dict[str, Any]:
+    """A line that is one, with its keys in their order."""
+    _KIND(line, strict=strict)
+    numbers: dict[str, Any] = json.loads(line)
+    return numbers
 
 
 def truncate(run_dir: Path, epochs: int) -> None:

@@ -41,6 +41,26 @@ def parse(text: bytes, kind: Callable[..., T], shown: Path | str, *, fix: str) -
         raise DamagedFileError(shown, explain(error), fix) from None
 
 
+def read_lines(path: Path, kind: Callable[..., T], *, fix: str) -> list[T]:
+    """As `read`, of each line of a file; a last one that was cut short by a kill is left out.
+
+    A file that is not there has none.
+
+    Raises:
+        DamagedFileError: another line is not what it must be; names it.
+    """
+    written = path.read_bytes().split(b"\n") if path.is_file() else []
+    lines = []
+    for number, line in enumerate(written, 1):
+        try:
+            if line.strip():
+                lines.append(parse(line, kind, f"{path}:{number}", fix=fix))
+        except DamagedFileError:
+            if any(after.strip() for after in written[number:]):
+                raise
+    return lines
+
+
 def explain(error: ValidationError) -> str:
     """The first thing that is wrong: at which key, what it must be, and what it is."""
     first = error.errors(include_url=False)[0]

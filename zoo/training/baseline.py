@@ -43,7 +43,7 @@ def measure_untrained(run: StageRun, tracker: Tracker, interrupt: Interrupt) -> 
     try_step(run.learner, shard_groups(run.collector, groups_of(run, _EPOCH)))
 
     # What the rewards say of the model as it is, and what its images are like.
-    collected = collect_epoch(run, _EPOCH, tracker, interrupt)
+    collected = collect_epoch(run, _EPOCH, tracker, interrupt, is_trained_on=False)
 
     # What must hold before the first update, whatever the recipe.
     probes = (*_probe(run, collected), *probe_images(run.collector, collected))

@@ -1,6 +1,6 @@
 """Collecting: every group's images, sampled or read, and scored while that goes on."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -130,10 +130,13 @@ def shard_groups(collector: Collector, groups: Groups) -> Shard:
     return Shard(collector, groups, wanted)
 
 
-def collect(share: Shard, batches: Iterable[Batch]) -> Collected:
+def collect(
+    share: Shard, batches: Iterable[Batch], hurries: Callable[[], bool] = lambda: False
+) -> Collected:
     """Scores the images of `share.generate()`, while they are made.
 
     `batches` are these, or a generator around them that does something between one and the next.
+    Once it `hurries`, people's answers are not waited for.
 
     Raises:
         RewardError: a reward breaks its contract on any process; all processes raise it.
@@ -156,7 +159,7 @@ def collect(share: Shard, batches: Iterable[Batch]) -> Collected:
         num_evals += batch.num_evals
 
     # The rewards may still be at work. Every process gets every process's scores.
-    verdict = _gather_verdict(engine, _agree(engine, judge), torch.cat(rows), key)
+    verdict = _gather_verdict(engine, _agree(engine, judge, hurries), torch.cat(rows), key)
     num_broken = engine.gather(torch.tensor([len(key) - sum(map(len, rows))]))
     grid = share.collector.sampler.grid(share.collector.policy)
     return Collected(
@@ -192,15 +195,23 @@ def furthest_outside(images: Float[Tensor, "batch ..."]) -> Float[Tensor, ""]:
     return torch.maximum(highest - 1.0, -lowest)
 
 
-def _agree(engine: Engine, judge: Judge) -> Verdict:
+def _agree(engine: Engine, judge: Judge, hurries: Callable[[], bool]) -> Verdict:
     """This process's verdict; where a reward breaks its contract on any process, all of them stop.
 
     Raises:
         RewardError: with the first such process's reason.
     """
     verdict, broken = Verdict({}), []
+
+    def progress() -> None:
+        watchdog.pulse()
+        if hurries():
+            judge.hurry()
+
     try:
-        verdict = judge.finish(watchdog.pulse)
+        # Before anybody is asked, where nobody is waited for.
+        progress()
+        verdict = judge.finish(progress)
     except RewardError as error:
         broken.append(str(error))
     reasons = engine.gather_lines(broken)

@@ -43,8 +43,12 @@ def groups_of(run: StageRun, epoch: int) -> Groups:
     )  # fmt: skip
 
 
-def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interrupt) -> Collected:
+def collect_epoch(
+    run: StageRun, epoch: int, tracker: Tracker, interrupt: Interrupt, *, is_trained_on: bool = True
+) -> Collected:
     """An epoch's images and their scores; warns of those that could not be had.
+
+    Rewards that ask people wait for them where it `is_trained_on`.
 
     Raises:
         Interrupted: the run was asked to stop; it is heeded between micro-batches.
@@ -54,7 +58,8 @@ def collect_epoch(run: StageRun, epoch: int, tracker: Tracker, interrupt: Interr
     # Every process makes and scores its share of the groups.
     share = shard_groups(run.collector, groups_of(run, epoch))
     bar = tracker.bar("collecting", share.num_batches)
-    collected = collect(share, interrupt.leave_between(bar.over(share.generate())))
+    batches = interrupt.leave_between(bar.over(share.generate()))
+    collected = collect(share, batches, lambda: interrupt.is_asked or not is_trained_on)
     interrupt.leave_if_asked()
 
     # An invalid score is left out of its group; too many of them are a broken policy or reward.

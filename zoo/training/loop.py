@@ -16,6 +16,7 @@ from zoo.run import checkpoint
 from zoo.run.folder import END, End
 from zoo.run.tracker import Tracker
 from zoo.training import metrics, stop
+from zoo.training.asking import asking_beside
 from zoo.training.baseline import measure_untrained
 from zoo.training.build import Run, StageRun
 from zoo.training.collect import PolicyError
@@ -50,7 +51,11 @@ def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
         RunError: nothing is learned.
     """
     idle, end, current = 0, None, run.stage_at(progress.epoch)
-    with suppress(Interrupted), Interrupt(run.model.engine, tracker.say) as interrupt:
+    with (
+        asking_beside(run, tracker.run_dir),
+        suppress(Interrupted),
+        Interrupt(run.model.engine, tracker.say) as interrupt,
+    ):
         _say_which(current.stage, tracker)
         # Before any update: the scores to improve on, and probes of what must hold by now.
         if progress.epoch == 0:
