@@ -4,7 +4,7 @@ A flow-matching transformer (2024, github.com/black-forest-labs/flux). Latents a
 autoencoder; the pipeline's packing of 2 x 2 of them into a token stays inside.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +13,7 @@ from annotated_types import Ge, Le, MultipleOf
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.data.text_limit import TextLimit
-from zoo.policy.parts import is_here
-from zoo.policy.pipeline.parts import files_of
-from zoo.policy.pipeline.policy import Diffusers
+from zoo.policy.preset import Preset
 from zoo.policy.pretrained import Dtype, Pretrained
 from zoo.policy.weights import CopiesOn, Lora
 from zoo.rollout import Cond
@@ -27,7 +24,7 @@ _PATCH = 2
 """Rows and columns of latents that are one token of the network."""
 
 
-class Flux(Diffusers):
+class Flux(Preset):
     """FLUX.1 dev or schnell; LoRA on the attention projections and the two-stream feed-forwards.
 
     `pretrained` is a folder in diffusers' layout, a hub id, or a single file as published
@@ -112,30 +109,14 @@ class Flux(Diffusers):
         return _unpack(packed, torch.Size([len(images), *self.latent_shape]))
 
     @classmethod
-    def check_start(cls, options: Mapping[str, Any]) -> None:
-        """Looks for the files of a model in a folder here.
-
-        Raises:
-            ValueError: it is of another family, or lacks a part.
-        """
-        files = files_of(options)
-        if is_here(files):
-            _require(files, options["guidance_embedding"])
-        super().check_start(_as_diffusers(options))
+    def as_diffusers(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Of FLUX.1's pipeline."""
+        return {**options, "pipeline": _PIPELINE, "without": (), "call": {}}
 
     @classmethod
-    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """Of each of the pipeline's tokenizers.
-
-        Raises:
-            ValueError: the model or a tokenizer cannot be had.
-        """
-        return super().text_limits(_as_diffusers(options))
-
-    @classmethod
-    def tiny_kind(cls, options: Mapping[str, Any]) -> str:
-        """There is one."""
-        return ""
+    def require(cls, files: Pretrained, options: Mapping[str, Any]) -> None:
+        """Refuses another family's model, and guidance that it has no embedding for."""
+        _require(files, options["guidance_embedding"])
 
     @classmethod
     def write_tiny(cls, folder: Path, kind: str = "") -> dict[str, Any]:
@@ -144,10 +125,6 @@ class Flux(Diffusers):
 
         write_flux(folder)
         return options_of(folder)
-
-
-def _as_diffusers(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {**options, "pipeline": _PIPELINE, "without": (), "call": {}}
 
 
 def _require(files: Pretrained, guidance: float | None) -> None:

@@ -3,7 +3,7 @@
 `python -m benchmarks.make_scenes` made its weights.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -13,8 +13,7 @@ import torch
 from annotated_types import Ge
 
 from zoo.data.scenes.shapes import SIZE
-from zoo.data.text_limit import TextLimit
-from zoo.policy.pipeline.policy import Diffusers
+from zoo.policy.preset import Preset
 from zoo.policy.pretrained import Dtype
 from zoo.policy.weights import CopiesOn, Lora
 from zoo.storage.place import Place
@@ -25,7 +24,7 @@ _TOKENS_OF_T5 = 1
 """In place of which the model has zeros; the pipeline takes no fewer."""
 
 
-class Scenes(Diffusers):
+class Scenes(Preset):
     """Draws coloured shapes of 32 x 32 pixels from captions such as 'a red star above a ring'.
 
     A latent model of 3.4 million parameters in diffusers' layout, with an autoencoder and CLIPs of
@@ -69,27 +68,20 @@ class Scenes(Diffusers):
             )
 
     @classmethod
-    def check_start(cls, options: Mapping[str, Any]) -> None:
-        """Looks for the files of the model.
+    def as_diffusers(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Of SD3's pipeline without T5, and of the model that ships with the package.
 
         Raises:
-            ValueError: they are not there, or lack a part.
+            ValueError: that is not there.
         """
-        super().check_start(_as_diffusers(options))
-
-    @classmethod
-    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """Of each of the pipeline's tokenizers.
-
-        Raises:
-            ValueError: the model or a tokenizer cannot be had.
-        """
-        return super().text_limits(_as_diffusers(options))
-
-    @classmethod
-    def tiny_kind(cls, options: Mapping[str, Any]) -> str:
-        """There is one."""
-        return ""
+        return {
+            **options,
+            "pretrained": _folder(options["pretrained"]),
+            "pipeline": _PIPELINE,
+            "without": _T5,
+            "max_text_tokens": _TOKENS_OF_T5,
+            "call": {},
+        }
 
     @classmethod
     def write_tiny(cls, folder: Path, kind: str = "") -> dict[str, Any]:
@@ -115,17 +107,6 @@ def _warnings_off() -> Iterator[None]:
     finally:
         for library, level in zip(libraries, before, strict=True):
             library.set_verbosity(level)
-
-
-def _as_diffusers(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **options,
-        "pretrained": _folder(options["pretrained"]),
-        "pipeline": _PIPELINE,
-        "without": _T5,
-        "max_text_tokens": _TOKENS_OF_T5,
-        "call": {},
-    }
 
 
 def _folder(pretrained: str | None) -> str:

@@ -4,17 +4,14 @@ Esser et al. 2024 (arXiv 2403.03206). Embeddings have 128 T5 tokens in training 
 (published: 128 in training, 256 in the evaluation script).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Le, MultipleOf
 
-from zoo.data.text_limit import TextLimit
-from zoo.policy.parts import is_here
-from zoo.policy.pipeline.parts import files_of
-from zoo.policy.pipeline.policy import Diffusers
+from zoo.policy.preset import Preset
 from zoo.policy.pretrained import Dtype, Pretrained
 from zoo.policy.weights import CopiesOn, Lora
 from zoo.storage.place import Place
@@ -23,7 +20,7 @@ _PIPELINE = "StableDiffusion3Pipeline"
 _T5 = ("text_encoder_3", "tokenizer_3")
 
 
-class SD3(Diffusers):
+class SD3(Preset):
     """Stable Diffusion 3.5 Medium or Large, or 3 Medium; LoRA on its eight attention projections.
 
     `pretrained` is a folder in diffusers' layout, a hub id, or a single file as published
@@ -77,30 +74,15 @@ class SD3(Diffusers):
         )
 
     @classmethod
-    def check_start(cls, options: Mapping[str, Any]) -> None:
-        """Looks for the files of a model in a folder here.
-
-        Raises:
-            ValueError: it is of another family, or lacks a part.
-        """
-        files = files_of(options)
-        if is_here(files):
-            _require(files, options["resolution"], t5=options["t5"])
-        super().check_start(_as_diffusers(options))
+    def as_diffusers(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Of SD3's pipeline, with or without T5."""
+        without = () if options["t5"] else _T5
+        return {**options, "pipeline": _PIPELINE, "without": without, "call": {}}
 
     @classmethod
-    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """Of each of the pipeline's tokenizers.
-
-        Raises:
-            ValueError: the model or a tokenizer cannot be had.
-        """
-        return super().text_limits(_as_diffusers(options))
-
-    @classmethod
-    def tiny_kind(cls, options: Mapping[str, Any]) -> str:
-        """There is one."""
-        return ""
+    def require(cls, files: Pretrained, options: Mapping[str, Any]) -> None:
+        """Refuses another family's model, one without T5, and one that is too small."""
+        _require(files, options["resolution"], t5=options["t5"])
 
     @classmethod
     def write_tiny(cls, folder: Path, kind: str = "") -> dict[str, Any]:
@@ -109,11 +91,6 @@ class SD3(Diffusers):
 
         write_sd3(folder)
         return options_of(folder)
-
-
-def _as_diffusers(options: Mapping[str, Any]) -> dict[str, Any]:
-    without = () if options["t5"] else _T5
-    return {**options, "pipeline": _PIPELINE, "without": without, "call": {}}
 
 
 def _require(files: Pretrained, resolution: int, *, t5: bool) -> None:
