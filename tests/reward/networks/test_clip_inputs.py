@@ -49,6 +49,21 @@ def test_a_score_is_that_of_its_image_and_prompt_alone(written, cls):
 
 
 @pytest.mark.parametrize("cls", READERS)
+def test_the_prompt_of_several_images_is_embedded_once(written, cls, monkeypatch):
+    reward, images = cls(CPU, **written[cls]), some_images(4, 40)
+    model, rows = reward._clip._model, []
+    embed = model.get_text_features
+
+    def watched(input_ids, **others):
+        rows.append(len(input_ids))
+        return embed(input_ids=input_ids, **others)
+
+    monkeypatch.setattr(model, "get_text_features", watched)
+    reward.score(images, [PROMPTS[0], PROMPTS[1], PROMPTS[0], PROMPTS[0]])
+    assert rows == [2]
+
+
+@pytest.mark.parametrize("cls", READERS)
 def test_a_prompt_is_read_to_its_77th_token(written, cls):
     reward, image = cls(CPU, **written[cls]), some_images(1, 28)
     # Two of them are the start and the end.

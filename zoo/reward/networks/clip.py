@@ -84,10 +84,14 @@ class Clip:
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Float[Tensor, "batch width"]:
-        """Embeddings of texts, of which the first 77 tokens are read."""
+        """Embeddings of texts, of which the first 77 tokens are read.
+
+        Each is embedded once: the images of a group have one prompt.
+        """
         self._go_there()
+        place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         tokens = self._tokenizer(
-            list(texts),
+            list(place),
             padding="max_length",
             truncation=True,
             max_length=NUM_TOKENS,
@@ -97,7 +101,8 @@ class Clip:
             input_ids=send(tokens["input_ids"], self._device),
             attention_mask=send(tokens["attention_mask"], self._device),
         )
-        return F.normalize(output.pooler_output.float(), dim=-1)
+        embedded = F.normalize(output.pooler_output.float(), dim=-1)
+        return embedded[send(torch.tensor([place[text] for text in texts]), self._device)]
 
     def rest(self) -> None:
         """Leaves the device, if it is to."""
