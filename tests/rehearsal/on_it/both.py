@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 import zoo.training.collect
 import zoo.training.epoch
 import zoo.training.learn
@@ -54,14 +56,21 @@ class Rehearsed:
     folder: Path
 
 
-def rehearse(path: Path, tmp_path: Path, *, tiny: bool = False, **changes: object) -> Rehearsed:
-    """Trains a recipe with changes on both, and requires the same numbers."""
+def rehearse(
+    path: Path, tmp_path: Path, *, tiny: bool = False, rounding: float = 0.0, **changes: object
+) -> Rehearsed:
+    """Trains a recipe with changes on both, and requires the same numbers.
+
+    `rounding` is how much they may differ, as a part of themselves.
+    """
     expected = train_here(made(path, "cpu", tiny=tiny, **changes), tmp_path / "cpu")
     traffic.clear()
     found = train_here(made(path, "auto", tiny=tiny, **changes), tmp_path / "sim")
     traffic.settle()
     runs = Rehearsed(without_clocks(expected), without_clocks(found), tmp_path / "sim")
-    assert runs.sim == runs.cpu
+    assert len(runs.sim) == len(runs.cpu)
+    for mine, wanted in zip(runs.sim, runs.cpu, strict=True):
+        assert mine == pytest.approx(wanted, rel=rounding, abs=rounding / 10)
     require_used()
     return runs
 

@@ -35,7 +35,10 @@ CASES = {
 def test_a_model_has_the_same_numbers(case, tmp_path, monkeypatch, tmp_path_factory, traffic):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     recipe, changes = CASES[case]
-    rehearse(ROOT / "recipes" / f"{recipe}.yaml", tmp_path, tiny=True, **{**ONE, **changes})
+    # Convolutions and attention of tensors that lie otherwise in memory are summed otherwise.
+    rounding = 1e-3 if case.startswith("a pipeline") else 0.0
+    path = ROOT / "recipes" / f"{recipe}.yaml"
+    rehearse(path, tmp_path, tiny=True, rounding=rounding, **{**ONE, **changes})
     if case.startswith("sd3"):
         # Others' pipelines prepare more for every forward, in code of their own that waits.
         assert traffic.at("training") == {}
