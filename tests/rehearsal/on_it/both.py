@@ -70,9 +70,17 @@ def rehearse(
     runs = Rehearsed(without_clocks(expected), without_clocks(found), tmp_path / "sim")
     assert len(runs.sim) == len(runs.cpu)
     for mine, wanted in zip(runs.sim, runs.cpu, strict=True):
-        assert mine == pytest.approx(wanted, rel=rounding, abs=rounding / 10)
+        assert mine.keys() == wanted.keys()
+        wrong = [key for key in wanted if not _are_equal(mine[key], wanted[key], rounding)]
+        assert {key: mine[key] for key in wrong} == {key: wanted[key] for key in wrong}
     require_used()
     return runs
+
+
+def _are_equal(found: object, wanted: object, rounding: float) -> bool:
+    if not rounding or not isinstance(wanted, float):
+        return found == wanted
+    return found == pytest.approx(wanted, rel=rounding, abs=rounding / 10)
 
 
 def require_used() -> None:
