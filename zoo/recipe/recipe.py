@@ -87,7 +87,8 @@ def recipe_from(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
         RecipeError: what is wrong, a line each.
         BrokenPluginError: a component that it names cannot be loaded.
     """
-    return _recipe(Raw(dict(data), Origins(source)), may_end_early=True)
+    raw = apply_overrides(Raw(dict(data), Origins(source)), ())
+    return _recipe(raw, may_end_early=True)
 
 
 def _tiny(recipe: Recipe, path: str | Path) -> Recipe:
