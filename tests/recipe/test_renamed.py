@@ -44,7 +44,9 @@ def file(tmp_path):
     ],
 )  # fmt: skip
 def test_it_is_the_options_of_the_tracker(file, text, overrides, expected):
-    assert trackers(load_recipe(file(text), overrides)) == expected
+    recipe = load_recipe(file(text), overrides)
+    assert trackers(recipe) == expected
+    assert recipe_from(recipe.resolved()) == recipe
 
 
 def test_what_it_extends_may_say_one_option_and_the_file_another(file, tmp_path):

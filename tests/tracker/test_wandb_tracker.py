@@ -53,8 +53,10 @@ def no_thread_left():
     return not [thread for thread in threading.enumerate() if thread.name == "tracker wandb"]
 
 
-def records(path):
+def records(run_dir):
     """What is in wandb's file: the log of LevelDB, in blocks of 32 KiB, of its own messages."""
+    wandb.teardown()  # what writes the file is a process of its own
+    (path,) = run_dir.glob("wandb/offline-run-*/*.wandb")
     content, at, parts = path.read_bytes(), 7, []
     assert content[:4] == b":W&B"
     while at < len(content):
@@ -96,7 +98,7 @@ def test_offline_files_have_the_run_by_epoch_and_in_groups(tmp_path):
     assert warnings == []
     assert no_thread_left()
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
-    found = list(records(folder / f"run-{ID}.wandb"))
+    found = list(records(tmp_path))
 
     # The run, its recipe, and the axis of every chart.
     (told,) = [one.run for one in found if one.HasField("run")]
@@ -126,8 +128,7 @@ def test_offline_files_have_the_run_by_epoch_and_in_groups(tmp_path):
 def test_a_run_that_failed_is_one_there_too(tmp_path):
     run = opened(tmp_path, [], "offline")
     run.close(ValueError("of the run"))
-    (path,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
-    assert [one.exit.exit_code for one in records(path) if one.HasField("exit")] == [1]
+    assert [one.exit.exit_code for one in records(tmp_path) if one.HasField("exit")] == [1]
 
 
 def test_disabled_writes_nothing(tmp_path):
