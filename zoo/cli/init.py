@@ -21,6 +21,7 @@ from zoo.cli.init_recipe import (
     base_of,
     comments_of,
     draft,
+    rewards_of,
     with_epochs,
     with_settings,
     write_out,
@@ -81,19 +82,19 @@ def init(file: Path | None, given: Given) -> None:
     file = Path(f"my_{slug}.yaml") if file is None else file
     if os.path.lexists(file):
         raise UserError(f"{file}: there is a file already; name another: zoo init OTHER.yaml")
-    wish = _wish(model, given)
+    wish = _wish(model, base, given)
     data = draft(wish, base, file.stem)
     text = _text(wish, base, data)
     _write(file, text)
     say(f"wrote {file}; next:", f"  zoo check {file}", f"  zoo train {file}")
 
 
-def _wish(model: str, given: Given) -> Wish:
+def _wish(model: str, base: str, given: Given) -> Wish:
     """All that is asked, in order."""
     on_cpu = model in ON_A_CPU
-    best = ON_A_CPU.get(model, "pickscore")
+    usual = " ".join(rewards_of(base)) if on_cpu or "/" in model else "pickscore"
     question = "What should get better (rewards, a space between)"
-    rewards = given.rewards or tuple(_ask(None, question, best, "reward").split())
+    rewards = given.rewards or tuple(_ask(None, question, usual, "reward").split())
     for reward in rewards:
         registry.find("rewards", reward)
     here = devices.num_accelerators()
@@ -124,7 +125,7 @@ def _ask(given: T | None, question: str, default: T, option: str) -> T:
 def _text(wish: Wish, base: str, data: dict[str, Any]) -> str:
     """The recipe with what the estimates say of memory and time."""
     machine = _machine(wish)
-    batch = data["engine"]["micro_batch"]
+    batch = data["engine"].get("micro_batch", {"sample": 16, "train": 8})
     say("estimating memory by dry runs, which take a minute each for a large model ...")
     try:
         with _measurable(data) as shapes:

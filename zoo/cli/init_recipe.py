@@ -25,8 +25,11 @@ MODELS = ("digits", "scenes", "sd3", "flux")
 _ANY = "nft_z_image"
 """What a model of the hub begins with that no shipped recipe is for."""
 
-ON_A_CPU = {"digits": "digit", "scenes": "scenes"}
-"""Models that ship with zoo, and the reward of each."""
+ON_A_CPU = ("digits", "scenes")
+"""Models that ship with zoo, and need no GPU."""
+
+Entry = dict[str, Any]
+"""A reward as a recipe names it."""
 
 _TASKS = ("", "_pickscore", "_geneval", "_ocr")
 """How names of shipped recipes go on after algorithm and model, the one to prefer first."""
@@ -96,6 +99,12 @@ def _of_the_hub(hub_id: str) -> dict[str, str]:
     return own or {"nft": _ANY}
 
 
+def rewards_of(base: str) -> tuple[str, ...]:
+    """What a shipped recipe trains on, by name."""
+    entries = read(base).data["rewards"]
+    return tuple(entry["name"] for entry in entries if not _is_measure(entry))
+
+
 def draft(wish: Wish, base: str, name: str) -> dict[str, Any]:
     """The recipe without what the estimates say.
 
@@ -108,38 +117,62 @@ def draft(wish: Wish, base: str, name: str) -> dict[str, Any]:
         del data["policy"]["pipeline"]
         data["policy"]["pretrained"] = wish.model
     if wish.full:
-        data["policy"] |= {"lora": None}
-        data["optim"]["lr"] = float(f"{_FULL_RATE * data['optim']['lr']:.2g}")
-        if wish.model not in ON_A_CPU:
-            data["policy"]["dtype"] = "float32"
-    if wish.rewards != (ON_A_CPU.get(wish.model),):
-        data["rewards"] = [_reward(reward, wish) for reward in wish.rewards]
-        held_out = [each for each in _HELD_OUT if each not in wish.rewards][:1]
-        judges = [] if wish.model in ON_A_CPU else [_reward(each, wish) for each in held_out]
-        data["eval"]["rewards"] = [*data["rewards"], *judges]
+        _train_all(data, wish)
+    trained = data["rewards"]
+    if wish.rewards != rewards_of(base):
+        new = [{"name": reward} for reward in wish.rewards]
+        data["rewards"] = new + [entry for entry in trained if _is_measure(entry)]
+    if "eval" in data:
+        judges = _held_out(data["eval"].get("rewards", []), trained, wish)
+        data["eval"]["rewards"] = _on_the_card([*data["rewards"], *judges], wish)
+    data["rewards"] = _on_the_card(data["rewards"], wish)
     if wish.model not in ON_A_CPU:
         data["data"] = _data(data["data"], wish)
     data["engine"] = {**data.get("engine", {}), "processes": max(1, wish.gpus)}
     return data
 
 
-def _reward(name: str, wish: Wish) -> dict[str, Any]:
-    """On a small card in half precision, and off it while nothing is scored, where it can be."""
-    can = signature(load("rewards", name)).options
-    small = 0 < wish.memory < _SMALL_CARD and {"dtype", "offload"} <= can.keys()
-    return {"name": name, **({"dtype": "bfloat16", "offload": True} if small else {})}
+def _is_measure(entry: Entry) -> bool:
+    """Whether nothing is trained on it: the section `advantage` names it."""
+    return entry.get("weight") == 0
+
+
+def _train_all(data: dict[str, Any], wish: Wish) -> None:
+    data["policy"]["lora"] = None
+    data["optim"]["lr"] = float(f"{_FULL_RATE * data['optim']['lr']:.2g}")
+    if wish.model not in ON_A_CPU:
+        data["policy"]["dtype"] = "float32"
+
+
+def _held_out(evaluated: list[Entry], trained: list[Entry], wish: Wish) -> list[Entry]:
+    """What the shipped recipe evaluates by and does not train on, or another of that kind."""
+    used = {*wish.rewards, *(entry["name"] for entry in trained)}
+    own = [entry for entry in evaluated if entry["name"] not in used]
+    if own or wish.model in ON_A_CPU:
+        return own
+    return [{"name": each} for each in _HELD_OUT if each not in wish.rewards][:1]
+
+
+def _on_the_card(entries: list[Entry], wish: Wish) -> list[Entry]:
+    """On a small card in half precision, and off it while nothing is scored, where they can be."""
+    if not 0 < wish.memory < _SMALL_CARD:
+        return entries
+    small = {"dtype": "bfloat16", "offload": True}
+    able = [
+        small.keys() <= signature(load("rewards", each["name"])).options.keys() for each in entries
+    ]
+    return [{**entry, **small} if can else entry for entry, can in zip(entries, able, strict=True)]
 
 
 def _data(published: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
-    """Prompts that ship, and an epoch that suits the number of GPUs."""
+    """Prompts that ship, unless the model is asked with more than texts; fewer on fewer GPUs."""
+    data = {key: value for key, value in published.items() if key != "tiny"}
     task = next((reward for reward in wish.rewards if reward in ("geneval", "ocr")), None)
-    sources = (
-        ("general/train", "general/eval") if task is None else (f"{task}/train", f"{task}/test")
-    )
-    groups = min(published["groups_per_epoch"], max(_FEWEST_GROUPS, _GROUPS_A_GPU * wish.gpus))
-    train, evaluated = (f"builtin:{source}" for source in sources)
-    size = published["group_size"]
-    return {"train": train, "eval": evaluated, "groups_per_epoch": groups, "group_size": size}
+    if "/" not in wish.model or published["train"].startswith("https://"):
+        data["train"] = f"builtin:{task or 'general'}/train"
+        data["eval"] = f"builtin:{task}/test" if task else "builtin:general/eval"
+    groups = max(_FEWEST_GROUPS, _GROUPS_A_GPU * wish.gpus)
+    return {**data, "groups_per_epoch": min(data["groups_per_epoch"], groups)}
 
 
 def with_settings(data: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
@@ -158,10 +191,10 @@ def with_settings(data: Mapping[str, Any], settings: Settings) -> dict[str, Any]
 
 
 def with_epochs(data: Mapping[str, Any], epochs: int) -> dict[str, Any]:
-    """The recipe of so many epochs, with ten evaluations and checkpoints at most."""
-    every = max(1, -(-epochs // 10))
+    """The recipe of so many epochs, with about ten evaluations and checkpoints."""
+    every = max(1, epochs // 10)
     changed = {**data, "epochs": epochs, "checkpoint": {"every": every, "keep": 3}}
-    return {**changed, "eval": {**data["eval"], "every": every}}
+    return {**changed, "eval": {**data["eval"], "every": every}} if "eval" in data else changed
 
 
 def write_out(data: Mapping[str, Any], comments: Mapping[str, str]) -> str:
@@ -206,8 +239,8 @@ def comments_of(
     where = "a CPU" if not wish.gpus else f"{wish.gpus} x {wish.memory:g} GB"
     objective, trained = data["objective"]["name"], "All of it" if wish.full else "A LoRA of it"
     return {
-        "": f"{wish.model} on {', '.join(wish.rewards)} with {wish.algorithm}, for {where}: written "
-        f"by zoo init from {base}, whose own comments say where the numbers are from (zoo recipes "
+        "": f"{wish.model} on {', '.join(wish.rewards)} with {wish.algorithm}, for {where}: "
+        f"written by zoo init from {base}, whose own comments say where the numbers are from (zoo recipes "
         f"copy {base}). Any of it may be changed: docs/recipes.md explains the sections, and zoo "
         "describe NAME the options of what has a name.",
         "name": "The folder of its runs, in runs/.",
@@ -218,7 +251,7 @@ def comments_of(
         "rewards": "What is to get better: of several, the sum by their weight. zoo list rewards.",
         "advantage": "By how much an image is better than the others of its prompt.",
         "objective": f"The algorithm: zoo describe {objective}.",
-        "data": "Prompts, a file of yours in their place (train: my_prompts.txt), and an epoch: so "
+        "data": "Prompts, or a file of yours (train: my_prompts.txt), and an epoch: so "
         "many prompts (groups), each with so many images.",
         "optim": "AdamW, at a rate for a whole network." if wish.full else "AdamW.",
         "engine": f"Where it runs. {engine}",
