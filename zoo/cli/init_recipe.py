@@ -8,7 +8,7 @@ written out with a comment for each section.
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,14 +118,14 @@ def draft(wish: Wish, base: str, name: str) -> dict[str, Any]:
         data["policy"]["pretrained"] = wish.model
     if wish.full:
         _train_all(data, wish)
-    trained = data["rewards"]
+    evaluated = data.get("eval", {}).get("rewards", [])
     if wish.rewards != rewards_of(base):
-        new = [{"name": reward} for reward in wish.rewards]
-        data["rewards"] = new + [entry for entry in trained if _is_measure(entry)]
-    if "eval" in data:
-        judges = _held_out(data["eval"].get("rewards", []), trained, wish)
-        data["eval"]["rewards"] = _on_the_card([*data["rewards"], *judges], wish)
+        evaluated = [*_named(wish.rewards), *_held_out(evaluated, wish, rewards_of(base))]
+        measures = [entry for entry in data["rewards"] if _is_measure(entry)]
+        data["rewards"] = [*_named(wish.rewards), *measures]
     data["rewards"] = _on_the_card(data["rewards"], wish)
+    if "eval" in data:
+        data["eval"]["rewards"] = _on_the_card(evaluated, wish)
     if wish.model not in ON_A_CPU:
         data["data"] = _data(data["data"], wish)
     data["engine"] = {**data.get("engine", {}), "processes": max(1, wish.gpus)}
@@ -144,13 +144,16 @@ def _train_all(data: dict[str, Any], wish: Wish) -> None:
         data["policy"]["dtype"] = "float32"
 
 
-def _held_out(evaluated: list[Entry], trained: list[Entry], wish: Wish) -> list[Entry]:
+def _named(rewards: Iterable[str]) -> list[Entry]:
+    return [{"name": reward} for reward in rewards]
+
+
+def _held_out(evaluated: list[Entry], wish: Wish, trained: tuple[str, ...]) -> list[Entry]:
     """What the shipped recipe evaluates by and does not train on, or another of that kind."""
-    used = {*wish.rewards, *(entry["name"] for entry in trained)}
-    own = [entry for entry in evaluated if entry["name"] not in used]
+    own = [entry for entry in evaluated if entry["name"] not in {*wish.rewards, *trained}]
     if own or wish.model in ON_A_CPU:
         return own
-    return [{"name": each} for each in _HELD_OUT if each not in wish.rewards][:1]
+    return _named([each for each in _HELD_OUT if each not in wish.rewards][:1])
 
 
 def _on_the_card(entries: list[Entry], wish: Wish) -> list[Entry]:
@@ -240,9 +243,9 @@ def comments_of(
     objective, trained = data["objective"]["name"], "All of it" if wish.full else "A LoRA of it"
     return {
         "": f"{wish.model} on {', '.join(wish.rewards)} with {wish.algorithm}, for {where}: "
-        f"written by zoo init from {base}, whose own comments say where the numbers are from (zoo recipes "
-        f"copy {base}). Any of it may be changed: docs/recipes.md explains the sections, and zoo "
-        "describe NAME the options of what has a name.",
+        f"written by zoo init from {base}, whose own comments say where the numbers are from "
+        f"(zoo recipes copy {base}). Any of it may be changed: docs/recipes.md explains the "
+        "sections, and zoo describe NAME the options of what has a name.",
         "name": "The folder of its runs, in runs/.",
         "seed": "With another one it is another run.",
         "epochs": f"In each, images are made, scored and learned from. {epochs}",
