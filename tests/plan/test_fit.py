@@ -102,7 +102,7 @@ def test_on_one_card_nothing_is_cut_in_pieces_but_what_the_host_keeps(dry_runs):
 def test_no_micro_batch_is_larger_than_the_shipped(dry_runs):
     asked = dry_runs(network=0.1, a_row=0.01)
     mine = found(80, most=(2, 1), cuda=False)
-    assert asked[0] == (2, 1, False)
+    assert asked == [(2, 1, False)]
     assert (mine.sample, mine.train) == (2, 1)
 
 

@@ -75,8 +75,9 @@ def find_fit(make: Callable[[Settings], Recipe], machine: Machine, most: tuple[i
             of = footprint(make(settings), machine.processes)
             tried += _largest_of_each_layout(of, settings, machine, most)
             fits = [one for one in tried if _is_within(one.estimate, machine)]
-            best = min(fits, key=_slowness, default=None)
-            if best is not None and (checkpointing or _is_fast(best.settings)):
+            enough = min(_FEW, most[1])
+            best = min(fits, key=lambda one: _slowness(one.settings, enough), default=None)
+            if best is not None and (checkpointing or _is_fast(best.settings, enough)):
                 return best
     least = min((one.estimate for one in tried), key=lambda one: one.parts.total)
     raise NothingFitsError(
@@ -130,16 +131,15 @@ def _is_within(one: MemoryEstimate, machine: Machine) -> bool:
     return one.parts.total <= (1 - SPARE) * machine.memory
 
 
-def _is_fast(settings: Settings) -> bool:
-    return settings.layout.stage is None and settings.train >= _FEW
+def _is_fast(settings: Settings, enough: int) -> bool:
+    return settings.layout.stage is None and settings.train >= enough
 
 
 _OFFLOADS = ("none", "optimizer", "parameters")
 
 
-def _slowness(fit: Fit) -> tuple[int, int, bool, bool, int]:
-    """The order of preference: what waits for others or the host least, then has enough to do."""
-    mine = fit.settings
+def _slowness(mine: Settings, enough: int) -> tuple[int, int, bool, bool, int]:
+    """The order of preference: what waits least for others or the host, then has enough to do."""
     stage = -1 if mine.layout.stage is None else mine.layout.stage
-    few = mine.train < _FEW
+    few = mine.train < enough
     return _OFFLOADS.index(mine.layout.offload), stage, few, mine.checkpointing, -mine.train

@@ -86,7 +86,7 @@ class Wandb(ExperimentTracker):
         import wandb
 
         self._warnings.append(f"<li>epoch {epoch}: {html.escape(text)}</li>")
-        panel = wandb.Html(f"<ul>{''.join(self._warnings)}</ul>")
+        panel = wandb.Html(f"<ul>{''.join(self._warnings)}</ul>", data_is_not_path=True)
         self._run.log({"warnings": panel, "epoch": epoch})
         self._run.alert(title="zoo: warning", text=text, level="WARN")
 
