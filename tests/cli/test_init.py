@@ -139,6 +139,7 @@ def test_without_an_estimate_it_is_cautious_and_says_so(zoo_here, folder, monkey
          "no recipe for 'flux' ships with the algorithm 'kto'"),
         (("--model", "digits", "--reward", "digitt"), "unknown reward 'digitt'; did you mean"),
         (("--model", "sd3", "--reward", "pickscore", "--gpus", 0), "--gpus is 0, and 'sd3' needs"),
+        (("my recipe.yaml", "--model", "digits"), "'my recipe' cannot name a run's folder"),
         (("there.yaml",), "there.yaml: there is a file already; name another: zoo init"),
     ],
 )  # fmt: skip

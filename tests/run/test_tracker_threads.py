@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from zoo.plan.preflight import require_trackers
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.recipe import load_recipe
 from zoo.run import tracker_threads
 from zoo.run.tracker import open_tracker
 from zoo.run.tracker_threads import TrackerThreads
+from zoo.tracker import tensorboard
 from zoo.tracker.base import ExperimentTracker, TrackedRun
 
 
@@ -159,6 +161,15 @@ def test_the_trackers_of_a_recipe_are_told_of_its_run(tmp_path):
         assert tracker.tracking_id not in (None, "e5f6a7b8")
     with open_tracker(tmp_path / "run", digits(tmp_path, "[]")) as tracker:
         assert tracker.tracking_id is None
+
+
+def test_what_a_tracker_needs_is_looked_for_before_a_run(tmp_path, monkeypatch):
+    recipe = digits(tmp_path, "[{name: wandb}, {name: tensorboard}]")
+    require_trackers(recipe)
+    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
+    said = r"r.yaml:2: trackers.1: 'tensorboard' refuses its options: it needs tensorboardX; pip "
+    with pytest.raises(RecipeError, match=said):
+        require_trackers(recipe)
 
 
 def test_a_tracker_is_in_a_recipe_once(tmp_path):

@@ -76,17 +76,24 @@ def init(file: Path | None, given: Given) -> None:
     Raises:
         UserError: there is such a file; a name is none; or nothing fits.
     """
+    if file is not None:
+        _require_free(file)
     model = _ask(given.model, "Model (digits, scenes, sd3, flux, or OWNER/NAME)", "digits", "model")
     base = base_of(model, given.algorithm)
     slug = re.sub(r"[^a-z0-9]+", "_", model.rpartition("/")[2].lower())
     file = Path(f"my_{slug}.yaml") if file is None else file
-    if os.path.lexists(file):
-        raise UserError(f"{file}: there is a file already; name another: zoo init OTHER.yaml")
+    _require_free(file)
     wish = _wish(model, base, given)
     data = draft(wish, base, file.stem)
-    text = _text(wish, base, data)
-    _write(file, text)
+    # What is wrong by itself is refused before a minute is spent on it.
+    recipe_from(data, str(file))
+    _write(file, _text(wish, base, data))
     say(f"wrote {file}; next:", f"  zoo check {file}", f"  zoo train {file}")
+
+
+def _require_free(file: Path) -> None:
+    if os.path.lexists(file):
+        raise UserError(f"{file}: there is a file already; name another: zoo init OTHER.yaml")
 
 
 def _wish(model: str, base: str, given: Given) -> Wish:
