@@ -1,5 +1,7 @@
 """The groups that a tracker's page shows metrics in: what comes before the first slash."""
 
+from collections.abc import Mapping
+
 _PROGRESS = frozenset(
     {"num_evals", "num_images", "seconds", "stage", "step", "total_dropped", "total_invalid"}
 )
@@ -20,6 +22,6 @@ def grouped(name: str) -> str:
     return f"{group}/{name}"
 
 
-def grouped_record(metrics: dict[str, float]) -> dict[str, float]:
+def grouped_record(metrics: Mapping[str, float]) -> dict[str, float]:
     """An epoch's numbers by grouped names; without `epoch`, which is their axis."""
     return {grouped(name): value for name, value in metrics.items() if name != "epoch"}

@@ -66,7 +66,7 @@ class TensorBoard(ExperimentTracker):
         """A scalar each."""
         from tensorboardX.proto.summary_pb2 import Summary
 
-        numbers = grouped_record(dict(metrics))
+        numbers = grouped_record(metrics)
         values = [Summary.Value(tag=name, simple_value=numbers[name]) for name in numbers]
         self._write(int(metrics["epoch"]), summary=Summary(value=values))
         self._writer.flush()

@@ -72,7 +72,7 @@ class Wandb(ExperimentTracker):
 
     def record(self, metrics: Mapping[str, float]) -> None:
         """A row of the run's history."""
-        self._run.log({**grouped_record(dict(metrics)), "epoch": metrics["epoch"]})
+        self._run.log({**grouped_record(metrics), "epoch": metrics["epoch"]})
 
     def picture(self, name: str, path: Path, epoch: int) -> None:
         """The file as it is, which a browser also shows where it moves."""
