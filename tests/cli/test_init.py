@@ -84,6 +84,7 @@ def test_one_large_card_trains_as_shipped_for_the_hours(zoo_here, folder, dry_ru
     text = (folder / "my_sd3.yaml").read_text()
     assert "About 0.02 hours by the estimate" in text
     assert "of 80 GB a process" in text
+    assert "It is gated: accept its terms" in text
     assert len(dry_runs) == 1
 
 

@@ -235,6 +235,14 @@ def _flow(value: Any) -> str:
     return json.dumps(value)
 
 
+def _terms(base: str, data: Mapping[str, Any]) -> str:
+    """What must be done to have the model, where its shipped recipe says that it is gated."""
+    needs = next(recipe.needs for recipe in shipped.recipes() if recipe.name == base)
+    if f"{data['policy'].get('pretrained')} (gated)" not in needs:
+        return ""
+    return " It is gated: accept its terms on the Hugging Face Hub, then hf auth login."
+
+
 def comments_of(
     wish: Wish, base: str, data: Mapping[str, Any], engine: str, epochs: str
 ) -> dict[str, str]:
@@ -248,8 +256,8 @@ def comments_of(
         "sections, and zoo describe NAME the options of what has a name.",
         "name": "The folder of its runs, in runs/.",
         "seed": "With another one it is another run.",
-        "epochs": f"In each, images are made, scored and learned from. {epochs}",
-        "policy": f"The model. {trained} is trained.",
+        "epochs": f"Rounds: in each, images are made, scored and learned from. {epochs}",
+        "policy": f"The model. {trained} is trained.{_terms(base, data)}",
         "sampler": "How images are made to learn from; eval has its own.",
         "rewards": "What is to get better: of several, the sum by their weight. zoo list rewards.",
         "advantage": "By how much an image is better than the others of its prompt.",
