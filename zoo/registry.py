@@ -24,6 +24,7 @@ SINGULAR = {
     "solvers": "solver",
     "rewards": "reward",
     "objectives": "objective",
+    "trackers": "tracker",
 }
 """Each kind of component, with the word for one of it."""
 

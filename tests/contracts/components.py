@@ -29,6 +29,7 @@ ELSEWHERE = {
     ("diffusion-rl-zoo", "scenes_judge"): "tests/reward/scenes/test_detectors.py",
     ("diffusion-rl-zoo", "smoothness"): "tests/reward/test_smoothness.py",
     ("diffusion-rl-zoo", "sde_window"): "tests/sampler/test_window.py",
+    ("diffusion-rl-zoo", "wandb"): "tests/tracker/test_wandb_tracker.py",
     ("zoo-example", "asked_brightness"): "plugins/zoo-example/tests/test_example.py",
     ("zoo-geneval", "geneval"): "plugins/zoo-geneval/tests/test_geneval_reward.py",
     ("zoo-human", "human"): "plugins/zoo-human/tests/test_human_contract.py",
@@ -40,7 +41,8 @@ ELSEWHERE = {
 }
 """What cannot be built or asked in general, by package and name, and who inherits the checks.
 
-It asks a server, is made of other components, or needs prompts that say more than these here.
+It asks a server, has tests of its own environment, is made of other components, or needs prompts
+that say more than these here.
 """
 
 

@@ -22,7 +22,7 @@ def test_every_kind_has_a_component():
 @pytest.mark.parametrize("path", ELSEWHERE.values())
 def test_what_cannot_be_checked_here_inherits_the_checks_elsewhere(path):
     assert re.search(
-        r"^class Test\w+\((Reward|Sampler|Solver)Tests\):$", (ROOT / path).read_text(), re.M
+        r"^class Test\w+\((Reward|Sampler|Solver|Tracker)Tests\):$", (ROOT / path).read_text(), re.M
     )
 
 

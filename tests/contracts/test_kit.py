@@ -1,5 +1,6 @@
 """The published checks find what is wrong: each defect fails the check that is about it."""
 
+import pathlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,9 +21,11 @@ from zoo.testing import (
     RewardTests,
     SamplerTests,
     SolverTests,
+    TrackerTests,
     some_images,
     some_prompts,
 )
+from zoo.tracker.base import ExperimentTracker
 
 FOREIGN_TEST = """
 from zoo.reward.base import Reward
@@ -301,6 +304,36 @@ def test_a_policy_with_a_defect_fails(policy, check, arguments):
 
     with pytest.raises(AssertionError):
         getattr(Checked(), check)(*arguments)
+
+
+class WritesHere(ExperimentTracker):
+    def record(self, metrics):
+        pathlib.Path("numbers.txt").write_text(str(metrics))
+
+
+class TakesPicturesAway(WritesHere):
+    def record(self, metrics):
+        pass
+
+    def picture(self, name, path, epoch):
+        path.unlink(missing_ok=True)
+
+
+class TakesTheEpoch(ExperimentTracker):
+    def record(self, metrics):
+        del metrics["epoch"]
+
+
+@pytest.mark.parametrize(
+    ("tracker", "check", "arguments"),
+    [
+        (WritesHere, "test_it_takes_a_run_and_goes_on_with_it", ("tmp_path", "monkeypatch")),
+        (TakesPicturesAway, "test_it_takes_a_run_and_goes_on_with_it", ("tmp_path", "monkeypatch")),
+        (TakesTheEpoch, "test_what_it_is_given_stays_as_it_is", ("tmp_path",)),
+    ],
+)
+def test_a_tracker_with_a_defect_fails(tracker, check, arguments, request):
+    require_failure(TrackerTests, tracker, check, map(request.getfixturevalue, arguments))
 
 
 class SameNoise(FlowSampler):

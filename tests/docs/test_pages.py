@@ -21,7 +21,7 @@ RECIPES = [
     load_recipe(ROOT / "recipes" / f"{name}.yaml", overrides).resolved()
     for name, overrides in {
         "nft_sd3_multi": ["stop_when={target: {label: image_reward, at_least: 1.0}}"],
-        "flow_grpo_sd3_geneval": ["tracking.wandb={}"],
+        "flow_grpo_sd3_geneval": ["trackers=[{name: wandb}]"],
         "dpo_sd3_pickscore": [],
         "nft_digits": [],
     }.items()

@@ -154,7 +154,7 @@ def test_in_a_file_the_stages_sum_to_the_epochs():
         ("epochs: 9\n    engine:\n      processes: 2", 6, "stages.0.engine is of the whole run"),
         ("{epochs: 9, checkpoint: {every: 1}}", 5, "stages.0.checkpoint is of the whole run"),
         ("{epochs: 9, output_dir: x}", 5, "stages.0.output_dir is of the whole run"),
-        ("{epochs: 9, tracking: {}}", 5, "stages.0.tracking is of the whole run"),
+        ("{epochs: 9, trackers: []}", 5, "stages.0.trackers is of the whole run"),
         ("{epochs: 9, optim: {ema: null}}", 5, "stages.0.optim.ema is of the whole run"),
         ("{epochs: 9, optim: {warmup: 3}}", 5, "stages.0.optim.warmup is of the whole run"),
         ("{epochs: 9, optim: {betas: [0, 0]}}", 5, "stages.0.optim.betas is of the whole run"),

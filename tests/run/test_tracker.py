@@ -55,7 +55,7 @@ def test_a_warning_is_shown_once_and_logged_each_time(tracker, tmp_path, capsys)
 
 
 def test_pictures_are_saved_and_from_the_second_on_beside_the_first(tracker, tmp_path):
-    assert tracker.wandb_id is None
+    assert tracker.tracking_id is None
     tracker.picture(Image.new("RGB", (8, 8)), 0)
     assert [path.name for path in (tmp_path / "images").iterdir()] == ["epoch_000000.png"]
     tracker.picture(Image.new("RGB", (8, 8), "white"), 5)
@@ -97,6 +97,6 @@ def test_other_processes_record_nothing(tmp_path, capsys, monkeypatch):
         silent.note("x.json", {})
         assert silent.picture_of_two("x.png", (0, "a"), (0, "b")) is None
         assert list(silent.bar("collecting", 2).over("ab")) == ["a", "b"]
-        assert silent.wandb_id is None
+        assert silent.tracking_id is None
     assert capsys.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())

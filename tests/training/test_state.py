@@ -42,8 +42,8 @@ def weights(run, which):
 def test_everything_that_moves_is_as_it_was(saved):
     run, folder = saved
     again = build(recipe(RECIPES["nft"], **SHORT, seed=9), resumed=True)
-    progress, wandb_id = restore(again, folder)
-    assert (progress, wandb_id) == (PROGRESS, None)
+    progress, tracking_id = restore(again, folder)
+    assert (progress, tracking_id) == (PROGRESS, None)
     for which in (Weights.LIVE, Weights.OLD, Weights.EMA):
         for name, value in weights(run, which).items():
             assert torch.equal(weights(again, which)[name], value), (which, name)
@@ -52,6 +52,17 @@ def test_everything_that_moves_is_as_it_was(saved):
     for name, value in again.model.engine.state().items():
         assert torch.equal(value.whole(), state.pop(name)), name
     assert not state
+
+
+def test_a_checkpoint_of_when_wandb_was_the_only_tracker_has_its_id(saved, tmp_path):
+    """The key in its state was `wandb_id`."""
+    run, folder = saved
+    old = shutil.copytree(folder, tmp_path / folder.name)
+    file = json.loads((old / "state.json").read_text())
+    del file["checksum"], file["state"]["tracking_id"]
+    file["state"]["wandb_id"] = "a1b2c3d4"
+    (old / "state.json").write_text(json.dumps(file))
+    assert restore(run, old) == (PROGRESS, "a1b2c3d4")
 
 
 def test_how_far_a_run_is_can_be_read_without_its_model(saved):

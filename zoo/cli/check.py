@@ -26,6 +26,7 @@ from zoo.plan.preflight import (
     require_local_start,
     require_models,
     require_rewards,
+    require_trackers,
 )
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.recipe.sections import StopWhen
@@ -59,6 +60,7 @@ def _print(path: Path, recipe: Recipe) -> None:
     require_deepspeed_options(recipe)
     require_models(recipe)
     require_rewards(recipe)
+    require_trackers(recipe)
     require_local_start(recipe)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")

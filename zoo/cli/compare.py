@@ -25,6 +25,7 @@ from zoo.plan.preflight import (
     require_device,
     require_models,
     require_start,
+    require_trackers,
 )
 from zoo.prompt import PromptError
 from zoo.recipe.errors import RecipeError
@@ -76,6 +77,7 @@ def _examine(recipe: Recipe) -> Plan:
     plans = geometries(recipe, processes)
     require_deepspeed_options(recipe)
     require_models(recipe)
+    require_trackers(recipe)
     require_start(recipe)
     return plans[0]
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli import image_commands, report_commands, serving_commands
+from zoo.cli import image_commands, init_command, report_commands, serving_commands
 from zoo.cli.options import DEBUG, Debug, Overrides, Tiny
 from zoo.cli.streams import outlive_readers
 from zoo.terminal import say
@@ -54,6 +54,9 @@ def everywhere(
     ] = False,
 ) -> None:
     """Options that stand before the command."""
+
+
+app.command()(init_command.init)
 
 
 @app.command()
@@ -120,7 +123,9 @@ def check(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="policies, samplers, solvers, rewards or objectives; none: all."),
+        typer.Argument(
+            help="policies, samplers, solvers, rewards, objectives or trackers; none: all."
+        ),
     ] = None,
     verbose: Annotated[
         bool,
@@ -262,7 +267,9 @@ def schema(
 
 @app.command(name="new-plugin")
 def new_plugin(
-    kind: Annotated[str, typer.Argument(help="reward, solver, objective, policy or sampler.")],
+    kind: Annotated[
+        str, typer.Argument(help="reward, solver, objective, policy, sampler or tracker.")
+    ],
     name: Annotated[str, typer.Argument(help="What recipes will call it: my_reward.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write it in.")] = Path(),
     debug: Debug = False,

@@ -23,6 +23,7 @@ _OVERRIDES = {
     "objective": "objective={name: my_plugin}",
     "policy": "policy={name: my_plugin}",
     "sampler": "sampler.name=my_plugin",
+    "tracker": "trackers=[{name: my_plugin}]",
 }
 """What puts each kind into the digits recipe."""
 

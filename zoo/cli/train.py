@@ -159,6 +159,7 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
         require_device,
         require_models,
         require_start,
+        require_trackers,
     )
 
     require_device(recipe)
@@ -168,6 +169,7 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
     geometries(recipe, processes)
     require_deepspeed_options(recipe)
     require_models(recipe)
+    require_trackers(recipe)
     if not resumed:
         require_start(recipe)
 
@@ -208,7 +210,7 @@ def _build_and_train(
         recipe, run = try_sizes(recipe, run)
     if not rank():
         say(f"{recipe.name}: trains {run.model.policy.weights.trained}")
-    progress, wandb_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
+    progress, tracking_id = run_state.restore(run, start) if start else (run_state.Progress(), None)
 
     # The folder, which the first process makes, and what is recorded there and shown.
     engine, before = (
@@ -221,7 +223,7 @@ def _build_and_train(
     is_new = resume is None and engine.rank == 0
     with (
         writer.hold(folder, say) if is_new else nullcontext(),
-        _tracker(recipe, folder, engine.rank, progress, wandb_id) as tracker,
+        _tracker(recipe, folder, engine.rank, progress, tracking_id) as tracker,
     ):
         tracker.warn(*(() if resume is None else resume.notes))
         if engine.rank == 0:
@@ -283,7 +285,7 @@ def _require_number(recipe: Recipe, started: int) -> None:
 
 
 def _tracker(
-    recipe: Recipe, folder: Path, rank: int, progress: "Progress", wandb_id: str | None
+    recipe: Recipe, folder: Path, rank: int, progress: "Progress", tracking_id: str | None
 ) -> "Tracker":
     """What this process records to: the run's folder, or nothing."""
     from zoo.run.tracker import LOG, Tracker, open_tracker, truncate
@@ -294,4 +296,4 @@ def _tracker(
     keep_in(folder / LOG)
     # A run that goes on from before its first epoch records that line again.
     truncate(folder, progress.epoch or -1)
-    return open_tracker(folder, recipe, progress.epoch, wandb_id)
+    return open_tracker(folder, recipe, progress.epoch, tracking_id)

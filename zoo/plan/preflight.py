@@ -19,6 +19,7 @@ from zoo.recipe.recipe import Recipe, RecipeError
 from zoo.recipe.sections import RewardEntry
 from zoo.reward.base import Reward
 from zoo.sampler.base import StoredImages
+from zoo.tracker.base import ExperimentTracker
 from zoo.training.build import lora_of, start_place
 from zoo.training.own_device import device_of
 
@@ -163,7 +164,19 @@ def require_rewards(recipe: Recipe) -> None:
             _require_start_of(stage.recipe, entry)
 
 
-def _require_start_of(recipe: Recipe, component: Component[Policy] | Component[Reward]) -> None:
+def require_trackers(recipe: Recipe) -> None:
+    """Looks whether the trackers can be used here, for what they need may not be installed.
+
+    Raises:
+        RecipeError: one cannot.
+    """
+    for tracker in recipe.trackers:
+        _require_start_of(recipe, tracker)
+
+
+def _require_start_of(
+    recipe: Recipe, component: Component[Policy] | Component[Reward] | Component[ExperimentTracker]
+) -> None:
     try:
         component.cls.check_start(component.options)
     except ValueError as error:

@@ -197,6 +197,16 @@ def _stop_conditions_can_be_seen(recipe: Recipe) -> Mistakes:
             )
 
 
+def _trackers_differ(recipe: Recipe) -> Mistakes:
+    """Two of a name would write to one place, under the one id that a run has."""
+    for name, count in Counter(tracker.name for tracker in recipe.trackers).items():
+        if count > 1:
+            yield (
+                ("trackers",),
+                f"trackers names '{name}' {count} times, and a run has it once; keep one",
+            )
+
+
 def _frames_are_of_rewards_of_images(recipe: Recipe) -> Mistakes:
     evaluated = recipe.eval.rewards if recipe.eval else ()
     for loc, entries in ((("rewards",), recipe.rewards), (("eval", "rewards"), evaluated)):
@@ -258,6 +268,7 @@ CHECKS: tuple[Callable[[Recipe], Mistakes], ...] = (
     _every_update_has_an_image,
     _copies_on_the_host_are_whole_networks,
     _labels_differ,
+    _trackers_differ,
     _frames_are_of_rewards_of_images,
     _people_are_asked_in_training_alone,
     _ranks_are_of_what_is_trained_on,

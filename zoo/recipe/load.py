@@ -21,16 +21,9 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 
 from zoo.errors import closest, join_lines
 from zoo.recipe import shipped
-from zoo.recipe.errors import (
-    FileOrigin,
-    Loc,
-    OptionOrigin,
-    Origin,
-    Origins,
-    RecipeError,
-    shown,
-)
+from zoo.recipe.errors import FileOrigin, Loc, OptionOrigin, Origin, Origins, RecipeError, shown
 from zoo.recipe.expand import expanded
+from zoo.recipe.renamed import renamed
 from zoo.recipe.tree import Node, merge, plain, put, require_scalar, to_tree
 
 _MAX_DEPTH = 50
@@ -149,8 +142,9 @@ def from_yaml(text: str, origin: Origin) -> Any:
 
 
 def _raw(node: Node, overrides: Overrides, below: Loc, source: str) -> Raw:
+    node = renamed(node)
     for override in overrides:
-        node = _override(node, override, below)
+        node = renamed(_override(node, override, below))
     places: dict[Loc, Origin] = {}
     return Raw(plain(node, (), places), Origins(source, places))
 

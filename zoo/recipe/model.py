@@ -39,7 +39,7 @@ from zoo.recipe.sections import (
     Scoring,
     Sizes,
     StopWhen,
-    Tracking,
+    Trackers,
     default,
 )
 from zoo.recipe.tree import DEFAULT_NAMES
@@ -129,7 +129,7 @@ class RecipeSections(Strict):
     checkpoint: CheckpointOptions = CheckpointOptions()
     stop_when: StopWhen | None = None
     output_dir: Place = "runs"
-    tracking: Tracking = Tracking()
+    trackers: Trackers = ()
     stages: Annotated[tuple[StageEntry, ...], MinLen(1)] | None = None
 
     def resolved(self) -> dict[str, Any]:

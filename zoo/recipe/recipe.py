@@ -12,6 +12,7 @@ from zoo.recipe.errors import Origins, RecipeError
 from zoo.recipe.explain import validate
 from zoo.recipe.load import Overrides, Raw, apply_overrides, read, read_data, stage_of
 from zoo.recipe.model import Recipe, RecipeSections
+from zoo.recipe.renamed import TRACKING
 from zoo.recipe.sections import RewardEntry, Weighted, reward_class
 from zoo.recipe.stages import ends_early_by_wish, read_stages
 from zoo.recipe.tiny import put, smaller
@@ -87,7 +88,10 @@ def recipe_from(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
         RecipeError: what is wrong, a line each.
         BrokenPluginError: a component that it names cannot be loaded.
     """
-    return _recipe(Raw(dict(data), Origins(source)), may_end_early=True)
+    raw = Raw(dict(data), Origins(source))
+    # What is read from a file is renamed as it is read.
+    now = apply_overrides(raw, ()) if TRACKING in data else raw
+    return _recipe(now, may_end_early=True)
 
 
 def _tiny(recipe: Recipe, path: str | Path) -> Recipe:

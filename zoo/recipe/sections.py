@@ -19,6 +19,7 @@ from zoo.reward.base import Reward
 from zoo.reward.frames import How, OnFrames
 from zoo.sampler.base import Solver, Steps
 from zoo.storage.place import Place
+from zoo.tracker.base import ExperimentTracker
 
 _MOST = 10**9
 
@@ -340,14 +341,4 @@ class StopWhen(Strict):
     images: Count | None = None
 
 
-class Wandb(Strict):
-    """Weights & Biases; `auto` is online where there is a key and offline elsewhere."""
-
-    project: Text = "zoo"
-    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-
-
-class Tracking(Strict):
-    """Where metrics go besides the console and the run folder."""
-
-    wandb: Wandb | None = None
+Trackers = tuple[Annotated[Component[ExperimentTracker], Slot(ExperimentTracker)], ...]

@@ -14,6 +14,7 @@ from zoo.policy.base import Policy
 from zoo.registry import BrokenPluginError
 from zoo.reward.base import Reward
 from zoo.sampler.base import ImageSource, Solver
+from zoo.tracker.base import ExperimentTracker
 
 INTERFACES: Mapping[type, str] = {
     Policy: "policies",
@@ -21,6 +22,7 @@ INTERFACES: Mapping[type, str] = {
     Solver: "solvers",
     Reward: "rewards",
     Objective: "objectives",
+    ExperimentTracker: "trackers",
 }
 """Each interface and the kind that its components are registered as."""
 

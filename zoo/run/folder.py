@@ -21,6 +21,7 @@ from zoo.recipe.component import components
 from zoo.recipe.errors import OptionOrigin
 from zoo.recipe.load import Override, Overrides
 from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
+from zoo.recipe.renamed import TRACKING
 from zoo.storage import files, json_data
 from zoo.storage.files import WriteError, fingerprint, writing
 
@@ -36,7 +37,7 @@ EPOCHS = "epochs"
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft", "deepspeed", "torchdiffeq", "numpy")
 """Those that results depend on, besides packages with components."""
 
-GOING_ON = ("engine", "eval", "scoring", "checkpoint", "tracking", "stop_when", "optim.total")
+GOING_ON = ("engine", "eval", "scoring", "checkpoint", "trackers", "stop_when", "optim.total")
 """What may change in a run that goes on."""
 
 _PLACES = re.compile(r"policy\.pretrained|data\.(train|eval)|rewards\.\d+\.path")
@@ -113,8 +114,9 @@ def recipe_of(
         keys = [key.strip() for key in override.partition("=")[0].split(".")]
         own = keys[2:] if keys[0] == "stages" else keys
         allowed = any(own[: len(key)] == key for key in (each.split(".") for each in changeable))
-        is_moved = changeable is GOING_ON and _PLACES.fullmatch(".".join(own))
-        if not (allowed or is_moved):
+        going_on = changeable is GOING_ON
+        allowed |= going_on and (keys[0] == TRACKING or bool(_PLACES.fullmatch(".".join(own))))
+        if not allowed:
             raise UserError(f"-s {override}: {_refuse_change(changeable)}")
     if done is not None:
         return load_stage(path, done, overrides)

@@ -1,4 +1,4 @@
-"""Where a run is recorded to: the console, the files of its folder, Weights & Biases."""
+"""Where a run is recorded to: the console, the files of its folder, its trackers."""
 
 from collections.abc import Mapping
 from pathlib import Path

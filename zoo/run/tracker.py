@@ -1,7 +1,8 @@
-"""Where the numbers of a run go: the console, `metrics.jsonl`, and Weights & Biases if asked."""
+"""Where the numbers of a run go: the console, `metrics.jsonl`, and the trackers of its recipe."""
 
 import json
 import os
+import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,8 +18,9 @@ from zoo.run.console import Bar, Display
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.moving import Picture
 from zoo.run.sink import Sink, finite
-from zoo.run.wandb_run import WandbRun
+from zoo.run.tracker_threads import TrackerThreads
 from zoo.storage import files, json_data
+from zoo.tracker.base import TrackedRun
 
 METRICS, LOG = "metrics.jsonl", "run.log"
 """In a run's folder: a line an epoch; warnings, and what libraries print."""
@@ -47,8 +49,8 @@ class Tracker:
         self._sinks.append(sink)
 
     @property
-    def wandb_id(self) -> str | None:
-        """The id under which wandb goes on with this run, if it has one."""
+    def tracking_id(self) -> str | None:
+        """The id under which trackers go on with this run, if it has one."""
         return next((sink.run_id for sink in self._sinks if sink.run_id is not None), None)
 
     def record(self, metrics: Mapping[str, float]) -> None:
@@ -117,7 +119,7 @@ class Tracker:
             sink.note(name, data)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Ends the display and lets wandb finish, for a minute at most."""
+        """Ends the display and lets trackers finish, for a minute at most."""
         for sink in self._sinks:
             sink.close(error)
 
@@ -129,22 +131,23 @@ class Tracker:
 
 
 def open_tracker(
-    run_dir: Path, recipe: Recipe, done: int = 0, wandb_id: str | None = None
+    run_dir: Path, recipe: Recipe, done: int = 0, tracking_id: str | None = None
 ) -> Tracker:
-    """Of a run of which so many epochs are done: its folder's files, the console, wandb if asked.
+    """Of a run of which so many epochs are done: its folder's files, the console, its trackers.
 
-    `wandb_id` is of a run to go on with.
+    `tracking_id` is of a run to go on with.
+
+    Raises:
+        RecipeError: a tracker refuses its options.
     """
+    trackers = {each.name: recipe.build(each, {}) for each in recipe.trackers}
     tracker = Tracker(run_dir, [RunFiles(run_dir), Display(recipe.name, recipe.epochs, done)])
     tracker.say(f"run folder {run_dir}")
-    wandb = recipe.tracking.wandb
-    if wandb is not None:
-        tracker.add(
-            WandbRun(
-                run_dir, project=wandb.project, name=f"{recipe.name}/{run_dir.name}",
-                mode=wandb.mode, run_id=wandb_id, config=recipe.resolved(), warn=tracker.warn,
-            )
-        )  # fmt: skip
+    if trackers:
+        run_id = tracking_id or uuid.uuid4().hex[:8]
+        name = f"{recipe.name}/{run_dir.name}"
+        run = TrackedRun(run_dir, name, run_id, done, recipe.resolved())
+        tracker.add(TrackerThreads(trackers, run, tracker.warn))
     return tracker
 
 

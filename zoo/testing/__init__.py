@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 # Only what is imported after this shows the values of an assert that fails.
-_KINDS = ("objectives", "policies", "rewards", "samplers", "solvers")
+_KINDS = ("objectives", "policies", "rewards", "samplers", "solvers", "trackers")
 pytest.register_assert_rewrite(*(f"{__name__}.{kind}" for kind in _KINDS))
 
 from zoo.testing.inputs import some_images, some_prompts  # noqa: E402
@@ -29,6 +29,7 @@ from zoo.testing.policies import PolicyTests  # noqa: E402
 from zoo.testing.rewards import RewardTests  # noqa: E402
 from zoo.testing.samplers import SamplerTests  # noqa: E402
 from zoo.testing.solvers import SolverTests  # noqa: E402
+from zoo.testing.trackers import TrackerTests  # noqa: E402
 
 __all__ = [
     "ObjectiveTests",
@@ -36,6 +37,7 @@ __all__ = [
     "RewardTests",
     "SamplerTests",
     "SolverTests",
+    "TrackerTests",
     "some_images",
     "some_prompts",
 ]

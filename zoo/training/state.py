@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Strict, TypeAdapter
+from pydantic import AliasChoices, AllowInfNan, BaseModel, ConfigDict, Field, Strict, TypeAdapter
 from torch import Tensor
 
 from zoo import __version__, registry
@@ -69,12 +69,18 @@ class Progress:
     watched: BestSoFar = field(default_factory=BestSoFar)
 
 
+_FORMERLY = "wandb_id"
+"""The id that trackers have, in checkpoints of versions that knew no other tracker."""
+
+
 class _Saved(BaseModel):
     """The state of a checkpoint, less what only says by what it was made."""
 
     progress: Progress
     objective: dict[str, Any]
-    wandb_id: str | None
+    tracking_id: Annotated[
+        str | None, Field(validation_alias=AliasChoices("tracking_id", _FORMERLY))
+    ]
 
 
 _STATE = TypeAdapter(_Saved).validate_python
@@ -93,7 +99,7 @@ def save(run: StageRun, tracker: Tracker, progress: Progress) -> None:
     state: dict[str, Any] = {
         "progress": asdict(progress),
         "objective": run.objective.state(),
-        "wandb_id": tracker.wandb_id,
+        "tracking_id": tracker.tracking_id,
         "cut": CUT,
         "zoo": __version__,
         "packages": registry.packages(),
@@ -112,7 +118,7 @@ def save(run: StageRun, tracker: Tracker, progress: Progress) -> None:
 
 
 def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
-    """Puts a run where its checkpoint was, at any number of processes; with the wandb id it had.
+    """Puts a run where its checkpoint was, at any number of processes; the id of its trackers too.
 
     Raises:
         CheckpointError: it is damaged, not finite, or of another model or recipe.
@@ -128,7 +134,7 @@ def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
     except (KeyError, TypeError, ValueError) as error:
         why = f"{folder}: the objective refuses its state ({one_line(error)})"
         raise checkpoint.refusal(folder, why) from error
-    return progress, saved.wandb_id
+    return progress, saved.tracking_id
 
 
 def tell_other_cut(run: Run, folder: Path) -> tuple[str, ...]:
