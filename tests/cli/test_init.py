@@ -3,7 +3,7 @@
 import pytest
 from ruamel.yaml import YAML
 
-from tests.plan.test_fit import a_footprint
+from tests.plan.test_settings import a_footprint
 from zoo import devices
 from zoo.cli import init as command
 from zoo.cli.init_recipe import (
@@ -17,9 +17,9 @@ from zoo.cli.init_recipe import (
     write_out,
 )
 from zoo.plan import settings as settings_module
-from zoo.plan.settings import Settings
 from zoo.plan.footprint import NoEstimateError
 from zoo.plan.layout import Layout
+from zoo.plan.settings import Settings
 from zoo.recipe.recipe import load_recipe, recipe_from
 
 SD3 = Wish("sd3", "nft", ("pickscore",), 1, 80.0, 24.0, full=False)

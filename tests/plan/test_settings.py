@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from zoo.plan import settings as settings_module
-from zoo.plan.settings import Machine, NothingFitsError, find_fit
 from zoo.plan.footprint import Footprint
 from zoo.plan.layout import SPARE, Layout
 from zoo.plan.reward_bytes import RewardBytes
+from zoo.plan.settings import Machine, NothingFitsError, find_fit
 
 GB = 10**9
 

@@ -27,7 +27,6 @@ from zoo.cli.init_recipe import (
     write_out,
 )
 from zoo.errors import UserError
-from zoo.plan.settings import Fit, Machine, Settings, find_fit
 from zoo.plan.flops import reachable
 from zoo.plan.footprint import NoEstimateError
 from zoo.plan.layout import Layout
@@ -38,6 +37,7 @@ from zoo.plan.preflight import (
     require_models,
     require_rewards,
 )
+from zoo.plan.settings import Fit, Machine, Settings, find_fit
 from zoo.policy.published import published, write_shapes
 from zoo.recipe.recipe import load_recipe, recipe_from
 from zoo.terminal import say
