@@ -242,7 +242,7 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
 def _require_scores(result: EvaluationResult, labels: Sequence[str]) -> None:
     for label in labels:
         overall = result.summaries[label].overall
-        if overall.num_invalid == overall.num_images:
+        if overall.num_images and overall.num_invalid == overall.num_images:
             why = next((line for line in result.failures if f"'{label}'" in line), None)
             raise RewardError(
                 f"no image could be scored by reward '{label}': "

@@ -10,6 +10,7 @@ from torch import Tensor
 from zoo.devices import send
 from zoo.run import pictures
 from zoo.run.moving import Picture
+from zoo.training.asked import Asked
 from zoo.training.collect import Collector, Groups, Shard, collect, shard_groups
 from zoo.training.drift import Base, measure_drift
 from zoo.training.generate import Batch
@@ -40,7 +41,7 @@ class EvaluationResult:
 
     The key of image i of prompt p is p * images_per_prompt + i. `shown` has a column a prompt.
     `monitor` has the values of `ImageNumbers`, and `drift` where there is a base to compare with;
-    `deviations` are theirs.
+    `deviations` are theirs; `asked` says by label which images the reward was to score.
     """
 
     scores: dict[str, Float[Tensor, " images"]]
@@ -49,6 +50,7 @@ class EvaluationResult:
     deviations: dict[str, float]
     shown: UInt8[Tensor, "tiles *frames 3 height width"]
     columns: int
+    asked: Asked
     failures: tuple[str, ...] = ()
     num_broken: int = 0
 
@@ -83,6 +85,7 @@ def evaluate(share: Shard, batches: Iterable[Batch], base: Base | None = None) -
         collected.stats.deviations,
         sheet.tiles(),
         sheet.columns,
+        collected.asked,
         collected.verdict.failures,
         collected.num_broken,
     )

@@ -11,9 +11,7 @@ import time
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from zoo.data.images import floats, open_inputs
 from zoo.engine.interrupt import Interrupt
@@ -25,6 +23,7 @@ from zoo.run.evaluations import EvaluationRecord
 from zoo.run.record import COMPARED_SINCE
 from zoo.run.tracker import Tracker, read
 from zoo.storage.json_data import DamagedFileError
+from zoo.training.asked import weighted_sum
 from zoo.training.base_range import DEVIATION, newly_departed
 from zoo.training.build import StageRun
 from zoo.training.collect import require_finite
@@ -93,7 +92,7 @@ def evaluate_run(
     prompts = evaluator.groups.prompts
     cluster = clusters(prompts).repeat_interleave(options.images_per_prompt)
     sums = {
-        name: estimate(_sum(result, weights), cluster)
+        name: estimate(weighted_sum(result.scores, weights, result.asked), cluster)
         for name, weights in (("held_out", held_out), ("trained", trained))
         if weights
     }
@@ -196,10 +195,6 @@ def _warn_of_departure(tracker: Tracker, epoch: int, now: dict[str, float]) -> N
 def _at(rose: Change, fell: Change, *, after: bool) -> str:
     shown = [(change.label, change.after if after else change.before) for change in (rose, fell)]
     return ", ".join(f"{label} {short(value)}" for label, value in shown)
-
-
-def _sum(result: EvaluationResult, weights: dict[str, float]) -> Float[Tensor, " images"]:
-    return torch.stack([weight * result.scores[label] for label, weight in weights.items()]).sum(0)
 
 
 def _errors(result: EvaluationResult, entries: tuple[RewardEntry, ...]) -> dict[str, float]:
