@@ -42,6 +42,7 @@ class EvaluationResult:
     The key of image i of prompt p is p * images_per_prompt + i. `shown` has a column a prompt.
     `monitor` has the values of `ImageNumbers`, and `drift` where there is a base to compare with;
     `deviations` are theirs; `asked` says by label which images the reward was to score.
+    `shape` is an image's: [*frames, 3, height, width].
     """
 
     scores: dict[str, Float[Tensor, " images"]]
@@ -51,6 +52,7 @@ class EvaluationResult:
     shown: UInt8[Tensor, "tiles *frames 3 height width"]
     columns: int
     asked: Asked
+    shape: tuple[int, ...]
     failures: tuple[str, ...] = ()
     num_broken: int = 0
 
@@ -86,6 +88,7 @@ def evaluate(share: Shard, batches: Iterable[Batch], base: Base | None = None) -
         sheet.tiles(),
         sheet.columns,
         collected.asked,
+        sheet.shape,
         collected.verdict.failures,
         collected.num_broken,
     )
@@ -98,12 +101,14 @@ class _Sheet:
         self._engine, self._size = share.collector.engine, share.groups.size
         self.columns = min(len(share.groups.prompts), _SHOWN_PROMPTS)
         self._rows = min(self._size, _SHOWN_IMAGES)
+        self.shape: tuple[int, ...] = ()
         self._images: list[Tensor] = []
         self._keys: list[Tensor] = []
 
     def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The same batches; keeps what is shown."""
         for batch in batches:
+            self.shape = tuple(batch.images.shape[1:])
             prompt, member = batch.key // self._size, batch.key % self._size
             # Places and not a mask, whose number of rows would be waited for.
             shown = ((prompt < self.columns) & (member < self._rows)).nonzero()[:, 0]

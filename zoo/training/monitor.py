@@ -19,7 +19,7 @@ from zoo.prompt import Prompt
 from zoo.recipe.sections import RewardEntry
 from zoo.run import evaluations, pictures
 from zoo.run.console import short
-from zoo.run.evaluations import EvaluationRecord
+from zoo.run.evaluations import EvaluationRecord, Made
 from zoo.run.record import COMPARED_SINCE
 from zoo.run.tracker import Tracker, read
 from zoo.storage.json_data import DamagedFileError
@@ -29,6 +29,7 @@ from zoo.training.build import StageRun
 from zoo.training.collect import require_finite
 from zoo.training.components import evaluated_rewards
 from zoo.training.evaluate import EvaluationResult, evaluate
+from zoo.training.made import made_by
 from zoo.training.reward_hacking import Change, detect
 from zoo.training.standard_errors import Estimate, clusters, estimate
 from zoo.training.state import BestSoFar, Progress
@@ -51,6 +52,7 @@ class RunEvaluation:
     score: Estimate
     compared_since: int
     fps: float
+    made: Made
 
     def file(self, epoch: int) -> EvaluationRecord:
         """What is kept of it."""
@@ -59,6 +61,7 @@ class RunEvaluation:
             epoch, self.images_per_prompt, self.rewards, scores,
             tuple(prompt.text for prompt in self.shown_prompts),
             len(self.result.shown) // self.result.columns,
+            made=self.made,
         )  # fmt: skip
 
 
@@ -110,6 +113,10 @@ def evaluate_run(
         tuple(prompts[: result.columns]),
         options.images_per_prompt, next(iter(sums.values())), stage.compared_since,
         options.fps,
+        made_by(
+            stage.model, evaluator.groups.weights, options,
+            seed=evaluator.groups.seed, shape=result.shape,
+        ),
     )  # fmt: skip
 
 
