@@ -145,6 +145,11 @@ def find_picture(run_dir: Path, epoch: int) -> Path | None:
     return next(filter(Path.is_file, paths), None)
 
 
+def sample_path(run_dir: Path, epoch: int, prompt: int, suffix: str) -> Path:
+    """Of one video of an evaluation at its own size: of the prompt of that number."""
+    return run_dir / PICTURES / f"sample_{epoch:06}_{prompt:02}{suffix}"
+
+
 def inputs_path(run_dir: Path, epoch: int) -> Path:
     """Of the picture of what an evaluation's images were made from."""
     return run_dir / PICTURES / f"inputs_{epoch:06}{STILL}"

@@ -29,7 +29,7 @@ def asked_of(
 def alike(asked: Asked) -> Iterator[tuple[Int[Tensor, " some"], list[str]]]:
     """The places of images that the same rewards score, with the labels of these."""
     labels, table = list(asked), torch.stack(list(asked.values()), 1)
-    kinds, kind = table.unique(dim=0, return_inverse=True)
+    kinds, kind = torch.unique(table, dim=0, return_inverse=True)
     for i, row in enumerate(kinds.tolist()):
         own = [label for label, is_asked in zip(labels, row, strict=True) if is_asked]
         yield (kind == i).nonzero()[:, 0], own

@@ -136,6 +136,8 @@ def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Pro
         )
     if len(evaluation.result.shown):
         tracker.picture(evaluation.result.picture(evaluation.fps), progress.epoch)
+        for prompt, video in evaluation.result.whole.items():
+            tracker.sample(pictures.single(video, evaluation.fps), progress.epoch, prompt)
         if any(prompt.inputs for prompt in evaluation.shown_prompts):
             tracker.inputs(_picture_inputs(evaluation), progress.epoch)
     now = evaluation.file(progress.epoch)
