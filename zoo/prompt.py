@@ -69,3 +69,9 @@ class Prompt:
     inputs: tuple[StoredImage, ...] = ()
     place: str = field(default="", compare=False, repr=False)
     """Where it is written, as errors say it: `prompts.txt:3`."""
+    judged_by: frozenset[str] | None = field(default=None, repr=False)
+    """The labels of the rewards that score its images; all do where its source names none."""
+
+    def asks(self, label: str) -> bool:
+        """Whether the reward of that label scores its images."""
+        return self.judged_by is None or label in self.judged_by

@@ -169,6 +169,26 @@ def test_a_run_can_be_evaluated_on_other_prompts_by_other_rewards(trained, tagge
     assert re.search(r"^    odd +0\.\d+", ended.out, re.MULTILINE)
 
 
+def test_a_score_says_how_it_was_made_and_its_weights_are_those_of_the_runs_own(
+    trained, zoo_here, tmp_path
+):
+    run = trained[0]
+    ended = zoo_here("eval", run, "--out", tmp_path / "last")
+    assert ended.code == 0, ended.err
+    made = results(tmp_path / "last")["made"]
+    (last, *_) = sorted((run / "evaluations").glob("*.json"), reverse=True)
+    assert made == json.loads(last.read_text())["made"]
+    assert (made["height"], made["width"], made["frames"]) == (8, 8, None)
+    assert re.fullmatch("[0-9a-f]{16}", made["fingerprint"])
+    other = zoo_here(
+        "eval", run, "--weights", "reference", "--steps", 3, "--seed", 9, "--out", tmp_path / "base"
+    )
+    assert other.code == 0, other.err
+    base = results(tmp_path / "base")["made"]
+    expected = {"weights": "reference", "fingerprint": None, "steps": 3, "seed": 9}
+    assert {key: base[key] for key in expected} == expected
+
+
 def test_images_without_a_score_are_counted_and_left_out(quick, reward_file, zoo_here, tmp_path):
     some = reward_file("value = images.mean(dim=(1, 2, 3))\nvalue[::3] = torch.nan\nreturn value")
     out = tmp_path / "out"

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.invariants.test_resume import MIXED
 from tests.runs import RECIPES, every_time, metrics, only_run, overrides, tensors, zoo
 from zoo.training.looks import MEASURES
 
@@ -61,3 +62,13 @@ def test_several_epochs_do_not_depend_on_the_number_of_processes(algorithm, tmp_
             for key in SAME:
                 if key in mine and mine[key] is not None:
                     assert theirs[key] == pytest.approx(mine[key], rel=1e-4, abs=1e-5), key
+
+
+@pytest.mark.slow
+def test_sources_are_dealt_alike_to_any_number_of_processes(tmp_path):
+    one, three = (run_on(processes, "nft", tmp_path, epochs=2, **MIXED) for processes in (1, 3))
+    for mine, theirs in zip(metrics(one), metrics(three), strict=True):
+        assert ("groups/0" in mine) == (mine["epoch"] > 0)
+        for key in (*SAME, "reward/diversity", "groups/0", "groups/1"):
+            if mine.get(key) is not None:
+                assert theirs[key] == pytest.approx(mine[key], rel=1e-4, abs=1e-5), key

@@ -22,6 +22,12 @@ from tests.runs import (
 VARIED = "rewards: [{name: digit}, {name: diversity}]"
 IN_STAGES = {"stages": f"[{{epochs: 2}}, {{epochs: 2, {VARIED}}}, {{epochs: 2}}]"}
 
+MIXED = {
+    "rewards": "[{name: digit}, {name: diversity, weight: 0.3}]",
+    "data.train": "[{source: builtin:digits/train, weight: 2, rewards: [digit]}, "
+    "{source: builtin:digits/images, rewards: [digit, diversity]}]",
+}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -29,6 +35,7 @@ IN_STAGES = {"stages": f"[{{epochs: 2}}, {{epochs: 2, {VARIED}}}, {{epochs: 2}}]
     [
         *(pytest.param(name, {}, id=name) for name in sorted(RECIPES)),
         pytest.param("nft", IN_STAGES, id="nft_in_stages"),
+        pytest.param("nft", MIXED, id="nft_of_two_sources"),
     ],
 )
 def test_a_run_killed_at_several_instants_ends_as_one_that_was_not(algorithm, changes, tmp_path):

@@ -63,6 +63,20 @@ def test_all_of_the_recipes_own_can_be_used():
         assert count_prompts(recipe(path)).refused == ()
 
 
+def test_a_reward_need_not_use_the_prompts_of_sources_that_do_not_name_it(prompts):
+    usable, other = prompts(3, 0), prompts(0, 2, name="other.jsonl")
+    named = f"[{{source: {usable}}}, {{source: {other}, rewards: [diversity]}}]"
+    rewards = "[{name: digit}, {name: diversity}]"
+    counts = count_prompts(recipe(NFT, data__train=named, rewards=rewards))
+    assert (counts.train, counts.sources, counts.refused) == (5, (3, 2), ())
+    unnamed = f"[{{source: {usable}}}, {{source: {other}}}]"
+    with pytest.raises(PromptError, match=r"data.train.1: the reward 'digit' cannot use 2 of 2"):
+        count_prompts(recipe(NFT, data__train=unnamed, rewards=rewards))
+    missing = f"[{{source: {usable}}}, {{source: {usable}x.txt}}]"
+    with pytest.raises(PromptError, match=r"data.train.1: prompt"):
+        count_prompts(recipe(NFT, data__train=missing, rewards=rewards))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),

@@ -197,7 +197,7 @@ def test_errors_of_data_name_its_source():
         ("eval.solver.name=eulr", "unknown solver 'eulr'; did you mean 'euler'?"),
         ("stage=[]", "unknown key 'stage'; did you mean 'stages'?"),
         ("optim.lr='1'", "optim.lr must be a number > 0, not '1'; remove the quotes"),
-        ("data.train=''", "data.train must be text at least 1 long, not ''"),
+        ("data.train=''", "data.train must be text at least 1 long or a list of items, each a"),
     ],
 )
 def test_a_wrong_value_says_what_is_allowed(override, said):

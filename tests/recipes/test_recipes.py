@@ -97,7 +97,8 @@ FAST = {
     "awm_digits", "crd_digits", "dgpo_digits", "dpo_digits", "dpo_digits_offline", "dpo_sdxl",
     "elbo_pg_digits", "flow_dppo_digits", "flow_dppo_sd3_pickscore", "flow_grpo_digits",
     "gardo_digits", "grpo_guard_digits", "kto_digits", "kto_digits_offline", "linear_dpo_digits",
-    "nft_digits_dopri5", "nft_digits_multi", "nft_digits_stages", "nft_digits_zero",
+    "nft_digits_dopri5", "nft_digits_mixture", "nft_digits_multi", "nft_digits_stages",
+    "nft_digits_zero",
     "nft_scenes", "nft_sd3_multi", "ram_digits", "sft_digits", "sft_digits_offline",
 }  # fmt: skip
 """What is trained every time: a small set that has the parts of the others, but for ELSEWHERE."""

@@ -173,8 +173,8 @@ def test_numbers_that_are_not_finite_are_counted_not_drawn(folder):
     assert "fox trained on 0.000 ± 0.020 n/a 0 0" in text
 
 
-def test_images_that_could_not_be_scored_are_counted(page):
-    assert "fox of single images, the same bins; 3 images could not be scored." in page.text
+def test_images_without_a_score_are_counted(page):
+    assert "fox of single images, the same bins; 3 images have no score." in page.text
 
 
 @pytest.mark.slow

@@ -299,6 +299,30 @@ def test_rewards_run_without_gradients() -> None:
     assert not found.scores["a"].requires_grad
 
 
+def test_a_reward_is_given_the_images_of_prompts_that_ask_for_it() -> None:
+    single, other, whole = plain(), plain(), Scored(lambda i, p: 2 * values(i), groupwise=True)
+    to = judge(single, other, whole)
+    for numbers, labels in (((1.0, 2.0), "a"), ((3.0, 4.0), "abc"), ((5.0, 6.0), "c")):
+        prompts = [Prompt("p", judged_by=frozenset(labels))] * 2
+        to.submit(images(*numbers), prompts, torch.full((2,), int(numbers[0])))
+    mixed = [Prompt("p", judged_by=frozenset("b")), Prompt("all")]
+    to.submit(images(7.0, 8.0), mixed, torch.tensor([7, 8]))
+    found = to.finish()
+    expected = {
+        "a": [10, 20, 30, 40, NAN, NAN, NAN, 80],
+        "b": [NAN, NAN, 30, 40, NAN, NAN, 70, 80],
+        "c": [NAN, NAN, 6, 8, 10, 12, NAN, 16],
+    }
+    for label, scores in expected.items():
+        torch.testing.assert_close(
+            found.scores[label], torch.tensor(scores).double(), equal_nan=True
+        )
+    assert single.calls == [[1.0, 2.0], [3.0, 4.0], [8.0]]
+    assert other.calls == [[3.0, 4.0], [7.0, 8.0]]
+    assert whole.calls == [[3.0, 4.0], [5.0, 6.0], [8.0]]
+    assert found.failures == ()
+
+
 def test_a_groupwise_reward_gets_whole_groups_from_interleaved_batches() -> None:
     reward = Scored(lambda images, prompts: values(images) - values(images).mean(), groupwise=True)
     to = judge(reward, plain())

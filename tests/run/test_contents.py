@@ -132,3 +132,23 @@ def test_a_damaged_file_of_fingerprints_is_named(begun, tmp_path):
     shutil.copy(tmp_path / "p.txt", tmp_path / "same.txt")
     with pytest.raises(UserError, match=r"contents\.json is damaged \(data\.train: input should"):
         going_on(begun, f"data.train={tmp_path}/same.txt")
+
+
+def test_a_source_of_several_may_be_elsewhere_and_their_weights_are_the_runs(begun, tmp_path):
+    (tmp_path / "q.txt").write_text("the digit one\n")
+    entries = f"[{{source: {tmp_path}/p.txt, weight: 2}}, {{source: {tmp_path}/q.txt}}]"
+    made = recipe(
+        RECIPES["nft"], output_dir=tmp_path / "mixed", data__train=entries,
+        rewards=f"[{{name: python, path: '{tmp_path}/r.py:bright', label: bright}}]",
+    )  # fmt: skip
+    folder = run_folder.create(made)
+    contents.write(folder, made)
+    shutil.move(tmp_path / "q.txt", tmp_path / "moved.txt")
+    assert going_on(folder, f"data.train.1.source={tmp_path}/moved.txt") == []
+    (tmp_path / "other.txt").write_text("the digit nine\n")
+    with pytest.raises(UserError, match=r"data.train.1.source is '.*other.txt', where the run"):
+        going_on(folder, f"data.train.1.source={tmp_path}/other.txt")
+    with pytest.raises(UserError, match="other sources, weights or rewards than the run began"):
+        going_on(folder, entries.join(("data.train=", "")).replace("weight: 2", "weight: 3"))
+    with pytest.raises(UserError, match="a run that goes on may change only"):
+        run_folder.recipe_of(folder, ["data.train.0.weight=3"])

@@ -1,16 +1,18 @@
 """The files of evaluations: what is written is read, and damage is named."""
 
+import json
 import math
 
 import pytest
 from PIL import Image
 
 from zoo.run import evaluations
-from zoo.run.evaluations import EvaluationRecord
+from zoo.run.evaluations import EvaluationRecord, Made
 
 RECORD = EvaluationRecord(
     5, 2, {"digit": True, "judge": False}, {"digit": (0.25, math.nan), "judge": (1e-9, 2 / 3)},
     ("a <b> 🦊",), 2,
+    made=Made({"name": "dpm2"}, 10, 4.5, 42, 480, 832, 81, "ema", "0123456789abcdef"),
 )  # fmt: skip
 
 
@@ -22,8 +24,18 @@ def test_what_is_written_is_read(tmp_path):
     assert found.scores["judge"] == pytest.approx((1e-9, 2 / 3), rel=1e-5)
     assert (found.epoch, found.images_per_prompt, found.rewards) == (5, 2, RECORD.rewards)
     assert (found.shown_prompts, found.shown_rows, found.picture) == (("a <b> 🦊",), 2, None)
+    assert found.made == RECORD.made
     assert evaluations.read_epoch(tmp_path, 5).scores["judge"] == found.scores["judge"]
     assert evaluations.read_epoch(tmp_path, 6) is None
+
+
+def test_a_file_of_an_earlier_version_does_not_say_how_its_images_were_made(tmp_path):
+    evaluations.write(tmp_path, RECORD)
+    path = tmp_path / "evaluations" / "000005.json"
+    data = json.loads(path.read_text())
+    del data["made"]
+    path.write_text(json.dumps(data))
+    assert evaluations.read_epoch(tmp_path, 5).made is None
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp"])

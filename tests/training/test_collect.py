@@ -21,7 +21,7 @@ def stage():
 
 
 def groups(stage, num=3, size=4, **changes):
-    asked = Groups(stage.prompts[:num], size, Weights.LIVE, 1, "collect", 0)
+    asked = Groups(stage.mixture.prompts[:num], size, Weights.LIVE, 1, "collect", 0)
     return replace(asked, **changes)
 
 
@@ -42,7 +42,8 @@ def test_an_image_has_its_groups_prompt_and_a_score_at_its_key(stage):
     )
     digit = stage.collector.judge.rewards[0].reward
     expected = [
-        float(digit.score(images[key][None], [stage.prompts[key // 4]])) for key in range(12)
+        float(digit.score(images[key][None], [stage.mixture.prompts[key // 4]]))
+        for key in range(12)
     ]
     assert collected.verdict.scores["digit"].tolist() == pytest.approx(expected, abs=1e-5)
     assert collected.out_of_range + 1 >= 0

@@ -19,7 +19,9 @@ FULL = {"policy__lora": "null"}
 def made(**changes):
     run = build(recipe(RECIPES["nft"], **SHORT, **changes))
     (stage,) = run.stages
-    share = shard_groups(stage.collector, Groups(stage.prompts[:3], 3, Weights.LIVE, 7, "collect"))
+    share = shard_groups(
+        stage.collector, Groups(stage.mixture.prompts[:3], 3, Weights.LIVE, 7, "collect")
+    )
     return run.model, share, collect(share, share.generate()).rollout
 
 

@@ -19,7 +19,7 @@ def test_a_ranked_reward_counts_by_its_order_in_the_group_and_is_recorded_as_it_
     short = {"sampler__steps": 2, "rewards": rewards, "eval": "null"}
     stage = build(recipe(RECIPES["nft"], **short)).stages[0]
     share = shard_groups(
-        stage.collector, Groups(stage.prompts[:3], 4, Weights.LIVE, 1, "collect", 0)
+        stage.collector, Groups(stage.mixture.prompts[:3], 4, Weights.LIVE, 1, "collect", 0)
     )
     collected = collect(share, share.generate())
     scores, group = collected.verdict.scores, collected.group

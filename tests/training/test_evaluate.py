@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.runs import RECIPES
 from tests.train_here import images_of, recipe
-from zoo.run.tracker import Tracker
+from tests.videos import CHANGES, FRAMES, register_videos
+from zoo.run import pictures
+from zoo.run.tracker import RunFiles, Tracker
 from zoo.training.build import build
 from zoo.training.evaluate import evaluate
-from zoo.training.monitor import evaluate_run
+from zoo.training.monitor import evaluate_run, record_evaluation
+from zoo.training.state import Progress
 
 WORDS = ("zero", "one", "two", "three", "four")
 SHORT = {
@@ -70,3 +74,30 @@ def test_every_image_is_seen_once_under_its_key_and_as_it_is_shown(sources):
 def test_a_recipe_without_an_evaluation_has_none():
     run = build(recipe(RECIPES["nft"], **SHORT, eval="null")).stages[0]
     assert evaluate_run(run, Tracker(Path())) is None
+
+
+@pytest.mark.parametrize(("tile", "kept"), [(4, [0, 1, 2]), (8, [])])
+def test_videos_that_the_picture_shrinks_are_kept_at_their_own_size(
+    tile, kept, monkeypatch, tmp_path
+):
+    register_videos(monkeypatch)
+    monkeypatch.setattr(pictures, "_SHEET_TILE", tile)
+    changes = {key.replace(".", "__"): value for key, value in CHANGES.items()}
+    stage = build(recipe(RECIPES["nft"], **changes)).stages[0]
+    with Tracker(tmp_path, [RunFiles(tmp_path)]) as tracker:
+        evaluation = evaluate_run(stage, tracker)
+        record_evaluation(evaluation, tracker, Progress())
+    shown, whole = evaluation.result.shown, evaluation.result.whole
+    assert shown.shape[-2:] == (min(tile, 8), min(tile, 8))
+    assert list(whole) == kept
+    names = [f"sample_000000_0{prompt}.webp" for prompt in kept]
+    assert sorted(path.name for path in (tmp_path / "images").glob("sample_*")) == names
+    for name in names:
+        with Image.open(tmp_path / "images" / name) as video:
+            assert (video.size, video.n_frames) == ((8, 8), FRAMES)
+    made = json.loads((tmp_path / "evaluations" / "000000.json").read_text())["made"]
+    assert (made["height"], made["width"], made["frames"]) == (8, 8, FRAMES)
+    if kept:
+        images = {}
+        list(images_of(stage.evaluator.shard().generate(), images))
+        assert torch.equal(whole[1], pictures.levels(images[2][None])[0])

@@ -145,3 +145,18 @@ def test_prompts_of_one_text_are_one_cluster():
     assert (found.mean, found.standard_error) == pytest.approx(
         written_out([1.0, 3.0, 8.0], [0, 0, 1])
     )
+
+
+def test_a_score_is_of_the_prompts_that_ask_for_it_and_of_their_tags():
+    prompts = [
+        Prompt("a", {"tag": "x"}, judged_by=frozenset({"r"})),
+        Prompt("b", {"tag": "y"}, judged_by=frozenset({"r"})),
+        Prompt("c", judged_by=frozenset({"s"})),
+    ]
+    scores = {"r": doubles(1, NAN, NAN), "r/part": doubles(3, 5, NAN), "s": doubles(NAN, NAN, 7)}
+    found = summaries(scores, prompts, torch.arange(3))
+    assert (found["r"].overall.num_images, found["r"].overall.num_invalid) == (2, 1)
+    assert set(found["r"].tags) == {"x", "y"}
+    assert found["r/part"].overall.mean == 4
+    assert found["s"].overall.num_images == 1
+    assert (found["s"].tags, found["s"].mean_of_tags) == ({}, None)

@@ -100,6 +100,7 @@ def _lines(recipe: Recipe, plan: Plan, prompts: PromptCounts) -> list[tuple[str,
         ("trains", f"{_what(recipe)} on {_rewards(recipe)}"),
         ("processes", _processes(recipe, plan.processes)),
         ("an epoch", f"{images}, of {prompts.train} prompts"),
+        *(("", line) for line in _source_lines(recipe, prompts)),
         ("sampling", _batches(plan.sampling, plan.processes)),
         ("training", f"{plan.rows:,} rows in {plan.updates} updates"),
         ("", _batches(plan.training, plan.processes)),
@@ -142,9 +143,24 @@ def _stage_lines(
         padding = f"{plan.sampling.filled:.0%} of sampling, {plan.training.filled:.0%} of training"
         told = f"{an_epoch}, {told}, padding {padding}"
         rows.append((stage.shown, f"{length} on {on}; an epoch is {told}"))
+        rows += [("", line) for line in _source_lines(stage.recipe, counts)]
     total = f"{recipe.epochs} epochs, {images:,} images"
     rows.append(("in all", f"{total}, {forwards:,} forwards" if counted else total))
     return rows
+
+
+def _source_lines(recipe: Recipe, prompts: PromptCounts) -> list[str]:
+    """The share of each of several sources, and which rewards score its images."""
+    sources = recipe.data.sources("train")
+    if len(sources) == 1:
+        return []
+    total, groups = sum(source.weight for source in sources), recipe.data.groups_per_epoch
+    return [
+        f"{groups * source.weight / total:.3g} groups ({source.weight / total:.0%}) of "
+        f"{source.place}, {num:,} prompts, scored by "
+        + ", ".join(reward.label for reward in recipe.rewards if source.asks(reward.label))
+        for source, num in zip(sources, prompts.sources, strict=True)
+    ]
 
 
 def _conditions(when: StopWhen) -> str:

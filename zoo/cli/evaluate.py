@@ -27,6 +27,7 @@ from zoo.engine.rendezvous import is_worker, rank
 from zoo.errors import UserError
 from zoo.reward.judge import Judge, RewardError
 from zoo.run.console import count_on_bar
+from zoo.run.evaluations import Made
 from zoo.run.folder import environment
 from zoo.run.pictures import Writer
 from zoo.storage.files import or_null
@@ -37,6 +38,7 @@ from zoo.training.components import evaluation_sampler
 from zoo.training.evaluate import EVALUATION, EvaluationResult
 from zoo.training.evaluate import evaluate as evaluate_images
 from zoo.training.generate import Batch
+from zoo.training.made import made_by
 from zoo.training.standard_errors import Estimate, Summary
 
 
@@ -149,10 +151,13 @@ def _work(job: ImageJob, size: int) -> int:
             return stop.number
         if folder is not None:
             folder.finish()
+    made = made_by(
+        model, job.source.weights, job.source.evaluation, seed=job.seed, shape=result.shape
+    )
     model.engine.barrier()  # all are written
     if first:
         show(result.summaries, result.failures, result.num_broken)
-        _write(job, result, folder, size)
+        _write(job, result, made, folder, size)
     # No process leaves before the first has written.
     model.engine.barrier()
     _require_scores(result, [judged.label for judged in judge.rewards])
@@ -190,18 +195,20 @@ def _make(
         return evaluate_images(share, interrupt.leave_between(keep(share.generate())))
 
 
-def _write(job: ImageJob, result: EvaluationResult, folder: ImageFolder | None, size: int) -> None:
+def _write(
+    job: ImageJob, result: EvaluationResult, made: Made, folder: ImageFolder | None, size: int
+) -> None:
     if job.out is None:
         return
     picture = result.picture(job.source.evaluation.fps)
     if folder is None:
         say(f"wrote {save_picture(picture, job.out)}")
         return
-    folder.write(job.prompts, result.scores, picture, _results(job, result, size))
+    folder.write(job.prompts, result.scores, picture, _results(job, result, made, size))
     say(f"wrote {job.out}", *video_hint(picture))
 
 
-def _results(job: ImageJob, result: EvaluationResult, size: int) -> dict[str, Any]:
+def _results(job: ImageJob, result: EvaluationResult, made: Made, size: int) -> dict[str, Any]:
     """Everything that the numbers depend on, and the numbers."""
     source, recipe = job.source, job.source.recipe.resolved()
     return {
@@ -215,6 +222,7 @@ def _results(job: ImageJob, result: EvaluationResult, size: int) -> dict[str, An
         "checkpoint": None if source.checkpoint is None else str(source.checkpoint),
         "epoch": None if source.checkpoint is None else int(source.checkpoint.name),
         "weights": source.weights.value,
+        "made": asdict(made),
         "prompts": recipe["data"]["eval"] or recipe["data"]["train"],
         "limit": job.limit,
         "seed": job.seed,
@@ -242,7 +250,7 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
 def _require_scores(result: EvaluationResult, labels: Sequence[str]) -> None:
     for label in labels:
         overall = result.summaries[label].overall
-        if overall.num_invalid == overall.num_images:
+        if overall.num_images and overall.num_invalid == overall.num_images:
             why = next((line for line in result.failures if f"'{label}'" in line), None)
             raise RewardError(
                 f"no image could be scored by reward '{label}': "

@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field
 
 from zoo.errors import closest, suggest
 from zoo.recipe.component import Strict
+from zoo.recipe.data_section import Count, Text
 from zoo.recipe.errors import (
     FileOrigin,
     Loc,
@@ -31,7 +32,7 @@ from zoo.recipe.expand import expanded
 from zoo.recipe.explain import validate
 from zoo.recipe.load import Override, Overrides, Raw, from_yaml, merge_fragments, part, read
 from zoo.recipe.recipe import Recipe, whole_recipe
-from zoo.recipe.sections import Count, FolderName, ScoreTarget, Seconds, Text
+from zoo.recipe.sections import FolderName, ScoreTarget, Seconds
 
 _EXTENDS = "extends"
 _SET_BY_THE_SUITE = ("name", "seed", "output_dir")

@@ -1,6 +1,6 @@
 """Where prompts come from, and which ones an epoch draws.
 
-A source is a text, in a recipe's `data.train` and `data.eval`:
+A source is a text, in a recipe's `data.train` and `data.eval`; several together are a `mixture`:
 
 * `builtin:NAME`: a set that comes with zoo, `builtin:geneval/train?num=10000`, say; `zoo prompts`
   lists them.
@@ -61,10 +61,16 @@ def folder(
     return [prompt for prompts in found for prompt in prompts]
 
 
-def drawn(prompts: Sequence[Prompt], num_groups: int, *, seed: int, epoch: int) -> list[Prompt]:
-    """The prompts of an epoch's groups, drawn afresh: distinct until all have been used."""
+def drawn(
+    prompts: Sequence[Prompt], num_groups: int, *, seed: int, epoch: int, source: int = 0
+) -> list[Prompt]:
+    """The prompts of an epoch's groups, drawn afresh: distinct until all have been used.
+
+    Of several sources each, by its number, has an order of its own.
+    """
     chosen: list[Prompt] = []
     for lap in range(-(-num_groups // len(prompts))):
-        order = seeds.order(len(prompts), seed=seed, purpose=f"prompts {lap}", epoch=epoch)
+        purpose = f"prompts {lap} of source {source}" if source else f"prompts {lap}"
+        order = seeds.order(len(prompts), seed=seed, purpose=purpose, epoch=epoch)
         chosen += [prompts[i] for i in order.tolist()]
     return chosen[:num_groups]

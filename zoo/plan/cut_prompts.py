@@ -77,11 +77,13 @@ def prompt_lengths(recipe: Recipe) -> PromptLengths:
     counter = _Counter()
     for stage in recipe.timeline:
         data, options, rewards = stage.recipe.data, stage.recipe.eval, stage.recipe.rewards
-        counter.add("data.train", load(data.train), _readers(stage.recipe, rewards))
+        judged = [(source, rewards) for source in data.sources("train")]
         if options is not None:
             judges = options.rewards or rewards
-            which, source = ("eval", data.eval) if data.eval else ("train", data.train)
-            counter.add(f"data.{which}", load(source), _readers(stage.recipe, judges))
+            judged += [(source, judges) for source in data.sources(data.evaluated)]
+        for source, entries in judged:
+            own = [entry for entry in entries if source.asks(entry.label)]
+            counter.add(source.shown, load(source.place), _readers(stage.recipe, own))
     return counter.lengths
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from zoo.data import prompts as prompt_sources
+from zoo.data.mixture import load
 from zoo.objective.base import Objective
 from zoo.plan.flops import counter
 from zoo.plan.geometry import Plan
@@ -50,8 +50,7 @@ class Images:
 def training_images(recipe: Recipe, planned: Plan, objective: Objective[Any]) -> Images:
     """Those of an epoch."""
     groups = largest_shard(planned.groups, size=planned.processes)
-    every = prompt_sources.load(recipe.data.train)
-    prompts = prompt_sources.drawn(every, groups, seed=recipe.seed, epoch=0)
+    prompts = load(recipe.data.sources("train")).drawn(groups, seed=recipe.seed, epoch=0)
     wait = any(reward.cls.groupwise for reward in recipe.rewards)
     sampling = planned.sampling
     return Images(
@@ -65,7 +64,7 @@ def evaluated_images(recipe: Recipe, processes: int) -> tuple[Sampler, Images] |
     options = recipe.eval
     if options is None:
         return None
-    every = prompt_sources.load(recipe.data.eval or recipe.data.train)
+    every = load(recipe.data.sources(recipe.data.evaluated)).prompts
     prompts = every[: largest_shard(len(every), size=processes)]
     num = len(prompts) * options.images_per_prompt
     rows = balanced_batch_size(num, recipe.engine.micro_batch.sizes.sample)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.data import prompts as prompt_sources
+from zoo.data.mixture import load
 from zoo.errors import MisfitError, join_lines
 from zoo.objective.base import Objective
 from zoo.plan.dry_collect import DryCollect, evaluated_images, training_images, with_steps
@@ -201,7 +201,7 @@ class _DryEpoch:
         images = training_images(recipe, planned, self._objective)
         stored = None
         if isinstance(self._sampler, StoredImages):
-            prompts = prompt_sources.load(recipe.data.train)
+            prompts = load(recipe.data.sources("train")).prompts
             stored = StoredOnShapes(recipe, planned, policy, self._sampler, prompts)
         self._images = DryCollect(policy, self._sampler, images, live, stored)
 

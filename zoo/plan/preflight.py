@@ -1,10 +1,11 @@
 """What can be known to fail before anything is paid for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo import devices
 from zoo.data import images
+from zoo.data.mixture import Source, marked
 from zoo.data.prompts import load
 from zoo.errors import join_lines
 from zoo.plan.geometry import Plan, PlanError, plan
@@ -14,6 +15,7 @@ from zoo.policy.base import Policy
 from zoo.policy.weights import Lora
 from zoo.prompt import Prompt, PromptError
 from zoo.recipe.component import Component, components
+from zoo.recipe.data_section import Which
 from zoo.recipe.errors import dotted_path
 from zoo.recipe.recipe import Recipe, RecipeError
 from zoo.recipe.sections import RewardEntry
@@ -57,12 +59,14 @@ def num_processes(recipe: Recipe) -> int:
 class PromptCounts:
     """How many prompts there are to train on, and how many to evaluate.
 
-    `refused` has a line for each reward that cannot use some of them.
+    `refused` has a line for each reward that cannot use some of them; `sources` is how many prompts
+    each source to train on has.
     """
 
     train: int
     eval: int
     refused: tuple[str, ...] = ()
+    sources: tuple[int, ...] = ()
 
 
 def count_prompts(recipe: Recipe) -> PromptCounts:
@@ -72,25 +76,42 @@ def count_prompts(recipe: Recipe) -> PromptCounts:
         PromptError: they or their images cannot be read, they lack the images that the sampler
             takes, or are of no use to a reward: more of them than `scoring.max_invalid` allows.
     """
-    prompts = _load(recipe, "train", recipe.data.train)
+    trained = _load(recipe, "train")
     if issubclass(recipe.sampler.cls, StoredImages):
         who = f"the sampler '{recipe.sampler.name}'"
-        try:
-            images.require(prompts, recipe.data.group_size, who)
-        except PromptError as error:
-            raise PromptError(f"{recipe.origin(('data', 'train'))}: {error}") from error
-    refused = _refused(recipe, "train", prompts, recipe.rewards)
-    evaluated = evaluation_prompts(recipe) if recipe.data.eval else prompts
+        for source, prompts in trained.items():
+            try:
+                images.require(prompts, recipe.data.group_size, who)
+            except PromptError as error:
+                raise PromptError(f"{recipe.origin(source.loc)}: {error}") from error
+    refused = _refused(recipe, trained, recipe.rewards)
+    evaluated = _load(recipe, "eval") if recipe.data.eval else trained
     if recipe.eval is not None:
-        judges = recipe.eval.rewards or recipe.rewards
-        refused += _refused(recipe, "eval" if recipe.data.eval else "train", evaluated, judges)
-    return PromptCounts(len(prompts), len(evaluated), tuple(dict.fromkeys(refused)))
+        refused += _refused(recipe, evaluated, recipe.eval.rewards or recipe.rewards)
+    sizes = tuple(map(len, trained.values()))
+    num_evaluated = sum(map(len, evaluated.values()))
+    return PromptCounts(sum(sizes), num_evaluated, tuple(dict.fromkeys(refused)), sizes)
 
 
 def _refused(
-    recipe: Recipe, which: str, prompts: Sequence[Prompt], rewards: Sequence[RewardEntry]
+    recipe: Recipe,
+    loaded: Mapping[Source, Sequence[Prompt]],
+    rewards: Sequence[RewardEntry],
 ) -> list[str]:
-    """A line for each reward that cannot use some of the prompts."""
+    """A line for each reward that cannot use some of the prompts that it is to score images of."""
+    return [
+        line
+        for source, prompts in loaded.items()
+        for line in _refused_of(
+            recipe, source, prompts, [reward for reward in rewards if source.asks(reward.label)]
+        )
+    ]
+
+
+def _refused_of(
+    recipe: Recipe, source: Source, prompts: Sequence[Prompt], rewards: Sequence[RewardEntry]
+) -> list[str]:
+    """Those of one source."""
     lines = []
     for reward in rewards:
         why = [text for prompt in prompts if (text := _why_refused(reward, prompt))]
@@ -98,12 +119,12 @@ def _refused(
             continue
         share = len(why) / len(prompts)
         line = (
-            f"data.{which}: the reward '{reward.label}' cannot use {len(why):,} of "
+            f"{source.shown}: the reward '{reward.label}' cannot use {len(why):,} of "
             f"{len(prompts):,} prompts: {why[0]}"
         )
         if share > recipe.scoring.max_invalid or share == 1:
             raise PromptError(
-                f"{recipe.origin(('data', which))}: {line} (scoring.max_invalid allows "
+                f"{recipe.origin(source.loc)}: {line} (scoring.max_invalid allows "
                 f"{recipe.scoring.max_invalid:.0%})"
             )
         lines.append(f"{line}; their images are invalid")
@@ -124,9 +145,8 @@ def evaluation_prompts(recipe: Recipe) -> list[Prompt]:
     Raises:
         PromptError: they cannot be read.
     """
-    if recipe.data.eval is None:
-        return _load(recipe, "train", recipe.data.train)
-    return _load(recipe, "eval", recipe.data.eval)
+    loaded = _load(recipe, recipe.data.evaluated)
+    return [prompt for source, found in loaded.items() for prompt in marked(found, source)]
 
 
 def count_prompts_of_stages(recipe: Recipe) -> list[PromptCounts]:
@@ -219,13 +239,15 @@ def require_deepspeed_options(recipe: Recipe) -> None:
         raise RecipeError(f"{place}: engine.deepspeed: {error}") from error
 
 
-def _load(recipe: Recipe, which: str, source: str) -> list[Prompt]:
-    try:
-        prompts = load(source)
-        images.require_inputs(prompts)
-        return prompts
-    except PromptError as error:
-        raise PromptError(f"{recipe.origin(('data', which))}: data.{which}: {error}") from error
+def _load(recipe: Recipe, which: Which) -> dict[Source, list[Prompt]]:
+    loaded = {}
+    for source in recipe.data.sources(which):
+        try:
+            loaded[source] = load(source.place)
+            images.require_inputs(loaded[source])
+        except PromptError as error:
+            raise PromptError(f"{recipe.origin(source.loc)}: {source.shown}: {error}") from error
+    return loaded
 
 
 def require_start(recipe: Recipe) -> None:

@@ -9,6 +9,7 @@ from zoo.recipe.errors import Loc, RecipeError
 from zoo.recipe.model import Recipe
 from zoo.recipe.objective_checks import OBJECTIVE_CHECKS, Mistakes
 from zoo.recipe.sections import RewardEntry
+from zoo.recipe.source_checks import SOURCE_CHECKS
 from zoo.reward.asking import AskingReward
 from zoo.sampler.base import Solver
 
@@ -263,6 +264,7 @@ def _labels_repeat(loc: Loc, rewards: tuple[RewardEntry, ...]) -> Mistakes:
 
 CHECKS: tuple[Callable[[Recipe], Mistakes], ...] = (
     *OBJECTIVE_CHECKS,
+    *SOURCE_CHECKS,
     _gdpo_without_group_std,
     _every_process_has_a_group,
     _every_update_has_an_image,

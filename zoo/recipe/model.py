@@ -17,6 +17,7 @@ from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, Strict, components
 from zoo.recipe.constructor_schema import Slot
+from zoo.recipe.data_section import Count, Data
 from zoo.recipe.errors import (
     Loc,
     Origin,
@@ -28,8 +29,6 @@ from zoo.recipe.errors import (
 from zoo.recipe.sections import (
     Advantage,
     CheckpointOptions,
-    Count,
-    Data,
     EngineOptions,
     EvalOptions,
     FolderName,

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from zoo.recipe.component import Component, Named, Strict
 from zoo.recipe.constructor_schema import Slot, component_class
+from zoo.recipe.data_section import Count, Text
 from zoo.recipe.errors import Loc
 from zoo.reward.base import Reward
 from zoo.reward.frames import How, OnFrames
@@ -21,18 +22,7 @@ from zoo.sampler.base import Solver, Steps
 from zoo.storage.place import Place
 from zoo.tracker.base import ExperimentTracker
 
-_MOST = 10**9
-
-
-def _countable(number: int) -> int:
-    if number > _MOST:
-        raise ValueError(f"{number:,} is more than anything here can count; allowed are {_MOST:,}")
-    return number
-
-
-Count = Annotated[int, Ge(1), AfterValidator(_countable)]
 Seconds = Annotated[float, Gt(0)]
-Text = Annotated[str, MinLen(1)]
 
 
 def _folder_name(name: str) -> str:
@@ -179,24 +169,6 @@ class Advantage(Strict):
     ban: Ban | None = None
     diversity: Text | None = None
     gate: Gate | None = None
-
-
-class Data(Strict):
-    """Prompts, and how many images of how many of them an epoch collects.
-
-    `train` and `eval` are sources of prompts: `builtin:NAME?num=1000` (`zoo prompts` lists them),
-    a .txt, .jsonl, .json, .csv, .tsv or .parquet file, `FOLDER?split=train`, a folder of pictures
-    with a text each, `hub:OWNER/NAME?split=train&column=caption` of the Hugging Face Hub, or
-    https://... of such a file. For the sampler `dataset` those of `train` come with images, as many
-    as `group_size`: see `zoo.data.image_columns`. `tiny` is read in their place by `--tiny`, where
-    they need a network.
-    """
-
-    train: Place
-    eval: Place | None = None
-    tiny: Place | None = None
-    groups_per_epoch: Count
-    group_size: Count
 
 
 class Ema(Strict):

@@ -102,11 +102,10 @@ def _numbers(recipe: Recipe) -> Iterator[tuple[Loc, int]]:
 
 
 def _prompts(recipe: Recipe) -> Iterator[tuple[Loc, str]]:
-    tiny = recipe.data.tiny
-    for key in ("train", "eval"):
-        written = getattr(recipe.data, key)
-        if tiny is not None and written is not None and written.startswith(_ON_THE_WEB):
-            yield ("data", key), tiny
+    for source in (*recipe.data.sources("train"), *recipe.data.sources("eval")):
+        tiny = source.tiny or recipe.data.tiny
+        if tiny is not None and source.place.startswith(_ON_THE_WEB):
+            yield source.place_loc, tiny
 
 
 def _tiny_weights(component: Component[Any]) -> dict[str, Any]:

@@ -49,9 +49,9 @@ def spread(run: RunRecord) -> Section:
         drawn = [(f"epoch {one.epoch}", one.scores.get(name, ())) for one in chosen]
         invalid = [sum(v != v for v in values) for _, values in drawn]
         if all(count == len(values) for count, (_, values) in zip(invalid, drawn, strict=True)):
-            blocks.append(missing(f"{name}: no image could be scored."))
+            blocks.append(missing(f"{name}: no image has a score."))
             continue
-        left_out = f"; {sum(invalid)} images could not be scored" if sum(invalid) else ""
+        left_out = f"; {sum(invalid)} images have no score" if sum(invalid) else ""
         figures.append(
             Figure(
                 f"histogram_{slug(name)}",

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zoo.devices import send
 from zoo.prompt import Prompt
 from zoo.reward.asking import AskingReward
 from zoo.reward.base import Reward, Scores
@@ -30,8 +31,9 @@ __all__ = ["Judge", "RewardError", "Verdict", "WeightedReward", "require_enough_
 
 @dataclass(frozen=True)
 class Verdict:
-    """All scores of what was submitted, in the order of submission, in float64; NaN is invalid.
+    """All scores of what was submitted, in the order of submission, in float64.
 
+    NaN is invalid, or was not asked for: see `Prompt.asks`.
     `extras` are the further numbers that rewards record, as `label/name`. `retried` counts calls
     made again by label, `failures` are one line each.
     """
@@ -66,6 +68,7 @@ class Judge:
         self._whole = [thread for thread in threads if thread.weighted.reward.groupwise]
         self._groups: dict[int, _Group] = {}
         self._submitted = 0
+        self._places: dict[RewardThread, list[int]] = {thread: [] for thread in threads}
 
     @property
     def weights(self) -> dict[str, float]:
@@ -85,7 +88,8 @@ class Judge:
     ) -> None:
         """Starts scoring a batch, which may be empty; returns at once.
 
-        Where no reward `reads_pixels` the images may have none: [batch, 3, 0, 0].
+        A reward is given the images of those prompts that ask for it: `Prompt.asks`. Where no
+        reward `reads_pixels` the images may have none: [batch, 3, 0, 0].
 
         Raises:
             RewardError: a reward of single images is given videos, or one of videos images.
@@ -96,9 +100,12 @@ class Judge:
             if wrong := misfit(weighted.label, weighted.reward, videos=images.ndim == 5):
                 raise RewardError(wrong)
         for thread in self._single:
-            thread.put(RewardInput(images, tuple(prompts)))
-        if self._whole:
-            for i, number in enumerate(group.tolist()):
+            asked = [i for i, prompt in enumerate(prompts) if _asks(prompt, thread)]
+            if asked:
+                thread.put(_some(images, prompts, asked))
+            self._places[thread] += [self._submitted + i for i in asked]
+        for i, number in enumerate(group.tolist()):
+            if any(_asks(prompts[i], thread) for thread in self._whole):
                 gathered = self._groups.setdefault(number, _Group())
                 gathered.images.append(images[i])
                 gathered.prompts.append(prompts[i])
@@ -113,31 +120,24 @@ class Judge:
         Raises:
             RewardError: a reward returned something that is not one number an image.
         """
-        by_group = [place for _, group in sorted(self._groups.items()) for place in group.places]
-        for _, group in sorted(self._groups.items()):
-            batch = RewardInput(torch.stack(group.images), tuple(group.prompts))
-            group.images.clear()
-            for thread in self._whole:
-                if isinstance(thread.weighted.reward, AskingReward):
-                    thread.weighted.reward.expect(batch.images, batch.prompts[0])
-                thread.put(batch)
-        in_order = torch.arange(self._submitted)
-        self._groups, self._submitted = {}, 0
+        self._put_groups()
+        places = [torch.tensor(self._places[thread]).long() for thread in self._threads]
+        num, self._submitted = self._submitted, 0
+        self._places = {thread: [] for thread in self._threads}
         try:
             scored = _drain_all(self._threads, progress)
         finally:
             tired = [complaint for thread in self._threads if (complaint := thread.rest())]
         scores, extras = {}, {}
-        for thread, done in zip(self._threads, scored, strict=True):
+        for thread, place, done in zip(self._threads, places, scored, strict=True):
             label = thread.weighted.label
-            place = torch.tensor(by_group).long() if thread.weighted.reward.groupwise else in_order
-            scores[label] = _place([value_of(result) for result in done.results], place)
+            scores[label] = _place([value_of(result) for result in done.results], place, num)
             extras_of_batches = [
                 result.extras for result in done.results if isinstance(result, Scores)
             ]
             for name in sorted({name for names in extras_of_batches for name in names}):
                 parts = [extra_of(result, name) for result in done.results]
-                extras[f"{label}/{name}"] = _place(parts, place)
+                extras[f"{label}/{name}"] = _place(parts, place, num)
         return Verdict(
             scores,
             extras,
@@ -147,6 +147,20 @@ class Judge:
             },
             (*_reasons(scored), *tired),
         )
+
+    def _put_groups(self) -> None:
+        """Starts scoring all groups that were gathered, by the rewards that look at whole ones."""
+        for _, group in sorted(self._groups.items()):
+            batch = RewardInput(torch.stack(group.images), tuple(group.prompts))
+            group.images.clear()
+            for thread in self._whole:
+                if not _asks(batch.prompts[0], thread):
+                    continue
+                if isinstance(thread.weighted.reward, AskingReward):
+                    thread.weighted.reward.expect(batch.images, batch.prompts[0])
+                thread.put(batch)
+                self._places[thread] += group.places
+        self._groups = {}
 
     def hurry(self) -> None:
         """Rewards that wait for people's answers wait no longer."""
@@ -158,6 +172,18 @@ class Judge:
         """Ends the threads; nothing can be submitted after."""
         for thread in self._threads:
             thread.end()
+
+
+def _asks(prompt: Prompt, thread: RewardThread) -> bool:
+    return prompt.asks(thread.weighted.label)
+
+
+def _some(images: Tensor, prompts: Sequence[Prompt], asked: Sequence[int]) -> RewardInput:
+    """Those of a batch that a reward is to score; all of them are not copied."""
+    if len(asked) == len(prompts):
+        return RewardInput(images, tuple(prompts))
+    own = images[send(torch.tensor(asked), images.device)]
+    return RewardInput(own, tuple(prompts[i] for i in asked))
 
 
 def _patience(reward: Reward) -> float:
@@ -189,11 +215,13 @@ def _reasons(scored: Sequence[Scored]) -> list[str]:
     return list(dict.fromkeys(reasons))
 
 
-def _place(parts: list[Tensor], place: Int[Tensor, " images"]) -> Float[Tensor, " images"]:
-    """Concatenated results, put where their images were submitted."""
-    values = torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
-    out = torch.empty_like(values)
-    out[place] = values
+def _place(
+    parts: list[Tensor], place: Int[Tensor, " scored"], num: int
+) -> Float[Tensor, " images"]:
+    """Concatenated results, put where their images were submitted; NaN for the others of `num`."""
+    out = torch.full((num,), torch.nan, dtype=torch.float64)
+    if parts:
+        out[place] = torch.cat(parts)
     return out
 
 

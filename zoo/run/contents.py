@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import get_args
 
 from pydantic import TypeAdapter
 
@@ -15,6 +16,7 @@ from zoo.data import prompts
 from zoo.errors import UserError
 from zoo.policy.pretrained import Pretrained
 from zoo.prompt import ImageBytes, ImageCell, Prompt, StoredImage
+from zoo.recipe.data_section import Which
 from zoo.recipe.model import Recipe
 from zoo.run.folder import recipe_of
 from zoo.storage import files, json_data
@@ -38,10 +40,12 @@ def compare_moved(folder: Path, recipe: Recipe, *, accept: bool) -> list[str]:
     With `accept` it may be another, or not known: gives a line for each such.
 
     Raises:
-        UserError: it is another, or not known.
+        UserError: it is another, or not known; or sources are mixed otherwise.
         DamagedFileError: the run's fingerprints are not what was written.
     """
-    before, now = _at(recipe_of(folder)), _at(recipe)
+    began = recipe_of(folder)
+    _require_same_mixture(began, recipe)
+    before, now = _at(began), _at(recipe)
     moved = _moved(before, now)
     known, lines = _read(folder) if moved else {}, []
     for place in moved:
@@ -58,6 +62,20 @@ def compare_moved(folder: Path, recipe: Recipe, *, accept: bool) -> list[str]:
             )
         lines.append(f"{place} is {place_now} from here on, and {why} (--moved)")
     return lines
+
+
+def _require_same_mixture(began: Recipe, recipe: Recipe) -> None:
+    for before, now in zip(began.timeline, recipe.timeline, strict=True):
+        if _mixture(before.recipe) != _mixture(now.recipe):
+            raise UserError(
+                f"{now.recipe.origin(('data', 'train'))}: data.train has other sources, weights or "
+                "rewards than the run began with; say only where a source is now: "
+                "-s data.train.0.source=PLACE, or start a new run"
+            )
+
+
+def _mixture(recipe: Recipe) -> list[tuple[float, frozenset[str] | None]]:
+    return [(source.weight, source.rewards) for source in recipe.data.sources("train")]
 
 
 def goes_on(folder: Path, recipe: Recipe) -> None:
@@ -99,10 +117,9 @@ def _places(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "policy.pretrained", pretrained
     for stage in recipe.timeline:
         below = "" if stage.index is None else f"stages.{stage.index}."
-        for key in ("train", "eval"):
-            source = getattr(stage.recipe.data, key)
-            if source is not None:
-                yield f"{below}data.{key}", source
+        for key in get_args(Which):
+            for source in stage.recipe.data.sources(key):
+                yield below + ".".join(map(str, source.place_loc)), source.place
         for index, reward in enumerate(stage.recipe.rewards):
             path = reward.options.get("path")
             if isinstance(path, str):

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge
 from pydantic import BaseModel, TypeAdapter, model_validator
@@ -23,6 +23,25 @@ _DIGITS = 6
 
 
 @dataclass(frozen=True)
+class Made:
+    """How images were made. `frames` is a video's; `solver` is as a recipe names it.
+
+    `fingerprint` is of the trained weights of the set `weights`; none of a model that nothing was
+    trained of: the reference beside LoRA.
+    """
+
+    solver: Mapping[str, Any]
+    steps: int
+    guidance: float
+    seed: int
+    height: int
+    width: int
+    frames: int | None
+    weights: str
+    fingerprint: str | None
+
+
+@dataclass(frozen=True)
 class EvaluationRecord:
     """One evaluation's images, in the order of their keys: i of prompt p is p * per_prompt + i.
 
@@ -30,7 +49,8 @@ class EvaluationRecord:
     recorded besides, NaN where an image could not be scored. The evaluation's picture has a column
     for each of the `shown_prompts` and `shown_rows` rows, all tiles of one size with gaps of
     `pictures.GAP` pixels; none where it was deleted. `inputs` is a picture of as many columns, of
-    what its images were made from, where prompts come with images.
+    what its images were made from, where prompts come with images. `made` is not known of what an
+    earlier version wrote.
     """
 
     epoch: int
@@ -41,6 +61,7 @@ class EvaluationRecord:
     shown_rows: int
     picture: Path | None = None
     inputs: Path | None = None
+    made: Made | None = None
 
 
 def write(run_dir: Path, record: EvaluationRecord) -> None:
@@ -54,6 +75,7 @@ def write(run_dir: Path, record: EvaluationRecord) -> None:
         "scores": {name: [_short(v) for v in values] for name, values in record.scores.items()},
         "shown_prompts": list(record.shown_prompts),
         "shown_rows": record.shown_rows,
+        "made": None if record.made is None else asdict(record.made),
     }
     files.write(path, data, indent=None)
 
@@ -67,6 +89,7 @@ class _File(BaseModel):
     scores: dict[str, tuple[OrNan, ...]]
     shown_prompts: tuple[str, ...]
     shown_rows: Annotated[int, Ge(0)]
+    made: Made | None = None
 
     @model_validator(mode="after")
     def _as_many_scores(self) -> "_File":
@@ -122,6 +145,11 @@ def find_picture(run_dir: Path, epoch: int) -> Path | None:
     return next(filter(Path.is_file, paths), None)
 
 
+def sample_path(run_dir: Path, epoch: int, prompt: int, suffix: str) -> Path:
+    """Of one video of an evaluation at its own size: of the prompt of that number."""
+    return run_dir / PICTURES / f"sample_{epoch:06}_{prompt:02}{suffix}"
+
+
 def inputs_path(run_dir: Path, epoch: int) -> Path:
     """Of the picture of what an evaluation's images were made from."""
     return run_dir / PICTURES / f"inputs_{epoch:06}{STILL}"
@@ -148,6 +176,7 @@ def read_file(path: Path) -> EvaluationRecord:
         found.shown_rows,
         find_picture(run_dir, found.epoch),
         inputs if inputs.is_file() else None,
+        found.made,
     )
 
 

@@ -40,7 +40,7 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "peft", "deepspeed", "torchd
 GOING_ON = ("engine", "eval", "scoring", "checkpoint", "trackers", "stop_when", "optim.total")
 """What may change in a run that goes on."""
 
-_PLACES = re.compile(r"policy\.pretrained|data\.(train|eval)|rewards\.\d+\.path")
+_PLACES = re.compile(r"policy\.pretrained|data\.(train|eval)(\.\d+\.source)?|rewards\.\d+\.path")
 """What may be elsewhere for a run that goes on: see `contents`."""
 
 IMAGES = ("engine", "eval", "scoring", "data", "policy")
@@ -145,8 +145,8 @@ def _refuse_change(changeable: Sequence[str]) -> str:
         )
     return (
         f"a run that goes on may change only {', '.join(changeable)}, and where the same model, "
-        "prompts and reward files are (policy.pretrained, data.train, data.eval, rewards.N.path); "
-        "start a new run to change more"
+        "prompts and reward files are (policy.pretrained, data.train, data.eval, of several "
+        "data.train.N.source, rewards.N.path); start a new run to change more"
     )
 
 

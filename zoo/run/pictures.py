@@ -40,14 +40,22 @@ def levels(
     return rounded
 
 
+def shrinks(images: Float[Tensor, "n *frames 3 h w"], longest: int = 0) -> bool:
+    """Whether `thumbnails` of these are smaller than they are: of videos with a longer side."""
+    return images.ndim == 5 and max(images.shape[-2:]) > (longest or _SHEET_TILE)
+
+
 def thumbnails(
-    images: Float[Tensor, "n *frames 3 h w"], longest: int = _SHEET_TILE
+    images: Float[Tensor, "n *frames 3 h w"], longest: int = 0
 ) -> UInt8[Tensor, "n *frames 3 height width"]:
-    """What a sheet shows of images: all; of videos frames of at most `longest` pixels a side."""
-    height, width = images.shape[-2:]
-    if images.ndim == 4 or max(height, width) <= longest:
+    """What a sheet shows of images: all; of videos frames of at most `longest` pixels a side.
+
+    0 is the usual size.
+    """
+    if not shrinks(images, longest):
         return levels(images)
-    factor = longest / max(height, width)
+    height, width = images.shape[-2:]
+    factor = (longest or _SHEET_TILE) / max(height, width)
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     small = [levels(adaptive_avg_pool2d(video.detach().float(), size)) for video in images]
     return torch.stack(small) if small else levels(images.new_zeros(0, *images.shape[1:3], *size))
@@ -96,12 +104,16 @@ class Writer:
 
 
 def _save_one(image: UInt8[Tensor, "*frames 3 height width"], path: Path, fps: float) -> None:
+    save(single(image, fps), path)
+
+
+def single(image: UInt8[Tensor, "*frames 3 height width"], fps: float) -> Picture:
+    """An image as it is; a video at `fps` frames a second."""
     pixels = image.movedim(-3, -1).contiguous().numpy()
     if pixels.ndim == 3:
-        save(Image.fromarray(pixels), path)
-        return
+        return Image.fromarray(pixels)
     frames, height, width, _ = pixels.shape
-    save(Moving(lambda i: Image.fromarray(pixels[i]), frames, (width, height), fps), path)
+    return Moving(lambda i: Image.fromarray(pixels[i]), frames, (width, height), fps)
 
 
 def sheet(

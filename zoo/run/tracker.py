@@ -86,6 +86,12 @@ class Tracker:
         path = evaluations.picture_path(self.run_dir, epoch, pictures.suffix_of(picture))
         self._show("images", picture, path, epoch)
 
+    def sample(self, picture: Picture, epoch: int, prompt: int) -> None:
+        """Saves one video of an evaluation at its own size, where the epoch's picture has less."""
+        suffix = pictures.suffix_of(picture)
+        path = evaluations.sample_path(self.run_dir, epoch, prompt, suffix)
+        self._show(f"sample_{prompt}", picture, path, epoch)
+
     def inputs(self, picture: Picture, epoch: int) -> None:
         """Saves what an epoch's pictured images were made from."""
         self._show("inputs", picture, evaluations.inputs_path(self.run_dir, epoch), epoch)

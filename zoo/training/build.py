@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from zoo.data.mixture import Mixture
 from zoo.engine.base import AdamWOptions, Engine
 from zoo.engine.determinism import use_deterministic_kernels
 from zoo.engine.plain import PlainEngine
@@ -19,7 +20,6 @@ from zoo.policy import lora_files
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients, compile_blocks
 from zoo.policy.weights import Lora, WeightSets
-from zoo.prompt import Prompt
 from zoo.recipe.component import rebuild
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe, Stage
@@ -66,7 +66,7 @@ class StageRun:
 
     model: Model
     stage: Stage
-    prompts: Sequence[Prompt]
+    mixture: Mixture
     collector: Collector
     learner: Learner
     evaluator: Evaluator | None
@@ -228,7 +228,7 @@ def _stage_run(
     else:
         sampler = parts.sampler
     return StageRun(
-        model, stage, parts.prompts,
+        model, stage, parts.mixture,
         Collector(engine, policy, sampler, parts.judge, micro_batch.sample),
         learner, _evaluator(model, recipe, parts.evaluation), since,
     )  # fmt: skip

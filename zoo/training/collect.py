@@ -16,6 +16,7 @@ from zoo.reward.judge import Judge, RewardError, Verdict
 from zoo.rollout import Rollout, Weights, join
 from zoo.sampler.base import Sampler
 from zoo.seeds import Draws
+from zoo.training.asked import Asked, asked_of
 from zoo.training.generate import Batch, Wanted, encode, generate
 from zoo.training.image_stats import ImageNumbers, ImageStats
 from zoo.training.micro_batches import largest_shard, shard
@@ -96,7 +97,8 @@ class Collected:
     `num_evals` counts network forwards on images over all processes, `num_broken` images that
     came out non-finite (their scores are NaN). `stats` says what the others are like;
     `out_of_range` is how far any pixel of this process's is outside [0, 1], and None where they
-    have none: stored images that no reward looks at.
+    have none: stored images that no reward looks at. `asked` says by label which of all images the
+    reward was to score.
     """
 
     rollout: Rollout
@@ -106,6 +108,7 @@ class Collected:
     num_broken: int
     stats: ImageNumbers
     out_of_range: float | None
+    asked: Asked
 
 
 def shard_groups(collector: Collector, groups: Groups) -> Shard:
@@ -170,6 +173,7 @@ def collect(
         num_broken=int(num_broken.sum()),
         stats=stats.measure(engine.gather),
         out_of_range=float(torch.stack(out_of_range).max()) if out_of_range else None,
+        asked=asked_of(list(verdict.scores), groups.prompts, groups.of_image),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from zoo.data import prompts as prompt_sources
+from zoo.data.mixture import Mixture, load
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt
@@ -25,10 +26,6 @@ from zoo.reward.known_answers import require_known_answers
 from zoo.rollout import Weights
 from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.flow_sampler import FlowSampler
-
-_MAKES_VIDEOS = {3: False, 4: True}
-"""By the axes of latents: an image has channels, height and width. Packed ones say nothing."""
-
 
 _MAKES_VIDEOS = {3: False, 4: True}
 """By the axes of latents: an image has channels, height and width. Packed ones say nothing."""
@@ -51,7 +48,7 @@ class Components:
     sampler: Sampler | StoredImages
     objective: Objective[Any]
     judge: Judge
-    prompts: Sequence[Prompt]
+    mixture: Mixture
     evaluation: EvaluationComponents | None
 
 
@@ -72,18 +69,18 @@ class Shared:
             RewardError: a reward does not give its known answers.
             PromptError: prompts cannot be read.
         """
-        prompts = self._load(recipe.data.train)
+        mixture = load(recipe.data.sources("train"), self._read)
         sampler, objective = sampler_and_objective(recipe)
         judge, options = self.judge(recipe, recipe.rewards), recipe.eval
         if options is None:
-            return Components(sampler, objective, judge, prompts, None)
+            return Components(sampler, objective, judge, mixture, None)
         evaluation = EvaluationComponents(
             evaluation_sampler(recipe, options),
             self.judge(recipe, options.rewards) if options.rewards else judge,
-            self._load(recipe.data.eval) if recipe.data.eval else prompts,
+            load(recipe.data.sources(recipe.data.evaluated), self._read).prompts,
             evaluated_weights(recipe),
         )
-        return Components(sampler, objective, judge, prompts, evaluation)
+        return Components(sampler, objective, judge, mixture, evaluation)
 
     def judge(self, recipe: Recipe, entries: Sequence[RewardEntry]) -> Judge:
         """Scores with these rewards as the recipe says."""
@@ -100,10 +97,10 @@ class Shared:
             self._rewards[entry.made_from] = reward
         return self._rewards[entry.made_from]
 
-    def _load(self, source: str) -> Sequence[Prompt]:
-        if source not in self._prompts:
-            self._prompts[source] = prompt_sources.load(source)
-        return self._prompts[source]
+    def _read(self, place: str) -> Sequence[Prompt]:
+        if place not in self._prompts:
+            self._prompts[place] = prompt_sources.load(place)
+        return self._prompts[place]
 
 
 def require_fitting_rewards(
@@ -164,9 +161,10 @@ def compared_since(recipe: Recipe) -> tuple[int, ...]:
     return tuple(since)
 
 
-def _scored_on(recipe: Recipe) -> tuple[str, dict[str, float]]:
+def _scored_on(recipe: Recipe) -> tuple[object, dict[str, float]]:
     held_out, trained = evaluated_rewards(recipe)
-    return recipe.data.eval or recipe.data.train, held_out or trained
+    sources = recipe.data.sources(recipe.data.evaluated)
+    return [(source.place, source.rewards) for source in sources], held_out or trained
 
 
 def copies(recipe: Recipe) -> frozenset[Weights]:

@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.advantage import banned, diversity_scale, gate, group_advantage, mix, ranks
-from zoo.data.prompts import drawn
 from zoo.engine.interrupt import Interrupt
 from zoo.reward.judge import require_enough_valid
 from zoo.rollout import Rollout
 from zoo.run.tracker import Tracker
 from zoo.seeds import Draws
+from zoo.training.asked import alike
 from zoo.training.build import StageRun
 from zoo.training.collect import Collected, Groups, collect, require_finite, shard_groups
 from zoo.training.learn import Learned, cut, learn, num_batches
@@ -36,7 +36,7 @@ _DROPPED = (
 def groups_of(run: StageRun, epoch: int) -> Groups:
     """The groups of an epoch: prompts, and so many images of each from noise of seed and epoch."""
     data, objective, seed = run.recipe.data, run.objective, run.recipe.seed
-    prompts = drawn(run.prompts, data.groups_per_epoch, seed=seed, epoch=epoch)
+    prompts = run.mixture.drawn(data.groups_per_epoch, seed=seed, epoch=epoch)
     return Groups(
         prompts, data.group_size, objective.acts_with, seed, "collect", epoch,
         objective.needs_path, objective.needs_means, objective.guidance,
@@ -65,16 +65,22 @@ def collect_epoch(
     # An invalid score is left out of its group; too many of them are a broken policy or reward.
     verdict, most = collected.verdict, run.recipe.scoring.max_invalid
     require_finite(collected.num_broken, len(collected.group), max_invalid=most)
-    require_enough_valid(verdict.scores, verdict.failures, max_invalid=most)
+    asked = {label: verdict.scores[label][rows] for label, rows in collected.asked.items()}
+    require_enough_valid(asked, verdict.failures, max_invalid=most)
     tracker.warn(*verdict.failures)
     return collected
 
 
 def advantages(run: StageRun, collected: Collected) -> Float[Tensor, " images"]:
-    """How much better each image is than its group: of all processes' images, on every process."""
+    """How much better each image is than its group: of all processes' images, on every process.
+
+    A deviation of all images is of all that the same rewards score.
+    """
     options, group = run.recipe.advantage, collected.group
     mixed = _mixed(run, collected)
-    advantage = group_advantage(mixed, group, std=options.std)
+    advantage = torch.full_like(mixed, torch.nan)
+    for rows, _ in alike(collected.asked):
+        advantage[rows] = group_advantage(mixed[rows], group[rows], std=options.std)
     if options.diversity is not None:
         distance = collected.verdict.scores[options.diversity]
         advantage = advantage * diversity_scale(mixed, distance, group)
@@ -90,21 +96,24 @@ def judged(run: StageRun, collected: Collected) -> Rollout:
     rollout = replace(collected.rollout, reward=mixed[key])
     if options is None:
         return rollout
-    scores = collected.verdict.scores
-    held_out = {label: scores[label] for label in options.rewards}
-    return replace(rollout, gate=gate(mixed, held_out, share=options.share)[key])
+    scores, held = collected.verdict.scores, torch.zeros_like(mixed)
+    for rows, _ in alike(collected.asked):
+        held_out = {label: scores[label][rows] for label in options.rewards}
+        held[rows] = gate(mixed[rows], held_out, share=options.share)
+    return replace(rollout, gate=held[key])
 
 
 def _mixed(run: StageRun, collected: Collected) -> Float[Tensor, " images"]:
-    """One reward of all processes' images, of those that the recipe gives a weight."""
-    weights = run.collector.judge.weights
+    """One reward of all processes' images, of those that score each and have a weight."""
+    weights, how = run.collector.judge.weights, run.recipe.advantage.mix
     ranked = {entry.label for entry in run.recipe.rewards if entry.rank}
-    scores = {
-        label: ranks(score, collected.group) if label in ranked else score
-        for label, score in collected.verdict.scores.items()
-        if label in weights
-    }
-    return mix(scores, weights, collected.group, how=run.recipe.advantage.mix)
+    mixed = torch.full((len(collected.group),), torch.nan, dtype=torch.float64)
+    for rows, labels in alike(collected.asked):
+        group, own = collected.group[rows], [label for label in labels if label in weights]
+        scores = {label: collected.verdict.scores[label][rows] for label in own}
+        scores |= {label: ranks(scores[label], group) for label in own if label in ranked}
+        mixed[rows] = mix(scores, {label: weights[label] for label in own}, group, how=how)
+    return mixed
 
 
 def learn_epoch(

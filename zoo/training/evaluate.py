@@ -10,12 +10,15 @@ from torch import Tensor
 from zoo.devices import send
 from zoo.run import pictures
 from zoo.run.moving import Picture
+from zoo.training.asked import Asked
 from zoo.training.collect import Collector, Groups, Shard, collect, shard_groups
 from zoo.training.drift import Base, measure_drift
 from zoo.training.generate import Batch
 from zoo.training.standard_errors import Summary, metrics, summaries
 
 _SHOWN_PROMPTS, _SHOWN_IMAGES = 10, 4
+_WHOLE_PROMPTS = 3
+"""Of which a video is kept at its own size: each is megabytes."""
 
 EVALUATION = "evaluate"
 """The purpose of its draws: the noise is the same every time, and another than training's."""
@@ -40,7 +43,9 @@ class EvaluationResult:
 
     The key of image i of prompt p is p * images_per_prompt + i. `shown` has a column a prompt.
     `monitor` has the values of `ImageNumbers`, and `drift` where there is a base to compare with;
-    `deviations` are theirs.
+    `deviations` are theirs; `asked` says by label which images the reward was to score.
+    `shape` is an image's: [*frames, 3, height, width]. `whole` are the first video of the first
+    prompts at their own size, by prompt, where `shown` has them smaller.
     """
 
     scores: dict[str, Float[Tensor, " images"]]
@@ -49,6 +54,9 @@ class EvaluationResult:
     deviations: dict[str, float]
     shown: UInt8[Tensor, "tiles *frames 3 height width"]
     columns: int
+    asked: Asked
+    shape: tuple[int, ...]
+    whole: dict[int, UInt8[Tensor, "num_frames 3 tall wide"]]
     failures: tuple[str, ...] = ()
     num_broken: int = 0
 
@@ -83,6 +91,9 @@ def evaluate(share: Shard, batches: Iterable[Batch], base: Base | None = None) -
         collected.stats.deviations,
         sheet.tiles(),
         sheet.columns,
+        collected.asked,
+        sheet.shape,
+        sheet.whole(),
         collected.verdict.failures,
         collected.num_broken,
     )
@@ -95,19 +106,37 @@ class _Sheet:
         self._engine, self._size = share.collector.engine, share.groups.size
         self.columns = min(len(share.groups.prompts), _SHOWN_PROMPTS)
         self._rows = min(self._size, _SHOWN_IMAGES)
+        self.shape: tuple[int, ...] = ()
         self._images: list[Tensor] = []
         self._keys: list[Tensor] = []
+        self._whole: list[Tensor] = []
+        self._whole_keys: list[Tensor] = []
 
     def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The same batches; keeps what is shown."""
         for batch in batches:
+            self.shape = tuple(batch.images.shape[1:])
             prompt, member = batch.key // self._size, batch.key % self._size
             # Places and not a mask, whose number of rows would be waited for.
             shown = ((prompt < self.columns) & (member < self._rows)).nonzero()[:, 0]
             some = batch.images[send(shown, batch.images.device)]
             self._images.append(pictures.thumbnails(some))
             self._keys.append(batch.key[shown])
+            if pictures.shrinks(batch.images):
+                first = ((prompt < _WHOLE_PROMPTS) & (member == 0)).nonzero()[:, 0]
+                own = batch.images[send(first, batch.images.device)]
+                self._whole.append(pictures.levels(own))
+                self._whole_keys.append(batch.key[first])
             yield batch
+
+    def whole(self) -> dict[int, UInt8[Tensor, "num_frames 3 tall wide"]]:
+        """Videos of all processes at their own size, by prompt; a broken one is left out."""
+        if not self._whole:
+            return {}
+        gather = self._engine.gather
+        videos, key = gather(torch.cat(self._whole)), gather(torch.cat(self._whole_keys))
+        order = key.argsort().tolist()
+        return {int(key[i]) // self._size: videos[i] for i in order}
 
     def tiles(self) -> UInt8[Tensor, "tiles *frames 3 height width"]:
         """Of all processes; a broken image stays grey."""

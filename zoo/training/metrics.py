@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from zoo.advantage import banned, has_spread
@@ -15,6 +15,7 @@ from zoo.engine.base import Engine
 from zoo.objective.base import Probe
 from zoo.recipe.model import Stage
 from zoo.recipe.sections import Ban
+from zoo.training.asked import weighted_sum
 from zoo.training.build import StageRun
 from zoo.training.collect import Collected
 from zoo.training.learn import Learned
@@ -98,10 +99,11 @@ def rewards(collected: Collected, weights: dict[str, float], ban: Ban | None = N
     The weighted sum also where GDPO mixes, whose own mean is 0 by construction. Besides,
     `flat_groups` and `flat_groups_share` are the groups within which it is the same for all images,
     `banned_share` those of which nothing is learned where a recipe has a `ban`, and
-    `collected/<name>` says what the images are like.
+    `collected/<name>` says what the images are like. A reward that scores some sources' images
+    alone counts for these, and says nothing in an epoch without any.
     """
-    scores = collected.verdict.scores
-    total = torch.stack([weight * scores[label] for label, weight in weights.items()]).sum(0)
+    scores, asked = collected.verdict.scores, collected.asked
+    total = weighted_sum(scores, weights, asked)
     record = {"reward": float(total.nanmean()), "reward_std": float(_std(total))}
     flat = ~has_spread(total, collected.group)
     record |= {"flat_groups": int(flat.sum()), "flat_groups_share": float(flat.double().mean())}
@@ -109,10 +111,11 @@ def rewards(collected: Collected, weights: dict[str, float], ban: Ban | None = N
         out = banned(total, collected.group, **ban.model_dump())
         record["banned_share"] = float(out.double().mean())
     for label, score in {**scores, **collected.verdict.extras}.items():
-        record[f"reward/{label}"] = float(score.nanmean())
-    for label, score in scores.items():
-        if score.isnan().any():
-            record[f"invalid/{label}"] = int(score.isnan().sum())
+        if label not in asked or asked[label].any():
+            record[f"reward/{label}"] = float(score.nanmean())
+    for label, invalid in _invalid_by_label(collected).items():
+        if invalid.any():
+            record[f"invalid/{label}"] = int(invalid.sum())
     for label, count in collected.verdict.retried.items():
         if count:
             record[f"retries/{label}"] = count
@@ -128,6 +131,7 @@ def epoch(
     rate = len(collected.group) / timed.total
     return {
         **counters(progress, run.stage),
+        **groups(run, progress.epoch - 1),
         **rewards(collected, run.collector.judge.weights, run.recipe.advantage.ban),
         **learned.metrics,
         "dropped_updates": learned.num_dropped,
@@ -140,6 +144,15 @@ def epoch(
     }
 
 
+def groups(run: StageRun, epoch: int) -> Record:
+    """`groups/<i>`: how many groups an epoch has of source i, where `data.train` is a list."""
+    if isinstance(run.recipe.data.train, str):
+        return {}
+    num = run.recipe.data.groups_per_epoch
+    dealt = run.mixture.dealt(num, seed=run.recipe.seed, epoch=epoch)
+    return {f"groups/{i}": size for i, size in enumerate(dealt)}
+
+
 def probe_record(probes: tuple[Probe, ...]) -> Record:
     """`probe/<name>`: what was measured."""
     return {f"probe/{probe.name.replace(' ', '_')}": probe.measured for probe in probes}
@@ -147,7 +160,13 @@ def probe_record(probes: tuple[Probe, ...]) -> Record:
 
 def invalid(collected: Collected) -> Tensor:
     """Which images have any invalid score."""
-    return torch.stack([score.isnan() for score in collected.verdict.scores.values()]).any(0)
+    return torch.stack(list(_invalid_by_label(collected).values())).any(0)
+
+
+def _invalid_by_label(collected: Collected) -> dict[str, Bool[Tensor, " images"]]:
+    """Which images a reward was to score, and has not."""
+    scores = collected.verdict.scores
+    return {label: scores[label].isnan() & rows for label, rows in collected.asked.items()}
 
 
 def peak_memory_gb() -> float:

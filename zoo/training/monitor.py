@@ -11,9 +11,7 @@ import time
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from zoo.data.images import floats, open_inputs
 from zoo.engine.interrupt import Interrupt
@@ -21,15 +19,17 @@ from zoo.prompt import Prompt
 from zoo.recipe.sections import RewardEntry
 from zoo.run import evaluations, pictures
 from zoo.run.console import short
-from zoo.run.evaluations import EvaluationRecord
+from zoo.run.evaluations import EvaluationRecord, Made
 from zoo.run.record import COMPARED_SINCE
 from zoo.run.tracker import Tracker, read
 from zoo.storage.json_data import DamagedFileError
+from zoo.training.asked import weighted_sum
 from zoo.training.base_range import DEVIATION, newly_departed
 from zoo.training.build import StageRun
 from zoo.training.collect import require_finite
 from zoo.training.components import evaluated_rewards
 from zoo.training.evaluate import EvaluationResult, evaluate
+from zoo.training.made import made_by
 from zoo.training.reward_hacking import Change, detect
 from zoo.training.standard_errors import Estimate, clusters, estimate
 from zoo.training.state import BestSoFar, Progress
@@ -52,6 +52,7 @@ class RunEvaluation:
     score: Estimate
     compared_since: int
     fps: float
+    made: Made
 
     def file(self, epoch: int) -> EvaluationRecord:
         """What is kept of it."""
@@ -60,6 +61,7 @@ class RunEvaluation:
             epoch, self.images_per_prompt, self.rewards, scores,
             tuple(prompt.text for prompt in self.shown_prompts),
             len(self.result.shown) // self.result.columns,
+            made=self.made,
         )  # fmt: skip
 
 
@@ -93,7 +95,7 @@ def evaluate_run(
     prompts = evaluator.groups.prompts
     cluster = clusters(prompts).repeat_interleave(options.images_per_prompt)
     sums = {
-        name: estimate(_sum(result, weights), cluster)
+        name: estimate(weighted_sum(result.scores, weights, result.asked), cluster)
         for name, weights in (("held_out", held_out), ("trained", trained))
         if weights
     }
@@ -111,6 +113,10 @@ def evaluate_run(
         tuple(prompts[: result.columns]),
         options.images_per_prompt, next(iter(sums.values())), stage.compared_since,
         options.fps,
+        made_by(
+            stage.model, evaluator.groups.weights, options,
+            seed=evaluator.groups.seed, shape=result.shape,
+        ),
     )  # fmt: skip
 
 
@@ -130,6 +136,8 @@ def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Pro
         )
     if len(evaluation.result.shown):
         tracker.picture(evaluation.result.picture(evaluation.fps), progress.epoch)
+        for prompt, video in evaluation.result.whole.items():
+            tracker.sample(pictures.single(video, evaluation.fps), progress.epoch, prompt)
         if any(prompt.inputs for prompt in evaluation.shown_prompts):
             tracker.inputs(_picture_inputs(evaluation), progress.epoch)
     now = evaluation.file(progress.epoch)
@@ -196,10 +204,6 @@ def _warn_of_departure(tracker: Tracker, epoch: int, now: dict[str, float]) -> N
 def _at(rose: Change, fell: Change, *, after: bool) -> str:
     shown = [(change.label, change.after if after else change.before) for change in (rose, fell)]
     return ", ".join(f"{label} {short(value)}" for label, value in shown)
-
-
-def _sum(result: EvaluationResult, weights: dict[str, float]) -> Float[Tensor, " images"]:
-    return torch.stack([weight * result.scores[label] for label, weight in weights.items()]).sum(0)
 
 
 def _errors(result: EvaluationResult, entries: tuple[RewardEntry, ...]) -> dict[str, float]:

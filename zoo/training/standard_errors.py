@@ -75,23 +75,32 @@ def summaries(
 ) -> dict[str, Summary]:
     """Every score's summary; `group` is each image's prompt. Prompts of one text are one cluster.
 
-    A score that is one tag's already, `accuracy/counting` beside `accuracy`, is not cut again.
+    It is of the images that the reward was to score: see `Prompt.asks`. A score that is one tag's
+    already, `accuracy/counting` beside `accuracy`, is not cut again.
     """
     texts = clusters(prompts)
     tags = _tags(prompts)
     found = {}
     for name, values in scores.items():
         stem, _, last = name.rpartition("/")
-        overall = estimate(values, texts[group])
+        asked = torch.tensor([_asks(prompt, name) for prompt in prompts])[group]
+        overall = estimate(values[asked], texts[group][asked])
         if not tags or (last in tags and stem in scores):
             found[name] = Summary(overall)
             continue
         parts = {}
         for tag, own in tags.items():
-            mine = own[group]
-            parts[tag] = estimate(values[mine], texts[group][mine])
-        found[name] = Summary(overall, parts, _mean_of(list(parts.values())))
+            mine = own[group] & asked
+            if mine.any():
+                parts[tag] = estimate(values[mine], texts[group][mine])
+        found[name] = Summary(overall, parts, _mean_of(list(parts.values())) if parts else None)
     return found
+
+
+def _asks(prompt: Prompt, name: str) -> bool:
+    """Whether a score is to be had of a prompt's images: a reward's, or what it records besides."""
+    labels = prompt.judged_by
+    return labels is None or any(name == each or name.startswith(f"{each}/") for each in labels)
 
 
 def metrics(found: Mapping[str, Summary]) -> dict[str, float]:
