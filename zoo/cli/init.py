@@ -40,6 +40,7 @@ from zoo.plan.preflight import (
 from zoo.plan.settings import Fit, Machine, Settings, find_fit
 from zoo.policy.published import published, write_shapes
 from zoo.recipe.recipe import load_recipe, recipe_from
+from zoo.recipe.sections import MicroBatchSizes
 from zoo.terminal import say
 
 T = TypeVar("T", str, int, float)
@@ -132,14 +133,14 @@ def _ask(given: T | None, question: str, default: T, option: str) -> T:
 def _text(wish: Wish, base: str, data: dict[str, Any]) -> str:
     """The recipe with what the estimates say of memory and time."""
     machine = _machine(wish)
-    batch = data["engine"].get("micro_batch", {"sample": 16, "train": 8})
+    most = MicroBatchSizes(**data["engine"].get("micro_batch", {})).sizes
     say("estimating memory by dry runs, which take a minute each for a large model ...")
     try:
         with _measurable(data) as shapes:
             fit = find_fit(
                 lambda settings: recipe_from(with_settings(shapes, settings), base),
                 machine,
-                (batch["sample"], batch["train"]),
+                most,
             )
     except NoEstimateError as error:
         say(f"warning: no estimate of memory and time ({error}); micro-batches are small")
