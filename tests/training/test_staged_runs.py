@@ -39,7 +39,7 @@ def test_the_same_reward_is_built_and_asked_once(monkeypatch):
     assert [each.reward is digit for each in second.collector.judge.rewards] == [True, False]
     assert second.collector.judge.weights == {"again": 2.0, "diversity": 1.0}
     assert third.evaluator.collector.judge.rewards[0].reward is digit
-    assert first.prompts is second.prompts
+    assert first.mixture.parts[0].prompts is second.mixture.parts[0].prompts
 
 
 def test_rewards_with_other_options_are_other_rewards():

@@ -21,7 +21,8 @@ def test_scores_are_where_the_images_are(entry, tmp_path):
         given = reward.score(images.to(device), some_prompts(1) * 2)
         at[device] = given if isinstance(given, torch.Tensor) else given.value
     assert {device: value.device.type for device, value in at.items()} == {CPU: "cpu", SIM: "sim"}
-    assert torch.equal(at[SIM].cpu(), at[CPU])
+    # A product with a single row is summed by how it lies in memory, which is otherwise there.
+    torch.testing.assert_close(at[SIM].cpu(), at[CPU], rtol=1e-5, atol=1e-6)
 
 
 def some_module():

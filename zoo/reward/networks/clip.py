@@ -102,7 +102,8 @@ class Clip:
             attention_mask=send(tokens["attention_mask"], self._device),
         )
         embedded = F.normalize(output.pooler_output.float(), dim=-1)
-        return embedded[send(torch.tensor([place[text] for text in texts]), self._device)]
+        rows = send(torch.tensor([place[text] for text in texts]), self._device)
+        return embedded.index_select(0, rows)
 
     def rest(self) -> None:
         """Leaves the device, if it is to."""
