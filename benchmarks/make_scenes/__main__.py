@@ -21,8 +21,8 @@ from benchmarks.make_scenes.transformer import make_transformer
 
 _ASSETS = Path(__file__).parents[2] / "zoo" / "assets" / "scenes"
 _WRONG = {
-    "single_object": 0.45, "two_object": 0.45, "counting": 0.45, "colors": 0.45, "position": 0.5,
-    "color_attr": 0.5,
+    "single_object": 0.45, "two_object": 0.35, "counting": 0.45, "colors": 0.45, "position": 0.3,
+    "color_attr": 0.3,
 }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     autoencoder = make_autoencoder(work, seed=options.seed, schedule=images)
     rebuilt = reconstructions(autoencoder, work / "autoencoder.png", seed=options.seed)
     print(f"autoencoder: {rebuilt:.1%} of scenes are as before", flush=True)
-    samples = Schedule(steps=options.samples // 128, batch=128, lr=options.lr)
+    samples = Schedule(steps=options.samples // 64, batch=64, lr=options.lr)
     wrong = {**_WRONG, **dict(options.wrong)}
     transformer, encoders = make_transformer(
         work, autoencoder, seed=options.seed, schedule=samples, wrong=wrong
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--samples",
         type=int,
-        default=1_250_000,
+        default=1_050_000,
         help="for the transformer; more of them go on from a finished training, at its low rate",
     )
     parser.add_argument("--each", type=int, default=120, help="images of a kind that are measured")

@@ -27,7 +27,7 @@ _TOKENS_OF_T5 = 1
 class Scenes(Preset):
     """Draws coloured shapes of 32 x 32 pixels from captions such as 'a red star above a ring'.
 
-    A latent model of 3.4 million parameters in diffusers' layout, with an autoencoder and CLIPs of
+    A latent model of 2.9 million parameters in diffusers' layout, with an autoencoder and CLIPs of
     its own. It knows the words of builtin:scenes/train. Some captions that it learned from were
     wrong, so that it does only in part what a caption asks for.
     """
