@@ -5,6 +5,7 @@ make every command a process of its own (see `forked`).
 """
 
 import os
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -42,14 +43,29 @@ LONGEST_FIRST = (
 )
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sorts all tests of the session; those of a file keep their order and stay together."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Marks slow cases before some are left out, and sorts those that are not."""
+    _mark_further_cases(items)
+    yield
+    # Those of a file keep their order and stay together.
     places = {HERE / name: place for place, name in enumerate(LONGEST_FIRST)}
     gone = [path for path in places if not path.is_file()]
     if gone:
         raise pytest.UsageError(f"tests/conftest.py: LONGEST_FIRST names what is gone: {gone}")
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def _mark_further_cases(items: list[pytest.Item]) -> None:
+    """Of a test with `fast_cases(n)` all cases but the first n are slow."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("fast_cases")
+        if marker and not item.get_closest_marker("slow"):
+            test = item.nodeid.partition("[")[0]
+            seen[test] += 1
+            if seen[test] > marker.args[0]:
+                item.add_marker("slow")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -29,6 +29,7 @@ def module(tmp_path):
     return clean_environment(PYTHONPATH=str(tmp_path), COLUMNS="99")
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(("how", "code"), [("end", 7), ("raise", 1), ("kill", -signal.SIGKILL)])
 def test_it_ends_and_says_what_a_started_one_does(how, code, module):
     found = forked.run(["shows", how], module, timeout=60)
@@ -42,6 +43,7 @@ def test_it_ends_and_says_what_a_started_one_does(how, code, module):
     assert found.stderr.splitlines()[-1] == expected.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_one_that_takes_too_long_is_killed(tmp_path, module):
     (tmp_path / "hangs.py").write_text(
         "import os, pathlib, time\n"

@@ -37,6 +37,7 @@ def test_importing_zoo_imports_no_torch():
     assert set(zoo.__all__) >= {"train", "open_run", "Run"}
 
 
+@pytest.mark.slow
 def test_a_run_has_its_numbers_by_column(run):
     metrics = run.metrics
     assert list(metrics["epoch"]) == [0, 1, 2]
@@ -124,6 +125,7 @@ def test_an_export_is_written(run, tmp_path):
         run.export(tmp_path / "other", format="odd")
 
 
+@pytest.mark.slow
 def test_the_report_is_written(run, tmp_path):
     assert "<html" in run.report(tmp_path / "page.html").read_text()
 
@@ -156,6 +158,7 @@ def test_a_recipe_and_a_run_are_not_both_given(run):
         zoo.train(resume=run, tiny=True)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_given_and_goes_on_as_if_it_never_was(tmp_path):
     whole = trained(tmp_path / "whole", 6)
 

@@ -62,6 +62,7 @@ def test_without_wrong_captions_images_show_what_is_asked():
         assert torch.equal(getattr(same, name), getattr(asked, name))
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("tag", TAGS)
 def test_a_wrong_caption_is_wrong_for_its_image_and_the_share_is_kept(tag):
     rows = (captions().tag == TAGS.index(tag)).nonzero().flatten().repeat(20)[:120]
@@ -173,6 +174,7 @@ def test_what_is_asked_of_some_rows_is_that_of_their_prompts():
         assert torch.equal(getattr(asked.take(rows), name), getattr(again, name))
 
 
+@pytest.mark.slow
 def test_the_transformer_and_both_text_encoders_learn_from_captions():
     transformer, (first, second) = new_transformer(0), new_text_encoders(0)
     model = nn.ModuleDict({"transformer": transformer, "first": first, "second": second})

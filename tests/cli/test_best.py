@@ -36,6 +36,7 @@ def test_the_best_checkpoint_is_said_with_its_folder_last(run, zoo_here):
     assert rows[epoch].split()[-1] == "best"
 
 
+@pytest.mark.slow
 def test_another_score_may_choose(run, zoo_here):
     ended = zoo_here("best", run, "--by", "digit")
     assert f"best by eval/digit: epoch {best_of(run, 'eval/digit')}, " in ended.out
@@ -78,6 +79,7 @@ def test_what_has_no_evaluations_has_no_best(tmp_path, zoo_here):
     assert "has no evaluations, which say what is best" in ended.err
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_exported_scored_and_sampled(run, tmp_path, zoo_here):
     epoch = best_of(run, "monitor/held_out")
     exported = zoo_here("export", run, "--best", "--format", "peft", "-o", tmp_path / "lora")

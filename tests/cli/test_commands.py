@@ -24,6 +24,7 @@ def rows(text):
     return found
 
 
+@pytest.mark.slow
 def test_check_prints_the_geometry(zoo_here):
     # 5 groups of 4 are 20 images: 3 steps each to collect; 2 times each to train, a forward of
     # old, of live with gradients and of the reference: 20 * 2 * 3. On two processes one has three
@@ -79,6 +80,7 @@ def test_list_shows_every_component_and_can_show_one_kind(zoo_here):
         assert all(line.startswith(registry.SINGULAR[kind]) for line in only.splitlines()[1:])
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     "name", sorted({entry.name for kind in registry.KINDS for entry in registry.entries(kind)})
 )
@@ -107,6 +109,7 @@ def test_help_and_list_import_no_torch():
         assert command in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_folder_holds_recipe_environment_metrics_images_and_checkpoints(trained):
     run, changed = trained
     resolved = load_recipe(NFT, changed[1::2], 3).resolved()
@@ -139,6 +142,7 @@ def test_metrics_have_a_line_an_epoch_from_before_any_update_on(trained):
         assert lines[1][key] < lines[2][key] < lines[3][key]
 
 
+@pytest.mark.slow
 def test_overrides_and_epochs_change_a_run(zoo_here, tmp_path):
     changed = overrides("nft", tmp_path, eval="null", name="other", checkpoint__keep=1)
     ended = zoo_here("train", NFT, *changed, "--epochs", 2, "-s", "seed=7")

@@ -25,6 +25,7 @@ def trained(root, algorithm, **changes):
     return only_run(root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", every_time("dpo"))
 def test_copies_on_the_host_train_the_same_run(algorithm, tmp_path):
     on_device, on_host = (

@@ -46,6 +46,7 @@ def run(tmp_path_factory):
     return only_run(root / "out")
 
 
+@pytest.mark.slow
 def test_it_trains_on_what_edits_preserve(run):
     first, last = metrics(run)
     assert -1 <= first["reward/preservation"] <= 1

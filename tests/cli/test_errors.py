@@ -40,6 +40,7 @@ def decode(self, latents):
     full()
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("verb", [["eval"], ["sample", "-p", "seven"]])
 @pytest.mark.parametrize(
     ("method", "said"),

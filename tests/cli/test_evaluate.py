@@ -169,6 +169,7 @@ def test_a_run_can_be_evaluated_on_other_prompts_by_other_rewards(trained, tagge
     assert re.search(r"^    odd +0\.\d+", ended.out, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_score_says_how_it_was_made_and_its_weights_are_those_of_the_runs_own(
     trained, zoo_here, tmp_path
 ):

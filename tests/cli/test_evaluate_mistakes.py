@@ -37,6 +37,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("mistake", MISTAKES, ids=" ".join)
 def test_a_mistake_is_said_by_the_option_before_anything_loads(mistake, quick, zoo_here):
     ended = zoo_here("eval", NFT, *quick, *mistake)
@@ -55,6 +56,7 @@ def test_where_nothing_can_be_written_it_is_said_at_once(quick, zoo_here, tmp_pa
         assert ended.out == ""
 
 
+@pytest.mark.slow
 def test_an_override_that_would_be_another_run_is_refused(trained, zoo_here):
     ended = zoo_here("eval", trained[0], "-s", "objective.beta=1")
     assert ended.code == 2

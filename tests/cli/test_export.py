@@ -51,6 +51,7 @@ def mistake(zoo_here):
     return run
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(
     "which", ["ema", *(pytest.param(each, marks=pytest.mark.slow) for each in ("live", "old"))]
 )
@@ -69,6 +70,7 @@ def test_an_export_is_the_runs_own_network(kind, form, which, request, zoo_here,
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("form", ["diffusers", "peft"])
 def test_a_reference_that_moved_is_exported(form, moved_reference_run, zoo_here, tmp_path):
     run = moved_reference_run
@@ -80,6 +82,7 @@ def test_a_reference_that_moved_is_exported(form, moved_reference_run, zoo_here,
     assert not torch.equal(wanted, output(bare(run)))
 
 
+@pytest.mark.slow
 def test_the_default_is_the_last_checkpoint_and_what_the_run_evaluates(
     lora_run, zoo_here, tmp_path
 ):
@@ -101,6 +104,7 @@ def test_a_run_without_ema_exports_its_live_weights(moved_reference_run, zoo_her
     assert "the live weights" in zoo_here("export", without, "--out", tmp_path / "out").out
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("kind", "form"), [("lora", "diffusers"), ("lora", "peft"), ("full", "diffusers")]
 )

@@ -114,6 +114,7 @@ def test_an_algorithm_in_one_file_learns(run):
     assert run.lines()[-1]["eval/judge"] > run.lines()[0]["eval/judge"] + 0.1
 
 
+@pytest.mark.slow
 def test_an_algorithm_a_solver_and_a_reward_of_a_plugin_train_together(run):
     done = run.train(
         objective="{name: rwr, times_per_image: 2}",
@@ -204,6 +205,7 @@ def test_list_verbose_goes_on_after_a_plugin_that_ends_its_process_or_prints(tmp
     assert "not a subclass of zoo.reward.base.Reward" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_schema_has_the_options_of_plugins_and_leaves_broken_ones_out(run, tmp_path):
     done = run("schema", "--out", tmp_path / "new" / "schema.json")
     assert done.returncode == 0, done.stderr
@@ -223,6 +225,7 @@ def test_the_schema_has_the_options_of_plugins_and_leaves_broken_ones_out(run, t
     assert "zoo-old" not in text
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -244,6 +247,7 @@ def test_describing_a_name_that_two_packages_claim_names_both(run):
     assert "(zoo-one, zoo-two); write 'zoo-one:half' or 'zoo-two:half'" in done.stderr
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -278,6 +282,7 @@ def test_a_component_that_cannot_be_used_is_refused_by_name_in_a_line(run, chang
         assert words in line
 
 
+@pytest.mark.slow
 def test_a_package_before_the_name_picks_one_of_two(run):
     done = run.train(rewards="[{name: 'zoo-two:half'}, {name: digit}]")
     assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ NFT = RECIPES["nft"]
 COUNTED = "score.calls = getattr(score, 'calls', 0) + 1\n"
 
 
+@pytest.mark.slow
 def test_a_reward_that_raises_on_some_batches_is_retried_and_then_invalid(
     reward_file, tmp_path, zoo_here
 ):
@@ -53,6 +54,7 @@ def test_a_reward_that_is_nan_for_a_few_images_trains_on_the_others(
     assert checkpoint.load(checkpoint.latest(run)).state["progress"]["num_invalid"] == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_reward_that_stops_working_ends_the_run_with_its_last_epoch_saved(
     every, reward_file, tmp_path, zoo_here

@@ -107,6 +107,7 @@ def test_a_wrong_checkpoint_is_refused_and_the_one_before_it_goes_on(run, refuse
     assert [line["epoch"] for line in metrics(run)] == [0, 1, 2, 3]
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -123,6 +124,7 @@ def test_a_damaged_file_is_refused_with_its_name(name, text, run, refused):
     assert str(run / name) in refused(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["", *(pytest.param(text, marks=pytest.mark.slow) for text in ("[]", '{"epoch": 1}'))]
 )
@@ -140,6 +142,7 @@ def test_a_damaged_evaluation_does_not_end_a_run(text, run, zoo_here):
     assert (best.code, best.err) == (0, report.err)
 
 
+@pytest.mark.slow
 def test_leftovers_of_a_kill_go_and_what_is_not_of_the_run_stays(run, zoo_here):
     gone = [
         run / "checkpoints" / ".new-000003-1", run / "checkpoints" / ".old-000001-1",
@@ -184,6 +187,7 @@ def test_a_full_disk_is_said_with_the_path_and_leaves_the_checkpoint_before(
     assert zoo_here("train", "--resume", run, "--epochs", 3).code == 0
 
 
+@pytest.mark.slow
 def test_what_was_moved_is_named_where_it_is_now(tmp_path, zoo_here, refused):
     prompts, reward = tmp_path / "p.txt", tmp_path / "r.py"
     prompts.write_text("the digit seven\nthe digit two\nthe digit five\n")
@@ -236,6 +240,7 @@ def unsound(run):
     return name
 
 
+@pytest.mark.slow
 def test_the_last_finite_checkpoint_is_taken_and_that_is_said(run, zoo_here, tmp_path):
     name = unsound(run)
     said = f"warning: {run}/checkpoints/000002 is passed over: '{name}' is not finite"

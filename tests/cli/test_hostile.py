@@ -37,6 +37,7 @@ def recipe(tmp_path):
     return write
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     ("text", "said"),
     [

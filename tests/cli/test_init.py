@@ -53,6 +53,7 @@ def dry_runs(monkeypatch):
     return asked
 
 
+@pytest.mark.slow
 def test_the_smallest_recipe_is_the_shipped_one_with_comments(zoo_here, folder):
     ended = zoo_here("init", "mine.yaml", "--model", "digits")
     assert ended.code == 0, ended.err
@@ -69,6 +70,7 @@ def test_the_smallest_recipe_is_the_shipped_one_with_comments(zoo_here, folder):
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
+@pytest.mark.slow
 def test_one_large_card_trains_as_shipped_for_the_hours(zoo_here, folder, dry_runs):
     ended = zoo_here("init", "--model", "sd3", "--gpus", 1, "--gpu-memory", 80, "--hours", 0.02)
     assert ended.code == 0, ended.err
@@ -88,6 +90,7 @@ def test_one_large_card_trains_as_shipped_for_the_hours(zoo_here, folder, dry_ru
     assert len(dry_runs) == 1
 
 
+@pytest.mark.slow
 def test_a_small_card_has_smaller_micro_batches_and_rewards_that_leave_it(
     zoo_here, folder, dry_runs
 ):
@@ -119,6 +122,7 @@ def test_what_does_not_fit_is_one_line_and_no_file(zoo_here, folder, dry_runs):
     assert not list(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_without_an_estimate_it_is_cautious_and_says_so(zoo_here, folder, monkeypatch):
     def unknown(recipe, processes):
         raise NoEstimateError("the model cannot be had")
@@ -154,6 +158,7 @@ def test_what_is_wrong_is_one_line(zoo_here, folder, words, said):
     assert (folder / "there.yaml").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_at_a_terminal_it_asks_for_what_is_not_given(monkeypatch, folder, dry_runs):
     asked = []
 
@@ -169,6 +174,7 @@ def test_at_a_terminal_it_asks_for_what_is_not_given(monkeypatch, folder, dry_ru
     assert load_recipe(folder / "my_sd3.yaml").engine.processes == 2
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("model", ["digits", "sd3", "flux", "scenes"])
 def test_whatever_ships_for_a_model_is_a_base(model):
     with pytest.raises(Exception, match="there is: ") as refused:
@@ -195,6 +201,7 @@ def test_the_text_reads_back_as_the_data():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_editing_model_keeps_its_prompts_and_rewards():
     base = base_of("Qwen/Qwen-Image-Edit-2509", "nft")
     wish = Wish("Qwen/Qwen-Image-Edit-2509", "nft", rewards_of(base), 8, 80.0, 24.0, full=False)

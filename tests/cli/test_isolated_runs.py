@@ -42,6 +42,7 @@ def test_a_groupwise_reward_gets_whole_groups(train):
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_have_a_worker_each(train):
     ended = train("name: brightness", engine__processes=2)
     assert ended.returncode == 0, ended.stderr
@@ -49,6 +50,7 @@ def test_two_processes_have_a_worker_each(train):
         assert "brightness was built" in (only_run(train.out) / log).read_text()
 
 
+@pytest.mark.slow
 def test_a_run_survives_a_worker_that_is_killed_once(train, tmp_path):
     orders = tmp_path / "orders"
     orders.write_text("once die")
@@ -77,6 +79,7 @@ def test_a_reward_with_wrong_known_answers_stops_the_run_before_it_begins(train)
     assert not train.out.exists()
 
 
+@pytest.mark.slow
 def test_probe_compares_known_answers(zoo_here, python):
     isolate = ["-s", f"isolate.python={python}"]
     right = zoo_here("probe", "brightness", *isolate, "-s", "scale=2")

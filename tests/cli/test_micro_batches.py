@@ -23,6 +23,7 @@ def fits(monkeypatch):
     monkeypatch.setattr("zoo.plan.fit.memory_of_a_process", lambda recipe, processes: 1001)
 
 
+@pytest.mark.slow
 def test_a_run_takes_what_fits_says_so_and_goes_on_with_it(fits, tmp_path, zoo_here):
     ended = zoo_here("train", NFT, *overrides("nft", tmp_path, epochs=1, **AUTO))
     assert ended.code == 0, ended.err
@@ -37,6 +38,7 @@ def test_a_run_takes_what_fits_says_so_and_goes_on_with_it(fits, tmp_path, zoo_h
     assert "micro-batches of 5 to make images and of 3 to train" in ended.out
 
 
+@pytest.mark.slow
 def test_what_is_held_no_more_is_said(fits, tmp_path, zoo_here, monkeypatch):
     import torch
 
@@ -57,6 +59,7 @@ def test_what_is_held_no_more_is_said(fits, tmp_path, zoo_here, monkeypatch):
     assert found == {"sample": 5, "train": 1}
 
 
+@pytest.mark.slow
 def test_check_says_what_fits_here(fits, zoo_here, monkeypatch):
     monkeypatch.setattr("zoo.cli.check.memory_of_a_process", lambda recipe, processes: 1001)
     ended = zoo_here("check", NFT, "-s", "engine.micro_batch={sample: auto, train: auto}")

@@ -99,6 +99,7 @@ BAD_RECIPES = {
 }
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("text", BAD_RECIPES)
 def test_a_mistake_in_a_recipe_is_said_with_its_line_by_check_and_by_train(text, recipe, mistake):
     path = recipe(text)
@@ -217,6 +218,7 @@ def test_a_reward_file_that_is_missing_or_lacks_the_function_is_said(tmp_path, r
     assert "cannot be imported: SyntaxError" in mistake("train", path)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -293,6 +295,7 @@ def test_a_run_without_a_checkpoint_cannot_be_resumed(run_folder, mistake):
     assert (run_folder / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("damaged", ["tensors.safetensors", "state.json"])
 def test_a_damaged_checkpoint_is_said(damaged, run_folder, mistake):
     file = run_folder / "checkpoints" / "000001" / damaged

@@ -110,6 +110,7 @@ def test_a_missing_and_a_broken_image_are_refused(refused, tmp_path):
     assert f"{path}:1: the image file '{tmp_path / '00.png'}' does not exist" in line
 
 
+@pytest.mark.slow
 def test_nft_is_told_to_give_times(refused):
     line = refused("-s", "objective={name: nft}")
     assert (
@@ -186,6 +187,7 @@ def test_other_numbers_of_processes_make_the_same_run(trained, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_one_that_was_not_interrupted(trained, tmp_path):
     started = zoo("train", OFFLINE, *short(tmp_path), "--epochs", 1)
     assert started.returncode == 0, started.stderr

@@ -39,6 +39,7 @@ def export(zoo_here, run, out, *arguments):
     return zoo_here("export", run, "--out", out, "--push", "ann/tuned", *arguments)
 
 
+@pytest.mark.slow
 def test_a_private_push_to_a_public_model_uploads_nothing(hub, run, zoo_here, tmp_path):
     hub.files["ann/tuned"], hub.private["ann/tuned"] = {}, False
     ended = export(zoo_here, run, tmp_path / "out", "--private")
@@ -48,6 +49,7 @@ def test_a_private_push_to_a_public_model_uploads_nothing(hub, run, zoo_here, tm
     assert (tmp_path / "out").is_dir()
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("private", [False, True])
 @pytest.mark.parametrize(
     ("form", "library"), [("diffusers", "diffusers"), ("peft", "peft")]

@@ -14,6 +14,7 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "images.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_it_writes_a_row_a_prompt(trained, zoo_here, tmp_path):
     # Tiles of 8 pixels enlarged 8 times, 4 pixels around and between them.
     out = tmp_path / "made" / "x.png"
@@ -50,6 +51,7 @@ def test_words_come_before_a_sources_prompts_and_a_folder_has_all(zoo_here, tmp_
     assert "scores" not in lines(out)[0]
 
 
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_the_prompts_and_images_beside_it(zoo_here, tmp_path):
     few, many = tmp_path / "few", tmp_path / "many"
     assert zoo_here("sample", NFT, "-p", "seven", "-n", 1, "--out", few).code == 0
@@ -67,6 +69,7 @@ def test_an_image_does_not_depend_on_the_prompts_and_images_beside_it(zoo_here, 
         assert max(high for _, high in ImageChops.difference(one, other).getextrema()) > 50
 
 
+@pytest.mark.slow
 def test_options_change_the_images(zoo_here, tmp_path):
     made = set()
     for i, changed in enumerate(

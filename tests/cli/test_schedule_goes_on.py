@@ -44,6 +44,7 @@ def test_a_longer_run_keeps_its_schedule_and_says_that_it_has_ended(run, zoo_her
     assert json.loads((run / "recipe.json").read_text())["optim"]["total"] == 4
 
 
+@pytest.mark.slow
 def test_a_schedule_is_stretched_where_that_is_asked_for(run, zoo_here):
     before = rates(run)
     went = zoo_here("train", "--resume", run, "--epochs", 3, "-s", "optim.total=6")
@@ -54,6 +55,7 @@ def test_a_schedule_is_stretched_where_that_is_asked_for(run, zoo_here):
     assert rates(run) == [*before, pytest.approx(3e-3 * 0.0669873, rel=1e-4)]
 
 
+@pytest.mark.slow
 def test_null_ends_the_schedule_with_the_run(run, zoo_here):
     went = zoo_here("train", "--resume", run, "--epochs", 3, "-s", "optim.total=null")
     assert went.code == 0, went.err
@@ -61,6 +63,7 @@ def test_null_ends_the_schedule_with_the_run(run, zoo_here):
     assert "now at update 6" in went.out
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_before_groups_were_cut_evenly_goes_on_and_says_so_once(run, zoo_here):
     (state,) = (run / "checkpoints" / "000002").glob("state.json")
     written = json.loads(state.read_text())

@@ -70,6 +70,7 @@ def test_the_printed_line_makes_a_recipe_that_scores_as_in_process(serve, monkey
     torch.testing.assert_close(found, wanted.double(), rtol=0, atol=0)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_without_a_traceback(serve, number):
     served = serve("jpeg_compressibility", "--port", "0")

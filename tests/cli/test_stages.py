@@ -146,6 +146,7 @@ def test_a_later_stages_reward_that_cannot_start_stops_the_run_before_the_model_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("change", "said"),
     [

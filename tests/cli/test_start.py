@@ -38,6 +38,7 @@ LAYOUTS = {
 FAST = ("plain", "ZeRO-2 on two")
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(
     "layout",
     [pytest.param(each, marks=[pytest.mark.slow] * (each not in FAST)) for each in LAYOUTS],
@@ -57,6 +58,7 @@ def test_a_run_starts_there_on_every_engine(layout, lora, tmp_path):
             assert torch.equal(found[f"{which}/{name}"], wanted)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(("changes", "probed"), [({}, True), ({"objective__ref_update": 0}, False)])
 def test_dpo_starts_there_with_no_false_alarm(changes, probed, lora, zoo_here, tmp_path):
     changes = options(lora[0], **STILL, **changes)
@@ -102,6 +104,7 @@ def test_what_an_export_of_a_run_is_another_starts_from(zoo_here, lora, tmp_path
         assert all(torch.equal(found[name], saved[name]) for name in live)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("command", ["check", "train"])
 def test_a_wrong_start_is_refused_with_its_place(command, lora, zoo_here, tmp_path):
     folder, _ = lora

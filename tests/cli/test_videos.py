@@ -58,6 +58,7 @@ def test_it_trains_on_rewards_over_frames_and_is_evaluated(run):
     assert all(line["loss"] > 0 for line in others)
 
 
+@pytest.mark.slow
 def test_its_pictures_move(run):
     names = {path.name for path in (run / "images").iterdir()}
     assert {f"epoch_{epoch:06}.webp" for epoch in range(3)} <= names
@@ -124,6 +125,7 @@ def test_without_pyav_an_mp4_is_refused_before_anything_loads(run, zoo_here, tmp
     assert len(ended.lines) == 1
 
 
+@pytest.mark.slow
 def test_an_evaluation_writes_videos_and_their_scores(run, zoo_here, tmp_path):
     out = tmp_path / "out"
     ended = zoo_here("eval", run, "--limit", 2, "-n", 2, "--out", out, "--fps", 2)

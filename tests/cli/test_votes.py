@@ -53,6 +53,7 @@ def test_pairs_are_the_best_and_the_worst_of_what_people_prefer_on_the_mean(vote
             assert torch.equal(pixels(image, 8, 8), floats(noise(seed, (8, 8))))
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("name", ["dpo", "kto"])
 def test_an_offline_recipe_trains_on_the_table_as_it_is(name, voted, zoo_here, tmp_path):
     out = tmp_path / "pairs.parquet"

@@ -53,6 +53,7 @@ def page(folder) -> Checked:
     return Checked((folder / "report.html").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_page_has_what_a_reader_wants_in_order(written):
     text = page(written).text
     parts = (

@@ -51,6 +51,7 @@ def test_a_budget_of_forwards_is_the_fewest_epochs_that_reach_it(recipes):
     assert found["nft"].epochs != found["flow_grpo"].epochs
 
 
+@pytest.mark.slow
 def test_where_only_the_run_can_tell_its_condition_ends_it(recipes):
     assert {recipe.epochs for recipe in recipes(budget="{seconds: 5}").values()} == {MANY_EPOCHS}
     found = recipes(budget="{forwards: 900}", rest=SMALL + SOLVERS)

@@ -38,6 +38,7 @@ def names(recorder):
     return [name for name, _ in recorder.started]
 
 
+@pytest.mark.slow
 def test_runs_go_seed_by_seed(start):
     recorder = Recorder()
     runner, said = start(recorder)
@@ -53,6 +54,7 @@ def test_runs_go_seed_by_seed(start):
     assert comparison.command == "zoo compare suite.yaml"
 
 
+@pytest.mark.slow
 def test_what_is_run_and_the_suite_are_written_where_it_is_run(start, tmp_path):
     start(Recorder())
     out = tmp_path / "out"
@@ -65,6 +67,7 @@ def test_what_is_run_and_the_suite_are_written_where_it_is_run(start, tmp_path):
     assert "flow_grpo_1 starts" in (out / "logs" / "flow_grpo_1.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_second_start_runs_nothing(start):
     start(Recorder())
     recorder = Recorder()
@@ -74,6 +77,7 @@ def test_a_second_start_runs_nothing(start):
     assert all(len(each.runs) == 2 for each in runner.comparison("").contenders)
 
 
+@pytest.mark.slow
 def test_another_seed_or_contender_runs_only_that(start):
     start(Recorder())
     recorder = Recorder()
@@ -95,6 +99,7 @@ def test_runs_of_another_recipe_stay_and_it_is_said_why_they_are_not_used(start,
     assert recorder.started == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "change", "why"),
     [
@@ -136,6 +141,7 @@ def test_runs_of_another_machine_are_made_again_where_the_budget_is_time(tmp_pat
         assert names(recorder) == expected
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_moved_is_still_reused(start, tmp_path):
     start(Recorder())
     shutil.copytree(tmp_path / "out", tmp_path / "elsewhere")
@@ -145,6 +151,7 @@ def test_a_folder_that_is_moved_is_still_reused(start, tmp_path):
     assert recorder.started == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_the_suite_and_is_resumed(start):
     recorder = Recorder({"flow_grpo_0": interrupted})
     runner, said = start(recorder)
@@ -218,6 +225,7 @@ def test_a_failure_is_that_of_the_last_attempt(tmp_path):
     assert last_error(log, log.stat().st_size, 3) == "exit code 3: it said nothing"
 
 
+@pytest.mark.slow
 def test_a_damaged_folder_is_left_alone_and_said(start, tmp_path):
     folder = tmp_path / "out" / "runs" / "nft_0" / "2026-01-01_00-00-00"
     folder.mkdir(parents=True)
@@ -229,6 +237,7 @@ def test_a_damaged_folder_is_left_alone_and_said(start, tmp_path):
     assert (folder / "recipe.json").read_text() == "{"
 
 
+@pytest.mark.slow
 def test_the_first_run_that_ended_is_the_one_that_counts(start, tmp_path):
     runner, _ = start(Recorder())
     first = runner.comparison("").contenders[0].runs[0].folder
@@ -237,6 +246,7 @@ def test_the_first_run_that_ended_is_the_one_that_counts(start, tmp_path):
     assert runner.comparison("").contenders[0].runs[0].folder == first
 
 
+@pytest.mark.slow
 def test_a_name_with_dots_is_a_folder(tmp_path):
     path = write(tmp_path, seeds="[0]", rest=SMALL + BOTH + "  eta_0.9: {}\n")
     recorder = Recorder()

@@ -77,6 +77,7 @@ def test_seeds_without_a_number_are_left_out_of_a_mean_and_counted():
     assert math.isnan(ratio([], [1.0]).value)
 
 
+@pytest.mark.slow
 def test_many_seeds_are_drawn_and_give_the_same_interval_every_time():
     values = [float(i % 10) for i in range(20)]
     found = mean(values)
@@ -85,6 +86,7 @@ def test_many_seeds_are_drawn_and_give_the_same_interval_every_time():
     assert found.high - found.low == pytest.approx(2 * 1.96 * spread, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_interval_of_normal_numbers_narrows_with_their_root():
     few, many = ([statistics.NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)]
                  for n in (10, 40))  # fmt: skip

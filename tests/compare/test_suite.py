@@ -150,6 +150,7 @@ def test_a_mistake_in_an_override_with_colons_names_the_whole_override(suite):
     assert line.startswith(f"-s {override}: contender 'b': extends is bse.yaml, which is no file")
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("name", ["digits", "ablations", "objectives", "solvers"])
 def test_every_suite_that_ships_can_be_read(name):
     found = load_suite(ROOT / "benchmarks" / f"{name}.yaml")

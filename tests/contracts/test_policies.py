@@ -1,5 +1,6 @@
 """Every registered policy keeps the promises that `zoo.testing` publishes."""
 
+import pytest
 import torch
 
 from tests.contracts.components import built, every, parameters
@@ -8,6 +9,7 @@ from zoo.policy.digits import Digits
 from zoo.testing import PolicyTests
 
 
+@pytest.mark.fast_cases(2)  # the others are presets of the generic one
 class TestEveryPolicy(PolicyTests):
     one = every(parameters("policies"))
     make = built

@@ -9,6 +9,7 @@ from zoo.data.prompts import drawn, load
 from zoo.prompt import Prompt, PromptError
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("name", BUILTIN)
 def test_every_set_loads_without_options_and_names_no_prompt_of_its_other_half(name: str) -> None:
     prompts = load(f"builtin:{name}")

@@ -52,6 +52,7 @@ def test_a_prompt_without_a_digit_is_refused_by_name(metadata: dict[str, object]
         digits.digits_of([Prompt("the digit one", {"digit": 1}), Prompt("a cat", metadata)])
 
 
+@pytest.mark.slow
 def test_each_digit_of_the_half_is_preferred_once_over_another_digit():
     half, judged = halves()
     pairs = digits.pairs()

@@ -94,6 +94,7 @@ def test_order_alone_makes_no_other_scene() -> None:
     assert len({placed("cat", place, "dog") for place in POSITIONS}) == 4
 
 
+@pytest.mark.slow
 def test_every_published_scene_is_one_of_ours() -> None:
     # 552: one of the 553 is asked for twice, "a cow right of a laptop" from either side.
     wanted = published()
@@ -119,6 +120,7 @@ def test_the_test_set_has_as_many_of_each_kind_as_the_published_one() -> None:
     assert sum(PUBLISHED.values()) == 553
 
 
+@pytest.mark.slow
 def test_training_holds_no_scene_that_is_tested() -> None:
     tested = {digest(key(prompt.metadata)) for prompt in load(TEST)} | published()
     for seed in (0, 7):
@@ -126,6 +128,7 @@ def test_training_holds_no_scene_that_is_tested() -> None:
         assert not {digest(key(prompt.metadata)) for prompt in found} & tested
 
 
+@pytest.mark.slow
 def test_the_mix_is_flow_grpos_and_counts_are_exact() -> None:
     assert by_tag(load(TRAIN)) == {
         "position": 2100, "counting": 1500, "two_object": 900, "color_attr": 300, "colors": 300

@@ -114,6 +114,7 @@ def test_a_branch_is_looked_up_once_so_that_all_files_are_of_one_commit(hub):
     assert sum("/revision/main" in path for path in hub.requests) == 1
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     ("source", "said"),
     [

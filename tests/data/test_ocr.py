@@ -15,6 +15,7 @@ def letters(prompt: Prompt) -> str:
     return prompt.metadata["text"].casefold().replace(" ", "")
 
 
+@pytest.mark.slow
 def test_the_quoted_part_is_the_text_in_the_metadata_and_nothing_is_left_to_fill_in() -> None:
     for prompt in load(TRAIN) + load(TEST):
         assert re.findall(r'"(.*?)"', prompt.text) == [prompt.metadata["text"]]
@@ -32,6 +33,7 @@ def test_no_text_is_in_both_and_none_comes_twice() -> None:
     assert not {letters(prompt) for prompt in other} & {letters(prompt) for prompt in test}
 
 
+@pytest.mark.slow
 def test_texts_are_short_and_long() -> None:
     texts = [prompt.metadata["text"] for prompt in load(f"{TRAIN}?num=2000")]
     lengths = list(map(len, texts))

@@ -42,6 +42,7 @@ def test_a_command_that_a_page_shows_parses(words):
     assert parsed(words).params
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("words", WITH_RECIPE, ids=" ".join)
 def test_the_recipe_of_a_command_is_valid_with_its_overrides(words):
     options = parsed(words).params

@@ -40,6 +40,7 @@ def test_what_sums_in_any_order_is_switched_off(monkeypatch):
     assert [os.environ[name] for name in VARIABLES] == [":4096:8", "Tree", "Simple"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", every_time("nft"))
 def test_every_objective_trains_with_it_and_on_a_cpu_to_the_same_numbers(algorithm, tmp_path):
     chosen = {**ONE_UPDATE, "epochs": 1}

@@ -58,6 +58,7 @@ def test_workers_that_end_well_are_no_failure(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "exit_code", "message"),
     [
@@ -116,6 +117,7 @@ def alive(kept):
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.slow
 def test_workers_end_when_the_launcher_is_killed(tmp_path):
     worker = textwrap.dedent(f"""
         import os, time

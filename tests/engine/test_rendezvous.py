@@ -63,6 +63,7 @@ def test_all_meet_and_hear_each_other(port):
     assert beats[0].hear() == (b"0", b"7")
 
 
+@pytest.mark.slow
 def test_who_has_not_come_is_said_at_once_and_in_the_end(port):
     lines = []
     with pytest.raises(MeetingError) as raised:

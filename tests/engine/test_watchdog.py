@@ -68,6 +68,7 @@ def test_a_slow_process_is_waited_for_as_long_as_it_goes_on(dog, heard):
     assert [cause for cause, _ in dog.said][:1] == ["waited 45 s for the other processes"]
 
 
+@pytest.mark.slow
 def test_a_store_that_hangs_does_not_keep_it_from_looking():
     said, hangs = threading.Event(), threading.Event()
 
@@ -184,6 +185,7 @@ def test_without_a_start_all_of_it_does_nothing():
     watchdog.stop()
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_leaves_its_last_words_and_ends(tmp_path):
     script = """
         import time

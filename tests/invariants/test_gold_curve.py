@@ -34,6 +34,7 @@ COSTLY = {
 }
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("algorithm", every_time("nft"))
 @pytest.mark.parametrize("extra", [False, True])
 def test_the_forwards_planned_are_the_forwards_made(algorithm, extra, tmp_path):

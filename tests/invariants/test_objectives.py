@@ -121,6 +121,7 @@ def setting(name: str) -> Setting:
     return Setting(*fresh(name), *gathered(name))
 
 
+@pytest.mark.fast_cases(1)
 @EACH
 def test_the_collection_does_not_depend_on_the_micro_batch(name) -> None:
     (one, advantage), (other, same) = gathered(name), gathered(name, 5)
@@ -129,6 +130,7 @@ def test_the_collection_does_not_depend_on_the_micro_batch(name) -> None:
     assert one.key.tolist() == list(range(GROUPS * GROUP_SIZE))
 
 
+@pytest.mark.fast_cases(2)
 @EACH
 def test_the_probes_hold_on_a_fresh_policy(name) -> None:
     at = setting(name)
@@ -138,6 +140,7 @@ def test_the_probes_hold_on_a_fresh_policy(name) -> None:
     assert all(probe.holds for probe in probes), probes
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("name", "which"),
     [
@@ -261,6 +264,7 @@ def parameters(at: Setting) -> Tensor:
     return torch.cat([p.detach().flatten() for p in at.policy.weights.parameters().values()])
 
 
+@pytest.mark.fast_cases(1)
 @EACH
 def test_the_micro_batch_does_not_change_the_update(name) -> None:
     reached = []
@@ -277,6 +281,7 @@ def test_the_micro_batch_does_not_change_the_update(name) -> None:
         torch.testing.assert_close(other, reached[0], rtol=0, atol=1e-6)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("extreme", [1e4, 1e30, float("nan")])
 @EACH
 def test_images_without_a_valid_reward_do_not_change_the_update(name, extreme) -> None:
@@ -306,6 +311,7 @@ def test_images_without_a_valid_reward_do_not_change_the_update(name, extreme) -
     torch.testing.assert_close(parameters(with_more), parameters(at), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_invalid_image_of_a_group_has_no_say() -> None:
     """Its rows weigh 0, and the others' gradient is the mean over what is left."""
     for name in ("nft", "flow_grpo"):

@@ -58,6 +58,7 @@ def orders(errors: list[float]) -> list[float]:
     return [math.log2(a / b) for a, b in pairwise(errors)]
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("start", [1.0, 0.95])
 @pytest.mark.parametrize(("solver", "order"), [(Euler, 1), (Heun, 2)])
 def test_euler_is_of_first_and_heun_of_second_order(solver, order, start) -> None:
@@ -92,6 +93,7 @@ def test_dpm2_is_of_second_order_away_from_the_ends() -> None:
     assert orders([away(n) for n in (40, 80, 160, 320)]) == pytest.approx([2] * 3, abs=0.05)
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 50])
 @pytest.mark.parametrize("solver", [Euler, DPMSolver2M, DDIM, CPS])
 def test_a_constant_clean_prediction_is_reached_exactly(solver, num_steps) -> None:
@@ -138,6 +140,7 @@ def test_every_stochastic_solver_keeps_the_mean(name) -> None:
     assert moments(ALL[name], grid(20))[0] == pytest.approx(MEAN, abs=1e-12)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("name", FIRST_ORDER)
 def test_the_variance_converges_to_the_datas_with_first_order(name) -> None:
     errors = [abs(moments(ALL[name], grid(n))[1] - SPREAD**2) for n in (100, 200, 400)]
@@ -145,6 +148,7 @@ def test_the_variance_converges_to_the_datas_with_first_order(name) -> None:
     assert errors[-1] < 0.02 * SPREAD**2
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("level", "bounds"),
     [(0.3, [0.25, 0.05, 0.01]), (0.7, [0.1, 0.01, 0.005]), (1.0, [0.03, 0.005, 0.001])],
@@ -159,6 +163,7 @@ def test_the_variance_of_flow_sde_nears_the_datas(level, bounds) -> None:
         assert reached == pytest.approx(SPREAD**2, rel=bound)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(("eta", "kept"), [(0.9, 0.57), (0.5, 0.84)])
 def test_cps_shrinks_the_spread_of_data_that_is_no_point_however_many_steps(eta, kept) -> None:
     """It keeps the noise level, not the marginals: each step redraws a fixed share of the noise."""
@@ -166,6 +171,7 @@ def test_cps_shrinks_the_spread_of_data_that_is_no_point_however_many_steps(eta,
         assert moments(CPS(eta=eta), grid(n))[1] / SPREAD**2 == pytest.approx(kept, abs=0.02)
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("name", ALL)
 def test_samples_have_the_moments_that_the_transitions_imply(name) -> None:
     """Five standard errors of n independent numbers: sd / sqrt(n) and var sqrt(2 / n)."""
@@ -178,6 +184,7 @@ def test_samples_have_the_moments_that_the_transitions_imply(name) -> None:
     assert float(clean.var()) == pytest.approx(var, abs=5 * var * math.sqrt(2 / n))
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("name", [name for name in ALL if not name.startswith("cps")])
 def test_samples_have_the_marginals_of_the_ode(name) -> None:
     """Five standard errors, and 5 % of the variance for 150 steps of a first-order method."""
@@ -191,6 +198,7 @@ def test_samples_have_the_marginals_of_the_ode(name) -> None:
     assert float(clean.var()) == pytest.approx(float(ode.var()), abs=tolerance)
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("name", ["euler", "heun", "dpm2", *ALL])
 def test_an_image_is_the_same_however_the_batch_is_split(name) -> None:
     solver = {"euler": Euler(), "heun": Heun(), "dpm2": DPMSolver2M(), **ALL}[name]

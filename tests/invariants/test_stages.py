@@ -100,6 +100,7 @@ def test_the_rate_goes_over_the_updates_of_all_stages(whole):
     assert rates == pytest.approx(wanted.tolist(), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "epochs",
     [

@@ -89,6 +89,7 @@ def test_the_weight_of_the_short_form_is_that_of_the_long_one(cls):
     assert cls(kl=KL(weight=0.0, every=9)).period == 1
 
 
+@pytest.mark.slow
 def test_the_forwards_planned_are_the_forwards_made_with_a_distance_now_and_then(tmp_path):
     """4 updates of 2 micro-batches: of 8, every 4th takes the reference's forward."""
     made = recipe(
@@ -103,6 +104,7 @@ def test_the_forwards_planned_are_the_forwards_made_with_a_distance_now_and_then
     assert planned.train_forwards == 64 * 2 + 64 // 4
 
 
+@pytest.mark.slow
 def test_live_may_be_held_to_its_own_average():
     made = recipe(
         NFT_DIGITS, **ONE_UPDATE, objective__kl="{weight: 0.5, to: ema}",
@@ -113,6 +115,7 @@ def test_live_may_be_held_to_its_own_average():
     assert Weights.EMA in run.model.copies
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(("guidance", "apart"), [("null", False), (3.0, True)])
 def test_a_guided_reference_pulls_live_towards_it(guidance, apart, monkeypatch):
     """Live without guidance differs from the reference with it: the distance is not 0 at first."""

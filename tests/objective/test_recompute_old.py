@@ -49,6 +49,7 @@ def epoch(tmp_path, **changes):
     return made, lines
 
 
+@pytest.mark.slow
 def test_rounding_takes_the_ratio_from_1_and_recomputing_brings_it_back(tmp_path):
     _, (_, off) = epoch(tmp_path / "off")
     assert off["clip_fraction"] > 0.2
@@ -63,6 +64,7 @@ def test_rounding_takes_the_ratio_from_1_and_recomputing_brings_it_back(tmp_path
     assert on["ratio"] == 1
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("updates", [1, 2, 4])
 def test_it_costs_a_forward_a_row_of_all_updates_but_the_first(updates, tmp_path):
     rows, forwards = [], []

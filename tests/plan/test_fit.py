@@ -60,12 +60,14 @@ def test_what_is_found_fits_and_more_would_not():
     assert needed(found.recipe.with_micro_batch(more)) > 0.9 * found.available
 
 
+@pytest.mark.slow
 def test_with_room_for_all_they_are_what_a_process_has():
     found = fit(recipe(RECIPES["nft"], **AUTO), 2, 10**12)
     assert found.recipe.engine.micro_batch.sizes == (8, 16)
     assert "micro-batches of 8 to make images and of 16 to train" in found.said
 
 
+@pytest.mark.slow
 def test_a_number_that_is_written_stays():
     made = recipe(RECIPES["nft"], **{**AUTO, "engine__micro_batch": "{sample: 5, train: auto}"})
     assert fit(made, 2, 10**12).recipe.engine.micro_batch.sizes == (5, 16)

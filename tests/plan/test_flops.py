@@ -54,6 +54,7 @@ def test_the_estimate_is_what_an_epoch_does(algorithm, checkpointing):
     assert flops.get_total_flops() == pytest.approx(estimate, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_device_reaches_something():
     assert 1e6 < reachable(torch.device("cpu"), torch.float32) < 1e16
 

@@ -97,6 +97,7 @@ def test_an_objective_that_names_no_option_is_at_fault_itself(monkeypatch):
     assert raised.value.loc == ("objective",)
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("name", sorted(RECIPES))
 @pytest.mark.parametrize("processes", [1, 8, 16])
 def test_no_row_is_run_in_vain_where_the_geometry_allows(name, processes):

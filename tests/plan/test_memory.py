@@ -59,6 +59,7 @@ def no_checkpoint(monkeypatch):
     monkeypatch.setattr(digits, "_load", refuse)
 
 
+@pytest.mark.slow
 def test_the_digits_weights_are_counted_exactly_and_not_read(no_checkpoint):
     found = footprint(load_recipe(RECIPES["nft"], [QUICK]), 1)
     shipped = load_file(ROOT / "zoo" / "assets" / "digits.safetensors")
@@ -135,6 +136,7 @@ def test_each_stage_needs_less_where_four_share_a_large_model(full):
     assert total(0) > total(1) >= total(2)
 
 
+@pytest.mark.slow
 def test_alone_no_stage_needs_less_than_plain_training(full):
     totals = [estimate(full, layout, 1).parts.total for layout in layouts(cuda=False)]
     assert min(totals) == totals[0]

@@ -42,6 +42,7 @@ def test_beside_a_gpu_they_come_and_go(found):
     assert estimate(found, Layout(None), 1, cuda=True).phase == "encoding"
 
 
+@pytest.mark.slow
 def test_on_the_cpu_all_of_them_are_always_there(found):
     for layout in layouts(cuda=False):
         phases = estimate(found, layout, 2).phases

@@ -121,6 +121,7 @@ def test_guidance_moves_from_the_null_caption_s_velocity_through_the_prompt_s() 
     torch.testing.assert_close(guided, null + 3.0 * (plain - null))
 
 
+@pytest.mark.slow
 def test_guidance_makes_the_digit_more_often_the_prompted_one() -> None:
     class Guided(Digits):
         def encode(self, prompts: list[Prompt], *, guidance: float = 3.0) -> Cond:  # type: ignore[override]

@@ -40,12 +40,14 @@ class TestFlux(LatentFamilyTests):
             "guidance_scale": embedding,
         }
 
+    @pytest.mark.slow
     def test_schnell_has_neither_guidance_embedding_nor_shift(self, schnell):
         policy, pipeline = Flux(CPU, **schnell), quiet(FluxPipeline, schnell)
         assert policy.grid(4).tolist() == [1, 0.75, 0.5, 0.25, 0]
         theirs = self.their_images(pipeline, policy, 4, embedding=0.0)
         torch.testing.assert_close(own_images(policy, 4), theirs, rtol=0, atol=1e-5)
 
+    @pytest.mark.slow
     def test_the_guidance_embedding_is_the_pipelines_and_changes_the_images(
         self, options, policy, pipeline
     ):
@@ -109,6 +111,7 @@ class TestSchnell(PolicyTests):
         return Flux(CPU, **self.options)
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_lora_parameter_of_both_kinds_of_blocks(dev):
     policy = Flux(CPU, **{**dev, "lora": None})
     targets = {name for name, m in policy.weights.network.named_modules() if name.endswith("to_q")}
@@ -154,6 +157,7 @@ def test_in_bfloat16_velocities_are_those_of_diffusers_in_float32(dev):
     assert torch.equal(ours, FluxPipeline._unpack_latents(theirs, 64, 64, 8).float())
 
 
+@pytest.mark.slow
 def test_adapters_over_bfloat16_are_float32(dev):
     half = Flux(CPU, **{**dev, "dtype": "bfloat16"})
     half.weights.allocate((), seed=0)
@@ -178,6 +182,7 @@ def test_its_memory_is_estimated(dev):
     assert found.training > found.sampling > 0
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("option", "said"),
     [

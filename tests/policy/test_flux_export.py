@@ -50,6 +50,7 @@ def own_images(run):
     return images[Weights.LIVE], images[Weights.REFERENCE]
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("form", ["diffusers", "peft"])
 def test_an_export_makes_the_runs_own_images(dev, run, form, tmp_path):
     ended = zoo("export", run, "--format", form, "--weights", "live", "--out", tmp_path / "out")

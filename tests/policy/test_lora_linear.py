@@ -165,6 +165,7 @@ def test_in_bfloat16_it_is_as_close_to_float64_as_pefts() -> None:
     assert errors[0, 1] < 1.06 * errors[1, 1]
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("way", ["optimizer", "copy", "data", "assign", "blend"])
 def test_it_follows_what_is_written_into_its_parameters(way: str) -> None:
     weights = allocated(HALF, Weights.OLD)
@@ -223,6 +224,7 @@ def test_without_adapters_it_is_the_base() -> None:
     assert not torch.equal(output(weights), base)
 
 
+@pytest.mark.slow
 def test_a_backward_is_of_live_whatever_was_used_since() -> None:
     weights, other = allocated(HALF, Weights.OLD), allocated(HALF, Weights.OLD)
     checkpoint_gradients(other.network.train())

@@ -140,6 +140,7 @@ def test_encoders_are_as_large_by_their_files_as_by_their_configurations(
         num_numbers(files, "transformer")
 
 
+@pytest.mark.slow
 def test_on_the_meta_device_parts_are_made_in_their_own_type(sd3, no_weights):
     policy = SD3(META, **{**sd3, "dtype": "bfloat16"})
     assert policy.seam.real.vae.dtype == torch.bfloat16

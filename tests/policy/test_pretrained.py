@@ -32,6 +32,7 @@ def require_network(policy, tensors):
     assert all(torch.equal(state[name], tensors[names[name]]) for name in state)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
 def test_sd3_s_single_file_is_loaded_as_its_folder(prefix, sd3, tmp_path):
     whole = SD3(CPU, **sd3)
@@ -52,6 +53,7 @@ def test_flux_s_single_file_may_have_diffusers_names(dev, tmp_path):
     require_network(Flux(CPU, **{**dev, **parts}), changed)
 
 
+@pytest.mark.slow
 def test_the_pipeline_of_a_file_is_the_one_that_diffusers_takes_it_for(sd3, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(

@@ -47,6 +47,7 @@ def test_it_is_as_large_as_the_package_may_grow(folder):
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 8_000_000
 
 
+@pytest.mark.slow
 def test_what_is_trained_is_what_the_policy_runs(made, policy):
     transformer, first, second, _ = made
     rows = [7, 300, 500, 1000]

@@ -28,6 +28,7 @@ class TestSD3(LatentFamilyTests):
     def test_the_shift_is_the_published_one(self, policy):
         assert shift_of(policy.grid(5)) == pytest.approx(3, abs=1e-4)
 
+    @pytest.mark.slow
     def test_without_t5_zeros_stand_in_for_it(self, options, policy):
         words, _ = self.embedded(self.made(options, t5=False).encode(PROMPTS))
         assert words.shape == (3, 77 + 32, 64)

@@ -73,6 +73,7 @@ WAYS = {
 }
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_the_pipeline_makes_our_images_of_an_export(way, sd3, trained, tmp_path):
     from diffusers import StableDiffusion3Pipeline
@@ -90,6 +91,7 @@ def test_the_pipeline_makes_our_images_of_an_export(way, sd3, trained, tmp_path)
     torch.testing.assert_close(theirs, wanted, rtol=0, atol=1e-5)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("write", [lora_files.write_diffusers, lora_files.write_peft])
 def test_a_policy_that_starts_from_an_export_makes_the_same_images(write, sd3, trained, tmp_path):
     made, wanted = trained
@@ -99,6 +101,7 @@ def test_a_policy_that_starts_from_an_export_makes_the_same_images(write, sd3, t
     assert torch.equal(images(other), wanted)
 
 
+@pytest.mark.slow
 def test_the_settings_of_an_export_are_the_policys_targets(sd3, trained, tmp_path):
     made, _ = trained
     lora_files.write_peft(tmp_path, values(made.weights), LORA)

@@ -54,6 +54,7 @@ def require_works(name, folder, variant=""):
         assert np.abs(cat - dogs).max() > 1e-3
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("name", FEW)
 def test_it_is_written_read_and_called_and_its_prompt_matters(name, tmp_path):
     require_works(name, tmp_path / name)
@@ -131,6 +132,7 @@ def test_the_weights_are_the_same_every_time():
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.slow
 def test_experts_are_drawn_and_not_what_the_memory_held():
     first, second = (build_tiny("NucleusMoEImagePipeline").transformer for _ in range(2))
     assert torch.equal(

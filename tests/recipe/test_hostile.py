@@ -35,6 +35,7 @@ def refusal(tmp_path, monkeypatch):
     return of
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(
     ("text", "said"),
     [

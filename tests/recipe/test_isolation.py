@@ -66,6 +66,7 @@ def test_groupwise_is_known_before_it_starts(load):
     assert not load("name: brightness").rewards[0].cls.groupwise
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -33,6 +33,7 @@ def wrong():
     return wrong
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
 def test_a_recipe_is_right_as_written_and_as_resolved(wrong, path):
     assert wrong(YAML(typ="safe").load(path)) == []

@@ -93,6 +93,7 @@ def components(part, key=""):
             yield from components(value, inner)
 
 
+@pytest.mark.slow
 def test_each_needs_what_is_said_of_it():
     """The model, whether it asks for a licence, and the plugins of its components."""
     for recipe in shipped.recipes():

@@ -145,6 +145,7 @@ def test_in_a_file_the_stages_sum_to_the_epochs():
     assert refusal("stages.0.epochs=3").startswith("r.yaml:3: epochs is 9, and the stages have 10")
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import cache
 
 import pytest
 
@@ -14,6 +15,8 @@ from zoo.sampler.base import StoredImages
 
 PATHS = sorted((ROOT / "recipes").rglob("*.yaml"))
 EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+load = cache(load_recipe)
+"""As it ships: nothing changes what was read."""
 
 
 def test_there_are_recipes():
@@ -22,19 +25,19 @@ def test_there_are_recipes():
 
 @EACH
 def test_a_recipe_is_named_as_its_file(path):
-    assert load_recipe(path).name == path.stem
+    assert load(path).name == path.stem
 
 
 @EACH
 def test_a_resolved_recipe_reads_back_as_the_same(path):
-    once = load_recipe(path).resolved()
+    once = load(path).resolved()
     assert recipe_from(once).resolved() == once
 
 
 @EACH
 @pytest.mark.parametrize("processes", [1, 3])
 def test_a_recipe_can_be_planned(path, processes):
-    for stage in load_recipe(path).timeline:
+    for stage in load(path).timeline:
         planned_on(stage.recipe, processes)
 
 
@@ -71,14 +74,14 @@ def tiny(path):
 @EACH
 def test_lora_trains_without_zero(path):
     """It pays for full fine-tuning; of LoRA one recipe is there to try it."""
-    made = load_recipe(path)
+    made = load(path)
     assert made.policy.options["lora"] is not None
     assert (made.engine.zero_stage is not None) == (path.stem == "nft_digits_zero")
 
 
 @EACH
 def test_what_is_trained_is_evaluated(path):
-    for stage in load_recipe(path).timeline:
+    for stage in load(path).timeline:
         made = stage.recipe
         if not issubclass(made.sampler.cls, StoredImages):
             evaluated = {entry.measures for entry in made.eval.rewards}
@@ -87,7 +90,7 @@ def test_what_is_trained_is_evaluated(path):
 
 @EACH
 def test_no_recipe_trains_on_a_judge(path):
-    for stage in load_recipe(path).timeline:
+    for stage in load(path).timeline:
         trained = {each.name for each in stage.recipe.rewards if each.weight}
         assert not {"digit_judge", "scenes_judge"} & trained
 
@@ -116,7 +119,7 @@ detectors and readers, in their plugins; the preset of one model."""
 
 def parts(path):
     """What a recipe is made of: its components, and which of them train together."""
-    resolved = load_recipe(path).resolved()
+    resolved = load(path).resolved()
     core = tuple(resolved[kind]["name"] for kind in ("objective", "sampler"))
     staged, sharded = bool(resolved.get("stages")), resolved["engine"]["zero_stage"] is not None
     return {core, ("stages", staged), ("ZeRO", sharded), *names(resolved)}

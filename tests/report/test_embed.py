@@ -2,6 +2,7 @@ import base64
 import io
 import random
 
+import pytest
 from PIL import Image
 
 from zoo.report.embed import data_uri, shrink
@@ -28,6 +29,7 @@ def test_photographs_are_made_smaller():
     assert shrink(noise(64), 100).size == (64, 64)
 
 
+@pytest.mark.slow
 def test_a_page_of_large_images_stays_below_five_megabytes():
     images = tuple(noise(512, i) for i in range(10))
     rows = tuple((f"epoch {i}", images) for i in range(8))

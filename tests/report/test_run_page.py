@@ -110,6 +110,7 @@ def test_many_evaluations_are_shown_as_eight(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_run_without_evaluations_says_so(folder):
     shutil.rmtree(folder / "evaluations")
     shutil.rmtree(folder / "images")
@@ -258,6 +259,7 @@ def test_evaluations_of_other_prompts_are_told_from_those_before(folder):
     assert read(folder).text.count("From epoch 5 on evaluations are of other prompts") == 1
 
 
+@pytest.mark.slow
 def test_what_would_steer_a_page_is_shown(folder):
     recipe = json.loads((folder / "recipe.json").read_text())
     recipe["note"] = "p\u202etxt.\x1b[2J"

@@ -44,6 +44,7 @@ def asked():
     judge.close()
 
 
+@pytest.mark.slow
 def test_it_is_told_of_every_group_before_it_must_answer_and_may_take_its_patience(asked):
     reward, judge = asked
 
@@ -56,6 +57,7 @@ def test_it_is_told_of_every_group_before_it_must_answer_and_may_take_its_patien
     assert found.failures == ()
 
 
+@pytest.mark.slow
 def test_a_judge_that_hurries_has_what_is_there(asked):
     _, judge = asked
     assert judge.finish(judge.hurry).scores["asked"].tolist() == [1, 2, 3]

@@ -23,6 +23,7 @@ def networks(reward):
     return {id(each): each for each in held if isinstance(each, torch.nn.Module)}.values()
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("cls", [PickScore, ClipScore, HPSv2, Aesthetic, ImageReward])
 def test_it_is_what_the_loaded_networks_take(cls, dtype, tmp_path, monkeypatch):

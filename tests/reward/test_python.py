@@ -99,6 +99,7 @@ def test_numbers_in_a_list_or_an_array_are_scores(name: str) -> None:
     torch.testing.assert_close(scores, torch.tensor([0.5, 0.5]).double())
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -51,6 +51,7 @@ def test_a_run_may_find_the_same_elsewhere_and_remembers_it(begun, tmp_path):
     assert json.loads((begun / "contents.json").read_text()) == before
 
 
+@pytest.mark.slow
 def test_another_content_is_refused_with_both_places_and_taken_knowingly(begun, tmp_path):
     (tmp_path / "other.txt").write_text("the digit seven\n")
     (tmp_path / "other.py").write_text(f"{REWARD}\n")
@@ -90,6 +91,7 @@ def test_no_prompts_to_evaluate_with_are_another_content(begun, tmp_path):
         going_on(begun, f"data.eval={tmp_path}/p.txt")
 
 
+@pytest.mark.slow
 def test_stages_have_places_of_their_own(tmp_path):
     (tmp_path / "p.txt").write_text("the digit seven\nthe digit two\n")
     made = recipe(

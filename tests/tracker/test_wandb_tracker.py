@@ -139,6 +139,7 @@ def test_disabled_writes_nothing(tmp_path):
     assert no_thread_left()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_one_warning_and_no_wait(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")

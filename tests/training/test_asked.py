@@ -130,6 +130,7 @@ def collect_alone(share):
     return {label: score[order] for label, score in judge.finish().scores.items()}
 
 
+@pytest.mark.slow
 def test_a_run_evaluates_each_source_by_its_rewards(tmp_path):
     held_out = (
         "[{source: builtin:digits/eval, rewards: [digit, judge]}, "

@@ -72,6 +72,7 @@ def test_live_is_active_again_afterwards():
         torch.testing.assert_close(model.policy.velocity(x, t, cond), before, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_a_base_that_nobody_keeps_cannot_be_compared_with():
     model, *_ = made(**FULL, objective__kl_weight=0)
     assert base_of(model.policy.weights, model.copies) is None

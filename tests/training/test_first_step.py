@@ -42,6 +42,7 @@ def tried(run):
     try_step(run.learner, shard_groups(run.collector, groups_of(run, -1)))
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("algorithm", RECIPES)
 @pytest.mark.parametrize("lora", ["{rank: 8, alpha: 16}", "null"])
 def test_nothing_is_changed(algorithm, lora):

@@ -105,6 +105,7 @@ def test_a_run_is_heard_of_before_anything_is_computed(tmp_path):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_bar_counts_every_micro_batch_of_its_phase(tmp_path):
     _, heard = listen(tmp_path / "run")
     phases, steps = [], []
@@ -138,6 +139,7 @@ def test_an_interrupted_collection_saves_the_epochs_before_and_goes_on_as_if_it_
     assert without_clocks(metrics(tmp_path / "run")) == without_clocks(whole)
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_learning_finishes_the_epoch(tmp_path):
     sent = []
 
@@ -179,6 +181,7 @@ def test_a_failing_evaluation_leaves_what_was_learned_recorded_and_saved(tmp_pat
     assert (tmp_path / "run" / "run.log").read_text() == "error: OSError: no ink\n"
 
 
+@pytest.mark.slow
 def test_a_failing_collection_leaves_the_epochs_before_it_saved(tmp_path, monkeypatch):
     score, calls = Digit.score, []
 
@@ -196,6 +199,7 @@ def test_a_failing_collection_leaves_the_epochs_before_it_saved(tmp_path, monkey
     assert checkpoint.epochs(tmp_path / "run") == done[-1:]
 
 
+@pytest.mark.slow
 def test_a_model_whose_images_are_not_finite_is_named_and_its_checkpoint_passed_over(
     tmp_path, monkeypatch
 ):
@@ -217,6 +221,7 @@ def test_a_model_whose_images_are_not_finite_is_named_and_its_checkpoint_passed_
     assert "000002 is passed over: 100% of the images that the policy made" in line
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_broken_images_ends_the_run_and_saves_nothing_of_it(tmp_path, monkeypatch):
     decode, phases = Digits.decode, []
 
@@ -282,6 +287,7 @@ def test_a_run_that_learns_nothing_for_three_epochs_is_ended_and_saved(tmp_path,
     assert "some updates were passed over" in (tmp_path / "run" / "run.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_reward_that_says_nothing_is_warned_of_though_nft_learns_from_all(tmp_path, monkeypatch):
     monkeypatch.setattr(Digit, "score", lambda self, images, prompts: images.new_ones(len(images)))
     monkeypatch.setattr("zoo.training.components.require_known_answers", lambda *args: None)
@@ -292,6 +298,7 @@ def test_a_reward_that_says_nothing_is_warned_of_though_nft_learns_from_all(tmp_
     assert "the rewards say nothing" in (tmp_path / "run" / "run.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_reward_that_says_something_is_not_warned_of(tmp_path):
     listen(tmp_path / "run", epochs=2, eval="null")
     assert [line["flat_groups"] for line in metrics(tmp_path / "run")] == [0, 0, 0]

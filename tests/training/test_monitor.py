@@ -28,6 +28,7 @@ def train(out, **changes):
     return train_here(made, out)
 
 
+@pytest.mark.slow
 def test_an_evaluation_says_what_is_held_out_and_what_is_trained(tmp_path):
     lines = train(tmp_path / "run", epochs=1)
     record = read_run(tmp_path / "run")
@@ -56,6 +57,7 @@ def test_an_evaluation_says_what_is_held_out_and_what_is_trained(tmp_path):
     assert [probe.holds for probe in record.probes] == [True] * 3
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_training_and_of_the_evaluation(tmp_path):
     (line, *_) = train(
         tmp_path / "run", epochs=1, rewards="[{name: digit, weight: 2}]",
@@ -67,6 +69,7 @@ def test_weights_are_those_of_training_and_of_the_evaluation(tmp_path):
     assert line["monitor/held_out"] == pytest.approx(held_out)
 
 
+@pytest.mark.slow
 def test_a_reward_that_is_run_otherwise_is_no_other_reward(tmp_path):
     (tmp_path / "reward.py").write_text("def a(i, p): return i.flatten(1).mean(1)\nb = a\n")
     path = f"{tmp_path}/reward.py"
@@ -79,6 +82,7 @@ def test_a_reward_that_is_run_otherwise_is_no_other_reward(tmp_path):
     assert found == {"jpeg_compressibility": True, "python": False}
 
 
+@pytest.mark.slow
 def test_without_held_out_rewards_the_trained_ones_say_what_is_best(tmp_path):
     lines = train(tmp_path / "run", epochs=1, eval__rewards="[]")
     assert "monitor/held_out" not in lines[0]
@@ -137,6 +141,7 @@ def test_the_shipped_digits_recipes_leave_no_range(algorithm, tmp_path):
     assert not any(LEFT in text for text in record.warnings)
 
 
+@pytest.mark.slow
 def test_the_best_evaluation_is_saved_and_stays(tmp_path):
     lines = train(tmp_path / "run", epochs=6, checkpoint__keep=1)
     scores = [line["eval/judge"] for line in lines]
@@ -152,6 +157,7 @@ def test_the_best_is_not_saved_where_it_is_not_wanted(tmp_path):
     assert checkpoint.epochs(tmp_path / "run") == [6]
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize(
     ("condition", "epochs", "reason"),
     [
@@ -172,6 +178,7 @@ def test_a_condition_ends_the_run_evaluated_and_saved(condition, epochs, reason,
     assert (end.epoch, end.reason) == (epochs, reason)
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_spent_between_evaluations_is_evaluated(tmp_path):
     lines = train(tmp_path / "run", eval__every=100, stop_when="{images: 20}")
     assert ["eval/judge" in line for line in lines] == [True, False, True]
@@ -197,6 +204,7 @@ def test_a_drift_that_cannot_be_measured_is_refused_as_a_condition():
         build(recipe(RECIPES["dpo"], **SHORT, **options))
 
 
+@pytest.mark.slow
 def test_a_target_that_no_reward_records_is_refused_before_the_first_update(tmp_path):
     known = "{target: {label: judge/distance_to_data, at_least: 99}}"
     train(tmp_path / "known", epochs=1, stop_when=known)

@@ -39,6 +39,7 @@ def weights(run, which):
     return {name: value.whole() for name, value in run.model.policy.weights.tensors(which).items()}
 
 
+@pytest.mark.slow
 def test_everything_that_moves_is_as_it_was(saved):
     run, folder = saved
     again = build(recipe(RECIPES["nft"], **SHORT, seed=9), resumed=True)

@@ -136,6 +136,7 @@ def test_grey_images_look_the_same_bit_for_bit_whether_or_not_they_are_decoded()
     assert set(saturated.tolist()) == {0, 1}
 
 
+@pytest.mark.slow
 def test_latents_do_not_depend_on_which_images_are_kept_already(tmp_path):
     """A resumed run keeps none of what the whole one does."""
     policy = SD3(CPU, **SD3.write_tiny(tmp_path))
@@ -163,6 +164,7 @@ def test_a_process_without_an_image_runs_as_many_micro_batches():
     assert clean(batches).shape == (0, 1, 8, 8)
 
 
+@pytest.mark.slow
 def test_latents_that_are_no_numbers_are_dropped_and_zeroed():
     class Breaks(Digits):
         def latents(self, images):

@@ -43,6 +43,7 @@ def test_what_fits_stays_after_one_forward_of_each(memory):
     assert len(memory["seen"]) == 5
 
 
+@pytest.mark.slow
 def test_each_is_halved_by_itself(memory):
     memory["sample"], memory["train"] = 100, 3
     result = tried()
@@ -63,12 +64,14 @@ def test_nothing_stays_of_the_tries(memory):
     assert all(p.grad is None for p in weights.parameters().values())
 
 
+@pytest.mark.slow
 def test_one_image_that_is_too_much_is_the_error(memory):
     memory["train"] = 0
     with pytest.raises(torch.OutOfMemoryError):
         tried()
 
 
+@pytest.mark.slow
 def test_a_pair_is_not_parted(memory):
     memory["train"] = 1
     with pytest.raises(torch.OutOfMemoryError):

@@ -224,6 +224,7 @@ def test_what_cannot_be_watched_is_refused(arguments, message, tmp_path, monkeyp
         watch(Path(folder), host, 0, control=host == "0.0.0.0")
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [1200, 390])
 def test_a_browser_shows_what_comes_while_it_looks(width, runs, tmp_path):

@@ -38,6 +38,7 @@ def test_what_other_rewards_read_is_left_alone():
     assert read([DOG], digit=7, prompt="a photo").include == (Requirement("dog", 1),)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("source", ["builtin:geneval/train", "builtin:geneval/test"])
 def test_zoos_own_prompts_are_read(source):
     found = [read_wanted(prompt) for prompt in load(source)]

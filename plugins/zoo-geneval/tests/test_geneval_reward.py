@@ -108,6 +108,7 @@ def test_accuracies_are_recorded_for_the_prompts_own_tag(tiny):
     assert len(extras) == 2 + 2 * len(TAGS)
 
 
+@pytest.mark.slow
 def test_the_score_that_is_asked_for_is_the_value(tiny):
     images, prompts = some_images(12, 48), some_prompts(12)
     trained = scores(tiny, images, prompts)
@@ -130,6 +131,7 @@ def test_counting_has_a_threshold_of_its_own(tiny):
     assert (scores(tiny, images, many).value != 0).all()
 
 
+@pytest.mark.slow
 def test_options_reach_the_score(tiny):
     images = some_images(4, 48)
     dogs = [Prompt("a dog", {"tag": "single_object", "include": [DOG]})] * 4

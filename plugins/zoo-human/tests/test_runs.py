@@ -81,6 +81,7 @@ def run_here(made, out, person, *, resumed=False, **options):
     return trained, given
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_people_learns_from_them_and_keeps_what_they_said(person, tmp_path):
     before = time.monotonic()
     trained, given = run_here(short(), tmp_path / "run", person)
@@ -96,6 +97,7 @@ def test_a_run_waits_for_people_learns_from_them_and_keeps_what_they_said(person
     assert [len(prompt.images) for prompt in load(str(kept))] == [4] * 4
 
 
+@pytest.mark.slow
 def test_an_epoch_without_votes_goes_on_and_says_that_nothing_was_learned(person, tmp_path):
     made = short(rewards="[{name: human, port: 0, wait: 0.1}]", epochs=1)
     run_here(made, tmp_path / "run", person, most=0)
@@ -105,6 +107,7 @@ def test_an_epoch_without_votes_goes_on_and_says_that_nothing_was_learned(person
     assert "the rewards say nothing" in (tmp_path / "run" / "run.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_while_it_waits_leaves_at_once_and_asks_for_no_vote_again(
     person, tmp_path
 ):

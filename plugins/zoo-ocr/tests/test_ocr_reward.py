@@ -36,6 +36,7 @@ def test_it_is_registered_under_its_name():
     assert load("rewards", "ocr") is OCR
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("side", [32, 64, 128, 256, 512])
 @pytest.mark.parametrize("text", ["Hi", "OPEN"])
 def test_text_is_read_at_any_size(ocr, side, text):
@@ -53,6 +54,7 @@ def test_a_rotated_word_is_read(ocr, degrees):
     assert score(ocr, word, "Hello World") == 1.0
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("degrees", [-12, 0, 12])
 def test_words_far_apart_in_a_tilted_row_are_read_from_the_left(ocr, degrees):
     row = rotated(picture("Hello       World", size=(512, 512), letters=44), degrees)

@@ -45,6 +45,7 @@ def gone(pids, timeout=20.0):
     return not psutil.wait_procs(running, timeout)[1]
 
 
+@pytest.mark.slow
 def test_workers_agree_with_one_process_to_the_last_bit(ocr):
     images, prompts = sign(*SAYS * 3)
     here, there = OCR().score(images, prompts), ocr.score(images, prompts)
@@ -53,6 +54,7 @@ def test_workers_agree_with_one_process_to_the_last_bit(ocr):
         torch.testing.assert_close(there.extras[name], values, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_both_workers_take_part(ocr):
     before = [sum(psutil.Process(pid).cpu_times()[:2]) for pid in ocr._readers.pids]
     ocr.score(*sign(*SAYS * 4))
@@ -61,6 +63,7 @@ def test_both_workers_take_part(ocr):
     assert all(late > early for early, late in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 def test_calls_at_the_same_time_do_not_mix_their_images(ocr):
     batches = [sign(word) for word in SAYS * 3]
     alone = [ocr.score(*batch).value.item() for batch in batches]
@@ -124,6 +127,7 @@ def test_without_workers_there_is_nothing_to_interrupt():
     assert not OCR().interrupt()
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_read_is_an_error_that_leaves_the_worker_alive():
     one = Readers(OPTIONS, workers=1)
     before = one.pids
@@ -135,6 +139,7 @@ def test_an_image_that_cannot_be_read_is_an_error_that_leaves_the_worker_alive()
     one.close()
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_reward():
     reward = OCR(workers=2)
     pids = reward._readers.pids
@@ -143,6 +148,7 @@ def test_workers_end_with_their_reward():
     assert gone(pids)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_end_with_the_process_that_started_them(how):
     program = (
@@ -177,6 +183,7 @@ def test_workers_see_no_cuda_device_and_share_no_terminal(ocr):
         assert os.getsid(pid) == pid
 
 
+@pytest.mark.slow
 def test_a_worker_imports_neither_torch_nor_zoo():
     program = (
         "import sys, zoo_ocr.worker, rapidocr.inference_engine.onnxruntime\n"

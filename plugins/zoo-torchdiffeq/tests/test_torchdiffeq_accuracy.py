@@ -97,6 +97,7 @@ ADAPTIVE = [
 ]  # fmt: skip
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("solver", ADAPTIVE)
 def test_a_tighter_tolerance_brings_the_error_down_with_it(solver):
     for tolerance in (1e-2, 1e-4, 1e-6):
@@ -111,6 +112,7 @@ def test_float32_latents_stay_float32_and_are_as_good(solver):
     assert error(made, grid(1), torch.float32) < 2e-4
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     ("solver", "order"),
     [

@@ -26,6 +26,7 @@ OTHERS = {
 }  # fmt: skip
 
 
+@pytest.mark.fast_cases(2)
 class TestOtherOptions(SolverTests):
     @pytest.fixture(autouse=True, params=OTHERS.values(), ids=OTHERS)
     def one(self, request):

@@ -186,6 +186,7 @@ def test_describe_tells_the_options(capsys):
         assert option in said
 
 
+@pytest.mark.slow
 def test_naming_one_costs_no_import_of_torchdiffeq_or_scipy():
     said = (
         "import sys; from zoo.registry import load\n"

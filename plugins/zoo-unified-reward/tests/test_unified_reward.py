@@ -99,6 +99,7 @@ def test_scores_keep_their_order_whatever_comes_first(made, server):
     assert scores(made(), "1", "2", "3", "4", "5") == [0.2, 0.4, 0.6, 0.8, 1.0]
 
 
+@pytest.mark.slow
 def test_a_score_depends_on_its_own_image_and_prompt_alone(made, server):
     def answer(question):
         mean = np.array(question.image).mean() / 255
@@ -134,6 +135,7 @@ def test_no_more_requests_are_open_than_allowed_and_no_fewer(made, server):
     assert most == limit
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     "first",
     [
@@ -209,6 +211,7 @@ def test_a_retry_after_beyond_the_total_is_not_waited_for(made, server):
     assert len(server.asked) == 2
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
 def test_a_refused_request_is_not_sent_again(made, server, status):
     server.answer = by_text(a=lambda question: question.json(status, {"error": {"message": "no"}}))
@@ -216,6 +219,7 @@ def test_a_refused_request_is_not_sent_again(made, server, status):
     assert len(server.asked) == 2
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     "bad",
     [
@@ -327,6 +331,7 @@ def test_a_server_that_is_gone_is_an_error_and_one_that_is_back_is_used(made, se
     assert scores(reward, "a", "b") == [0.8, 0.8]
 
 
+@pytest.mark.slow
 def test_a_cancelled_batch_leaves_no_task_and_no_connection(server):
     arrived = threading.Event()
     server.answer = lambda question: [arrived.set(), server.closing.wait(30)]
@@ -366,6 +371,7 @@ def test_a_call_that_takes_too_long_can_be_interrupted_and_the_next_one_scores(m
     assert scores(reward, "a") == [0.8]
 
 
+@pytest.mark.slow
 def test_two_threads_may_score_at_once(made, server):
     server.answer = lambda question: question.say(question.text)
     reward, found = made(), {}

@@ -88,6 +88,7 @@ def test_a_number_of_a_text_is_found_by_the_pattern(judge, server):
     assert "logprobs" not in server.asked[0]
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     "bad",
     [

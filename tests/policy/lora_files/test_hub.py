@@ -24,6 +24,7 @@ def hub(monkeypatch, tmp_path):
         yield found, network
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     "source",
     [

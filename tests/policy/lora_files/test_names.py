@@ -67,6 +67,7 @@ SPELLINGS = {
 }
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("alpha", [None, ALPHA])
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_the_same_network_comes_of_every_spelling(spelling, alpha, adapters, tmp_path):

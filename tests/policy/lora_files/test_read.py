@@ -48,6 +48,7 @@ DIFFUSERS_WAYS = {
 }
 
 
+@pytest.mark.fast_cases(4)
 @BOTH
 @pytest.mark.parametrize("way", DIFFUSERS_WAYS)
 def test_diffusers_loads_the_same_network_in_every_way(way, lora, tmp_path):

@@ -19,6 +19,7 @@ def test_the_configuration_is_looked_at_before_the_tensors(tmp_path):
     assert "is LOHA, not LORA" in refusal(tmp_path)
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     ("change", "said"),
     [

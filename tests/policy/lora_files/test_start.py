@@ -38,12 +38,14 @@ def test_a_default_adapter_in_a_folder_of_its_own_is_found(tmp_path):
     assert torch.equal(output(started(tmp_path)), output(network))
 
 
+@pytest.mark.slow
 def test_a_reference_that_moves_starts_at_live(tmp_path):
     network = by_peft(tmp_path)
     weights = started(tmp_path, LORA, Weights.REFERENCE)
     assert torch.equal(said_by(weights, Weights.REFERENCE), output(network))
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("alpha", [1, 7, 16, 64])
 @pytest.mark.parametrize(
     "changes",

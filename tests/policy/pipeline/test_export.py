@@ -14,6 +14,7 @@ CPU, LORA = torch.device("cpu"), Lora(rank=4, alpha=8)
 TEXT = "a red cat on a mat"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [

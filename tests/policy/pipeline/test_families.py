@@ -76,6 +76,7 @@ def test_a_family_is_trained(name, objective, tmp_path):
     assert lines[-1]["dropped_updates"] == 0
 
 
+@pytest.mark.slow
 def test_what_learns_nothing_without_guidance_is_refused_before_it_is_trained(tmp_path):
     path = tmp_path / "family.yaml"
     path.write_text(

@@ -74,6 +74,7 @@ def test_a_pipeline_that_takes_one_prompt_a_call_is_asked_so():
     assert not contract.independent
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     ("cls", "why"),
     [

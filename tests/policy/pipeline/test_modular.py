@@ -31,6 +31,7 @@ def policy(options):
     return Diffusers(CPU, **options)
 
 
+@pytest.mark.fast_cases(1)
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 def test_it_is_the_classic_pipeline_of_the_same_model(policy, options, guidance):
     classic = Diffusers(CPU, **{**options, "pipeline": None})

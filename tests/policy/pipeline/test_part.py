@@ -45,6 +45,7 @@ class TestFirstFrames:
     def policy(self, tiny, kind):
         return Diffusers(torch.device("cpu"), **{**tiny(kind), "lora": Lora(rank=4, alpha=8)})
 
+    @pytest.mark.fast_cases(1)
     def test_each_prompt_keeps_its_own_whatever_its_neighbours(self, policy):
         part = policy.contract.manner.part
         assert part.keeps
@@ -64,6 +65,7 @@ class TestFirstFrames:
             torch.testing.assert_close(same, row, rtol=1e-4, atol=1e-4)
         assert float((kept[0] - kept[1]).abs().max()) > 1e-2
 
+    @pytest.mark.fast_cases(1)
     def test_all_that_is_promised_holds(self, policy):
         trial = try_pipeline(policy, (animated("red"), animated("blue")))
         assert trial.holds, trial

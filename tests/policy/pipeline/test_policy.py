@@ -58,6 +58,7 @@ def test_in_bfloat16_all_but_the_networks_is_float32(tiny, kind):
     assert policy.weights.network.dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 def test_guidance_can_be_taken_from_a_condition(tiny):
     policy = made(tiny("WanPipeline"))
     x, t = noise(policy)
@@ -98,6 +99,7 @@ def test_shapes_alone_are_enough_for_a_plan(tiny):
     assert torch.equal(planned.grid(5), real.grid(5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
@@ -184,6 +186,7 @@ class TestExperts:
 
     KIND = "WanPipeline@2.2-A14B"
 
+    @pytest.mark.slow
     def test_the_border_is_found_and_rows_go_to_their_own(self, tiny):
         policy = made(tiny(self.KIND))
         assert policy.contract.boundary == pytest.approx(0.875, abs=1e-6)
@@ -196,6 +199,7 @@ class TestExperts:
                 alone = policy.velocity(x[i : i + 1], t[i : i + 1], take(cond, torch.tensor([i])))
                 torch.testing.assert_close(both[i : i + 1], alone, rtol=0, atol=1e-4)
 
+    @pytest.mark.slow
     def test_one_may_be_trained_and_rows_of_the_other_have_gradients_of_zero(self, tiny):
         policy = made(tiny(self.KIND), trains=("transformer",))
         policy.weights.allocate((Weights.OLD,), seed=0)
@@ -224,6 +228,7 @@ class TestInputImages:
             text, inputs=(ImageBytes(colour, encoded(flat(colour))),), place="edits.jsonl:3"
         )
 
+    @pytest.mark.slow
     def test_rows_have_their_own_pictures(self, tiny):
         policy = made(tiny(self.KIND))
         prompts = [self.prompt("a cat", "red"), self.prompt("a cat", "blue")]
@@ -236,6 +241,7 @@ class TestInputImages:
         assert float((both[0] - both[1]).abs().max()) > 1e-3
         torch.testing.assert_close(both[1:], second, rtol=0, atol=1e-4)
 
+    @pytest.mark.slow
     def test_a_prompt_without_a_picture_is_refused_with_its_place(self, tiny):
         policy = made(tiny(self.KIND))
         with pytest.raises(PromptError, match=r"edits.jsonl:4.*has 0 input images.*takes 1"):

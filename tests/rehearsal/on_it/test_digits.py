@@ -10,7 +10,7 @@ COMMON = {**SHORT, "eval": "null"}
 PATHS = {
     name: ROOT / "recipes" / f"{name.split()[0]}_digits.yaml" for name in (*RECIPES, *sorted(OWN))
 }
-FAST = ("flow_grpo", "dpo", "crd")
+FAST = ("flow_grpo",)
 MORE = {
     "nft": {"objective.kl_weight": 0.01},
     "flow_grpo": {"objective.kl_weight": 0.01, "sampler.guidance": 2.0},

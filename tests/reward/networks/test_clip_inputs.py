@@ -72,6 +72,7 @@ def test_a_prompt_is_read_to_its_77th_token(written, cls):
     assert scores[0] == scores[1] == scores[2] != scores[3]
 
 
+@pytest.mark.fast_cases(4)
 @EACH
 @pytest.mark.parametrize("text", ["", " ", "🐶" * 40, "é\n\t漢字", "<|endoftext|> a", "a" * 10_000])
 def test_any_text_is_scored(written, cls, text):
@@ -88,6 +89,7 @@ def test_an_image_that_is_not_finite_is_not_scored_and_the_others_are(written, c
     torch.testing.assert_close(found[[0, 2]], wanted[[0, 2]])
 
 
+@pytest.mark.fast_cases(4)
 @EACH
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (27, 29)])
 def test_images_of_any_shape_are_scored(written, cls, shape):

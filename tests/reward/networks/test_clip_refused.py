@@ -79,6 +79,7 @@ def test_models_of_something_else_are_refused(written, tmp_path, cls, change, sa
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize("cls", IN_FOLDERS)
 def test_a_model_without_some_of_its_weights_is_refused(written, tmp_path, cls):
     file = copied(written[cls], tmp_path) / "model.safetensors"

@@ -36,6 +36,7 @@ def is_ended(connection):
     return True
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     "said", [b"", HEAD[:10], HEAD, HEAD + b"\r\n" + HEAD[:5]], ids=["nothing", "a", "b", "second"]
 )
@@ -78,6 +79,7 @@ def test_too_many_are_ended_and_the_others_are_served(monkeypatch):
         assert httpx.post(f"{url}/score", content=question()).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_request_that_takes_longer_is_answered(monkeypatch):
     slow = JpegCompressibility()
     score = slow.score
@@ -111,6 +113,7 @@ def body(name, shape, data=b""):
     return struct.pack("<4sI", b"ZOOR", len(encoded)) + encoded + data
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     "sent",
     [

@@ -117,6 +117,7 @@ def test_a_worker_killed_from_outside_while_idle_is_started_again(faulty):
     assert made.score(TWO, PROMPTS).tolist() == [0.0, 1.0]
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_ended_and_tried_again(faulty):
     made, orders = faulty
     orders.write_text("once hang")
@@ -125,6 +126,7 @@ def test_a_worker_that_hangs_is_ended_and_tried_again(faulty):
     assert verdict.retried == {"it": 1}
 
 
+@pytest.mark.slow
 def test_a_worker_that_always_hangs_is_one_clear_line(faulty):
     made, orders = faulty
     orders.write_text("hang")
@@ -194,6 +196,7 @@ def test_a_python_that_is_not_there_or_has_no_worker_is_said(tmp_path):
             ask()
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -232,6 +235,7 @@ def test_known_answers_come_from_the_worker(python):
         require_known_answers(reward(python, "wrong"), "it", CPU, 60)
 
 
+@pytest.mark.slow
 def test_a_worker_ends_with_its_reward(python):
     made = reward(python, "brightness")
     pid = made._worker.pid

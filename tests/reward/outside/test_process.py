@@ -91,6 +91,7 @@ def require_gone(pid):
     pytest.fail(f"the worker {pid} goes on")
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("serve", "said"),
     [
@@ -163,6 +164,7 @@ def test_known_answers_that_never_come_end_the_run(worker):
     require_gone(pid)
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize(
     ("changes", "describe", "said"),
     [

@@ -91,6 +91,7 @@ def test_the_token_opens_and_is_never_shown(monkeypatch):
             Remote(url=url, token_env="ZOO_TOKEN")
 
 
+@pytest.mark.fast_cases(4)
 @pytest.mark.parametrize("path", ["/describe", "/known_answers", "/score"])
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer x"}, {"Authorization": "sesame"}])
 def test_without_the_token_nothing_is_answered(path, header):
@@ -125,6 +126,7 @@ PIXELS = np.zeros((1, 4, 4, 3), np.uint8)
 SAID = [{"text": "a", "metadata": {}}]
 
 
+@pytest.mark.fast_cases(2)
 @pytest.mark.parametrize(
     ("body", "error"),
     [
