@@ -90,7 +90,7 @@ BAD_RECIPES = {
     "data: {group_size: 1}": "3: data.group_size is 1, .*2 or more",
     "advantage:\n  mix: gdpo\n  std: group": "5: advantage.mix gdpo .*write advantage.std: global",
     "engine: {processes: 9}": "3: engine.processes is 9 .*engine.processes: 8 or fewer",
-    "objective: {trained_steps: 11}": "3: .*trained_steps is 11, .*only 10 steps",
+    "objective: {trained_steps: 11}": "3: .*trained_steps is 11, .*only 10 of the sampler's 10",
     "data:\n  train: no/such.txt": "4: data.train: prompt file 'no/such.txt' does not exist",
     "data:\n  eval: no/such.txt": "4: data.eval: prompt file 'no/such.txt' does not exist",
     "data: {train: 'builtin:digit/train'}": "3: .*did you mean 'digits/train'",

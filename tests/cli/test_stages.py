@@ -150,7 +150,10 @@ def test_a_later_stages_reward_that_cannot_start_stops_the_run_before_the_model_
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("objective: {trained_steps: 4}", "trained_steps is 4, but the sampler has only 3 steps"),
+        (
+            "objective: {trained_steps: 4}",
+            "trained_steps is 4, but only 3 of the sampler's 3 steps",
+        ),
         ("data: {train: no.txt}", "data.train: prompt file 'no.txt' does not exist"),
         ("data: {groups_per_epoch: 1}", "engine.processes is 2 and data.groups_per_epoch is 1"),
     ],

@@ -2,10 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from zoo.compare.page_tables import verdict
 from zoo.compare.results import (
     Comparison,
     Contender,
@@ -17,6 +19,7 @@ from zoo.compare.results import (
     final,
     over_seeds,
 )
+from zoo.report.page import Table
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.record import RunRecord
 from zoo.storage import files as json_file
@@ -107,3 +110,29 @@ def test_a_contender_without_runs_stays_with_its_failures():
 
 def test_held_out_labels_come_first():
     assert comparison(one=FAST).labels == ["judge", "digit"]
+
+
+def test_what_a_reward_says_besides_may_be_a_target():
+    of = Target("judge/mean_of_tags", 0.8)
+    tagged = run((0, 0.0), (100, 1.0), label="judge/mean_of_tags")
+    one = Contender("one", {}, {0: replace(tagged, evaluations=FAST[0].evaluations)})
+    made = Comparison("c", "", {}, (0,), (one,), (of,), "x")
+    # Held out as the reward that it is of.
+    assert made.labels[0] == "judge/mean_of_tags"
+    assert not one.trains("judge/mean_of_tags")
+    assert one.trains("digit/anything")
+    assert cost(one, of, "forwards").value == pytest.approx(80)
+
+
+def test_scores_by_kind_of_prompt_are_a_table_of_their_own():
+    line = {
+        "eval/judge": 0.4, "eval/judge/colors": 0.25, "eval/judge/position": 0.5,
+        "eval/judge/mean_of_tags": 0.375, "eval/judge/accuracy": 0.4,
+        "eval/judge/accuracy/colors": 1.0, "eval/judge/accuracy/mean_of_tags": 1.0,
+    }  # fmt: skip
+    one = replace(FAST[0], metrics=({"epoch": 0, "num_evals": 0, **line},))
+    made = Comparison("c", "", {}, (0,), (Contender("one", {}, {0: one}),), (), "x")
+    tables = [block for block in verdict(made).blocks if isinstance(block, Table)]
+    (table,) = (each for each in tables if "by kind of prompt" in each.caption)
+    assert table.head == ("contender", "colors", "position", "mean_of_tags")
+    assert [cell.split()[0] for cell in table.rows[0]] == ["one", "0.250", "0.500", "0.375"]

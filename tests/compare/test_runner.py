@@ -17,6 +17,7 @@ from tests.compare.suites import (
     write,
 )
 from zoo.compare.process import last_error
+from zoo.recipe.errors import RecipeError
 from zoo.run import folder as run_dir
 
 
@@ -247,6 +248,16 @@ def test_the_first_run_that_ended_is_the_one_that_counts(start, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_target_that_no_evaluation_has_ends_it_after_one_run(tmp_path):
+    targets = "targets: [{label: judge/mean_of_tags, at_least: 0.5}]\n"
+    path, recorder = write(tmp_path, seeds="[0]", rest=targets + SMALL + BOTH), Recorder()
+    said = []
+    with pytest.raises(RecipeError, match=r"suite.yaml:5: targets.0.label: 'judge/mean_of_tags' is "
+                       r"not in the evaluations of contender 'nft'.*scored: judge"):  # fmt: skip
+        suite_runner(path, tmp_path / "out", said.append).run_all(recorder)
+    assert names(recorder) == ["nft_0"]
+
+
 def test_a_name_with_dots_is_a_folder(tmp_path):
     path = write(tmp_path, seeds="[0]", rest=SMALL + BOTH + "  eta_0.9: {}\n")
     recorder = Recorder()

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from tests import reference
 from zoo.objective.nft import NFT, OldSchedule, nft_loss, old_decay, optimality
+from zoo.objective.times import Times
+from zoo.rollout import Cond, Path, Rollout
+from zoo.seeds import Draws
 
 MODES = ["all", "positive_only", "negative_only", "one_only", "binary"]
 WEIGHTINGS = ["adaptive", "uniform"]
@@ -171,3 +174,24 @@ def test_live_that_never_left_old_is_doubted(old, before, after, doubted) -> Non
     assert len(objective.doubts({"old_gap": 0.0}, before, after)) == doubted
     assert objective.doubts({"old_gap": 1e-30}, before, after) == ()
     assert objective.doubts({}, before, after) == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "allowed", "count"),
+    [
+        ({}, [1.0, 0.9, 0.7, 0.4, 0.2], 4),  # published: 99% of them, rounded down
+        ({"trained_steps": 2}, [1.0, 0.9, 0.7, 0.4, 0.2], 2),
+        ({"times": Times(part=0.6)}, [1.0, 0.9, 0.7], 2),
+        ({"times": Times(part=0.6, skip=1), "trained_steps": 2}, [0.9, 0.7], 2),
+    ],
+)
+def test_each_image_is_trained_at_times_of_the_sampler_s_own(options, allowed, count) -> None:
+    number = torch.arange(20)
+    made = Rollout(
+        number, number // 4, Path(torch.randn(20, 3), 0), Cond({"i": number}),
+        grid=torch.tensor([1.0, 0.9, 0.7, 0.4, 0.2, 0.0]),
+    )  # fmt: skip
+    rows = NFT(**options).rows(made, torch.ones(20).double(), Draws(0, "rows", 0, number))
+    by_image = rows.t.reshape(20, count)
+    assert set(by_image.flatten().tolist()) == set(torch.tensor(allowed).tolist())
+    assert all(len(set(each)) == count for each in by_image.tolist())

@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator
 
 from zoo.compare.page_plots import who_trains
-from zoo.compare.results import AXES, Comparison, Target, cost, cost_ratio, final
+from zoo.compare.results import AXES, Comparison, Target, cost, cost_ratio, final, final_keys
 from zoo.compare.statistics import LEVEL, Interval
 from zoo.report.page import Block, Note, Section, Table, count, duration, missing, number
 from zoo.storage.files import or_nan
 from zoo.training.looks import MEASURES
+from zoo.training.standard_errors import MEAN_OF_TAGS
 
 _COSTS = {"seconds": "time", "forwards": "forwards", "images": "images", "steps": "steps"}
 
@@ -21,7 +22,7 @@ _INTERVAL = (
 
 def verdict(comparison: Comparison) -> Section:
     """The last scores, and the cost of each target beside the first contender's."""
-    blocks: list[Block] = [Note(_INTERVAL), _finals(comparison)]
+    blocks: list[Block] = [Note(_INTERVAL), _finals(comparison), *_by_tag(comparison)]
     for target in comparison.targets:
         blocks += [
             _target_table(comparison, target, ("seconds", "forwards")),
@@ -71,6 +72,26 @@ def _finals(comparison: Comparison) -> Table:
         for contender in comparison.contenders
     )
     return Table("Scores at the last evaluation, on the held-out prompts.", head, rows)
+
+
+def _by_tag(comparison: Comparison) -> Iterator[Table]:
+    """A table a reward whose prompts are of kinds: where each contender ended on each."""
+    recorded = {key for each in comparison.contenders for key in final_keys(each)}
+    for label in comparison.labels:
+        head = f"eval/{label}/"
+        if f"{head}{MEAN_OF_TAGS}" not in recorded:
+            continue
+        tags = sorted(key.removeprefix(head) for key in recorded if key.startswith(head))
+        tags = [tag for tag in tags if "/" not in tag and tag != MEAN_OF_TAGS]
+        # What a reward says besides is no kind of prompts, though it is written like one.
+        tags = [tag for tag in tags if f"{head}{tag}/{MEAN_OF_TAGS}" not in recorded]
+        of = (*tags, MEAN_OF_TAGS)
+        rows = tuple(
+            (each.name, *(_mean(final(each, f"{head}{tag}")) for tag in of))
+            for each in comparison.contenders
+        )
+        caption = f"{label} ({_short(comparison, label)}) by kind of prompt, and their mean."
+        yield Table(caption, ("contender", *of), rows)
 
 
 def _short(comparison: Comparison, label: str) -> str:

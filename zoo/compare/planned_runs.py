@@ -165,7 +165,7 @@ def _find_unscored(written: LoadedSuite, recipes: Mapping[str, Recipe]) -> Itera
             continue
         labels: Sequence[str] = [entry.label for entry in recipe.eval.rewards or recipe.rewards]
         for i, target in enumerate(written.suite.targets):
-            if target.label not in labels:
+            if target.label.partition("/")[0] not in labels:
                 place = written.place("targets", i, "label")
                 yield (
                     f"{place}: targets.{i}.label: '{target.label}' is not scored in the "

@@ -23,7 +23,7 @@ _OF_AN_EVALUATION = ("eval/", "eval_error/", "monitor/", "monitor_std/")
 
 @dataclass(frozen=True)
 class Target:
-    """A score to be reached: of `eval/<label>`."""
+    """A score to be reached: of `eval/<label>`; `geneval/mean_of_tags` is a label too."""
 
     label: str
     at_least: float
@@ -48,8 +48,9 @@ class Contender:
     failed: tuple[FailedRun, ...] = ()
 
     def trains(self, label: str) -> bool:
-        """Whether a run of it trains on an evaluated reward."""
-        return any(run.rewards.get(label, False) for run in self.runs.values())
+        """Whether a run of it trains on an evaluated reward, which may be `reward/what_it_says`."""
+        reward = label.partition("/")[0]
+        return any(run.rewards.get(reward, False) for run in self.runs.values())
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,13 @@ class Comparison:
 
     @property
     def labels(self) -> list[str]:
-        """Of evaluated rewards: those first that no contender trains on."""
+        """Of targets and of evaluated rewards: those first that no contender trains on."""
         runs = [run for contender in self.contenders for run in contender.runs.values()]
-        labels = dict.fromkeys(label for run in runs for label in run.rewards)
+        every = (
+            *(target.label for target in self.targets),
+            *(x for run in runs for x in run.rewards),
+        )
+        labels = dict.fromkeys(every if runs else ())
         return sorted(labels, key=self._has_trained)
 
     def _has_trained(self, label: str) -> bool:
@@ -81,6 +86,12 @@ class Comparison:
 def finals(contender: Contender, key: str) -> dict[int, float]:
     """A metric where it was last recorded, by seed; NaN where it never was."""
     return {seed: _last(run, key) for seed, run in contender.runs.items()}
+
+
+def final_keys(contender: Contender) -> set[str]:
+    """The scores that its evaluations have."""
+    lines = [line for run in contender.runs.values() for line in run.evaluated]
+    return {key for line in lines for key in line if key.startswith("eval/")}
 
 
 def final(contender: Contender, key: str) -> Interval:

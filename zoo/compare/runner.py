@@ -13,7 +13,8 @@ from zoo.compare.planned_runs import PlannedRun
 from zoo.compare.process import ProcessRunner, last_error
 from zoo.compare.results import Comparison, Contender, FailedRun, Target
 from zoo.compare.suite import Budget, LoadedSuite
-from zoo.errors import UserError
+from zoo.errors import UserError, suggest
+from zoo.recipe.errors import RecipeError
 from zoo.run.folder import environment
 from zoo.run.record import RunRecord, read_run
 from zoo.storage import files
@@ -45,7 +46,9 @@ class SuiteRunner:
             for other in reusable.others:
                 self.say(f"{head} {other}")
             if reusable.best is not None and reusable.best.has_ended:
-                self.say(f"{head} reused, {describe_run(read_run(reusable.best.folder))}")
+                run = read_run(reusable.best.folder)
+                self.say(f"{head} reused, {describe_run(run)}")
+                self._require_targets(planned, run)
                 continue
             self._make(planned, reusable.best, head, runner)
             left = self._left(index + 1)
@@ -94,13 +97,31 @@ class SuiteRunner:
             if begun is None:
                 self.took.setdefault(planned.contender, []).append(time.monotonic() - began)
             resumed = "" if begun is None else f", resumed from epoch {begun.epoch}"
-            self.say(f"{head} {describe_run(read_run(left.folder))}{resumed}")
+            run = read_run(left.folder)
+            self.say(f"{head} {describe_run(run)}{resumed}")
+            self._require_targets(planned, run)
         elif not runner.asked:
             why = last_error(log, start, code) if code else _NO_END
             self.failed[planned.name] = self._failure(planned, why)
             self.say(f"{head} failed, {why} ({log})")
         else:
             self.say(f"{head} interrupted")
+
+    def _require_targets(self, planned: PlannedRun, run: RunRecord) -> None:
+        """Refuses a target that no evaluation has: what rewards say besides is seen there alone.
+
+        Raises:
+            RecipeError: with what they have.
+        """
+        scored = {key.removeprefix("eval/"): None for line in run.evaluated for key in line
+                  if key.startswith("eval/")}  # fmt: skip
+        for i, target in enumerate(self.written.suite.targets):
+            if scored and target.label not in scored:
+                raise RecipeError(
+                    f"{self.written.place('targets', i, 'label')}: targets.{i}.label: "
+                    f"'{target.label}' is not in the evaluations of contender "
+                    f"'{planned.contender}'{suggest(target.label, list(scored), 'scored')}"
+                )
 
     def _find(self, planned: PlannedRun) -> reuse.Reusable:
         return reuse.find_reusable(

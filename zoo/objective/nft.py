@@ -20,11 +20,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.devices import send
-from zoo.errors import MisfitError
 from zoo.flow import Time, clean_from, noised, over_latent
 from zoo.objective.base import Loss, Probe
 from zoo.objective.kl import KL, HeldObjective, Point
 from zoo.objective.old import OldSchedule, old_decay
+from zoo.objective.times import Times
 from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Cond, Lookup, Rollout, Rows, Weights, take
@@ -130,6 +130,7 @@ class NFT(HeldObjective[NFTRows]):
         weighting: Weighting = "adaptive",
         negative_weight: Annotated[float, Ge(0)] = 1.0,
         trained_steps: Annotated[int, Ge(1)] | None = None,
+        times: Times = Times(),
         old: OldSchedule = OldSchedule(),
     ) -> None:
         """Hyper-parameters of the paper.
@@ -144,8 +145,9 @@ class NFT(HeldObjective[NFTRows]):
             weighting: the published code's adaptive loss or the paper's plain one.
             negative_weight: of the negative policy's term; 0 leaves it out, as the paper's ablation
                 does, and what remains is regression on the collected images, weighted by reward.
-            trained_steps: of the sampler's timesteps, how many a random choice trains on for each
-                image; none: 99% of them, rounded down, as published.
+            trained_steps: of the sampler's times, how many are trained at for each image; none: 99%
+                of those of `times`, rounded down, as published.
+            times: which of the sampler's; all as published.
             old: the schedule of the old weights.
         """
         super().__init__(kl, kl_weight)
@@ -154,7 +156,7 @@ class NFT(HeldObjective[NFTRows]):
         self.mode: Mode = mode
         self.weighting: Weighting = weighting
         self.negative_weight = negative_weight
-        self.trained_steps = trained_steps
+        self.trained_steps, self.times = trained_steps, times
         self.old = old
 
     @property
@@ -164,20 +166,11 @@ class NFT(HeldObjective[NFTRows]):
 
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> NFTRows:
         """Each image at `trained_steps` of the sampler's own times, in an order of its own."""
-        if rollout.grid is None:
-            raise ValueError("nft trains at the sampler's own times, and this sampler has none")
-        times = rollout.grid[:-1].float()
-        trained = (
-            max(1, int(0.99 * len(times))) if self.trained_steps is None else self.trained_steps
-        )
-        if trained > len(times):
-            raise MisfitError(
-                ("objective", "trained_steps"),
-                f"trained_steps is {trained}, but the sampler has only {len(times)} steps",
-            )
-        num_images = len(rollout.key)
-        image = torch.arange(num_images).repeat_interleave(trained)
-        chosen = draws.permutation(len(times))[:, :trained].cpu()
+        trained = self.trained_steps
+        if trained is None:
+            trained = max(1, int(0.99 * self.times.num(rollout)))
+        t = self.times.choose(rollout, trained, draws)
+        image = torch.arange(len(t)).repeat_interleave(trained)
         valid = ~advantage.isnan()
         good = optimality(advantage.nan_to_num(), clip=self.adv_clip, mode=self.mode).float()
         device = rollout.path.clean.device
@@ -187,7 +180,7 @@ class NFT(HeldObjective[NFTRows]):
             weight=valid.float()[image],
             clean=Lookup(rollout.path.clean, send(image, device)),
             cond=take(rollout.cond, image),
-            t=send(times[chosen].flatten(), device),
+            t=send(t.flatten(), device),
             optimality=send(good[image], device),
             gate=None if rollout.gate is None else send(rollout.gate.float()[image], device),
         )

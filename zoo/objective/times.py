@@ -34,6 +34,10 @@ class Times:
     skip: Annotated[int, Ge(0)] = 0
     draw: Literal["choice", "strata", "shared"] = "choice"
 
+    def num(self, rollout: Rollout) -> int:
+        """How many they are; at least 1, so that `choose` refuses where there is none."""
+        return max(1, math.ceil(self.part * len(_times(rollout)) - 1e-9) - self.skip)
+
     def choose(
         self, rollout: Rollout, count: int | None, draws: Draws
     ) -> Float[Tensor, "images count"]:
@@ -42,11 +46,9 @@ class Times:
         Raises:
             MisfitError: there are not as many.
         """
-        if rollout.grid is None:
-            raise ValueError("it trains at the sampler's own times, and this sampler has none")
-        grid = rollout.grid[:-1].float()
+        grid, num = _times(rollout), self.num(rollout)
         index = torch.arange(self.skip, math.ceil(self.part * len(grid) - 1e-9))
-        wanted = max(1, len(index)) if count is None else count
+        wanted = num if count is None else count
         if wanted > len(index):
             raise MisfitError(
                 ("objective", "trained_steps"),
@@ -65,6 +67,12 @@ class Times:
         edges = torch.arange(count + 1) * num // count
         place = draws.at("strata").uniform((count,)).cpu() * (edges[1:] - edges[:-1])
         return edges[:-1] + place.long()
+
+
+def _times(rollout: Rollout) -> Float[Tensor, " steps"]:
+    if rollout.grid is None:
+        raise ValueError("it trains at the sampler's own times, and this sampler has none")
+    return rollout.grid[:-1].float()
 
 
 def any_times(policy: Policy, draws: Draws, shift: float | None = None) -> Float[Tensor, " rows"]:
