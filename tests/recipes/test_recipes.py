@@ -75,7 +75,8 @@ def tiny(path):
 def test_lora_trains_without_zero(path):
     """It pays for full fine-tuning; of LoRA one recipe is there to try it."""
     made = load(path)
-    assert made.policy.options["lora"] is not None
+    # Of the small model the whole network is trained, in one process.
+    assert (made.policy.options["lora"] is None) == path.stem.endswith("_scenes")
     assert (made.engine.zero_stage is not None) == (path.stem == "nft_digits_zero")
 
 
