@@ -38,6 +38,9 @@ class _Event:
     def record(self, stream: Any = None) -> None:
         pass
 
+    def query(self) -> bool:
+        return True
+
     def elapsed_time(self, other: "_Event") -> float:
         return 0.0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from zoo.devices import is_accelerator, synchronize, timer
+from zoo.devices import is_accelerator, timer
 from zoo.engine import watchdog
 
 
@@ -59,11 +59,14 @@ class Communication:
             self._nested = False
 
     def seconds(self) -> float:
-        """All of it so far; it waits for an accelerator."""
-        if self._events:
-            synchronize(self._device)
-            self._seconds += sum(before.elapsed_time(after) for before, after in self._events) / 1e3
-            self._events.clear()
+        """All of it so far; what an accelerator has not come to yet is in a later answer."""
+        pending = []
+        for before, after in self._events:
+            if after.query():
+                self._seconds += before.elapsed_time(after) / 1e3
+            else:
+                pending.append((before, after))
+        self._events = pending
         return self._seconds
 
     def count(self, work: Any) -> Any:
