@@ -48,3 +48,21 @@ def test_what_is_nested_counts_once(counted):
         pass
     Event.reached = 1
     assert counted.seconds() == 1
+
+
+def test_what_has_passed_is_not_kept(counted):
+    Event.reached = 1e9
+    for _ in range(2000):
+        with counted.on_device():
+            pass
+    assert len(counted._events) <= 513
+    assert counted.seconds() == 2000
+
+
+def test_what_is_not_counted_is_told_to_the_watchdog_alone(counted):
+    with counted.on_device(counted=False):
+        pass
+    Event.reached = 0
+    assert counted.is_under_way()
+    Event.reached = 1
+    assert counted.seconds() == 0
