@@ -182,10 +182,9 @@ def waits_are_counted() -> None:
 def gradients_are_reduced_once_an_update() -> None:
     import deepspeed
 
-    backend = deepspeed.comm.comm.cdb
     for stage, lora in LAYOUTS:
         run, calls = built(stage, lora), []
-        _reductions_into(backend, calls)
+        _reductions_into(deepspeed.comm.comm.cdb, calls)
         for _ in range(3):
             run.engine.backward(velocity_loss(run))
         in_backward = len(calls)
