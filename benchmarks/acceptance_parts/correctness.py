@@ -192,7 +192,8 @@ def repeat_exactly(setting: Setting, report: Report) -> None:
     )  # fmt: skip
     cost = seconds / usual if usual else math.nan
     report.judge(
-        "the cost of it", cost < 1.5, f"{cost:.2f} times the usual epoch",
+        "the cost of it", cost < 1.5 if setting.on_accelerator else None,
+        f"{cost:.2f} times the usual epoch",
         "1.5: attention's deterministic backward is the slower kernel, all else is the same",
     )  # fmt: skip
 

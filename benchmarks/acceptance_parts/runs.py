@@ -120,6 +120,7 @@ class Speed:
 
 def measure(run: StageRun, repeats: int = 2) -> Speed:
     """Warms up with an epoch and times some more."""
+    devices.forget_most_memory()
     started = time.perf_counter()
     epoch(run)
     devices.synchronize(run.model.engine.device)
@@ -130,11 +131,12 @@ def measure(run: StageRun, repeats: int = 2) -> Speed:
         "learn": median(one.timed.learn for one in done),
     }
     evals = {"collect": done[-1].collected.num_evals, "learn": done[-1].learned.num_evals}
+    peak = devices.most_memory()
     (work,) = works(run.recipe, [plan(run.recipe, 1)])
     images = len(done[-1].collected.group)
     return Speed(
         first, seconds, images / sum(seconds.values()), speeds(work, evals, seconds, 1),
-        devices.most_memory() / 1e9,
+        peak / 1e9,
     )  # fmt: skip
 
 

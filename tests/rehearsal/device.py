@@ -63,6 +63,12 @@ class _Module(backend_registration._DummyBackendModule):
     def max_memory_allocated(self, device: Any = None) -> int:
         return 0
 
+    def reset_peak_memory_stats(self, device: Any = None) -> None:
+        pass
+
+    def empty_cache(self) -> None:
+        pass
+
     def get_device_name(self, device: Any = None) -> str:
         return "a pretend accelerator"
 
