@@ -17,9 +17,9 @@ from torch.utils.flop_counter import (
 from zoo.devices import is_accelerator, synchronize
 
 _SIDE, _TRIES = 2048, 3
-_LARGEST_SIDE, _IN_A_ROW, _LONG = 8192, 8, 5e-3
-"""A product of 2048 takes a fast card less than its launch does, so it would measure launches: its
-side is doubled until one takes so many seconds."""
+_FIRST_SIDE, _LARGEST_SIDE, _IN_A_ROW, _LONG = 128, 8192, 8, 5e-3
+"""A product of 2048 takes a fast card less than its launch does, so it would measure launches, and a
+slow one minutes: the side is doubled until one takes so many seconds."""
 
 
 def counter() -> FlopCounterMode:
@@ -52,7 +52,7 @@ def reachable(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second of large matrix products here: more than any model reaches."""
     if not is_accelerator(device):
         return max(_rates(device, dtype, _SIDE, 1))
-    side = _SIDE // 2
+    side = _FIRST_SIDE
     while True:
         rates = _rates(device, dtype, side, _IN_A_ROW)
         if side == _LARGEST_SIDE or 2 * side**3 / max(rates) > _LONG:
