@@ -18,8 +18,8 @@ from zoo.devices import is_accelerator, synchronize
 
 _SIDE, _TRIES = 2048, 3
 _FIRST_SIDE, _LARGEST_SIDE, _IN_A_ROW, _LONG = 128, 8192, 8, 5e-3
-"""A product of 2048 takes a fast card less than its launch does, so it would measure launches, and a
-slow one minutes: the side is doubled until one takes so many seconds."""
+"""A product of 2048 takes a fast card less than its launch does, which would then be measured, and
+a slow one minutes: the side is doubled until one takes so many seconds."""
 
 
 def counter() -> FlopCounterMode:
