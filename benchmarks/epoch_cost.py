@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo import devices
 from zoo.engine.interrupt import Interrupt
 from zoo.plan.flops import counter, reachable
 from zoo.reward.base import Scores
@@ -123,8 +124,7 @@ class Clock:
 
     def wait(self) -> None:
         """Until the device has done all that was asked of it."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        devices.synchronize(self._device)
 
 
 def cost(run: StageRun, repeats: int) -> Cost:

@@ -37,8 +37,10 @@ def transformer(dtype: torch.dtype) -> Any:
     return torch.nn.Module.to(_transformer(_FULL, _PUBLISHED_TEXT, _PUBLISHED_POOLED), dtype)
 
 
-def write(folder: Path, *, full_size: bool, text_width: int = 64) -> None:
-    """Writes it; 4.6 GB in bfloat16 at full size.
+def write(
+    folder: Path, *, full_size: bool, text_width: int = 64, device: torch.device | None = None
+) -> None:
+    """Writes it; 4.6 GB in bfloat16 at full size, made on the `device`, by default the CPU.
 
     The transformer takes embeddings of `text_width`, by default the tiny encoders'.
     """
@@ -46,7 +48,7 @@ def write(folder: Path, *, full_size: bool, text_width: int = 64) -> None:
 
     SD3.write_tiny(folder)
     sizes = _FULL if full_size else _SMALL
-    with seeds.borrowed(0, "random sd3"):
+    with seeds.borrowed(0, "random sd3"), device or torch.device("cpu"):
         made = _transformer(sizes, text_width, text_width)
         autoencoder: Any = diffusers.AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 4,

@@ -57,6 +57,24 @@ def heard(dog):
     return dog._beats
 
 
+def test_a_process_whose_device_waits_for_the_others_is_not_the_one_at_fault(dog):
+    under_way = [False]
+    dog.ask(lambda: under_way[0])
+    dog.pulse()
+    under_way[0] = True
+    dog.pass_by(43)
+    assert not dog.said
+    dog.pass_by(2)
+    assert dog.said[0] == ("waited 45 s for the other processes", "")
+
+
+def test_a_device_that_waits_for_nobody_is_at_fault(dog):
+    dog.ask(lambda: False)
+    dog.pulse()
+    dog.pass_by(41)
+    assert dog.said[0][0] == "no progress for 41 s"
+
+
 def test_a_slow_process_is_waited_for_as_long_as_it_goes_on(dog, heard):
     dog.pulse()
     with dog.waiting():

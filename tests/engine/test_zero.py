@@ -36,6 +36,7 @@ CPU = torch.device("cpu")
                 zero_checks.the_bound_on_the_norm_can_change,
                 zero_checks.sets_of_weights_move_alone,
                 zero_checks.waits_are_counted,
+                zero_checks.gradients_are_reduced_once_an_update,
                 zero_checks.adapters_are_float32_over_a_bfloat16_base,
                 zero_checks.layers_of_half_precision_multiply_by_the_updated_values,
             ),

@@ -179,6 +179,35 @@ def waits_are_counted() -> None:
         assert run.engine.rank == 0 or waited > 0.45, (stage, waited)
 
 
+def gradients_are_reduced_once_an_update() -> None:
+    import deepspeed
+
+    for stage, lora in LAYOUTS:
+        run, calls = built(stage, lora), []
+        _reductions_into(deepspeed.comm.comm.cdb, calls)
+        for _ in range(3):
+            run.engine.backward(velocity_loss(run))
+        in_backward = len(calls)
+        run.engine.update(1e-3)
+        # A whole network's, at the stages that divide gradients, at every backward.
+        assert bool(in_backward) == (stage >= 2 and lora == "null"), (stage, lora, in_backward)
+        assert len(calls) > in_backward or in_backward, (stage, lora)
+
+
+def _reductions_into(backend: Any, calls: list[str]) -> None:
+    """Notes every collective that reduces more than a number, as of gradients."""
+    for name in ("all_reduce", "reduce", "reduce_scatter_tensor", "all_reduce_coalesced"):
+        collective = getattr(backend, name)
+
+        def noted(*args: Any, _call: Any = collective, _name: str = name, **kwargs: Any) -> Any:
+            tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, torch.Tensor)]
+            if any(tensor.numel() > 1 for tensor in tensors):
+                calls.append(_name)
+            return _call(*args, **kwargs)
+
+        setattr(backend, name, noted)
+
+
 def saving_makes_one_tensor_whole_at_a_time() -> None:
     for lora in (LORA, "null"):
         run = built(3, lora)

@@ -38,6 +38,9 @@ class _Event:
     def record(self, stream: Any = None) -> None:
         pass
 
+    def query(self) -> bool:
+        return True
+
     def elapsed_time(self, other: "_Event") -> float:
         return 0.0
 
@@ -59,6 +62,12 @@ class _Module(backend_registration._DummyBackendModule):
 
     def max_memory_allocated(self, device: Any = None) -> int:
         return 0
+
+    def reset_peak_memory_stats(self, device: Any = None) -> None:
+        pass
+
+    def empty_cache(self) -> None:
+        pass
 
     def get_device_name(self, device: Any = None) -> str:
         return "a pretend accelerator"

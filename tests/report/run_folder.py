@@ -35,7 +35,9 @@ def run_folder(folder: Path, *, epochs: int = 6, every: int = 2, seed: int = 0, 
         if epoch:
             line |= {"loss": 20.0 / epoch, "kl": 0.01 * epoch, "lr": 0.003,
                      "images_per_second": 100.0 + epoch, "communication_share": 0.0,
-                     "seconds/collect": 1.0, "seconds/learn": 0.5}  # fmt: skip
+                     "seconds/collect": 1.0, "seconds/learn": 0.5, "tflops/collect": 2.0,
+                     "tflops/learn": 4.0, "mfu/learn": 0.25, "waits/rewards": 0.15,
+                     "waits/data": 0.0, "waits/processes": 0.0}  # fmt: skip
         if epoch % every == 0 or epoch == epochs:
             line |= evaluate(folder, epoch, score)
         lines.append(line)

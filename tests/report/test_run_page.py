@@ -45,6 +45,8 @@ def test_a_page_says_what_was_run_and_what_came_of_it(page):
         "fox trained on 0.000 ± 0.020 0.865 ± 0.020 0.865 6",
         "judge held out -0.100 ± 0.030 0.765 ± 0.030 0.765 6",
         "collect 6.00 s 60.0 % 1.00 s 6", "evaluate 1.00 s 10.0 % 0.250 s 4",
+        "collect 2.00 not known", "learn 4.00 25.0 %",
+        "rewards, when all images were made 0.900 s 10.0 %",
         "broken images 0 0 ± 0 yes", "code of zoo abc123",
     ):  # fmt: skip
         assert part in page.text, part

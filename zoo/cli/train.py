@@ -12,7 +12,7 @@ from zoo.cli.fitting import fit_recipe, try_sizes
 from zoo.cli.foreign_output import LibraryOutput
 from zoo.cli.processes import join_processes, launch_workers, leave_run_folder
 from zoo.cli.streams import keep_in
-from zoo.cli.train_said import say_the_end, tell_lengths, tell_rate, what_more
+from zoo.cli.train_said import say_the_end, tell_lengths, tell_rate, what_more, works_of
 from zoo.engine.rendezvous import is_worker, rank
 from zoo.errors import UserError
 from zoo.recipe.errors import RecipeError
@@ -196,7 +196,7 @@ def _build_and_train(
 
     # The model and the rewards, and where a run goes on its checkpoint.
     _require_number(recipe, size)
-    geometries(recipe, size)
+    plans = geometries(recipe, size)
     searched = recipe.engine.micro_batch.is_auto
     if searched:
         recipe = fit_recipe(recipe, size)
@@ -205,6 +205,7 @@ def _build_and_train(
         for line in checkpoint.passed_over(resume.folder) if resume is not None else ():
             say(f"warning: {line}")
         say(f"{recipe.name}: loading rewards and model")
+    works = works_of(recipe, plans)
     run = build(recipe, resumed=start is not None)
     if searched:
         recipe, run = try_sizes(recipe, run)
@@ -231,7 +232,7 @@ def _build_and_train(
         if start is not None:
             tracker.warn(*run_state.tell_other_cut(run, start))
             tell_rate(tracker, before, recipe, progress)
-        trained = run_loop(run, progress, tracker)
+        trained = run_loop(run, progress, tracker, works)
 
     # No process leaves before the first has saved: the launcher ends all when one has left.
     engine.barrier()

@@ -1,15 +1,36 @@
 """What `zoo train` says beside the loop: of the rate, of prompts that are cut, of how it ended."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from zoo.engine.rendezvous import rank
 from zoo.recipe.recipe import Recipe
 from zoo.terminal import say
 
 if TYPE_CHECKING:
+    from zoo.plan.geometry import Plan
     from zoo.run.tracker import Tracker
     from zoo.training.loop import Trained
     from zoo.training.state import Progress
+    from zoo.training.work import Work
+
+
+def works_of(recipe: Recipe, plans: Sequence["Plan"]) -> list["Work"]:
+    """What a row's forward takes in each stage, in the process that records; none elsewhere."""
+    from zoo.plan.footprint import NoEstimateError
+    from zoo.plan.work import works
+
+    if rank():
+        return []
+    try:
+        found = works(recipe, plans)
+    except NoEstimateError as error:
+        say(f"{recipe.name}: metrics have no tflops: {error}")
+        return []
+    if (reached := found[0].reachable) is not None:
+        say(f"{recipe.name}: mfu is of the {reached / 1e12:.3g} TFLOP/s that products reach here")
+    return found
 
 
 def tell_rate(tracker: "Tracker", before: Recipe, now: Recipe, progress: "Progress") -> None:

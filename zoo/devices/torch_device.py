@@ -93,6 +93,13 @@ def most_memory() -> int:
     return 0 if found is None else int(_of(found).max_memory_allocated())
 
 
+def forget_most_memory() -> None:
+    """`most_memory` begins anew, with what is held now."""
+    found = accelerator()
+    if found is not None:
+        _of(found).reset_peak_memory_stats()
+
+
 def whole_memory() -> int:
     """Bytes of the first accelerator.
 

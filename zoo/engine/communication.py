@@ -1,8 +1,8 @@
 """How long the computation stood still for other processes.
 
-What overlaps with computing costs nothing and is not counted. Waiting for a process that has more
-to do is counted, since from here the two look alike. Under ZeRO 3 it is an upper bound: DeepSpeed
-gathers on a stream of its own, and what of that overlaps is counted, too.
+What overlaps with computing costs nothing and is not counted: see `side_streams` for what DeepSpeed
+has under way beside it. Waiting for a process that has more to do is counted, since from here the
+two look alike.
 """
 
 import time
@@ -12,8 +12,11 @@ from typing import Any
 
 import torch
 
-from zoo.devices import is_accelerator, synchronize, timer
+from zoo.devices import is_accelerator, timer
 from zoo.engine import watchdog
+
+_MANY = 512
+"""Pairs of events, from which on those that have passed are added up and forgotten."""
 
 
 class Communication:
@@ -22,8 +25,9 @@ class Communication:
     def __init__(self, device: torch.device) -> None:
         self._device, self._timed = device, is_accelerator(device)
         self._seconds = 0.0
-        self._events: list[tuple[Any, Any]] = []
+        self._events: list[tuple[Any, Any, bool]] = []
         self._nested = False
+        watchdog.ask(self.is_under_way)
 
     @contextmanager
     def on_host(self) -> Iterator[None]:
@@ -41,8 +45,11 @@ class Communication:
             self._nested = False
 
     @contextmanager
-    def on_device(self) -> Iterator[None]:
-        """Counts the time that the device's current stream takes for what is queued inside."""
+    def on_device(self, *, counted: bool = True) -> Iterator[None]:
+        """Counts the time that the device's current stream takes for what is queued inside.
+
+        Where it is not `counted` the watchdog alone is told of it.
+        """
         if self._nested or not self._timed:
             with self.on_host():
                 yield
@@ -55,15 +62,27 @@ class Communication:
                 yield
         finally:
             after.record()
-            self._events.append((before, after))
+            self._events.append((before, after, counted))
             self._nested = False
+        if len(self._events) > _MANY:
+            self.seconds()
+
+    def is_under_way(self) -> bool:
+        """Whether the device has begun with a communication and not ended it, as where one hangs.
+
+        To be asked by any thread; it waits for nothing.
+        """
+        return any(before.query() and not after.query() for before, after, _ in [*self._events])
 
     def seconds(self) -> float:
-        """All of it so far; it waits for an accelerator."""
-        if self._events:
-            synchronize(self._device)
-            self._seconds += sum(before.elapsed_time(after) for before, after in self._events) / 1e3
-            self._events.clear()
+        """All of it so far; what an accelerator has not come to yet is in a later answer."""
+        pending = []
+        for before, after, counted in self._events:
+            if not after.query():
+                pending.append((before, after, counted))
+            elif counted:
+                self._seconds += before.elapsed_time(after) / 1e3
+        self._events = pending
         return self._seconds
 
     def count(self, work: Any) -> Any:

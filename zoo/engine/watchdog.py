@@ -51,6 +51,7 @@ class Watchdog:
         self._waiting: float | None = None
         self._looked = self._started = clock()
         self._parent = os.getppid()
+        self._asked: list[Callable[[], bool]] = []
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -68,6 +69,14 @@ class Watchdog:
         """A sign of progress."""
         self._pulse = self._clock()
         self._pulses += 1
+
+    def ask(self, waits: Callable[[], bool]) -> None:
+        """`waits` says, to any thread, whether the process stands still for the others.
+
+        On an accelerator the host goes on while a communication is under way, and stands still
+        later, in code that knows nothing of it.
+        """
+        self._asked.append(waits)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -92,14 +101,16 @@ class Watchdog:
         self._looked = now
         # Read in this order: on leaving `waiting` the pulse is renewed first.
         waiting, pulse = self._waiting, self._pulse
-        if waiting is not None:
-            seconds = now - max(waiting, self._started, self._heard_at)
+        since = waiting if waiting is not None else pulse
+        if since is None or now - max(since, self._started) <= self._seconds:
+            return
+        if waiting is not None or any(waits() for waits in self._asked):
+            seconds = now - max(since, self._started, self._heard_at)
             if seconds > self._seconds + min(max(0.1 * self._seconds, 3), 30):
                 self._fail(f"waited {seconds:.0f} s for the other processes", "")
-        elif pulse is not None:
-            seconds = now - max(pulse, self._started)
-            if seconds > self._seconds:
-                self._fail(f"no progress for {seconds:.0f} s", _trace_of_main())
+        else:
+            seconds = now - max(since, self._started)
+            self._fail(f"no progress for {seconds:.0f} s", _trace_of_main())
 
     def exchange(self) -> None:
         """Tells the others of this process's progress, and hears of theirs; may take a while."""
@@ -148,6 +159,12 @@ def pulse() -> None:
     """A sign of progress; nearly free."""
     if _watchdog is not None:
         _watchdog.pulse()
+
+
+def ask(waits: Callable[[], bool]) -> None:
+    """`waits` says, to any thread, whether this process stands still for the others."""
+    if _watchdog is not None:
+        _watchdog.ask(waits)
 
 
 @contextmanager

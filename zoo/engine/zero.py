@@ -13,7 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from zoo.devices import is_accelerator
 from zoo.engine import watchdog
 from zoo.engine.base import AdamWOptions, Engine, moments
-from zoo.engine.communication import Communication
+from zoo.engine.side_streams import SideStreams
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Weights
 from zoo.storage.tensor_file import Sharded, local
@@ -41,7 +41,11 @@ class ZeroOptions:
 
 
 class ZeroEngine(Engine):
-    """Trains the live weights under DeepSpeed; needs a process group, of one process too."""
+    """Trains the live weights under DeepSpeed; needs a process group, of one process too.
+
+    Gradients are reduced once an update, but for those of a whole network at stages 2 and 3, where
+    it is at every backward, so that no process ever has all of them.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,9 @@ class ZeroEngine(Engine):
         super().__init__(device)
         deepspeed = _import_deepspeed(device)
         self._stage = options.stage
+        # LoRA's gradients are small. Those of a whole network are what these stages are to divide.
+        self._reduces_once = options.stage >= 2 and weights.lora is not None
+        self._update = ExitStack()
         self._weights = weights
         self._named = weights.parameters(Weights.LIVE)
         self._shapes = {name: tuple(p.shape) for name, p in self._named.items()}
@@ -70,9 +77,11 @@ class ZeroEngine(Engine):
                     device,
                     elements=sum(p.numel() for p in weights.network.parameters()),
                     trained=sum(p.numel() for p in self._named.values()),
+                    reduces_once=self._reduces_once,
                 ),
             )[0]
-        _count_waits(deepspeed, self.communication)
+        side_streams = SideStreams(self.communication, deepspeed.accelerator.get_accelerator())
+        side_streams.count(deepspeed.comm.comm.cdb)
         weights.attach(self._forward, self._gather_parameters if self._stage == 3 else None)
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -89,6 +98,8 @@ class ZeroEngine(Engine):
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of a scalar loss."""
+        if self._reduces_once and not self._engine.inside_no_sync_ctxt:
+            self._update.enter_context(self._engine.coalesce_grad_reduction())
         self._engine.backward(loss, scale_wrt_gas=False)
 
     def update(self, lr: float) -> float:
@@ -96,6 +107,7 @@ class ZeroEngine(Engine):
         for group in self._adam.param_groups:
             group["lr"] = lr
         with watchdog.waiting():
+            self._update.close()
             self._engine.step()
             self._weights.changed(Weights.LIVE)
             # DeepSpeed has none at stage 0, and infinity where it skipped the step.
@@ -233,10 +245,12 @@ def configuration(
     *,
     elements: int,
     trained: int,
+    reduces_once: bool = False,
 ) -> dict[str, Any]:
     """DeepSpeed's configuration: ours, with the raw options merged over it.
 
-    `elements` are the network's parameters, `trained` those of them that are trained.
+    `elements` are the network's parameters, `trained` those of them that are trained. With
+    `reduces_once` gradients are held whole until an update: see `ZeroEngine`.
     """
     # DeepSpeed's own sizes are for models of many billions: a bucket for gradients of 2 GB, and a
     # network of less than 1e9 parameters whole at stage 3. A tenth of it takes half of the memory
@@ -258,8 +272,10 @@ def configuration(
     ours = {
         "train_micro_batch_size_per_gpu": 1,  # It only counts with it.
         "gradient_accumulation_steps": 1,
-        "managed_gradient_accumulation": False,
+        "managed_gradient_accumulation": reduces_once,
         "steps_per_print": None,
+        # It would wait for the device before every forward.
+        "timers": {"throughput": {"enabled": False}},
         "gradient_clipping": max_grad_norm if options.stage > 0 else 0.0,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
@@ -282,8 +298,10 @@ def _import_deepspeed(device: torch.device) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import deepspeed
-    # It would compile an operation for two minutes, or fail without a compiler.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if device.type == "cpu":
+        # It would compile an operation for two minutes, or fail without a compiler. To ask is to
+        # probe every operation: for a GPU with the compiler of CUDA, and nothing there needs it.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     warnings.filterwarnings("ignore", message=".*is deprecated. Please use `torch.distributed")
     for handler in logging.getLogger("DeepSpeed").handlers:
         if type(handler) is logging.StreamHandler:  # DeepSpeed's, not what others listen with
@@ -299,26 +317,3 @@ class _Stderr:
 
     def flush(self) -> None:
         sys.stderr.flush()
-
-
-_COLLECTIVES = (
-    "all_gather", "all_gather_base", "all_gather_coalesced", "all_gather_into_tensor",
-    "all_reduce", "all_reduce_coalesced", "barrier", "broadcast", "reduce", "reduce_scatter",
-    "reduce_scatter_tensor",
-)  # fmt: skip
-
-
-def _count_waits(deepspeed: Any, communication: Communication) -> None:
-    """Has DeepSpeed's collectives add to what is known of communication."""
-    backend = deepspeed.comm.comm.cdb
-
-    def count_waits(collective: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with communication.on_device():
-                work = collective(*args, **kwargs)
-            return communication.count(work)
-
-        return call
-
-    for name in _COLLECTIVES:
-        setattr(backend, name, count_waits(getattr(type(backend), name).__get__(backend)))

@@ -17,8 +17,9 @@ from torch.utils.flop_counter import (
 from zoo.devices import is_accelerator, synchronize
 
 _SIDE, _TRIES = 2048, 3
-_SIDE_ON_GPU, _IN_A_ROW = 8192, 8
-"""A product of 2048 takes a fast card less than its launch does, so it would measure launches."""
+_FIRST_SIDE, _LARGEST_SIDE, _IN_A_ROW, _LONG = 128, 8192, 8, 5e-3
+"""A product of 2048 takes a fast card less than its launch does, which would then be measured, and
+a slow one minutes: the side is doubled until one takes so many seconds."""
 
 
 def counter() -> FlopCounterMode:
@@ -49,8 +50,18 @@ def _attention_backward(grad: Any, query: Any, key: Any, value: Any, *args: Any,
 
 def reachable(device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second of large matrix products here: more than any model reaches."""
-    on_gpu = is_accelerator(device)
-    side, in_a_row = (_SIDE_ON_GPU, _IN_A_ROW) if on_gpu else (_SIDE, 1)
+    if not is_accelerator(device):
+        return max(_rates(device, dtype, _SIDE, 1))
+    side = _FIRST_SIDE
+    while True:
+        rates = _rates(device, dtype, side, _IN_A_ROW)
+        if side == _LARGEST_SIDE or 2 * side**3 / max(rates) > _LONG:
+            return max(rates)
+        side *= 2
+
+
+def _rates(device: torch.device, dtype: torch.dtype, side: int, in_a_row: int) -> list[float]:
+    """Of some tries, the first of which is left out."""
     a, b = torch.ones(2, side, side, device=device, dtype=dtype)
     rates = []
     for _ in range(_TRIES + 1):
@@ -59,4 +70,4 @@ def reachable(device: torch.device, dtype: torch.dtype) -> float:
             a @ b
         synchronize(device)
         rates.append(in_a_row * 2 * side**3 / (time.perf_counter() - started))
-    return max(rates[1:])
+    return rates[1:]

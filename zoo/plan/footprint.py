@@ -69,6 +69,8 @@ class Footprint:
     """What most parameters are of."""
     trains: str
     """What of the network is trained, in words."""
+    adapters: bool = False
+    """Whether these are adapters, whose gradients an engine may hold whole."""
     copies_on_host: bool = False
     """Whether the other sets are in the host's memory; what is lent of them is in the phases."""
     unknown: tuple[str, ...] = ()
@@ -154,6 +156,7 @@ def _dry_run(recipe: Recipe, planned: Plan, run: Recipe, live: LiveBytes) -> Foo
         flops=None if planned.collect_forwards is None else dry.count_flops(),
         dtype=max(sharable, key=torch.Tensor.numel).dtype,
         trains=weights.trained,
+        adapters=weights.lora is not None,
         copies_on_host=weights.copies_on == "cpu",
         unknown=tuple(_unknown(recipe, encoders, rewards)),
     )

@@ -162,6 +162,8 @@ def _stage_1(s: _Sizes) -> dict[str, MemoryParts]:
 
 
 def _stage_2(s: _Sizes) -> dict[str, MemoryParts]:
+    if s.of.adapters:
+        return _stage_1(s)  # Their gradients are reduced once an update, too.
     kept = s.piece if s.of.accumulates else 0
     phases = _stages_1_and_2(s, gradients=kept)
     reduced = replace(
@@ -180,13 +182,15 @@ def _stage_3(s: _Sizes) -> dict[str, MemoryParts]:
         buffers=s.bucket,
     )
     forward = s.bucket + fetched.forward
+    whole = s.trained if s.of.adapters else 0  # until an update reduces them
     return {
         "collecting": replace(held, activations=s.of.sampling, buffers=forward),
         "training": replace(
-            held, activations=s.of.training, buffers=s.bucket + fetched.backward
+            held, gradients=s.piece + whole, activations=s.of.training,
+            buffers=s.bucket + fetched.backward,
         ),
         "averaging": replace(
-            held, gradients=2 * s.piece, buffers=s.bucket + fetched.whole + s.in_bucket
+            held, gradients=2 * s.piece + whole, buffers=s.bucket + fetched.whole + s.in_bucket
         ),
         "update": replace(
             held, gradients=2 * s.piece, buffers=s.bucket + s.step_of_piece

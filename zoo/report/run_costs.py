@@ -13,7 +13,10 @@ _ELSEWHERE = (
     "epoch", "step", "seconds", "num_evals", "num_images", "reward", "peak_memory_gb",
     "images_per_second", "images_per_second_each", "communication_share",
 )  # fmt: skip
-_ELSEWHERE_PREFIXES = ("eval/", "eval_error/", "monitor/", "monitor_std/", "seconds/", "probe/")
+_ELSEWHERE_PREFIXES = (
+    "eval/", "eval_error/", "monitor/", "monitor_std/", "seconds/", "probe/", "tflops/", "mfu/",
+    "waits/",
+)  # fmt: skip
 
 
 def costs(run: RunRecord) -> Section:
@@ -34,6 +37,7 @@ def costs(run: RunRecord) -> Section:
         head = ("phase", "in all", "share", "each time", "times")
         says = "Wall clock by phase, the process that took longest. Loading and saving are not in."
         blocks.append(Table(says, head, tuple(rows)))
+    blocks += [table for table in (_speeds(run), _waits(run)) if table is not None]
     lines = [
         series(run.metrics, f"seconds/{phase}", phase, style) for style, phase in enumerate(_PHASES)
     ]
@@ -56,6 +60,41 @@ def costs(run: RunRecord) -> Section:
     figures = tuple(plot for plot in drawn if plot)
     blocks.append(Figures(figures) if figures else missing("No epoch has been timed."))
     return Section("costs", "Time and memory", tuple(blocks))
+
+
+def _speeds(run: RunRecord) -> Table | None:
+    """How fast forwards were by phase; none of a run that did not record it."""
+    rows = []
+    for phase in _PHASES:
+        rates, parts = (_finite_values(run, f"{kind}/{phase}") for kind in ("tflops", "mfu"))
+        if rates:
+            part = f"{100 * sum(parts) / len(parts):.1f} %" if parts else "not known"
+            rows.append((phase, number(sum(rates) / len(rates)), part))
+    says = (
+        "The trained network's forwards and backwards on images, of the average process; its part "
+        "is of what large products reach on its device."
+    )
+    head = ("phase", "TFLOP/s", "of what is reached")
+    return Table(says, head, tuple(rows)) if rows else None
+
+
+_WAITED = {
+    "rewards": "rewards, when all images were made",
+    "data": "prompts and stored images",
+    "processes": "other processes",
+}
+
+
+def _waits(run: RunRecord) -> Table | None:
+    """What was stood still for; none of a run that did not record it."""
+    seconds = [sum(_finite_values(run, f"seconds/{phase}")) for phase in ("collect", "learn")]
+    rows = [
+        (says, duration(sum(waits)), f"{100 * sum(waits) / sum(seconds):.1f} %")
+        for what, says in _WAITED.items()
+        if (waits := _finite_values(run, f"waits/{what}")) and sum(seconds) > 0
+    ]
+    says = "Of collecting and learning the average process waited for"
+    return Table(says, ("what", "in all", "share"), tuple(rows)) if rows else None
 
 
 def probes(run: RunRecord) -> Section:

@@ -1,6 +1,7 @@
 """Collecting: every group's images, sampled or read, and scored while that goes on."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +22,7 @@ from zoo.training.generate import Batch, Wanted, encode, generate
 from zoo.training.image_stats import ImageNumbers, ImageStats
 from zoo.training.micro_batches import largest_shard, shard
 from zoo.training.stored import EncodedImages, own_prompt, read_stored
+from zoo.training.waits import Waits
 
 
 class PolicyError(UserError):
@@ -69,6 +71,8 @@ class Shard:
     collector: Collector
     groups: Groups
     wanted: Wanted
+    encoding: float
+    """Seconds that the prompts took."""
 
     @property
     def num_batches(self) -> int:
@@ -98,7 +102,8 @@ class Collected:
     came out non-finite (their scores are NaN). `stats` says what the others are like;
     `out_of_range` is how far any pixel of this process's is outside [0, 1], and None where they
     have none: stored images that no reward looks at. `asked` says by label which of all images the
-    reward was to score.
+    reward was to score. `waited` are seconds of this process by what it stood still for: `rewards`,
+    when no image was left to make, and `data`, prompts to be encoded and stored images to be read.
     """
 
     rollout: Rollout
@@ -109,6 +114,7 @@ class Collected:
     stats: ImageNumbers
     out_of_range: float | None
     asked: Asked
+    waited: Mapping[str, float]
 
 
 def shard_groups(collector: Collector, groups: Groups) -> Shard:
@@ -118,6 +124,7 @@ def shard_groups(collector: Collector, groups: Groups) -> Shard:
     local_group = torch.arange(len(mine)).repeat_interleave(groups.size)
     member = torch.arange(groups.size).repeat(len(mine))
     key = mine[local_group] * groups.size + member
+    started = time.perf_counter()
     wanted = encode(
         collector.policy,
         collector.sampler,
@@ -130,7 +137,7 @@ def shard_groups(collector: Collector, groups: Groups) -> Shard:
     if isinstance(collector.sampler, EncodedImages):
         own = zip(wanted.prompts, member.tolist() or [0], strict=True)
         wanted = replace(wanted, prompts=[own_prompt(prompt, i) for prompt, i in own])
-    return Shard(collector, groups, wanted)
+    return Shard(collector, groups, wanted, time.perf_counter() - started)
 
 
 def collect(
@@ -151,6 +158,11 @@ def collect(
     group = key // groups.size
     stats, out_of_range = ImageStats(groups.size), []
     paths, rows, num_evals = [], [], 0
+    waits = Waits()
+    waits.add("data", share.encoding)
+    # Stored images are read where others are made.
+    if isinstance(share.collector.sampler, EncodedImages):
+        batches = waits.over("data", batches)
     for batch in batches:
         # Rewards score in threads of their own, while the next micro-batch is sampled.
         judge.submit(batch.images, wanted.prompts_of(batch.rows), group[batch.rows])
@@ -162,7 +174,8 @@ def collect(
         num_evals += batch.num_evals
 
     # The rewards may still be at work. Every process gets every process's scores.
-    verdict = _gather_verdict(engine, _agree(engine, judge, hurries), torch.cat(rows), key)
+    own = _agree(engine, judge, hurries, waits)
+    verdict = _gather_verdict(engine, own, torch.cat(rows), key)
     num_broken = engine.gather(torch.tensor([len(key) - sum(map(len, rows))]))
     grid = share.collector.sampler.grid(share.collector.policy)
     return Collected(
@@ -174,6 +187,7 @@ def collect(
         stats=stats.measure(engine.gather),
         out_of_range=float(torch.stack(out_of_range).max()) if out_of_range else None,
         asked=asked_of(list(verdict.scores), groups.prompts, groups.of_image),
+        waited=waits.seconds,
     )
 
 
@@ -199,7 +213,7 @@ def furthest_outside(images: Float[Tensor, "batch ..."]) -> Float[Tensor, ""]:
     return torch.maximum(highest - 1.0, -lowest)
 
 
-def _agree(engine: Engine, judge: Judge, hurries: Callable[[], bool]) -> Verdict:
+def _agree(engine: Engine, judge: Judge, hurries: Callable[[], bool], waits: Waits) -> Verdict:
     """This process's verdict; where a reward breaks its contract on any process, all of them stop.
 
     Raises:
@@ -215,7 +229,8 @@ def _agree(engine: Engine, judge: Judge, hurries: Callable[[], bool]) -> Verdict
     try:
         # Before anybody is asked, where nobody is waited for.
         progress()
-        verdict = judge.finish(progress)
+        with waits.of("rewards"):
+            verdict = judge.finish(progress)
     except RewardError as error:
         broken.append(str(error))
     reasons = engine.gather_lines(broken)

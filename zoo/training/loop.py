@@ -4,7 +4,7 @@ A recipe's stages change what the loop is given, not what it does. It ends with 
 a condition of `stop_when` holds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from zoo.training.collect import PolicyError
 from zoo.training.epoch import advantages, collect_epoch, learn_epoch
 from zoo.training.monitor import evaluate_run, record_evaluation
 from zoo.training.state import Progress, save
+from zoo.training.work import Work
 
 MAX_IDLE_EPOCHS = 3
 """So many epochs in a row without one update end the run."""
@@ -42,8 +43,10 @@ class Trained:
     end: End | None = None
 
 
-def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
+def train(run: Run, progress: Progress, tracker: Tracker, works: Sequence[Work] = ()) -> Trained:
     """Runs the epochs that remain of the recipe, stage by stage.
+
+    `works` are what a row's forward takes in each stage, for the speed; none where it is not known.
 
     Raises:
         PolicyError, RewardError: images are not finite; a reward fails too often or wrongly.
@@ -75,12 +78,13 @@ def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
             # Learn: a few updates that make what was better likelier, and what was worse rarer.
             learned = learn_epoch(current, collected, advantage, progress, tracker)
             current.objective.after_epoch(run.model.policy.weights, learned.step)
-            timed = watch.read()
+            timed = watch.read(collected)
 
             # Count what was done: from here on the epoch is part of the run.
             idle = 0 if learned.step > progress.step else idle + 1
             progress = metrics.advance(progress, collected, learned, timed)
-            record = metrics.epoch(current, progress, collected, learned, timed)
+            work = works[current.stage.index or 0] if works else None
+            record = metrics.epoch(current, progress, collected, learned, timed, work)
             del collected, advantage  # else paths would be held while the next ones are made
             end = stop.at_budget(current.recipe.stop_when, progress, run.epochs)
 

@@ -3,6 +3,7 @@
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,6 +21,7 @@ from zoo.training.build import StageRun
 from zoo.training.collect import Collected
 from zoo.training.learn import Learned
 from zoo.training.state import Progress
+from zoo.training.work import Work, speeds
 
 Record = dict[str, float]
 """One line of metrics.jsonl."""
@@ -29,13 +31,13 @@ Record = dict[str, float]
 class Timed:
     """Seconds of an epoch's phases; collecting includes what rewards take beyond sampling.
 
-    Those of the process that took longest; `waiting` is of both phases, what the average process
-    stood still for the others.
+    Those of the process that took longest. `waited` is of both phases, what the average process
+    stood still for: other `processes`, `rewards`, `data`.
     """
 
     collect: float
     learn: float
-    waiting: float
+    waited: Mapping[str, float]
 
     @property
     def total(self) -> float:
@@ -55,13 +57,18 @@ class Stopwatch:
         """Collecting ends and learning begins."""
         self._lap = time.perf_counter()
 
-    def read(self) -> Timed:
-        """The seconds of the process that took longest; waiting of the average one."""
-        waited = self._engine.communication.seconds() - self._waited
-        own = (self._lap - self._start, time.perf_counter() - self._lap, waited)
-        seconds = self._engine.gather(torch.tensor([own], dtype=torch.float64))
-        collect, learn, _ = seconds.amax(0).tolist()
-        return Timed(collect, learn, float(seconds[:, 2].mean()))
+    def read(self, collected: Collected) -> Timed:
+        """The seconds of the process that took longest; waits of the average one."""
+        waited = {
+            **{what: collected.waited.get(what, 0.0) for what in ("rewards", "data")},
+            "processes": self._engine.communication.seconds() - self._waited,
+        }
+        phases = (self._lap - self._start, time.perf_counter() - self._lap)
+        own = torch.tensor([[*phases, *waited.values()]], dtype=torch.float64)
+        seconds = self._engine.gather(own)
+        collect, learn = seconds[:, :2].amax(0).tolist()
+        means = seconds[:, 2:].mean(0).tolist()
+        return Timed(collect, learn, dict(zip(waited, means, strict=True)))
 
 
 def advance(progress: Progress, collected: Collected, learned: Learned, timed: Timed) -> Progress:
@@ -125,10 +132,17 @@ def rewards(collected: Collected, weights: dict[str, float], ban: Ban | None = N
 
 
 def epoch(
-    run: StageRun, progress: Progress, collected: Collected, learned: Learned, timed: Timed
+    run: StageRun,
+    progress: Progress,
+    collected: Collected,
+    learned: Learned,
+    timed: Timed,
+    work: Work | None,
 ) -> Record:
     """All numbers of an epoch of this stage that is done; `progress` counts it."""
-    rate = len(collected.group) / timed.total
+    rate, processes = len(collected.group) / timed.total, run.model.engine.size
+    seconds = {"collect": timed.collect, "learn": timed.learn}
+    evals = {"collect": collected.num_evals, "learn": learned.num_evals}
     return {
         **counters(progress, run.stage),
         **groups(run, progress.epoch - 1),
@@ -137,10 +151,11 @@ def epoch(
         "dropped_updates": learned.num_dropped,
         "empty_updates": learned.num_empty,
         "images_per_second": rate,
-        "images_per_second_each": rate / run.model.engine.size,
-        "communication_share": timed.waiting / timed.total,
-        "seconds/collect": timed.collect,
-        "seconds/learn": timed.learn,
+        "images_per_second_each": rate / processes,
+        "communication_share": timed.waited["processes"] / timed.total,
+        **{f"seconds/{phase}": of for phase, of in seconds.items()},
+        **{f"waits/{what}": of for what, of in timed.waited.items()},
+        **(speeds(work, evals, seconds, processes) if work is not None else {}),
     }
 
 
