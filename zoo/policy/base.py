@@ -41,6 +41,9 @@ class Policy(ABC):
     num_inputs: int = 0
     """The images that the model is given with each prompt, to edit or to animate."""
 
+    sizes: ClassVar[tuple[str, ...]] = ()
+    """The options that say how large its images are, for `sized`; none: they have one size."""
+
     network_folder: ClassVar[str] = "."
     """Where the network is in a published model's folder: by default it is all that there is."""
 
@@ -76,6 +79,16 @@ class Policy(ABC):
     @abstractmethod
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The family's time grid, from its first t (at most 1) down to 0, float64 on the CPU."""
+
+    def sized(self, size: Mapping[str, Any]) -> "Policy":
+        """The same model for images of another size: it has this one's `weights`, not copies.
+
+        `size` has all of `sizes`, as the constructor takes them. By default there are none.
+
+        Raises:
+            ValueError: the model cannot make images of this size.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes images of one size")
 
     def findings(self) -> Mapping[str, Any]:
         """What was found of the model as it was loaded, for a run's records; as JSON can hold it.

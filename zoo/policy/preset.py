@@ -14,6 +14,8 @@ from zoo.policy.pretrained import Pretrained
 class Preset(Diffusers):
     """What is asked of a recipe's options before a model is loaded, in the words of `diffusers`."""
 
+    sizes = ()
+
     @classmethod
     @abstractmethod
     def as_diffusers(cls, options: Mapping[str, Any]) -> dict[str, Any]:

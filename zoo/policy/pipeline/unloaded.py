@@ -1,0 +1,49 @@
+"""What a policy of a pipeline says by its options alone: no weights are loaded for it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo.data.text_limit import TextLimit
+from zoo.policy.base import Policy
+from zoo.policy.parts import is_here, require_files
+from zoo.policy.pipeline import tiny
+from zoo.policy.pipeline.limits import limits_of
+from zoo.policy.pipeline.parts import files_of, network_of, pipeline_class
+
+
+class Unloaded(Policy):
+    """Of the policy `diffusers`, in whose words options are."""
+
+    @classmethod
+    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """Of each of the pipeline's tokenizers.
+
+        Raises:
+            ValueError: the model or a tokenizer cannot be had.
+        """
+        return limits_of(options)
+
+    @classmethod
+    def check_start(cls, options: Mapping[str, Any]) -> None:
+        """Looks for the files of a model in a folder here, and for the pipeline's class.
+
+        Raises:
+            ValueError: it lacks a part, or diffusers the class.
+        """
+        files = files_of(options)
+        # A single file has its network.
+        own = (network_of(files),) if files.file else ()
+        require_files(files, without=(*options["without"], *own))
+        if options["pipeline"] or is_here(files):
+            pipeline_class(files, options["pipeline"])
+
+    @classmethod
+    def tiny_kind(cls, options: Mapping[str, Any]) -> str:
+        """The pipeline's class, and which of its checkpoints."""
+        return tiny.kind_of(options)
+
+    @classmethod
+    def write_tiny(cls, folder: Path, kind: str = "FluxPipeline") -> dict[str, Any]:
+        """A pipeline of that class with small random parts, for pictures of 64 px or less."""
+        return tiny.write(folder, kind)
