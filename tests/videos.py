@@ -20,6 +20,10 @@ class DigitVideos(Digits):
 
     latent_shape = (1, FRAMES, 8, 8)
 
+    @classmethod
+    def makes(cls, options):
+        return "videos"
+
     def velocity(self, x, t, cond):
         """That of each frame, whatever the others are."""
         row = torch.arange(len(x)).repeat_interleave(x.shape[2])

@@ -28,6 +28,7 @@ from zoo.plan.preflight import (
     require_rewards,
     require_trackers,
 )
+from zoo.plan.reward_fit import require_fitting_rewards
 from zoo.recipe.model import Size, shown_size
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.recipe.sections import StopWhen
@@ -60,6 +61,7 @@ def _print(path: Path, recipe: Recipe) -> None:
     plans = geometries(recipe, processes)
     require_deepspeed_options(recipe)
     require_models(recipe)
+    require_fitting_rewards(recipe)
     require_rewards(recipe)
     require_trackers(recipe)
     require_local_start(recipe)

@@ -161,6 +161,7 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
         require_start,
         require_trackers,
     )
+    from zoo.plan.reward_fit import require_fitting_rewards
 
     require_device(recipe)
     for line in refused_prompts(count_prompts_of_stages(recipe)):
@@ -169,6 +170,7 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
     geometries(recipe, processes)
     require_deepspeed_options(recipe)
     require_models(recipe)
+    require_fitting_rewards(recipe)
     require_trackers(recipe)
     if not resumed:
         require_start(recipe)

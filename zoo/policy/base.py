@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +12,8 @@ from zoo.data.text_limit import TextLimit
 from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.rollout import Cond
+
+Makes = Literal["images", "videos"]
 
 
 class Policy(ABC):
@@ -119,6 +121,15 @@ class Policy(ABC):
         Raises:
             ValueError: what is missing or wrong, and the fix.
         """
+
+    @classmethod
+    def makes(cls, options: Mapping[str, Any]) -> Makes | None:
+        """What it makes with these options, where they say it; loads no weights. Default: unknown.
+
+        Raises:
+            ValueError: there is no such model.
+        """
+        return None
 
     def write_rest(self, folder: Path) -> None:  # noqa: B027  (by default there is none)
         """Writes what a published model has beside its network into a folder, for an export."""

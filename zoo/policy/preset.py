@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.data.text_limit import TextLimit
+from zoo.policy.base import Makes
 from zoo.policy.parts import is_here
 from zoo.policy.pipeline.parts import files_of
 from zoo.policy.pipeline.policy import Diffusers
@@ -55,3 +56,8 @@ class Preset(Diffusers):
     def tiny_kind(cls, options: Mapping[str, Any]) -> str:
         """There is one."""
         return ""
+
+    @classmethod
+    def makes(cls, options: Mapping[str, Any]) -> Makes | None:
+        """What its pipeline makes."""
+        return super().makes(cls.as_diffusers(options))

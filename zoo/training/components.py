@@ -120,7 +120,7 @@ def require_fitting_rewards(
             judges.append((("eval", "rewards"), parts.evaluation.judge))
         for loc, judge in judges:
             for i, weighted in enumerate(judge.rewards):
-                if wrong := misfit(weighted.label, weighted.reward, videos=videos):
+                if wrong := misfit(weighted.label, weighted.reward.takes, videos=videos):
                     raise RecipeError(f"{stage.recipe.origin((*loc, i))}: {wrong}")
 
 
