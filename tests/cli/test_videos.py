@@ -240,6 +240,6 @@ def test_a_check_says_how_large_the_images_of_each_stage_are(zoo_here):
     for said in ("of 1 frame", "of 9 frames", "evaluated by images of 2 frames",
                  "by phase of stage 1"):  # fmt: skip
         assert said in ended.out, said
-    first, second = (line for line in ended.out.splitlines() if "an epoch a process" in line[:60])
+    first, second = (line for line in ended.out.splitlines() if line.startswith("  stage"))
     assert "stage 0" in first
     assert "stage 1" in second
