@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from zoo.data.text_limit import TextLimit
 from zoo.policy.base import Makes
@@ -15,7 +15,7 @@ from zoo.policy.pretrained import Pretrained
 class Preset(Diffusers):
     """What is asked of a recipe's options before a model is loaded, in the words of `diffusers`."""
 
-    sizes = ()
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abstractmethod

@@ -8,7 +8,7 @@ from zoo.errors import suggest
 from zoo.policy.base import Policy
 from zoo.recipe.component import Component, Strict
 from zoo.recipe.constructor_schema import Slot
-from zoo.recipe.errors import Loc, Origins, RecipeError
+from zoo.recipe.errors import Loc, Origin, Origins, RecipeError
 from zoo.recipe.explain import validate
 from zoo.recipe.model import Recipe
 from zoo.recipe.objective_checks import OBJECTIVE_CHECKS, Mistakes
@@ -275,7 +275,7 @@ def _require_evaluated_size(recipe: Recipe) -> None:
     """
     own = recipe.eval.size if recipe.eval else {}
     if own:
-        places = {("policy", key): recipe.origin(("eval", key)) for key in own}
+        places: dict[Loc, Origin] = {("policy", key): recipe.origin(("eval", key)) for key in own}
         data = {"policy": {**recipe.policy.dump(), **own}}
         validate(_OnePolicy, data, Origins(recipe.origins.source, places))
 

@@ -80,7 +80,7 @@ def _stage(partial: dict[str, Any]) -> dict[str, Any]:
 def _size() -> dict[str, Any]:
     """What a stage may say of the policy: how large its images are, where that can be asked."""
     slot = Slot(Policy)
-    sizes = {key: {} for _, cls in _fitting(slot) for key in cls.sizes}
+    sizes: dict[str, Any] = {key: {} for _, cls in _fitting(slot) for key in cls.sizes}
     return {
         "type": "object",
         "description": "The size of images, for policies that can be asked for others.",

@@ -193,12 +193,11 @@ def _has_the_first_size(tracker: Tracker, now: EvaluationRecord) -> bool:
         first = evaluations.read_epoch(tracker.run_dir, 0)
     except DamagedFileError:
         return True
-    sizes = [
-        (made.height, made.width, made.frames)
-        for made in (first and first.made, now.made)
-        if made is not None
-    ]
-    return len(set(sizes)) <= 1
+    before, after = (None if first is None else first.made), now.made
+    if before is None or after is None:
+        return True
+    one, two = ((made.height, made.width, made.frames) for made in (before, after))
+    return one == two
 
 
 def _warn_of_departure(tracker: Tracker, epoch: int, now: dict[str, float]) -> None:

@@ -13,7 +13,6 @@ from zoo.policy.parts import is_part, require_files
 from zoo.policy.pipeline import modular
 from zoo.policy.pretrained import Pretrained, place
 
-
 _TINY = "zoo.policy.tiny_pipelines."
 """Where the parts of tiny pipelines are that no library has."""
 

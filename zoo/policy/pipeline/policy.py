@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge
@@ -65,7 +65,7 @@ class Diffusers(Unloaded):
     loop. One that does otherwise is refused. Latents have the shape that the pipeline steps.
     """
 
-    sizes = ("resolution", "frames")
+    sizes: ClassVar[tuple[str, ...]] = ("resolution", "frames")
 
     def __init__(
         self,
