@@ -1,7 +1,11 @@
 """A model of videos for tests: the digits model on every frame, from noise of its own."""
 
+import copy
+from typing import Annotated
+
 import pytest
 import torch
+from annotated_types import Ge, Le
 
 from zoo import registry
 from zoo.policy.digits import Digits
@@ -15,6 +19,10 @@ class DigitVideos(Digits):
     """Draws videos of three frames, a digit in each: what makes them videos is to be learned."""
 
     latent_shape = (1, FRAMES, 8, 8)
+
+    @classmethod
+    def makes(cls, options):
+        return "videos"
 
     def velocity(self, x, t, cond):
         """That of each frame, whatever the others are."""
@@ -32,7 +40,32 @@ class DigitVideos(Digits):
         return super().latents(images.flatten(0, 1)).unflatten(0, images.shape[:2]).transpose(1, 2)
 
 
+class DigitVideosOfAnyLength(DigitVideos):
+    """The same network for videos of so many frames."""
+
+    sizes = ("frames",)
+
+    def __init__(self, device: torch.device, /, *, frames: Annotated[int, Ge(1), Le(9)] = FRAMES):
+        super().__init__(device)
+        self.latent_shape = (1, frames, 8, 8)
+
+    def sized(self, size):
+        if size["frames"] == 7:
+            raise ValueError("this model makes no 7 frames; write 8")
+        other = copy.copy(self)
+        other.latent_shape = (1, size["frames"], 8, 8)
+        return other
+
+    def findings(self):
+        """As a pipeline's policy has them."""
+        return {"latents": list(self.latent_shape), "diffusers": "0"}
+
+
 ENTRY = Entry("policies", "digit_videos", "tests.videos:DigitVideos", "zoo-tests", "1.0")
+ENTRIES = [
+    ENTRY,
+    Entry("policies", "any_videos", "tests.videos:DigitVideosOfAnyLength", "zoo-tests", "1.0"),
+]
 
 CHANGES = {
     "policy": "{name: digit_videos}",
@@ -50,10 +83,10 @@ CHANGES = {
 
 
 def register_videos(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has recipes find the policy."""
+    """Has recipes find the policies."""
     installed = registry.entries
 
     def entries(kind: str) -> tuple[Entry, ...]:
-        return (*installed(kind), *([ENTRY] if kind == ENTRY.kind else []))
+        return (*installed(kind), *(ENTRIES if kind == ENTRY.kind else []))
 
     monkeypatch.setattr(registry, "entries", entries)

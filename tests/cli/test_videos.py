@@ -200,3 +200,48 @@ def test_a_broken_video_stays_grey_in_its_place_and_has_no_file(
     with Image.open(out / "grid.webp") as grid:
         level = grid.convert("RGB").getpixel((4 + 68 + 30, 4 + 30))[0]
     assert abs(level - 128) <= 4
+
+
+def test_images_can_be_of_another_length_than_those_that_are_trained_on(zoo_here, tmp_path):
+    policy = "policy={name: any_videos}"
+    options = ["-s", policy, "-s", "eval.rewards=[{name: digit, frames: mean}]", "--steps", "2"]
+    out = tmp_path / "scored"
+    words = ["--frames", "2", "--limit", "2", "-n", "1", "--out", out]
+    ended = zoo_here("eval", RECIPES["nft"], *options, "-s", "rewards=[{name: smoothness}]", *words)
+    assert ended.code == 0, ended.err
+    results = json.loads((out / "results.json").read_text())
+    assert results["made"]["frames"] == results["eval"]["frames"] == 2
+    assert results["recipe"]["policy"]["frames"] == FRAMES
+    shown = tmp_path / "shown.webp"
+    words = ["--frames", "5", "-p", "the digit two", "-n", "1", "-o", shown]
+    ended = zoo_here("sample", RECIPES["nft"], *options, *words)
+    assert ended.code == 0, ended.err
+    assert picture(shown)[1] == 5
+
+
+def test_a_size_that_there_is_none_of_is_said_in_a_line(zoo_here):
+    sample = ["sample", RECIPES["nft"], "-p", "the digit two"]
+    for words, said in (
+        (["--resolution", "64by32"], "--resolution 64by32: write the side of a square, 512, or"),
+        (["--resolution", "64x32"], "--resolution 64x32: eval.resolution is (64, 32), and the"),
+        (["--frames", "5"], "--frames 5: eval.frames is 5, and the policy 'digits' has no option"),
+    ):
+        ended = zoo_here(*sample, *words)
+        assert (ended.code, len(ended.lines)) == (2, 1)
+        assert said in ended.err
+
+
+def test_a_check_says_how_large_the_images_of_each_stage_are(zoo_here):
+    stages = (
+        "[{epochs: 1, policy: {frames: 1}}, {epochs: 2, policy: {frames: 9}, eval: {frames: 2}}]"
+    )
+    changed = {"policy": "{name: any_videos}", "stages": stages, "epochs": 3,
+               "rewards": "[{name: digit, frames: mean}]", "eval.rewards": "[]"}  # fmt: skip
+    ended = zoo_here("check", RECIPES["nft"], *overrides("runs", **changed))
+    assert ended.code == 0, ended.err
+    for said in ("of 1 frame", "of 9 frames", "evaluated by images of 2 frames",
+                 "by phase of stage 1"):  # fmt: skip
+        assert said in ended.out, said
+    first, second = (line for line in ended.out.splitlines() if line.startswith("  stage"))
+    assert "stage 0" in first
+    assert "stage 1" in second

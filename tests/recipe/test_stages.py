@@ -210,6 +210,76 @@ def test_what_is_of_the_whole_run_is_said_with_what_is_not():
     assert refusal().endswith("; allowed: lr, schedule, updates_per_epoch, max_grad_norm")
 
 
+SIZED = """\
+extends: ROOT/recipes/nft_wan_pickscore.yaml
+epochs: 9
+policy: {frames: 9}
+rewards: [{name: motion}]
+stages:
+"""
+
+
+def sized(text):
+    """A recipe of videos whose stages begin on line 6."""
+    Path("r.yaml").write_text(SIZED.replace("ROOT", str(ROOT)) + text)
+
+
+def test_a_stage_may_change_how_large_images_are():
+    sized("  - {epochs: 4, policy: {frames: 5}}\n  - {epochs: 5, policy: {resolution: 256}}\n")
+    recipe = load_recipe("r.yaml")
+    wide = [832, 480]
+    assert [stage.recipe.size for stage in recipe.timeline] == [
+        {"resolution": tuple(wide), "frames": 5},
+        {"resolution": 256, "frames": 9},
+    ]
+    assert recipe.timeline[0].recipe.policy.options["lora"] == recipe.policy.options["lora"]
+    assert recipe_from(recipe.resolved()).resolved() == recipe.resolved()
+    evaluated = load_recipe("r.yaml", ["eval.frames=33"])
+    assert [stage.recipe.evaluated_size["frames"] for stage in evaluated.timeline] == [33, 33]
+    assert evaluated.timeline[1].recipe.for_images().policy.options["frames"] == 33
+    assert load_stage("r.yaml", 4).size["frames"] == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "{epochs: 9, policy: {dtype: float32}}",
+            "stages.0.policy.dtype is of the whole run, and a stage cannot change it; allowed: "
+            "resolution, frames",
+        ),
+        ("{epochs: 9, policy: {name: sd3}}", "stages.0.policy.name is of the whole run"),
+        ("{epochs: 9, policy: {frame: 5}}", "unknown key 'stages.0.policy.frame'; did you mean"),
+        ("{epochs: 9, policy: {frames: 0}}", "stages.0: policy.frames must be a whole number >= 1"),
+        ("{epochs: 9, policy: 3}", "stages.0: policy must be a mapping"),
+        ("{epochs: 9, eval: {frames: 0}}", "stages.0: eval.frames must be a whole number >= 1"),
+    ],
+)
+def test_what_a_stage_may_not_say_of_the_policy_is_a_line(text, said):
+    sized(f"  - {text}\n")
+    assert refusal().startswith(f"r.yaml:6: {said}")
+
+
+def test_evaluations_are_of_sizes_that_the_policy_takes():
+    assert refusal("stages=null", "eval.frames=5") == (
+        "-s eval.frames=5: eval.frames is 5, and the policy 'digits' has no option 'frames' that "
+        "evaluations could change; remove it"
+    )
+    sd3 = ["stages=null", "policy={name: sd3}", "sampler.steps=4"]
+    assert load_recipe("r.yaml", [*sd3, "eval.resolution=256"]).evaluated_size["resolution"] == 256
+    said = refusal(*sd3, "eval.resolution=100")
+    assert said.startswith("-s eval.resolution=100: policy.resolution must be a whole number")
+
+
+def test_tiny_stages_keep_sizes_that_are_small_enough():
+    sized("  - {epochs: 4, policy: {frames: 1}}\n  - {epochs: 5, policy: {frames: 17}}\n")
+    written = Path("r.yaml").read_text()
+    Path("r.yaml").write_text(f"{written}eval: {{frames: 33}}\n")
+    recipe = load_recipe("r.yaml", tiny=True)
+    assert [stage.recipe.size["frames"] for stage in recipe.timeline] == [1, 5]
+    assert [stage.recipe.evaluated_size["frames"] for stage in recipe.timeline] == [5, 5]
+
+
 def test_mistakes_in_several_stages_are_a_line_each():
     with_stages("  - {epochs: 2, data: {groups: 1}}\n  - {epochs: 7, eval: {stepz: 1}}\n")
     first, second = refusals()

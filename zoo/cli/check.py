@@ -28,6 +28,8 @@ from zoo.plan.preflight import (
     require_rewards,
     require_trackers,
 )
+from zoo.plan.reward_fit import require_fitting_rewards
+from zoo.recipe.model import Size, shown_size
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.recipe.sections import StopWhen
 from zoo.terminal import Terminal, say
@@ -59,6 +61,7 @@ def _print(path: Path, recipe: Recipe) -> None:
     plans = geometries(recipe, processes)
     require_deepspeed_options(recipe)
     require_models(recipe)
+    require_fitting_rewards(recipe)
     require_rewards(recipe)
     require_trackers(recipe)
     require_local_start(recipe)
@@ -115,7 +118,8 @@ def _lines(recipe: Recipe, plan: Plan, prompts: PromptCounts) -> list[tuple[str,
         images = (
             f"{prompts.eval * recipe.eval.images_per_prompt:,} images of {prompts.eval} prompts"
         )
-        rows.append(("evaluation", f"{images}, every {recipe.eval.every} epochs"))
+        of = _of_size(recipe.eval.size and recipe.evaluated_size)
+        rows.append(("evaluation", f"{images}{of}, every {recipe.eval.every} epochs"))
     return rows
 
 
@@ -139,14 +143,21 @@ def _stage_lines(
         images += epochs * plan.images
         length = "1 epoch" if stage.recipe.epochs == 1 else f"{stage.recipe.epochs} epochs"
         length = length if epochs == stage.recipe.epochs else f"{epochs} of its {length}"
-        on = _rewards(stage.recipe)
+        on = f"{_rewards(stage.recipe)}{_of_size(stage.recipe.size)}"
         padding = f"{plan.sampling.filled:.0%} of sampling, {plan.training.filled:.0%} of training"
         told = f"{an_epoch}, {told}, padding {padding}"
         rows.append((stage.shown, f"{length} on {on}; an epoch is {told}"))
+        if stage.recipe.eval and stage.recipe.eval.size:
+            rows.append(("", f"evaluated by images{_of_size(stage.recipe.evaluated_size)}"))
         rows += [("", line) for line in _source_lines(stage.recipe, counts)]
     total = f"{recipe.epochs} epochs, {images:,} images"
     rows.append(("in all", f"{total}, {forwards:,} forwards" if counted else total))
     return rows
+
+
+def _of_size(size: Size) -> str:
+    shown = shown_size(size)
+    return f" of {shown}" if shown else ""
 
 
 def _source_lines(recipe: Recipe, prompts: PromptCounts) -> list[str]:

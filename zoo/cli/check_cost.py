@@ -40,6 +40,8 @@ def print_cost(console: Terminal, recipe: Recipe, processes: int) -> None:
     here = devices.default_device() if cuda else devices.CPU
     epochs = [max(0, stage.end - stage.start) for stage in recipe.timeline]
     console.print(_time(of_stages, epochs, here))
+    for line in _flops_of_stages(recipe, of_stages):
+        console.print(line, markup=False)
     # On CUDA what torch does not count, the context, is not counted here.
     runtime = 0 if cuda else psutil.Process().memory_info().rss
     own = Layout(recipe.engine.zero_stage, recipe.engine.offload)
@@ -92,6 +94,18 @@ def _time(footprints: Sequence[Footprint], epochs: Sequence[int], device: torch.
         f"{takes(least, most)}, {sum(epochs)} epochs {takes(total, total)}; rewards and evaluation "
         "not counted"
     )
+
+
+def _flops_of_stages(recipe: Recipe, footprints: Sequence[Footprint]) -> list[str]:
+    """Of each, where they are not all alike: of videos the longest take most of a run."""
+    known = [of.flops for of in footprints]
+    if len(set(known)) == 1:
+        return []
+    return [
+        f"  {stage.shown}: {_flops(flops)} an epoch a process"
+        for stage, flops in zip(recipe.timeline, known, strict=True)
+        if flops is not None
+    ]
 
 
 def _from_to(least: str, most: str) -> str:

@@ -26,6 +26,13 @@ Solver = Annotated[
 Fps = Annotated[
     float | None, typer.Option("--fps", help="Frames a second of videos. For eval.fps.")
 ]
+Resolution = Annotated[
+    str | None,
+    typer.Option("--resolution", help="Of images: 512, or 832x480. For eval.resolution."),
+]
+Frames = Annotated[
+    int | None, typer.Option("--frames", help="The length of videos. For eval.frames.")
+]
 Lora = Annotated[
     str | None,
     typer.Option("--lora", help="Of a recipe's model: a PEFT folder, a hub id, diffusers' file."),
@@ -49,6 +56,8 @@ def evaluate(
     steps: Steps = None,
     guidance: Guidance = None,
     solver: Solver = None,
+    resolution: Resolution = None,
+    frames: Frames = None,
     fps: Fps = None,
     seed: Annotated[
         int | None, typer.Option(help="Of the noise; default: the recipe's.", min=0)
@@ -82,7 +91,7 @@ def evaluate(
     epoch = choose_epoch(source, epoch, best=best)
     changes = evaluation_overrides(
         prompts=prompts, rewards=rewards, solver=solver, steps=steps, guidance=guidance,
-        images_per_prompt=images_per_prompt, fps=fps,
+        images_per_prompt=images_per_prompt, resolution=resolution, frames=frames, fps=fps,
     )  # fmt: skip
     model = choose_checkpoint(
         source, [*(overrides or []), *changes], epoch=epoch, weights=weights, tiny=tiny, lora=lora
@@ -113,6 +122,8 @@ def sample(
     steps: Steps = None,
     guidance: Guidance = None,
     solver: Solver = None,
+    resolution: Resolution = None,
+    frames: Frames = None,
     fps: Fps = None,
     seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
     epoch: Checkpoint = None,
@@ -142,8 +153,9 @@ def sample(
 
     epoch = choose_epoch(source, epoch, best=best)
     changes = evaluation_overrides(
-        prompts=prompts, solver=solver, steps=steps, guidance=guidance, fps=fps
-    )
+        prompts=prompts, solver=solver, steps=steps, guidance=guidance, resolution=resolution,
+        frames=frames, fps=fps,
+    )  # fmt: skip
     if not prompt and prompts is None:
         raise UserError("name a prompt (--prompt 'the digit seven') or a source (--prompts FILE)")
     if image and not prompt:

@@ -97,12 +97,14 @@ def evaluation_overrides(
     steps: int | None = None,
     guidance: float | None = None,
     images_per_prompt: int | None = None,
+    resolution: str | None = None,
+    frames: int | None = None,
     fps: float | None = None,
 ) -> list[Override]:
     """The options that are given, as overrides.
 
     Raises:
-        UserError: `--rewards` or `--solver` cannot be read.
+        UserError: `--rewards`, `--solver` or `--resolution` cannot be read.
     """
     given: dict[tuple[str, ...], tuple[str, Any]] = {
         ("data", "eval"): ("--prompts", prompts),
@@ -111,9 +113,11 @@ def evaluation_overrides(
         ("eval", "steps"): ("--steps", steps),
         ("eval", "guidance"): ("--guidance", guidance),
         ("eval", "images_per_prompt"): ("--images-per-prompt", images_per_prompt),
+        ("eval", "resolution"): ("--resolution", resolution),
+        ("eval", "frames"): ("--frames", frames),
         ("eval", "fps"): ("--fps", fps),
     }
-    read = {"rewards": _rewards, "solver": _solver}
+    read = {"rewards": _rewards, "solver": _solver, "resolution": _resolution}
     overrides = []
     for loc, (option, value) in given.items():
         if value is not None:
@@ -227,3 +231,11 @@ def _rewards(text: str, origin: Origin) -> list[Any]:
 
 def _solver(text: str, origin: Origin) -> Any:
     return from_yaml(text, origin) if text.lstrip().startswith("{") else {"name": text}
+
+
+def _resolution(text: str, origin: Origin) -> Any:
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise UserError(f"{origin}: write the side of a square, 512, or width x height, 832x480")
+    numbers = [int(side) for side in sides]
+    return numbers[0] if len(numbers) == 1 else numbers

@@ -22,7 +22,7 @@ from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.run.tracker import Tracker
-    from zoo.training.build import Model
+    from zoo.training.build import Run
     from zoo.training.loop import Trained
     from zoo.training.state import Progress
 
@@ -161,6 +161,7 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
         require_start,
         require_trackers,
     )
+    from zoo.plan.reward_fit import require_fitting_rewards
 
     require_device(recipe)
     for line in refused_prompts(count_prompts_of_stages(recipe)):
@@ -169,6 +170,7 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
     geometries(recipe, processes)
     require_deepspeed_options(recipe)
     require_models(recipe)
+    require_fitting_rewards(recipe)
     require_trackers(recipe)
     if not resumed:
         require_start(recipe)
@@ -218,7 +220,7 @@ def _build_and_train(
         run.model.engine,
         recipe if resume is None else run_dir.recipe_of(resume.folder),
     )
-    folder = _run_folder(recipe, resume, run.model)
+    folder = _run_folder(recipe, resume, run)
     if output is not None:
         output.into(folder)
     is_new = resume is None and engine.rank == 0
@@ -239,11 +241,11 @@ def _build_and_train(
     return trained
 
 
-def _run_folder(recipe: Recipe, resume: _GoingOn | None, model: "Model") -> Path:
+def _run_folder(recipe: Recipe, resume: _GoingOn | None, run: "Run") -> Path:
     """The run's, new or gone on with; the same on every process."""
-    own, engine = [], model.engine
+    own, engine = [], run.model.engine
     if engine.rank == 0:
-        findings = model.policy.findings()
+        findings = run.sizes.findings()
         own = [
             str(
                 _new_folder(recipe, findings)

@@ -4,6 +4,7 @@ What computes with them changes nothing of them: the host's own memory is theirs
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
@@ -29,6 +30,21 @@ class Lent:
         """They are on the host, and are not trained."""
         self._modules = modules
         self._there: dict[int, _There] = {}
+        self._is_lent = False
+
+    @contextmanager
+    def on(self, device: torch.device) -> Iterator[None]:
+        """Inside, they are on the device; where they are lent already nothing is done."""
+        if self._is_lent:
+            yield
+            return
+        self._is_lent = True
+        self.lend(device)
+        try:
+            yield
+        finally:
+            self._is_lent = False
+            self.take_back()
 
     def lend(self, device: torch.device) -> None:
         """They are on the device from now on."""

@@ -30,6 +30,10 @@ from zoo.rollout import Rows, Weights, take
 from zoo.sampler.base import StoredImages
 from zoo.seeds import Draws
 from zoo.training.components import copies, keeps_reference
+from zoo.training.policy_sizes import PolicySizes
+
+_COUNTS = ("policy", "rewards", "eval", "sampler", "objective", "data")
+"""What stages may have otherwise that changes what they hold."""
 
 
 class NoEstimateError(Exception):
@@ -87,11 +91,11 @@ def footprints(recipe: Recipe, processes: int) -> list[Footprint]:
     keys: list[str] = []
     for stage in recipe.timeline:
         whole = stage.recipe.resolved()
-        counts = [whole["optim"]["updates_per_epoch"], whole["rewards"], whole["eval"]]
+        counts = [whole["optim"]["updates_per_epoch"]]
         if issubclass(stage.recipe.sampler.cls, StoredImages):
             # How often an image comes again.
             counts.append(whole["epochs"])
-        keys.append(repr(counts + [whole[key] for key in ("sampler", "objective", "data")]))
+        keys.append(repr(counts + [whole[key] for key in _COUNTS]))
         if keys[-1] not in found:
             found[keys[-1]] = footprint(stage.recipe, processes, recipe)
     return [found[key] for key in keys]
@@ -123,8 +127,8 @@ def footprint(recipe: Recipe, processes: int, run: Recipe | None = None) -> Foot
 
 
 def _dry_run(recipe: Recipe, planned: Plan, run: Recipe, live: LiveBytes) -> Footprint:
-    policy = recipe.build(recipe.policy, {"device": META})
-    weights = policy.weights
+    sizes = PolicySizes(recipe, META)
+    policy, weights = sizes.first, sizes.first.weights
     with META:
         weights.allocate(copies(run), seed=recipe.seed, reference=keeps_reference(run))
     if recipe.engine.gradient_checkpointing:
@@ -135,7 +139,7 @@ def _dry_run(recipe: Recipe, planned: Plan, run: Recipe, live: LiveBytes) -> Foo
     of_a_set = {id(p) for p in (*trained, *sets)}
     loaded, building = live.now, live.peak - live.now
     rewards, encoders = reward_bytes(run, recipe), policy.encoder_bytes()
-    evaluating = _evaluate(recipe, planned.processes, policy, live)
+    evaluating = _evaluate(recipe, planned.processes, sizes.evaluated(recipe), live)
     dry = _DryEpoch(recipe, planned, policy, live)
     sampling = dry.collect() - loaded
     with _Remembered(sharable) as remembered:

@@ -169,7 +169,12 @@ def require_models(recipe: Recipe) -> None:
     Raises:
         RecipeError: one is missing, or it is no model of that policy.
     """
-    _require_start_of(recipe, recipe.policy)
+    sizes = []
+    for stage in recipe.timeline:
+        for one in (stage.recipe, stage.recipe.for_images()):
+            if one.size not in sizes:
+                sizes.append(one.size)
+                _require_start_of(one, one.policy)
 
 
 def require_rewards(recipe: Recipe) -> None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +12,8 @@ from zoo.data.text_limit import TextLimit
 from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.rollout import Cond
+
+Makes = Literal["images", "videos"]
 
 
 class Policy(ABC):
@@ -40,6 +42,9 @@ class Policy(ABC):
 
     num_inputs: int = 0
     """The images that the model is given with each prompt, to edit or to animate."""
+
+    sizes: ClassVar[tuple[str, ...]] = ()
+    """The options that say how large its images are, for `sized`; none: they have one size."""
 
     network_folder: ClassVar[str] = "."
     """Where the network is in a published model's folder: by default it is all that there is."""
@@ -77,6 +82,16 @@ class Policy(ABC):
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The family's time grid, from its first t (at most 1) down to 0, float64 on the CPU."""
 
+    def sized(self, size: Mapping[str, Any]) -> "Policy":
+        """The same model for images of another size: it has this one's `weights`, not copies.
+
+        `size` has all of `sizes`, as the constructor takes them. By default there are none.
+
+        Raises:
+            ValueError: the model cannot make images of this size.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes images of one size")
+
     def findings(self) -> Mapping[str, Any]:
         """What was found of the model as it was loaded, for a run's records; as JSON can hold it.
 
@@ -106,6 +121,15 @@ class Policy(ABC):
         Raises:
             ValueError: what is missing or wrong, and the fix.
         """
+
+    @classmethod
+    def makes(cls, options: Mapping[str, Any]) -> Makes | None:
+        """What it makes with these options, where they say it; loads no weights. Default: unknown.
+
+        Raises:
+            ValueError: there is no such model.
+        """
+        return None
 
     def write_rest(self, folder: Path) -> None:  # noqa: B027  (by default there is none)
         """Writes what a published model has beside its network into a folder, for an export."""

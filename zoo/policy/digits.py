@@ -6,7 +6,7 @@ parameters, with a text encoder of words in place of CLIP and T5, and pixels in 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from zoo.data.digits import CAPTIONS, SIZE, WORDS, grey
 from zoo.devices import send
-from zoo.policy.base import Policy
+from zoo.policy.base import Makes, Policy
 from zoo.policy.lora import ATTENTION
 from zoo.policy.pretrained import Dtype, base_dtype, place
 from zoo.policy.tiny import WIDTH, sd3_transformer
@@ -120,6 +120,11 @@ class Digits(Policy):
         self._text_encoder.to(device).requires_grad_(False)
         place(network, device, self._dtype)
         self.weights = WeightSets(network, lora, default_targets=ATTENTION, copies_on=copies_on)
+
+    @classmethod
+    def makes(cls, options: Mapping[str, Any]) -> Makes | None:
+        """Single images."""
+        return "images"
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """Tables of embeddings, a row a prompt; with guidance also the null caption's one row."""

@@ -34,6 +34,8 @@ class Flux(Preset):
     twice the forwards and is rarely used with FLUX.
     """
 
+    sizes = ("resolution",)
+
     def __init__(
         self,
         device: torch.device,
@@ -81,9 +83,12 @@ class Flux(Preset):
             decode_batch=decode_batch,
             copies_on=copies_on,
         )
-        tokens, channels = self.latent_shape
+
+    def _shape(self) -> tuple[int, ...]:
+        """Of the autoencoder's latents, which are square."""
+        tokens, channels = super()._shape()
         side = _PATCH * round(tokens**0.5)
-        self.latent_shape = (channels // _PATCH**2, side, side)
+        return channels // _PATCH**2, side, side
 
     def velocity(
         self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond

@@ -2,9 +2,10 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from zoo.data.text_limit import TextLimit
+from zoo.policy.base import Makes
 from zoo.policy.parts import is_here
 from zoo.policy.pipeline.parts import files_of
 from zoo.policy.pipeline.policy import Diffusers
@@ -13,6 +14,8 @@ from zoo.policy.pretrained import Pretrained
 
 class Preset(Diffusers):
     """What is asked of a recipe's options before a model is loaded, in the words of `diffusers`."""
+
+    sizes: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @abstractmethod
@@ -53,3 +56,8 @@ class Preset(Diffusers):
     def tiny_kind(cls, options: Mapping[str, Any]) -> str:
         """There is one."""
         return ""
+
+    @classmethod
+    def makes(cls, options: Mapping[str, Any]) -> Makes | None:
+        """What its pipeline makes."""
+        return super().makes(cls.as_diffusers(options))

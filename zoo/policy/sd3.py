@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge, Le, MultipleOf
 
+from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.preset import Preset
 from zoo.policy.pretrained import Dtype, Pretrained
 from zoo.policy.weights import CopiesOn, Lora
@@ -26,6 +27,8 @@ class SD3(Preset):
     `pretrained` is a folder in diffusers' layout, a hub id, or a single file as published
     (`.safetensors`). The text encoders are on the device only while they encode.
     """
+
+    sizes = ("resolution",)
 
     def __init__(
         self,
@@ -55,7 +58,9 @@ class SD3(Preset):
         are decoded together. With `copies_on` cpu the old, reference and EMA weights of training
         all are in the host's memory, and on the device while they are used.
         """
-        _require(Pretrained.of(pretrained, revision, variant, parts), resolution, t5=t5)
+        files = Pretrained.of(pretrained, revision, variant, parts)
+        _require(files, t5=t5)
+        _require_positions(files, resolution)
         super().__init__(
             device,
             pretrained=pretrained,
@@ -73,6 +78,15 @@ class SD3(Preset):
             copies_on=copies_on,
         )
 
+    def sized(self, size: Mapping[str, Any]) -> Diffusers:
+        """The same model for pictures of another size.
+
+        Raises:
+            ValueError: it has no positions for them.
+        """
+        _require_positions(self._files, size["resolution"])
+        return super().sized(size)
+
     @classmethod
     def as_diffusers(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Of SD3's pipeline, with or without T5."""
@@ -82,7 +96,8 @@ class SD3(Preset):
     @classmethod
     def require(cls, files: Pretrained, options: Mapping[str, Any]) -> None:
         """Refuses another family's model, one without T5, and one that is too small."""
-        _require(files, options["resolution"], t5=options["t5"])
+        _require(files, t5=options["t5"])
+        _require_positions(files, options["resolution"])
 
     @classmethod
     def write_tiny(cls, folder: Path, kind: str = "") -> dict[str, Any]:
@@ -93,13 +108,17 @@ class SD3(Preset):
         return options_of(folder)
 
 
-def _require(files: Pretrained, resolution: int, *, t5: bool) -> None:
-    """Refuses a model that these options do not fit, before its weights are read."""
-    import diffusers
-
+def _require(files: Pretrained, *, t5: bool) -> None:
+    """Refuses another family's model, and one without T5, before its weights are read."""
     files.require(_PIPELINE, policy="sd3")
     if t5 and files.lacks(_T5[0]):
         raise ValueError(f"the model '{files.source}' has no T5 (text_encoder_3); write t5: false")
+
+
+def _require_positions(files: Pretrained, resolution: int) -> None:
+    """Refuses pictures for which the network has no positions."""
+    import diffusers
+
     network = files.config(diffusers.SD3Transformer2DModel, "transformer")
     factor = 2 ** (len(files.config(diffusers.AutoencoderKL, "vae")["block_out_channels"]) - 1)
     largest = network["pos_embed_max_size"] * network["patch_size"] * factor

@@ -2,10 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Annotated
 
 from zoo.errors import suggest
-from zoo.recipe.component import Component
-from zoo.recipe.errors import Loc, RecipeError
+from zoo.policy.base import Policy
+from zoo.recipe.component import Component, Strict
+from zoo.recipe.constructor_schema import Slot
+from zoo.recipe.errors import Loc, Origin, Origins, RecipeError
+from zoo.recipe.explain import validate
 from zoo.recipe.model import Recipe
 from zoo.recipe.objective_checks import OBJECTIVE_CHECKS, Mistakes
 from zoo.recipe.sections import RewardEntry
@@ -128,6 +132,7 @@ def check(recipe: Recipe) -> None:
     lines = [f"{recipe.origin(loc)}: {text}" for test in CHECKS for loc, text in test(recipe)]
     if lines:
         raise RecipeError(*lines)
+    _require_evaluated_size(recipe)
 
 
 def _gdpo_without_group_std(recipe: Recipe) -> Mistakes:
@@ -251,6 +256,34 @@ def _ranks_are_of_what_is_trained_on(recipe: Recipe) -> Mistakes:
             )
 
 
+def _evaluated_size_is_one_of_the_policys(recipe: Recipe) -> Mistakes:
+    own = recipe.eval.size if recipe.eval else {}
+    for key, value in own.items():
+        if key not in recipe.policy.cls.sizes:
+            yield (
+                ("eval", key),
+                f"eval.{key} is {value}, and the policy '{recipe.policy.name}' has no option "
+                f"'{key}' that evaluations could change; remove it",
+            )
+
+
+def _require_evaluated_size(recipe: Recipe) -> None:
+    """Sees that the policy takes it, as its own option.
+
+    Raises:
+        RecipeError: it does not.
+    """
+    own = recipe.eval.size if recipe.eval else {}
+    if own:
+        places: dict[Loc, Origin] = {("policy", key): recipe.origin(("eval", key)) for key in own}
+        data = {"policy": {**recipe.policy.dump(), **own}}
+        validate(_OnePolicy, data, Origins(recipe.origins.source, places))
+
+
+class _OnePolicy(Strict):
+    policy: Annotated[Component[Policy], Slot(Policy)]
+
+
 def _labels_repeat(loc: Loc, rewards: tuple[RewardEntry, ...]) -> Mistakes:
     counts = Counter(reward.label for reward in rewards)
     for label in (label for label, count in counts.items() if count > 1):
@@ -274,6 +307,7 @@ CHECKS: tuple[Callable[[Recipe], Mistakes], ...] = (
     _frames_are_of_rewards_of_images,
     _people_are_asked_in_training_alone,
     _ranks_are_of_what_is_trained_on,
+    _evaluated_size_is_one_of_the_policys,
     _stop_conditions_can_be_seen,
     _offload_has_a_stage,
     _copies_are_with_the_engine,

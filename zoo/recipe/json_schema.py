@@ -13,6 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from zoo import registry
+from zoo.policy.base import Policy
 from zoo.recipe.component import Named
 from zoo.recipe.constructor_schema import Slot, options_model
 from zoo.recipe.model import CHANGEABLE, CHANGEABLE_OPTIM, RecipeSections
@@ -69,8 +70,21 @@ def _stage(partial: dict[str, Any]) -> dict[str, Any]:
             **own["properties"],
             **{key: sections[key] for key in CHANGEABLE},
             "optim": {**optim, "properties": some},
+            "policy": _size(),
         },
         "required": ["epochs"],
+        "additionalProperties": False,
+    }
+
+
+def _size() -> dict[str, Any]:
+    """What a stage may say of the policy: how large its images are, where that can be asked."""
+    slot = Slot(Policy)
+    sizes: dict[str, Any] = {key: {} for _, cls in _fitting(slot) for key in cls.sizes}
+    return {
+        "type": "object",
+        "description": "The size of images, for policies that can be asked for others.",
+        "properties": sizes,
         "additionalProperties": False,
     }
 

@@ -47,6 +47,21 @@ from zoo.storage.place import Place
 
 T = TypeVar("T")
 
+
+def shown_size(size: "Size") -> str:
+    """A size as people read it: 832 x 480, 5 frames."""
+    return ", ".join(_shown(key, value) for key, value in size.items() if value is not None)
+
+
+def _shown(key: str, value: Any) -> str:
+    if key == "frames":
+        return "1 frame" if value == 1 else f"{value} frames"
+    if key == "resolution":
+        width, height = (value, value) if isinstance(value, int) else value
+        return f"{width} x {height}"
+    return f"{key} {value}"
+
+
 CHANGEABLE = (
     "sampler", "rewards", "advantage", "objective", "data", "optim", "eval", "scoring"
 )  # fmt: skip
@@ -55,12 +70,16 @@ CHANGEABLE = (
 CHANGEABLE_OPTIM = ("lr", "schedule", "updates_per_epoch", "max_grad_norm")
 """What it may change of `optim`: the optimizer goes on, and `warmup` is of the run's start."""
 
+Size = Mapping[str, Any]
+"""The options of a policy that say how large its images are: see `Policy.sizes`."""
+
 
 class StageEntry(Strict):
     """So many epochs with changes to sampler, rewards, advantage, data, eval, scoring, optim.
 
     Also to the objective's options, but not to another objective; of `optim` to lr, schedule,
-    updates_per_epoch and max_grad_norm. What a stage does not write is the recipe's own. The
+    updates_per_epoch and max_grad_norm; of `policy` to the size of its images, where it can be
+    asked for others: `resolution`, `frames`. What a stage does not write is the recipe's own. The
     stages' epochs sum to the recipe's.
     """
 
@@ -170,6 +189,27 @@ class Recipe(RecipeSections):
         """The stage that goes on once so many epochs are done; the last one after its end."""
         timeline = self.timeline
         return next((stage for stage in timeline if epoch < stage.end), timeline[-1])
+
+    @property
+    def size(self) -> Size:
+        """How large the images are that it trains on; empty where the policy has one size."""
+        return {key: self.policy.options[key] for key in self.policy.cls.sizes}
+
+    @property
+    def evaluated_size(self) -> Size:
+        """How large those are that it is evaluated by: as `eval` says, else as it trains on."""
+        own = self.eval.size if self.eval is not None else {}
+        return {**self.size, **own}
+
+    def for_images(self) -> "Recipe":
+        """The same, of a policy that makes images of the size of evaluations."""
+        size = self.evaluated_size
+        if size == self.size:
+            return self
+        changed = self.policy.settings.model_copy(
+            update={f"option_{key}": value for key, value in size.items()}
+        )
+        return self.model_copy(update={"policy": Component(self.policy.cls, changed)})
 
     def with_micro_batch(self, sizes: Sizes) -> "Recipe":
         """The same, and so each of its stages, with these sizes of micro-batches."""

@@ -259,6 +259,8 @@ class EvalOptions(Strict):
 
     Rewards that are not trained on are held out: their sum, with their weights, says which
     checkpoint is best. `fps` is how fast videos are shown, in frames a second: 16 is Wan's own.
+    `resolution` and `frames` are those of the policy, which images that are trained on have; here
+    of others, for policies that can be asked for them.
     """
 
     every: Count = 10
@@ -266,8 +268,16 @@ class EvalOptions(Strict):
     solver: Annotated[Component[Solver], Slot(Solver)] = default({"name": "euler"})
     guidance: Annotated[float, Ge(0)] = 1.0
     images_per_prompt: Count = 4
+    resolution: Count | tuple[Count, Count] | None = None
+    frames: Count | None = None
     fps: Annotated[float, Gt(0), Le(1000)] = 16.0
     rewards: Rewards = ()
+
+    @property
+    def size(self) -> dict[str, Any]:
+        """What it says of how large images are, as options of a policy."""
+        own = {"resolution": self.resolution, "frames": self.frames}
+        return {key: value for key, value in own.items() if value is not None}
 
 
 class Scoring(Strict):

@@ -59,11 +59,15 @@ def _recipe_of(run: Recipe, raw: Raw, index: int) -> Recipe:
 def _wrong_keys(recipe: Recipe) -> Iterator[tuple[Loc, str]]:
     for index, entry in enumerate(recipe.stages or ()):
         loc = ("stages", index)
-        yield from _refuse(loc, entry.changes, _KEYS, tuple(RecipeSections.model_fields))
-        optim = entry.changes.get("optim")
+        keys = (*_KEYS, "policy") if recipe.policy.cls.sizes else _KEYS
+        yield from _refuse(loc, entry.changes, keys, tuple(RecipeSections.model_fields))
+        optim, policy = entry.changes.get("optim"), entry.changes.get("policy")
         if isinstance(optim, Mapping):
             known = tuple(Optim.model_fields)
             yield from _refuse((*loc, "optim"), optim, CHANGEABLE_OPTIM, known)
+        if isinstance(policy, Mapping) and recipe.policy.cls.sizes:
+            known = ("name", *recipe.policy.options)
+            yield from _refuse((*loc, "policy"), policy, recipe.policy.cls.sizes, known)
 
 
 def _refuse(

@@ -64,9 +64,12 @@ def _stage(run: Recipe, stage: Stage) -> dict[str, Any]:
     index = stage.index or 0
     written = run.resolved()["stages"][index]
     small = put(stage.recipe.resolved(), _smaller(stage.recipe))
-    changes = {key: small[key] for key in written if key not in ("name", "epochs", "optim")}
+    own = ("name", "epochs", "optim", "policy")
+    changes = {key: small[key] for key in written if key not in own}
     if "optim" in written:
         changes["optim"] = {key: small["optim"][key] for key in written["optim"]}
+    if "policy" in written:
+        changes["policy"] = _smallest_size(stage.recipe.size, small["policy"])
     by_hand = stage.recipe.origin(("epochs",)).on_command_line
     epochs = stage.recipe.epochs if by_hand else 1
     return {"name": stage.name, "epochs": epochs, **changes}
@@ -82,7 +85,21 @@ def _smaller(recipe: Recipe) -> dict[Loc, Any]:
             if options and _at(data, (*loc, "lora", "start")) is not None:
                 # It is of the model that is replaced.
                 changes[(*loc, "lora", "start")] = None
+            if recipe.eval is not None and issubclass(component.cls, Policy):
+                size = _smallest_size(recipe.eval.size, options)
+                changes |= {("eval", key): value for key, value in size.items()}
     return {loc: value for loc, value in changes.items() if not recipe.origins.on_command_line(loc)}
+
+
+def _smallest_size(written: Mapping[str, Any], tiny: Mapping[str, Any]) -> dict[str, Any]:
+    """A size as it is written, where that is not larger than a tiny model's own."""
+
+    def smallest(key: str, value: Any) -> Any:
+        own = tiny.get(key, value)
+        fewer = isinstance(value, int) and isinstance(own, int) and value < own
+        return value if fewer else own
+
+    return {key: smallest(key, value) for key, value in written.items()}
 
 
 def put(data: Mapping[str, Any], changes: Mapping[Loc, Any]) -> dict[str, Any]:

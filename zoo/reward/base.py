@@ -69,6 +69,9 @@ class Reward(ABC):
     One of images looks at videos frame by frame, where a recipe says `frames` beside its name.
     """
 
+    least_frames: ClassVar[int] = 1
+    """How many frames of a video it needs to give a score."""
+
     chosen_by: ClassVar[tuple[str, ...]] = ()
     """Options that say which reward it is, and not how it is run: a function's path, an address."""
 

@@ -70,16 +70,31 @@ def chosen_frames(num: int, how: How, sample: int | None = None) -> list[int]:
     return {"first": [0], "last": [num - 1]}.get(how, list(range(num)))
 
 
-def misfit(label: str, reward: Reward, *, videos: bool) -> str | None:
-    """Why a reward cannot look at what a policy makes, and the fix; None where it can."""
-    if reward.takes == "images" and videos:
+def misfit(
+    label: str,
+    takes: Literal["images", "videos", "both"],
+    *,
+    videos: bool,
+    frames: int | None = None,
+    least: int = 1,
+) -> str | None:
+    """Why a reward cannot look at what a policy makes, and the fix; None where it can.
+
+    A video has so many `frames`, where that is known, and the reward needs at `least` so many.
+    """
+    if takes == "images" and videos:
         return (
             f"the reward '{label}' looks at single images, and the policy makes videos; write "
             "frames: mean beside its name (or first, last, min, {sample: 4})"
         )
-    if reward.takes == "videos" and not videos:
+    if takes == "videos" and not videos:
         return (
             f"the reward '{label}' looks at videos, and the policy makes single images; remove it"
+        )
+    if videos and frames is not None and frames < least:
+        return (
+            f"the reward '{label}' needs videos of {least} frames or more, and those here have "
+            f"{frames}; remove it, or make them longer (policy.frames, eval.frames)"
         )
     return None
 

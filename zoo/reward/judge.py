@@ -97,7 +97,7 @@ class Judge:
         if not prompts:
             return
         for weighted in self.rewards:
-            if wrong := misfit(weighted.label, weighted.reward, videos=images.ndim == 5):
+            if wrong := misfit(weighted.label, weighted.reward.takes, videos=images.ndim == 5):
                 raise RewardError(wrong)
         for thread in self._single:
             asked = [i for i, prompt in enumerate(prompts) if _asks(prompt, thread)]

@@ -22,6 +22,7 @@ class Motion(Reward):
     """
 
     takes = "videos"
+    least_frames = 2
 
     def __init__(self, *, enough: Annotated[float, Gt(0), Le(0.05)] = 0.01) -> None:
         """`enough` is the mean distance from frame to frame that scores 1.

@@ -21,6 +21,7 @@ class Smoothness(Reward):
     """
 
     takes = "videos"
+    least_frames = 2
 
     def score(
         self, images: Float[Tensor, "batch frames 3 height width"], prompts: Sequence[Prompt]

@@ -13,7 +13,10 @@ from zoo.storage import files, json_data
 MODEL = "model.json"
 
 _KIND = TypeAdapter(dict[str, Any]).validate_json
-_MAY_CHANGE = ("diffusers", "differs from its own loop")
+OTHERS = "at other sizes"
+"""What was found where a run makes images of several sizes, by the others."""
+
+_MAY_CHANGE = ("diffusers", "differs from its own loop", OTHERS)
 """With what it was found, and how well it agreed: another version may do the same."""
 
 
@@ -40,11 +43,16 @@ def require_same(folder: Path, findings: Mapping[str, Any]) -> None:
         return
     before = json_data.read(path, _KIND)
     now = json.loads(json.dumps(dict(findings)))
-    changed = [k for k in before if k not in _MAY_CHANGE and before[k] != now.get(k)]
-    if changed:
-        key = changed[0]
-        raise UserError(
-            f"{path}: the run began with a pipeline of which '{key}' was {before[key]}, and it is "
-            f"{now.get(key)} by diffusers {now.get('diffusers')}; install diffusers "
-            f"{before.get('diffusers')}, or start a new run"
-        )
+    pairs = [("", before, now)]
+    others, found = before.get(OTHERS, {}), now.get(OTHERS, {})
+    # Evaluations of a run that goes on may be of a size of their own.
+    pairs += [(f" at {size}", others[size], found[size]) for size in others if size in found]
+    for at, was, is_now in pairs:
+        changed = [k for k in was if k not in _MAY_CHANGE and was[k] != is_now.get(k)]
+        if changed:
+            key = changed[0]
+            raise UserError(
+                f"{path}: the run began with a pipeline of which{at} '{key}' was {was[key]}, and "
+                f"it is {is_now.get(key)} by diffusers {now.get('diffusers')}; install diffusers "
+                f"{before.get('diffusers')}, or start a new run"
+            )

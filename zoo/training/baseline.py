@@ -1,5 +1,6 @@
 """What comes before any update: a step in vain, an epoch's images, probes, the first evaluation."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from jaxtyping import Int
@@ -25,10 +26,13 @@ _EPOCH = -1
 """Of its draws: no epoch of training has the same images."""
 
 
-def measure_untrained(run: StageRun, tracker: Tracker, interrupt: Interrupt) -> Progress:
+def measure_untrained(
+    run: StageRun, others: Sequence[StageRun], tracker: Tracker, interrupt: Interrupt
+) -> Progress:
     """Collects, scores and probes an epoch that is not trained on, and evaluates; records it all.
 
-    First of all a training step is tried, and dropped.
+    First of all a training step is tried, and dropped; of the `others`, stages with images of other
+    sizes, one each.
 
     Returns the progress of a run that has done nothing, with that evaluation as its best.
 
@@ -40,7 +44,8 @@ def measure_untrained(run: StageRun, tracker: Tracker, interrupt: Interrupt) -> 
     tracker.say(f"measuring the untrained model: {_plan(run)}")
 
     # Whether a training step can be made at all, before its images are.
-    try_step(run.learner, shard_groups(run.collector, groups_of(run, _EPOCH)))
+    for each in (run, *others):
+        try_step(each.learner, shard_groups(each.collector, groups_of(each, _EPOCH)))
 
     # What the rewards say of the model as it is, and what its images are like.
     collected = collect_epoch(run, _EPOCH, tracker, interrupt, is_trained_on=False)

@@ -4,8 +4,8 @@ Rewards come before the model, those of all stages: one that cannot start should
 weights load.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,6 +41,8 @@ from zoo.training.evaluate import EVALUATION, Evaluator
 from zoo.training.learn import Learner
 from zoo.training.learning_rate import rate_of
 from zoo.training.own_device import use_device
+from zoo.training.policy_sizes import PolicySizes
+from zoo.training.requirements import require_drift, require_even_forwards, require_guidance
 from zoo.training.stored import EncodedImages, ImageCache
 
 
@@ -60,8 +62,9 @@ class Model:
 class StageRun:
     """Everything that the recipe of one stage names, built; without stages, of the whole run.
 
-    Stages share the model, and the rewards and prompts that they have in common. Evaluations from
-    epoch `compared_since` on can be compared with this stage's.
+    Stages share the model, whose policy makes images of a stage's own size, and the rewards and
+    prompts that they have in common. Evaluations from epoch `compared_since` on can be compared
+    with this stage's.
     """
 
     model: Model
@@ -85,15 +88,27 @@ class StageRun:
 
 @dataclass(frozen=True)
 class Run:
-    """A model and what is done with it, stage by stage; a run without stages has a single one."""
+    """A model and what is done with it, stage by stage; a run without stages has a single one.
+
+    Its policy is that of the first stage; a stage with images of another size has its own.
+    """
 
     model: Model
     stages: tuple[StageRun, ...]
+    sizes: PolicySizes
 
     @property
     def epochs(self) -> int:
         """How many it is to have in all."""
         return self.stages[0].stage.run_epochs
+
+    @property
+    def of_other_sizes(self) -> tuple[StageRun, ...]:
+        """The first stage with images of each size that is not the first one's."""
+        first: dict[Policy, StageRun] = {}
+        for stage in self.stages:
+            first.setdefault(stage.model.policy, stage)
+        return tuple(run for policy, run in first.items() if policy is not self.model.policy)
 
     def stage_at(self, epoch: int) -> StageRun:
         """The stage that goes on once so many epochs are done; the last one after its end."""
@@ -144,56 +159,29 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     components = [shared.components(stage.recipe) for stage in recipe.timeline]
 
     # The model, with room for each set of weights that any stage writes.
-    policy = recipe.build(recipe.policy, {"device": device})
+    sizes = PolicySizes(recipe, device)
+    policy = sizes.first
     require_fitting_rewards(recipe, components, policy)
     for stage in recipe.timeline:
-        _require_guidance(stage.recipe, policy)
-    _require_even_forwards(recipe, policy)
+        require_guidance(stage.recipe, policy)
+    require_even_forwards(recipe, policy)
     moved = copies(recipe)
     _allocate(recipe, policy.weights, moved, reference=keeps_reference(recipe))
-    _require_drift(recipe, policy.weights, moved)
+    require_drift(recipe, policy.weights, moved)
     if not resumed:
         _start(recipe, policy.weights, moved)
     _tune(recipe, policy)
 
     # The engine last: it takes the weights as they are to be trained.
     model = Model(make_engine(recipe, policy.weights, device), policy, moved)
-    cache = _image_cache(components)
-    stages = zip(recipe.timeline, components, compared_since(recipe), strict=True)
-    return Run(model, tuple(_stage_run(model, *stage, cache) for stage in stages))
+    caches = _image_caches(components, sizes)
+    models = [_at_size(model, sizes.trained(stage.recipe)) for stage in recipe.timeline]
+    stages = zip(models, recipe.timeline, components, compared_since(recipe), strict=True)
+    return Run(model, tuple(_stage_run(*stage, sizes, caches) for stage in stages), sizes)
 
 
-def _require_guidance(recipe: Recipe, policy: Policy) -> None:
-    """A model of the noise draws nothing of use without guidance, and learning from that fails.
-
-    Raises:
-        RecipeError: the recipe collects so.
-    """
-    guidance = recipe.sampler.options.get("guidance", 1.0)
-    if not policy.needs_guidance or guidance != 1 or issubclass(recipe.sampler.cls, StoredImages):
-        return
-    trains = recipe.objective.cls.trains_guided
-    fix = "write sampler.guidance: 5" if trains else (
-        f"and '{recipe.objective.name}' trains without: take flow_grpo or dpo with guidance"
-    )  # fmt: skip
-    raise RecipeError(
-        f"{recipe.origin(('sampler', 'guidance'))}: the model predicts noise, whose images without "
-        f"guidance collapse as they are trained on; {fix}, or policy.allow_unguided: true to insist"
-    )
-
-
-def _require_even_forwards(recipe: Recipe, policy: Policy) -> None:
-    """ZeRO 3 fetches weights in every forward from all processes: each must make as many.
-
-    Raises:
-        RecipeError: the model's depend on its rows.
-    """
-    if recipe.engine.zero_stage == 3 and not policy.even_forwards:
-        raise RecipeError(
-            f"{recipe.origin(('engine', 'zero_stage'))}: engine.zero_stage is 3, where all "
-            "processes must make as many forwards, and this model makes one for each expert or "
-            "input image of a micro-batch; write engine.zero_stage: 2"
-        )
+def _at_size(model: "Model", policy: Policy) -> "Model":
+    return model if policy is model.policy else replace(model, policy=policy)
 
 
 def _allocate(
@@ -205,16 +193,24 @@ def _allocate(
         raise recipe.misfit(error) from error
 
 
-def _image_cache(components: Sequence[Components]) -> ImageCache:
-    """One for all stages: an image that one has encoded another need not."""
+def _image_caches(
+    components: Sequence[Components], sizes: PolicySizes
+) -> Mapping[Policy, ImageCache]:
+    """One for all stages of a size: an image that one has encoded another need not."""
     samplers = [parts.sampler for parts in components]
-    return ImageCache(max([s.cache_gb for s in samplers if isinstance(s, StoredImages)], default=0))
+    gb = max([s.cache_gb for s in samplers if isinstance(s, StoredImages)], default=0)
+    return {policy: ImageCache(gb) for policy in sizes.every}
 
 
 def _stage_run(
-    model: Model, stage: Stage, parts: Components, since: int, cache: ImageCache
+    model: Model,
+    stage: Stage,
+    parts: Components,
+    since: int,
+    sizes: PolicySizes,
+    caches: Mapping[Policy, ImageCache],
 ) -> StageRun:
-    """What a stage does with the model."""
+    """What a stage does with the model, which makes images of the stage's size."""
     recipe, engine, policy = stage.recipe, model.engine, model.policy
     optim, micro_batch = recipe.optim, recipe.engine.micro_batch.sizes
     learner = Learner(
@@ -224,24 +220,24 @@ def _stage_run(
     )  # fmt: skip
     sampler: Sampler | EncodedImages
     if isinstance(parts.sampler, StoredImages):
-        sampler = EncodedImages(parts.sampler, policy, engine.device, cache)
+        sampler = EncodedImages(parts.sampler, policy, engine.device, caches[policy])
     else:
         sampler = parts.sampler
     return StageRun(
         model, stage, parts.mixture,
         Collector(engine, policy, sampler, parts.judge, micro_batch.sample),
-        learner, _evaluator(model, recipe, parts.evaluation), since,
+        learner, _evaluator(model, recipe, parts.evaluation, sizes.evaluated(recipe)), since,
     )  # fmt: skip
 
 
 def _evaluator(
-    model: Model, recipe: Recipe, parts: EvaluationComponents | None
+    model: Model, recipe: Recipe, parts: EvaluationComponents | None, policy: Policy
 ) -> Evaluator | None:
     if parts is None or recipe.eval is None:
         return None
     batch, size = recipe.engine.micro_batch.sizes.sample, recipe.eval.images_per_prompt
     return Evaluator(
-        Collector(model.engine, model.policy, parts.sampler, parts.judge, batch),
+        Collector(model.engine, policy, parts.sampler, parts.judge, batch),
         Groups(parts.prompts, size, parts.weights, recipe.seed, EVALUATION),
         base_of(model.policy.weights, model.copies),
     )
@@ -250,9 +246,9 @@ def _evaluator(
 def image_model(recipe: Recipe, which: Weights, *, trained: bool = False) -> Model:
     """The model on this process's device, with room for one set of weights; builds nothing else.
 
-    Weights of a `trained` run come from a checkpoint.
+    It makes images of the size of evaluations. Weights of a `trained` run come from a checkpoint.
     """
-    device = use_device(recipe)
+    device, recipe = use_device(recipe), recipe.for_images()
     policy = recipe.build(recipe.policy, {"device": device})
     wanted = frozenset({which}) & copies(recipe)
     _allocate(recipe, policy.weights, wanted, reference=which is Weights.REFERENCE)
@@ -286,17 +282,6 @@ def _start(recipe: Recipe, weights: WeightSets, copies: frozenset[Weights]) -> N
         lora_files.start_from(weights.lora.start, weights, copies)
     except lora_files.LoraError as error:
         raise RecipeError(f"{start_place(recipe)}: {error}") from error
-
-
-def _require_drift(recipe: Recipe, weights: WeightSets, moved: frozenset[Weights]) -> None:
-    if recipe.stop_when is None or recipe.stop_when.drift is None:
-        return
-    if base_of(weights, moved) is None:
-        raise RecipeError(
-            f"{recipe.origin(('stop_when', 'drift'))}: stop_when.drift is from the base model, of "
-            f"which full fine-tuning keeps nothing where the objective '{recipe.objective.name}' "
-            "moves the reference; leave it out, or train LoRA"
-        )
 
 
 def _tune(recipe: Recipe, policy: Policy) -> None:

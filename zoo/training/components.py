@@ -120,7 +120,7 @@ def require_fitting_rewards(
             judges.append((("eval", "rewards"), parts.evaluation.judge))
         for loc, judge in judges:
             for i, weighted in enumerate(judge.rewards):
-                if wrong := misfit(weighted.label, weighted.reward, videos=videos):
+                if wrong := misfit(weighted.label, weighted.reward.takes, videos=videos):
                     raise RecipeError(f"{stage.recipe.origin((*loc, i))}: {wrong}")
 
 
@@ -152,7 +152,8 @@ def evaluated_rewards(recipe: Recipe) -> tuple[dict[str, float], dict[str, float
 def compared_since(recipe: Recipe) -> tuple[int, ...]:
     """By stage, the first epoch whose evaluation can be compared with the stage's own.
 
-    Those before it were of other prompts, or their score was of other rewards.
+    Those before it were of other prompts or images of another size, or their score was of other
+    rewards.
     """
     timeline, since = recipe.timeline, [0]
     for before, stage in pairwise(timeline):
@@ -164,7 +165,8 @@ def compared_since(recipe: Recipe) -> tuple[int, ...]:
 def _scored_on(recipe: Recipe) -> tuple[object, dict[str, float]]:
     held_out, trained = evaluated_rewards(recipe)
     sources = recipe.data.sources(recipe.data.evaluated)
-    return [(source.place, source.rewards) for source in sources], held_out or trained
+    of = [(source.place, source.rewards) for source in sources], dict(recipe.evaluated_size)
+    return of, held_out or trained
 
 
 def copies(recipe: Recipe) -> frozenset[Weights]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from zoo.engine.interrupt import Interrupt, Interrupted
-from zoo.recipe.model import Stage
+from zoo.recipe.model import Stage, shown_size
 from zoo.reward.judge import RewardError
 from zoo.run import checkpoint
 from zoo.run.folder import END, End
@@ -62,7 +62,7 @@ def train(run: Run, progress: Progress, tracker: Tracker, works: Sequence[Work] 
         _say_which(current.stage, tracker)
         # Before any update: the scores to improve on, and probes of what must hold by now.
         if progress.epoch == 0:
-            progress = measure_untrained(current, tracker, interrupt)
+            progress = measure_untrained(current, run.of_other_sizes, tracker, interrupt)
         while progress.epoch < run.epochs and end is None:
             current = _enter_stage(run, current, progress, tracker)
             watch = metrics.Stopwatch(run.model.engine)
@@ -151,7 +151,9 @@ def _say_which(stage: Stage, tracker: Tracker) -> None:
         rewards = ", ".join(
             f"{reward.label} x {reward.weight:g}" for reward in stage.recipe.rewards
         )
-        tracker.say(f"{stage.shown}: epochs {stage.start + 1} to {stage.end}, on {rewards}")
+        size = shown_size(stage.recipe.size)
+        of = f" of {size}" if size else ""
+        tracker.say(f"{stage.shown}: epochs {stage.start + 1} to {stage.end}{of}, on {rewards}")
 
 
 def _evaluation_due(run: StageRun, progress: Progress) -> bool:

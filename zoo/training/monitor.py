@@ -144,7 +144,8 @@ def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Pro
     tracker.evaluation(now)
     if best.best_epoch is not None:
         _warn_of_hacking(tracker, best.best_epoch, now)
-    _warn_of_departure(tracker, progress.epoch, evaluation.record)
+    if _has_the_first_size(tracker, now):
+        _warn_of_departure(tracker, progress.epoch, evaluation.record)
     score = evaluation.score
     best = best.after(progress.epoch, score.mean, score.standard_error)
     return replace(progress, watched=best)
@@ -184,6 +185,19 @@ def _warn_of_hacking(tracker: Tracker, best_epoch: int, now: EvaluationRecord) -
         f"({-fell.errors:.1f} standard errors): the reward may be cheated"
         + (f"; look at {picture}" if picture is not None else "")
     )
+
+
+def _has_the_first_size(tracker: Tracker, now: EvaluationRecord) -> bool:
+    """Whether images are as large as those before training: others have other looks."""
+    try:
+        first = evaluations.read_epoch(tracker.run_dir, 0)
+    except DamagedFileError:
+        return True
+    before, after = (None if first is None else first.made), now.made
+    if before is None or after is None:
+        return True
+    one, two = ((made.height, made.width, made.frames) for made in (before, after))
+    return one == two
 
 
 def _warn_of_departure(tracker: Tracker, epoch: int, now: dict[str, float]) -> None:

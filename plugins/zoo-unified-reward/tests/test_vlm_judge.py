@@ -54,6 +54,15 @@ def test_the_score_is_the_expectation_over_the_tokens_0_to_5(judge, server):
     assert float(found.extras["sure"]) == pytest.approx(1.0)
 
 
+def test_inputs_that_are_required_are_looked_for_before_anything_is_made():
+    with pytest.raises(PromptError, match="comes with no image, and the reward 'vlm_judge' is to"):
+        VLMJudge.check_prompt(Prompt("make it red"), {"show_inputs": "required"})
+    edited = Prompt("make it red", inputs=(picture("blue"),))
+    VLMJudge.check_prompt(edited, {"show_inputs": "required"})
+    for shown in (True, False):
+        VLMJudge.check_prompt(Prompt("a red cat"), {"show_inputs": shown})
+
+
 def test_other_tokens_do_not_count_and_tell_how_sure_it_is(judge, server):
     server.answer = lambda question: question.likely(
         ("The", 0.5), ("3", 0.2), (" 3", 0.1), ("5", 0.1), ("6", 0.05), ("33", 0.05)

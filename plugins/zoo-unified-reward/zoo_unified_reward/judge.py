@@ -8,8 +8,8 @@ is taken for `3`; and what has no score is NaN, not 0. `text` reads a number of 
 
 import math
 import re
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.data.images import open_inputs
-from zoo.prompt import Prompt, StoredImage
+from zoo.prompt import Prompt, PromptError, StoredImage
 from zoo.reward.base import Reward, Scores
 from zoo_unified_reward.answer import Reply
 from zoo_unified_reward.data_url import ImageOptions, data_url
@@ -49,7 +49,7 @@ class VLMJudge(Reward):
         form: Literal["logits", "text"] = "logits",
         pattern: str | None = None,
         scale: Scale = Scale(0.0, 5.0),  # noqa: B008  (frozen)
-        show_inputs: bool = True,
+        show_inputs: bool | Literal["required"] = True,
         api_key_env: str | None = None,
         image: ImageOptions = ImageOptions(),  # noqa: B008  (frozen)
         max_in_flight: Annotated[int, Ge(1)] = 16,
@@ -67,14 +67,15 @@ class VLMJudge(Reward):
         but a whole number of the `scale`, for `text` what `pattern` matches, whose one group is the
         number (the last match counts). A score is (number - lowest) / (highest - lowest). For
         `logits` the scale is of whole numbers of one digit, one token is asked for, and the server
-        lists `top_logprobs` of them; `max_tokens` are for `text`. The other options are those of
-        `unified_reward`.
+        lists `top_logprobs` of them; `max_tokens` are for `text`. With `show_inputs: required` a
+        prompt without an input image is refused before anything is made: for a question that
+        compares two. The other options are those of `unified_reward`.
 
         Raises:
             ValueError: an option cannot be used; the server cannot be reached, or lacks the model.
         """
         self._template, self._scale, self._image = Template.parse(template), scale, image
-        self._show_inputs = show_inputs
+        self._show_inputs = show_inputs is not False
         if form == "logits":
             self._tokens = _tokens(scale, pattern)
             asked = Asked(model, 1, temperature, seed, top_logprobs)
@@ -102,6 +103,20 @@ class VLMJudge(Reward):
             for prompt in prompts
         ]
         return self._model.rate(images, questions, self._read)
+
+    @classmethod
+    def check_prompt(cls, prompt: Prompt, options: Mapping[str, Any]) -> None:
+        """Looks for an input image, where they are required.
+
+        Raises:
+            PromptError: there is none.
+        """
+        if options["show_inputs"] == "required" and not prompt.inputs:
+            raise PromptError(
+                f"the prompt {prompt.text!r} comes with no image, and the reward 'vlm_judge' is to "
+                "show it beside the one to judge (show_inputs: required); name it in a column "
+                "`input`"
+            )
 
     def interrupt(self) -> bool:
         """Gives the requests in flight up; the next call sends new ones."""

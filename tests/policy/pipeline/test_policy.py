@@ -104,9 +104,15 @@ def test_shapes_alone_are_enough_for_a_plan(tiny):
     "kind",
     [
         "FluxKontextPipeline",
-        pytest.param("CogVideoXImageToVideoPipeline", marks=pytest.mark.slow),
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in (
+                "CogVideoXImageToVideoPipeline", "QwenImageEditPlusPipeline",
+                "WanImageToVideoPipeline", "WanImageToVideoPipeline@2.2-5B",
+            )
+        ),
     ],
-)
+)  # fmt: skip
 def test_shapes_alone_are_enough_where_pictures_are_read(tiny, kind):
     planned = made(tiny(kind), META, dtype="bfloat16")
     prompts = prompts_for(planned)

@@ -4,9 +4,10 @@ Texts are encoded together, so that padding and masks are the pipeline's own. Wh
 embeddings depend on no other, they are kept by text on the host.
 """
 
+import copy
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +47,19 @@ class Embeddings:
     def __init__(self, seam: Seam, contract: Contract, device: torch.device, *, kept: int) -> None:
         """`kept` texts' embeddings at most are in the host's memory."""
         self._seam, self._contract, self._device = seam, contract, device
-        self._encoders, self._lent = Lent(text_encoders(seam.real)), False
+        self._encoders = Lent(text_encoders(seam.real))
         seam.lent = self.on_device
         self._num_kept = kept
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def of(self, seam: Seam, contract: Contract, *, alike: bool) -> "Embeddings":
+        """By the same encoders for another seam of the pipeline; with what is kept, if `alike`."""
+        other = copy.copy(self)
+        other._seam, other._contract = seam, contract
+        seam.lent = other.on_device
+        if not alike:
+            other._kept = OrderedDict()
+        return other
 
     def __call__(
         self, entries: Sequence[Entry], guidance: float | None, images: Mapping[Hashable, Any]
@@ -126,19 +136,9 @@ class Embeddings:
 
         return max(texts, key=length)
 
-    @contextmanager
-    def on_device(self) -> Iterator[None]:
+    def on_device(self) -> AbstractContextManager[None]:
         """Inside, the encoders of texts and images are on the device."""
-        if self._lent:
-            yield
-            return
-        self._lent = True
-        self._encoders.lend(self._device)
-        try:
-            yield
-        finally:
-            self._lent = False
-            self._encoders.take_back()
+        return self._encoders.on(self._device)
 
 
 def text_encoders(pipe: Any) -> list[nn.Module]:

@@ -24,6 +24,7 @@ def call_keywords(
     cls: Any,
     size: tuple[int, int] | None,
     frames: int | None,
+    *,
     max_text_tokens: int | None,
     more: Mapping[str, Any],
 ) -> dict[str, Any]:

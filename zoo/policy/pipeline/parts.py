@@ -1,5 +1,6 @@
 """A pipeline's parts: loaded from a folder or the hub, or made as shapes alone."""
 
+import importlib
 import inspect
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,9 @@ from zoo.errors import closest, one_line
 from zoo.policy.parts import is_part, require_files
 from zoo.policy.pipeline import modular
 from zoo.policy.pretrained import Pretrained, place
+
+_TINY = "zoo.policy.tiny_pipelines."
+"""Where the parts of tiny pipelines are that no library has."""
 
 
 def pipeline_class(files: Pretrained, name: str | None) -> Any:
@@ -125,6 +129,8 @@ def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Seq
             continue
         library, kind = named
         module = {"diffusers": diffusers, "transformers": transformers}.get(library)
+        if library.startswith(_TINY):
+            module = importlib.import_module(library)
         part = getattr(module, kind, None) if module is not None else None
         if part is None:
             part = getattr(_own_module(cls), kind, None)
@@ -153,8 +159,6 @@ def place_parts(
 
 def _own_module(cls: Any) -> Any:
     """Where a pipeline's own classes are: beside it."""
-    import importlib
-
     return importlib.import_module(cls.__module__.rpartition(".")[0])
 
 

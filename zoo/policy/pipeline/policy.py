@@ -4,22 +4,20 @@ A pipeline calls its network and hands its scheduler what it makes of the output
 is, for rows that have a time each, with gradients; nothing is written for a model family.
 """
 
+import copy
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.data.text_limit import TextLimit
 from zoo.devices import send
-from zoo.policy.base import Policy
-from zoo.policy.parts import is_here, num_numbers, require_files
-from zoo.policy.pipeline import tiny
+from zoo.policy.parts import num_numbers
 from zoo.policy.pipeline.clock import PREDICTIONS, read_clock
 from zoo.policy.pipeline.contract import Family, UnsupportedError
 from zoo.policy.pipeline.embeddings import Embeddings, Entry, Table
@@ -28,25 +26,24 @@ from zoo.policy.pipeline.inputs import InputImages
 from zoo.policy.pipeline.kept import with_kept
 from zoo.policy.pipeline.keywords import call_keywords, size_of
 from zoo.policy.pipeline.learn import learn
-from zoo.policy.pipeline.limits import limits_of
 from zoo.policy.pipeline.networks import Trained
 from zoo.policy.pipeline.parts import (
     HollowEncoder,
-    files_of,
     load_pipeline,
-    network_of,
     pipeline_class,
     place_parts,
     shape_pipeline,
 )
 from zoo.policy.pipeline.pictures import Pictures
+from zoo.policy.pipeline.predict import Predictions
 from zoo.policy.pipeline.questions import Question
 from zoo.policy.pipeline.refusals import require_arguments, telling_why
 from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.solver import aligned
 from zoo.policy.pipeline.step import Steps
-from zoo.policy.pipeline.told import Told, groups
-from zoo.policy.pipeline.trees import on_tensors
+from zoo.policy.pipeline.told import Told
+from zoo.policy.pipeline.trees import differing, on_tensors
+from zoo.policy.pipeline.unloaded import Unloaded
 from zoo.policy.pipeline.verify import verify
 from zoo.policy.pretrained import Dtype, Pretrained, base_dtype
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
@@ -60,13 +57,15 @@ _SIZE = 512, 512
 Side = Annotated[int, Ge(8)]
 
 
-class Diffusers(Policy):
+class Diffusers(Unloaded):
     """A text-to-image, editing or video pipeline of diffusers; LoRA on its attention by default.
 
     `pretrained` is a folder in diffusers' layout or a hub id. What the pipeline does is not written
     down for each: it is found when it is loaded, in seconds, and checked against the pipeline's own
     loop. One that does otherwise is refused. Latents have the shape that the pipeline steps.
     """
+
+    sizes: ClassVar[tuple[str, ...]] = ("resolution", "frames")
 
     def __init__(
         self,
@@ -119,14 +118,52 @@ class Diffusers(Policy):
         self.device, self._dtype = device, base_dtype(dtype, lora)
         self._files, self._without = Pretrained.of(pretrained, revision, variant, parts), without
         cls = pipeline_class(self._files, pipeline)
-        known = family or family_of(cls.__name__)
-        size = size_of(resolution)
-        self._inputs = InputImages(known.inputs, size or _SIZE, cls.__name__)
-        more = {**known.call, **(call or {})}
-        keywords = call_keywords(cls, size, frames, max_text_tokens, more)
-        pipe, self.num_inputs = self._load(cls), known.inputs
-        self.seam = Seam(pipe, known, keywords, negative=negative, image=self._inputs.any())
-        place_parts(pipe, self.seam.networks, device, self._dtype)
+        self._family, self._negative = family or family_of(cls.__name__), negative
+        self.num_inputs, self._portion = self._family.inputs, decode_batch
+        more = {**self._family.call, **(call or {})}
+        self._keywords = partial(call_keywords, cls, max_text_tokens=max_text_tokens, more=more)
+        self._keywords(size_of(resolution), frames)  # what is wrong is said before weights load
+        self._pipe = self._load(cls)
+        self.seam = self._seam_for(resolution, frames)
+        place_parts(self._pipe, self.seam.networks, device, self._dtype)
+        self._learn()
+        self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
+        self._trained = Trained(self.seam.networks, trains)
+        network = self._trained.network
+        targets = self._family.targets or targets_of(network)
+        self.weights = WeightSets(network, lora, default_targets=targets, copies_on=copies_on)
+        self.needs_guidance = self._clock.noise is not None and not allow_unguided
+        self._connect()
+
+    def sized(self, size: Mapping[str, Any]) -> "Diffusers":
+        """The same networks and encoders, asked for images of another size.
+
+        All that was found of the pipeline is found anew, and checked against its own loop again.
+
+        Raises:
+            UnsupportedError: the pipeline does not keep the contract at this size.
+            ValueError: it takes no such size.
+        """
+        other = copy.copy(self)
+        with self._texts.on_device():
+            other.seam = other._seam_for(size["resolution"], size.get("frames"))
+            other._learn()
+            alike = not differing(other._some.replies, self._some.replies)
+            other._texts = self._texts.of(other.seam, other.contract, alike=alike)
+            other._connect()
+        return other
+
+    def _seam_for(self, resolution: int | tuple[int, int] | None, frames: int | None) -> Seam:
+        """The pipeline, to be asked for images of this size."""
+        size, kind = size_of(resolution), type(self._pipe).__name__
+        self._inputs = InputImages(self.num_inputs, size or _SIZE, kind)
+        keywords = self._keywords(size, frames)
+        return Seam(
+            self._pipe, self._family, keywords, negative=self._negative, image=self._inputs.any()
+        )
+
+    def _learn(self) -> None:
+        """Finds out what the pipeline does at the size that its seam asks for."""
         with self.seam.on(self._learns_on):
             with telling_why(self.seam):
                 require_arguments(self.seam)
@@ -135,20 +172,24 @@ class Diffusers(Policy):
             self.contract = learn(self.seam)
             with telling_why(self.seam):
                 self._clock = aligned(self.seam, self.contract, self._clock, self.grid)
-        self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
-        self._trained = Trained(self.seam.networks, trains)
-        network = self._trained.network
-        targets = known.targets or targets_of(network)
-        self.weights = WeightSets(network, lora, default_targets=targets, copies_on=copies_on)
-        self._steps = Steps(self.seam, self.contract, self._forward)
-        self.seam.device = device
+
+    def _connect(self) -> None:
+        """Has velocities and pictures made as was found, and checks them."""
+        steps = Steps(self.seam, self.contract, self._forward)
+        self.seam.device = self.device
         some = self._tell([Entry("a", "any")], None, {"any": self.seam.any_image}).tables[0].encoded
-        self._pictures = Pictures(self.seam, self.contract, some, portion=decode_batch)
+        self._pictures = Pictures(self.seam, self.contract, some, portion=self._portion)
+        self._predict = Predictions(
+            steps, self._pictures, self.contract, self._trained, self.weights
+        )
         alone = self.contract.manner.batching == "alone" or self.num_inputs > 0
         self.even_forwards = not alone and self.contract.boundary is None
-        self.needs_guidance = self._clock.noise is not None and not allow_unguided
-        self.latent_shape = self.contract.latent_shape
-        self.verified = self._verify()
+        self.latent_shape = self._shape()
+        self.verified = self._verify(steps)
+
+    def _shape(self) -> tuple[int, ...]:
+        """Of one latent, as velocities take them."""
+        return self.contract.latent_shape
 
     @property
     def network_folder(self) -> str:  # type: ignore[override]
@@ -179,39 +220,6 @@ class Diffusers(Policy):
             if isinstance(part, HollowEncoder)
         ]
         return self._dtype.itemsize * sum(num_numbers(self._files, name) for name in encoders)
-
-    @classmethod
-    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """Of each of the pipeline's tokenizers.
-
-        Raises:
-            ValueError: the model or a tokenizer cannot be had.
-        """
-        return limits_of(options)
-
-    @classmethod
-    def check_start(cls, options: Mapping[str, Any]) -> None:
-        """Looks for the files of a model in a folder here, and for the pipeline's class.
-
-        Raises:
-            ValueError: it lacks a part, or diffusers the class.
-        """
-        files = files_of(options)
-        # A single file has its network.
-        own = (network_of(files),) if files.file else ()
-        require_files(files, without=(*options["without"], *own))
-        if options["pipeline"] or is_here(files):
-            pipeline_class(files, options["pipeline"])
-
-    @classmethod
-    def tiny_kind(cls, options: Mapping[str, Any]) -> str:
-        """The pipeline's class, and which of its checkpoints."""
-        return tiny.kind_of(options)
-
-    @classmethod
-    def write_tiny(cls, folder: Path, kind: str = "FluxPipeline") -> dict[str, Any]:
-        """A pipeline of that class with small random parts, for pictures of 64 px or less."""
-        return tiny.write(folder, kind)
 
     def write_rest(self, folder: Path) -> None:
         """All parts of the pipeline but for the network, and its index."""
@@ -305,26 +313,10 @@ class Diffusers(Policy):
             return told.unguided()
         return told
 
-    def _predict(self, x: Tensor, times: Tensor, entries: Sequence[int], told: Told) -> Tensor:
-        """What the networks predict: the rows of a table and of an expert at once."""
-        parts, order = list[Tensor](), list[int]()
-        for group in groups(times, entries, told, self.contract):
-            rows = send(torch.tensor(group.rows, device=_HOST), x.device)
-            whole = len(group.rows) == len(x)
-            inner, at = (x, times) if whole else (x[rows], times[rows])
-            states = self._pictures.states(inner)
-            encoded = told.rows(group, self.contract)
-            parts.append(self._steps(states, at, encoded, told.scale, at=group.at))
-            order += group.rows
-        made = parts[0] if len(parts) == 1 else torch.cat(parts)
-        if order != sorted(order):
-            made = made[send(torch.tensor(order, device=_HOST).argsort(), made.device)]
-        return self._trained.connected(made, self.weights).reshape(x.shape)
-
-    def _verify(self) -> Mapping[str, float]:
+    def _verify(self, steps: Steps) -> Mapping[str, float]:
         """Against the pipeline's own loop, where there are numbers."""
         if self.device.type == "meta":
             return {}
         decode = self._pictures.decode
         with self._texts.on_device(), telling_why(self.seam):
-            return verify(self.seam, self.contract, self._steps, self._dtype, decode)
+            return verify(self.seam, self.contract, steps, self._dtype, decode)

@@ -34,20 +34,24 @@ def twin_of(real: Any, device: Callable[[], torch.device]) -> Any:
     vae = getattr(real, "vae", None)
     for method in ("encode", "decode"):
         if hasattr(vae, method):
-            _replace(twin, "vae", method, _typed(getattr(vae, method), vae))
+            _replace(twin, "vae", method, _typed(getattr(vae, method), vae, device))
     return twin
 
 
-def _typed(function: Callable[..., Any], part: Any) -> Callable[..., Any]:
+def _typed(
+    function: Callable[..., Any], part: Any, device: Callable[[], torch.device]
+) -> Callable[..., Any]:
     """A part's method for numbers of any type: what comes to it is mostly float32.
 
-    A part that is shapes alone gives made-up numbers of a picture.
+    A part that is shapes alone gives made-up numbers of a picture, and where a pipeline works with
+    numbers of all else: some send pictures to the part's own device.
     """
 
     def typed(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if part.device.type != "meta" or x.is_meta:
+        if part.device.type != "meta":
             return function(x.to(part.dtype), *args, **kwargs)
-        return numbers_of(function(x.to("meta", part.dtype), *args, **kwargs))
+        made = function(x.to("meta", part.dtype), *args, **kwargs)
+        return made if x.is_meta and device().type == "meta" else numbers_of(made)
 
     return typed
 
