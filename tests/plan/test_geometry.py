@@ -35,7 +35,7 @@ def test_counts_are_those_of_the_recipe():
     ("name", "overrides", "processes", "loc", "text"),
     [
         ("nft", ["data.groups_per_epoch=2"], 3, ("data", "groups_per_epoch"), "less than the 3"),
-        ("nft", ["objective.trained_steps=99"], 1, ("objective", "trained_steps"), "only 10 steps"),
+        ("nft", ["objective.trained_steps=99"], 1, ("objective", "trained_steps"), "only 10 of"),
         (
             "flow_grpo",
             ["objective.trained_steps=99"],
