@@ -110,7 +110,7 @@ def probe_objectives(setting: Setting, report: Report) -> None:
 def _probe(setting: Setting, objective: str) -> tuple[bool, str]:
     run = build(recipe(setting, objective, images=8, batch=4, steps=3)).stages[0]
     noted = Noted()
-    measure_untrained(run, noted, Interrupt(run.model.engine, print))
+    measure_untrained(run, (), noted, Interrupt(run.model.engine, print))
     wrong = [one for one in noted.probes if not one["holds"]]
     shown = [
         f"{one['name']} {one['measured']:.3g} ({one['expected']:g} ± {one['tolerance']:.1g})"
