@@ -176,7 +176,7 @@ def _import_what_runs_import() -> None:
 def _import_deepspeed() -> None:
     import torch
 
-    from zoo.engine.zero import ZeroOptions, require_valid
+    from zoo.engine.zero_options import ZeroOptions, require_valid
 
     require_valid(ZeroOptions(0), torch.device("cpu"))
     # What `deepspeed.initialize` imports itself.

@@ -163,15 +163,7 @@ def test_a_part_runs_on_the_cpu(small, run, verdicts):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("zero", marks=pytest.mark.xfail(
-            reason="ZeRO 3 of LoRA over bfloat16 meets a tracing error of DeepSpeed", strict=True
-        )),
-        "compiled",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("name", ["zero", "compiled"])
 def test_a_part_runs_by_its_command(small, name):
     """Those that change the process that they are in."""
     made = Acceptance(small.folder, ["--device", "cpu", "--small"])

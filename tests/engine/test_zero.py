@@ -10,7 +10,7 @@ import torch
 
 from tests.engine import zero_checks
 from tests.engine.in_processes import in_processes
-from zoo.engine.zero import ZeroOptions, configuration, require_valid
+from zoo.engine.zero_options import ZeroOptions, configuration, require_valid
 
 CPU = torch.device("cpu")
 
@@ -25,6 +25,7 @@ CPU = torch.device("cpu")
                 zero_checks.sets_of_weights_move_alone,
                 zero_checks.nothing_switches_to_training,
                 zero_checks.layers_of_half_precision_multiply_by_the_updated_values,
+                zero_checks.half_precision_layers_may_follow_any_set_by_any_other,
             ),
         ),
         (

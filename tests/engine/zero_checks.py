@@ -263,6 +263,20 @@ def layers_of_half_precision_multiply_by_the_updated_values() -> None:
                 assert torch.equal(velocity_loss(run), followed), (stage, which)
 
 
+def half_precision_layers_may_follow_any_set_by_any_other() -> None:
+    """Small parameters are whole all the time by DeepSpeed's own options, and traced otherwise."""
+    run = built(3, LORA, **{"policy.dtype": "bfloat16", "engine.deepspeed": "{}"})
+    for before in ((Weights.OLD, Weights.REFERENCE), (Weights.REFERENCE,), (Weights.LIVE,)):
+        for which in before:
+            with torch.no_grad(), run.policy.weights.using(which):
+                followed = velocity_loss(run)
+        loss = velocity_loss(run)
+        if before == (Weights.LIVE,):
+            assert torch.equal(followed, loss.detach())
+        run.engine.backward(loss)
+        assert run.engine.update(1e-3) > 0
+
+
 def _updates(run: Model) -> list[float]:
     """The loss before each of three updates, and the norms of their gradients."""
     found = []

@@ -11,6 +11,11 @@ from zoo.training.looks import MEASURES
 
 PROMPTS = ("a <b>red</b> fox & $x$", "two `cats` | dogs")
 TILE = 8
+MADE = {
+    "solver": {"name": "euler"}, "steps": 10, "guidance": 1.0, "seed": 42, "height": TILE,
+    "width": TILE, "frames": None, "weights": "ema", "fingerprint": "0f",
+}  # fmt: skip
+"""How every evaluation made its images."""
 
 
 def run_folder(folder: Path, *, epochs: int = 6, every: int = 2, seed: int = 0, speed: float = 1.0):
@@ -53,7 +58,7 @@ def evaluate(folder: Path, epoch: int, score: float):
             "epoch": epoch, "images_per_prompt": 2,
             "rewards": {"fox": True, "judge": False},
             "scores": {"fox": [score, score + 0.1, score, None], "judge": [held_out] * 4},
-            "shown_prompts": PROMPTS, "shown_rows": 3,
+            "shown_prompts": PROMPTS, "shown_rows": 3, "made": MADE,
         },
     )  # fmt: skip
     size = (pictures.GAP + 2 * (TILE + pictures.GAP), pictures.GAP + 3 * (TILE + pictures.GAP))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.report.checked_html import Checked
-from tests.report.run_folder import metrics, run_folder, write, write_metrics
+from tests.report.run_folder import MADE, metrics, run_folder, write, write_metrics
 from zoo.errors import UserError
 from zoo.report.monitors import MONITORS
 from zoo.report.run import write_run
@@ -48,6 +48,8 @@ def test_a_page_says_what_was_run_and_what_came_of_it(page):
         "collect 2.00 not known", "learn 4.00 25.0 %",
         "rewards, when all images were made 0.900 s 10.0 %",
         "broken images 0 0 ± 0 yes", "code of zoo abc123",
+        "evaluated on 2 a prompt of 8 x 8, by 10 steps of euler, guidance 1, seed 42, "
+        "with ema weights",
     ):  # fmt: skip
         assert part in page.text, part
     assert "Missing:" not in page.text
@@ -126,6 +128,19 @@ def test_a_run_without_evaluations_says_so(folder):
         assert part in text
 
 
+def test_evaluations_that_were_made_otherwise_are_told_from_those_before(folder):
+    path = folder / "evaluations" / "000004.json"
+    evaluation = json.loads(path.read_text())
+    write(path, evaluation | {"made": MADE | {"steps": 20, "frames": 5}})
+    text = read(folder).text
+    for part in (
+        "evaluated on 2 a prompt of 8 x 8, by 10 steps",
+        "; from epoch 4 on 2 a prompt of 8 x 8, 5 frames, by 20 steps of euler",
+        "; from epoch 6 on 2 a prompt of 8 x 8, by 10 steps",
+    ):
+        assert part in text, part
+
+
 @pytest.mark.slow
 def test_an_older_run_shows_the_scores_that_it_has(folder):
     shutil.rmtree(folder / "evaluations")
@@ -141,7 +156,7 @@ def test_an_older_run_shows_the_scores_that_it_has(folder):
         "ended not yet", "held out not recorded", "has not come to its end",
         "No standard errors are recorded",
         "There are no evaluations' records", "No probes are recorded", "no environment.json",
-        "judge -0.100 0.765",
+        "judge -0.100 0.765", "evaluated on not recorded",
     ):  # fmt: skip
         assert part in page.text, part
     assert "judge by epoch: from -0.1 to 0.765" in page.alts

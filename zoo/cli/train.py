@@ -234,7 +234,7 @@ def _build_and_train(
         if start is not None:
             tracker.warn(*run_state.tell_other_cut(run, start))
             tell_rate(tracker, before, recipe, progress)
-        trained = run_loop(run, progress, tracker, works)
+        trained = run_loop(run.of_works(works) if works else run, progress, tracker)
 
     # No process leaves before the first has saved: the launcher ends all when one has left.
     engine.barrier()

@@ -8,36 +8,23 @@ A forward with gradients must go through DeepSpeed's wrapper: under stage 3 anot
 gradients in silence. One without goes to the module, whose hooks gather what it needs.
 """
 
-import logging
-import os
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from zoo.devices import is_accelerator
 from zoo.engine import watchdog
 from zoo.engine.base import AdamWOptions, Engine, moments
 from zoo.engine.side_streams import SideStreams
+from zoo.engine.zero_options import ZeroOptions, configuration, import_deepspeed
+from zoo.policy.lora_linear import HalfLinear
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Weights
 from zoo.storage.tensor_file import Sharded, local
-
-
-@dataclass(frozen=True)
-class ZeroOptions:
-    """What is sharded, what is kept in the host's memory, and raw options that go before ours."""
-
-    stage: int
-    offload: Literal["none", "optimizer", "parameters"] = "none"
-    deepspeed: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ZeroEngine(Engine):
@@ -57,7 +44,7 @@ class ZeroEngine(Engine):
     ) -> None:
         """Shards the weights; what is read of them from here on goes through `weights`."""
         super().__init__(device)
-        deepspeed = _import_deepspeed(device)
+        deepspeed = import_deepspeed(device)
         self._stage = options.stage
         # LoRA's gradients are small. Those of a whole network are what these stages are to divide.
         self._reduces_once = options.stage >= 2 and weights.lora is not None
@@ -66,6 +53,8 @@ class ZeroEngine(Engine):
         self._named = weights.parameters(Weights.LIVE)
         self._shapes = {name: tuple(p.shape) for name, p in self._named.items()}
         self._adam = _AdamW(self._named.values(), optim, clips=options.stage == 0)
+        if self._stage == 3:
+            _register_masters(deepspeed, weights.module)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._engine: Any = deepspeed.initialize(
@@ -93,6 +82,8 @@ class ZeroEngine(Engine):
     def _gather_parameters(self, tensors: Sequence[Tensor], written: bool) -> Iterator[None]:
         import deepspeed
 
+        # After a forward without a backward, what the latter would have needed is still fetched.
+        self._engine.optimizer.parameter_offload.get_param_coordinator().reset_step()
         with deepspeed.zero.GatheredParameters(list(tensors), modifier_rank=0 if written else None):
             yield
 
@@ -219,101 +210,9 @@ class _AdamW(torch.optim.AdamW):
         return super().step(closure)
 
 
-def require_valid(options: ZeroOptions, device: torch.device) -> None:
-    """Has DeepSpeed read the raw options.
-
-    Raises:
-        ValueError: it does not know one, or not with this value; says which.
-    """
-    _import_deepspeed(device)
-    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
-    from pydantic import ValidationError
-
-    zero = configuration(options, 1.0, device, elements=1, trained=1)["zero_optimization"]
-    try:
-        DeepSpeedZeroConfig(**zero)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(("zero_optimization", *map(str, first["loc"])))
-        raise ValueError(f"DeepSpeed refuses '{where}': {first['msg'].lower()}") from error
-
-
-def configuration(
-    options: ZeroOptions,
-    max_grad_norm: float,
-    device: torch.device,
-    *,
-    elements: int,
-    trained: int,
-    reduces_once: bool = False,
-) -> dict[str, Any]:
-    """DeepSpeed's configuration: ours, with the raw options merged over it.
-
-    `elements` are the network's parameters, `trained` those of them that are trained. With
-    `reduces_once` gradients are held whole until an update: see `ZeroEngine`.
-    """
-    # DeepSpeed's own sizes are for models of many billions: a bucket for gradients of 2 GB, and a
-    # network of less than 1e9 parameters whole at stage 3. A tenth of it takes half of the memory
-    # and is no slower (92M parameters with LoRA on two CPU processes: 0.62 against 1.27 GB).
-    zero: dict[str, Any] = {
-        "stage": options.stage,
-        "reduce_bucket_size": min(500_000_000, trained),
-        "stage3_prefetch_bucket_size": elements // 20,
-        "stage3_max_live_parameters": elements // 10,
-        "stage3_max_reuse_distance": elements // 10,
-        # It would replace torch's linear layers everywhere in the process, with another rounding.
-        "memory_efficient_linear": False,
-    }
-    host = {"device": "cpu", "pin_memory": is_accelerator(device)}
-    if options.offload != "none":
-        zero["offload_optimizer"] = host
-    if options.offload == "parameters":
-        zero["offload_param"] = host
-    ours = {
-        "train_micro_batch_size_per_gpu": 1,  # It only counts with it.
-        "gradient_accumulation_steps": 1,
-        "managed_gradient_accumulation": reduces_once,
-        "steps_per_print": None,
-        # It would wait for the device before every forward.
-        "timers": {"throughput": {"enabled": False}},
-        "gradient_clipping": max_grad_norm if options.stage > 0 else 0.0,
-        "zero_optimization": zero,
-        "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,
-    }
-    return _merge(ours, options.deepspeed)
-
-
-def _merge(ours: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = deepcopy(dict(ours))
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else deepcopy(value)
-    return merged
-
-
-def _import_deepspeed(device: torch.device) -> Any:
-    if device.type == "cpu":
-        os.environ["DS_ACCELERATOR"] = "cpu"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import deepspeed
-    if device.type == "cpu":
-        # It would compile an operation for two minutes, or fail without a compiler. To ask is to
-        # probe every operation: for a GPU with the compiler of CUDA, and nothing there needs it.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    warnings.filterwarnings("ignore", message=".*is deprecated. Please use `torch.distributed")
-    for handler in logging.getLogger("DeepSpeed").handlers:
-        if type(handler) is logging.StreamHandler:  # DeepSpeed's, not what others listen with
-            handler.stream = _Stderr()  # Standard output is the run's own.
-    return deepspeed
-
-
-class _Stderr:
-    """What is stderr when something is written: another may have been closed since."""
-
-    def write(self, text: str) -> None:
-        sys.stderr.write(text)
-
-    def flush(self) -> None:
-        sys.stderr.flush()
+def _register_masters(deepspeed: Any, module: nn.Module) -> None:
+    """Tells DeepSpeed which parameters LoRA layers read of others, before it traces a forward."""
+    layers = [layer for layer in module.modules() if isinstance(layer, HalfLinear)]
+    for layer in layers:
+        for master in (p for adapter in layer.lora_A for p in layer.masters(adapter)):
+            deepspeed.zero.register_external_parameter(layer, master)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from zoo.engine.zero import ZeroOptions, configuration
+from zoo.engine.zero_options import ZeroOptions, configuration
 from zoo.plan.footprint import Footprint
 from zoo.plan.layout import Layout, MemoryEstimate, MemoryParts, Stage
 from zoo.plan.live_bytes import num_bytes

@@ -233,7 +233,7 @@ def require_deepspeed_options(recipe: Recipe) -> None:
     options = recipe.engine
     if options.zero_stage is None or not options.deepspeed:
         return
-    from zoo.engine.zero import ZeroOptions, require_valid
+    from zoo.engine.zero_options import ZeroOptions, require_valid
 
     try:
         require_valid(

@@ -24,7 +24,7 @@ from zoo.report.page import (
     with_error,
 )
 from zoo.run.moving import MOVING, STILL
-from zoo.run.record import COMPARED_SINCE, RunRecord
+from zoo.run.record import COMPARED_SINCE, EvaluationRecord, RunRecord
 from zoo.storage.files import or_nan
 from zoo.training.base_range import DEVIATION, base_ranges
 
@@ -128,10 +128,33 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str]]:
     yield "trained on", ", ".join(map(_reward, recipe.get("rewards") or ())) or "n/a"
     held_out = [label for label, trained in run.rewards.items() if not trained]
     yield "held out", ", ".join(held_out) or ("none" if run.rewards else "not recorded")
+    yield "evaluated on", "; ".join(_evaluated_on(run)) or "not recorded"
     yield "epochs", f"{count(last.get('epoch'))} of {recipe.get('epochs', '?')}"
     yield "groups without spread", _flat_groups(run)
     yield "cost", _cost(last)
     yield "ended", run.end.text if run.end else "not yet"
+
+
+def _evaluated_on(run: RunRecord) -> Iterator[str]:
+    """How evaluations' images were made, and since when, where that changed."""
+    before = ""
+    for evaluation in run.evaluations:
+        text = _made(evaluation)
+        if text and text != before:
+            yield f"from epoch {count(evaluation.epoch)} on {text}" if before else text
+            before = text
+
+
+def _made(evaluation: EvaluationRecord) -> str:
+    made = evaluation.made
+    if made is None:
+        return ""
+    frames = f", {made.frames} frames" if made.frames else ""
+    return (
+        f"{evaluation.images_per_prompt} a prompt of {made.width} x {made.height}{frames}, by "
+        f"{made.steps} steps of {_name(made.solver)}, guidance {made.guidance:g}, "
+        f"seed {made.seed}, with {made.weights} weights"
+    )
 
 
 def _flat_groups(run: RunRecord) -> str:

@@ -44,6 +44,7 @@ from zoo.training.own_device import use_device
 from zoo.training.policy_sizes import PolicySizes
 from zoo.training.requirements import require_drift, require_even_forwards, require_guidance
 from zoo.training.stored import EncodedImages, ImageCache
+from zoo.training.work import Work
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class StageRun:
 
     Stages share the model, whose policy makes images of a stage's own size, and the rewards and
     prompts that they have in common. Evaluations from epoch `compared_since` on can be compared
-    with this stage's.
+    with this stage's. `work` is what a row's forward takes, for the speed, where that is known.
     """
 
     model: Model
@@ -74,6 +75,7 @@ class StageRun:
     learner: Learner
     evaluator: Evaluator | None
     compared_since: int
+    work: Work | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -110,6 +112,11 @@ class Run:
             first.setdefault(stage.model.policy, stage)
         return tuple(run for policy, run in first.items() if policy is not self.model.policy)
 
+    def of_works(self, works: Sequence[Work]) -> "Run":
+        """The same, with what a row's forward takes in each stage."""
+        stages = zip(self.stages, works, strict=True)
+        return replace(self, stages=tuple(replace(stage, work=work) for stage, work in stages))
+
     def stage_at(self, epoch: int) -> StageRun:
         """The stage that goes on once so many epochs are done; the last one after its end."""
         return next((run for run in self.stages if epoch < run.stage.end), self.stages[-1])
@@ -129,7 +136,8 @@ def engine(recipe: Recipe, weights: WeightSets, device: torch.device) -> Engine:
     if options.zero_stage is None:
         return plain_engine(recipe, weights, device)
     # DeepSpeed takes seconds to import.
-    from zoo.engine.zero import ZeroEngine, ZeroOptions
+    from zoo.engine.zero import ZeroEngine
+    from zoo.engine.zero_options import ZeroOptions
 
     zero = ZeroOptions(options.zero_stage, options.offload, options.deepspeed)
     return ZeroEngine(weights, _adamw(recipe), zero, device=device)

@@ -4,7 +4,7 @@ A recipe's stages change what the loop is given, not what it does. It ends with 
 a condition of `stop_when` holds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +23,6 @@ from zoo.training.collect import PolicyError
 from zoo.training.epoch import advantages, collect_epoch, learn_epoch
 from zoo.training.monitor import evaluate_run, record_evaluation
 from zoo.training.state import Progress, save
-from zoo.training.work import Work
 
 MAX_IDLE_EPOCHS = 3
 """So many epochs in a row without one update end the run."""
@@ -43,10 +42,8 @@ class Trained:
     end: End | None = None
 
 
-def train(run: Run, progress: Progress, tracker: Tracker, works: Sequence[Work] = ()) -> Trained:
+def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
     """Runs the epochs that remain of the recipe, stage by stage.
-
-    `works` are what a row's forward takes in each stage, for the speed; none where it is not known.
 
     Raises:
         PolicyError, RewardError: images are not finite; a reward fails too often or wrongly.
@@ -83,19 +80,14 @@ def train(run: Run, progress: Progress, tracker: Tracker, works: Sequence[Work] 
             # Count what was done: from here on the epoch is part of the run.
             idle = 0 if learned.step > progress.step else idle + 1
             progress = metrics.advance(progress, collected, learned, timed)
-            work = works[current.stage.index or 0] if works else None
-            record = metrics.epoch(current, progress, collected, learned, timed, work)
+            record = metrics.epoch(current, progress, collected, learned, timed)
             del collected, advantage  # else paths would be held while the next ones are made
             end = stop.at_budget(current.recipe.stop_when, progress, run.epochs)
 
             # Evaluate, where it is due: always the same prompts, from the same noise.
             if _evaluation_due(current, progress) or end:
-                with _save_on_error(current, tracker, progress, record):
-                    evaluation = evaluate_run(current, tracker)
-                if evaluation is not None:
-                    progress = record_evaluation(evaluation, tracker, progress)
-                    record |= evaluation.record
-                    end = end or stop.at_evaluation(current.recipe.stop_when, progress, record)
+                progress = _evaluate(current, tracker, progress, record)
+                end = end or stop.at_evaluation(current.recipe.stop_when, progress, record)
 
             # Record: a line of metrics.jsonl, and whatever else the tracker has.
             tracker.record(record)
@@ -110,6 +102,18 @@ def train(run: Run, progress: Progress, tracker: Tracker, works: Sequence[Work] 
         if end is not None:
             tracker.note(END, asdict(end))
     return Trained(progress, tracker.run_dir, interrupt.left_by, end)
+
+
+def _evaluate(
+    run: StageRun, tracker: Tracker, progress: Progress, record: metrics.Record
+) -> Progress:
+    """Adds to the epoch's record what an evaluation finds, where the recipe has one."""
+    with _save_on_error(run, tracker, progress, record):
+        evaluation = evaluate_run(run, tracker)
+    if evaluation is None:
+        return progress
+    record |= evaluation.record
+    return record_evaluation(evaluation, tracker, progress)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from zoo.training.build import StageRun
 from zoo.training.collect import Collected
 from zoo.training.learn import Learned
 from zoo.training.state import Progress
-from zoo.training.work import Work, speeds
+from zoo.training.work import speeds
 
 Record = dict[str, float]
 """One line of metrics.jsonl."""
@@ -137,7 +137,6 @@ def epoch(
     collected: Collected,
     learned: Learned,
     timed: Timed,
-    work: Work | None,
 ) -> Record:
     """All numbers of an epoch of this stage that is done; `progress` counts it."""
     rate, processes = len(collected.group) / timed.total, run.model.engine.size
@@ -155,7 +154,7 @@ def epoch(
         "communication_share": timed.waited["processes"] / timed.total,
         **{f"seconds/{phase}": of for phase, of in seconds.items()},
         **{f"waits/{what}": of for what, of in timed.waited.items()},
-        **(speeds(work, evals, seconds, processes) if work is not None else {}),
+        **(speeds(run.work, evals, seconds, processes) if run.work is not None else {}),
     }
 
 
