@@ -1,5 +1,7 @@
 """`zoo init`: the recipe that it writes, what it asks, and what it refuses."""
 
+from collections import defaultdict
+
 import pytest
 from ruamel.yaml import YAML
 
@@ -158,17 +160,40 @@ def test_what_is_wrong_is_one_line(zoo_here, folder, words, said):
     assert (folder / "there.yaml").read_text() == "mine"
 
 
-@pytest.mark.slow
-def test_at_a_terminal_it_asks_for_what_is_not_given(monkeypatch, folder, dry_runs):
+def answer_at_a_terminal(monkeypatch, answers):
+    """What is asked there; each question has its answers in turn, and then its default."""
     asked = []
 
     def prompt(question, default):
         asked.append(question)
-        return {"GPUs": 2, "Hours": 0.01}.get(question, default)
+        return next(left[question.split()[0]], default)
 
+    left = defaultdict(lambda: iter(()), {key: iter(of) for key, of in answers.items()})
     for stream in (command.sys.stdin, command.sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(command.typer, "prompt", prompt)
+    return asked
+
+
+def test_at_a_terminal_a_wrong_answer_is_told_and_asked_for_again(monkeypatch, folder, capsys):
+    answers = {"Model": ["digts", "digits"], "What": [" ", "digt", "digit"], "GPUs": [-1, 0]}
+    asked = answer_at_a_terminal(monkeypatch, answers)
+    command.init(None, command.Given())
+    assert [question.split()[0] for question in asked] == [
+        "Model", "Model", "What", "What", "What", "GPUs", "GPUs"
+    ]  # fmt: skip
+    said = capsys.readouterr().out
+    for part in (
+        "unknown model 'digts'; did you mean 'digits'?", "no reward is named",
+        "did you mean 'digit'", "--gpus is -1: 0 or more",
+    ):  # fmt: skip
+        assert part in said
+    assert load_recipe(folder / "my_digits.yaml").rewards[0].label == "digit"
+
+
+@pytest.mark.slow
+def test_at_a_terminal_it_asks_for_what_is_not_given(monkeypatch, folder, dry_runs):
+    asked = answer_at_a_terminal(monkeypatch, {"GPUs": [2], "Hours": [0.01]})
     command.init(None, command.Given(model="sd3"))
     assert [question.split()[0] for question in asked] == ["What", "GPUs", "GB", "Hours"]
     assert load_recipe(folder / "my_sd3.yaml").engine.processes == 2

@@ -1,10 +1,11 @@
 """`zoo init`: a recipe for who knows what should get better, and on which GPUs."""
 
+import math
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,10 @@ def init(file: Path | None, given: Given) -> None:
     """
     if file is not None:
         _require_free(file)
-    model = _ask(given.model, "Model (digits, scenes, sd3, flux, or OWNER/NAME)", "digits", "model")
+    model = _ask(
+        given.model, "Model (digits, scenes, sd3, flux, or OWNER/NAME)", "digits", "model",
+        lambda answer: base_of(answer, given.algorithm),
+    )  # fmt: skip
     base = base_of(model, given.algorithm)
     slug = re.sub(r"[^a-z0-9]+", "_", model.rpartition("/")[2].lower())
     file = Path(f"my_{slug}.yaml") if file is None else file
@@ -102,30 +106,61 @@ def _wish(model: str, base: str, given: Given) -> Wish:
     on_cpu = model in ON_A_CPU
     usual = " ".join(rewards_of(base)) if on_cpu or "/" in model else "pickscore"
     question = "What should get better (rewards, a space between)"
-    rewards = given.rewards or tuple(_ask(None, question, usual, "reward").split())
-    for reward in rewards:
-        registry.find("rewards", reward)
-    here = devices.num_accelerators()
-    gpus = _ask(given.gpus, "GPUs", here or (0 if on_cpu else 1), "gpus")
-    if gpus < 1 and not on_cpu:
-        raise UserError(f"--gpus is {gpus}, and '{model}' needs one: 1 or more")
+    named = " ".join(given.rewards) or None
+    rewards = tuple(_ask(named, question, usual, "reward", _require_rewards).split())
+    here, least = devices.num_accelerators(), 0 if on_cpu else 1
+    gpus = _ask(
+        given.gpus, "GPUs", here or least, "gpus",
+        lambda answer: _require_least(answer, least, "--gpus", f", and '{model}' needs one" * least),
+    )  # fmt: skip
     memory = 0.0
     if gpus:
-        size = round(devices.whole_memory() / 1e9) if here else _MEMORY
-        memory = _ask(given.memory, "GB of memory of each", float(size), "gpu-memory")
+        size = float(round(devices.whole_memory() / 1e9)) if here else _MEMORY
+        memory = _ask(
+            given.memory, "GB of memory of each", size, "gpu-memory",
+            lambda answer: _require_least(answer, 1, "--gpu-memory"),
+        )  # fmt: skip
     hours = given.hours
     if hours is None and not on_cpu:
-        hours = _ask(None, "Hours", _HOURS, "hours")
+        hours = _ask(
+            None, "Hours", _HOURS, "hours",
+            lambda answer: _require_least(answer, 0.01, "--hours"),
+        )  # fmt: skip
     return Wish(model, given.algorithm, rewards, gpus, memory, hours, given.full)
 
 
-def _ask(given: T | None, question: str, default: T, option: str) -> T:
-    """What an option says; or an answer at a terminal, and the default elsewhere, which is said."""
+def _require_rewards(names: str) -> None:
+    if not names.split():
+        raise UserError("no reward is named: see zoo list rewards")
+    for name in names.split():
+        registry.find("rewards", name)
+
+
+def _require_least(value: float, least: float, option: str, why: str = "") -> None:
+    if not least <= value < math.inf:
+        raise UserError(f"{option} is {value:g}{why}: {least:g} or more")
+
+
+def _ask(
+    given: T | None, question: str, default: T, option: str, require: Callable[[T], object]
+) -> T:
+    """What an option says; or an answer at a terminal, and the default elsewhere, which is said.
+
+    Raises:
+        UserError: `require` refuses what an option says; an answer is asked for again.
+    """
     if given is not None:
+        require(given)
         return given
     if sys.stdin.isatty() and sys.stdout.isatty():
-        answer: T = typer.prompt(question, default=default)
-        return answer
+        while True:
+            answer: T = typer.prompt(question, default=default)
+            try:
+                require(answer)
+            except UserError as error:
+                say(str(error))
+            else:
+                return answer
     say(f"{option}: {default} (--{option} says otherwise)")
     return default
 
