@@ -109,9 +109,10 @@ def _wish(model: str, base: str, given: Given) -> Wish:
     named = " ".join(given.rewards) or None
     rewards = tuple(_ask(named, question, usual, "reward", _require_rewards).split())
     here, least = devices.num_accelerators(), 0 if on_cpu else 1
+    why = "" if on_cpu else f", and '{model}' needs one"
     gpus = _ask(
         given.gpus, "GPUs", here or least, "gpus",
-        lambda answer: _require_least(answer, least, "--gpus", f", and '{model}' needs one" * least),
+        lambda answer: _require_least(answer, least, "--gpus", why),
     )  # fmt: skip
     memory = 0.0
     if gpus:
