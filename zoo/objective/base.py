@@ -51,7 +51,7 @@ class Objective(ABC, Generic[R]):
     needs_path: ClassVar[bool] = False
     """Whether it needs a stochastic solver's path and log-probabilities."""
 
-    needs_means: ClassVar[bool] = False
+    needs_means: bool = False
     """Whether it needs the mean of each step of the path too: as much memory again."""
 
     needs_grid: ClassVar[bool] = False
@@ -136,21 +136,22 @@ class Objective(ABC, Generic[R]):
         """
         raise NotImplementedError(f"{type(self).__name__} looks ahead and has no settle")
 
-    def recall(self, policy: Policy, rows: R, draws: Draws) -> Float[Tensor, " rows"]:
+    def recall(self, policy: Policy, rows: R, draws: Draws) -> Float[Tensor, "rows ..."]:
         """What live says of each row before it moves, by the forward that `loss` makes of it.
 
         Of the rows of all updates but the first, in the micro-batches that they are trained in, and
-        only where it `recalls`.
+        only where it `recalls`: a number of each, or several.
 
         Raises:
             NotImplementedError: it recalls without one.
         """
         raise NotImplementedError(f"{type(self).__name__} recalls and has no recall")
 
-    def remember(self, rows: R, recalled: Float[Tensor, " rows"]) -> R:
+    def remember(self, rows: R, recalled: Float[Tensor, "rows ..."]) -> R:
         """The same rows, of all updates, with what was `recalled` of them.
 
-        It is NaN for the rows of the first update, and for those of weight 0.
+        It is NaN for the rows of the first update, and for those of weight 0; where there is no
+        other update, one of each row.
 
         Raises:
             NotImplementedError: it recalls without one.

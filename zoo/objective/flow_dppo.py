@@ -65,7 +65,7 @@ class FlowDPPO(PathObjective):
     It needs each step's mean at collection, which is kept with the path: twice its memory.
     """
 
-    needs_means = True
+    compares_means = True
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class FlowDPPO(PathObjective):
         adv_clip: Annotated[float, Gt(0)] = 5.0,
         trained_steps: Annotated[int, Ge(1)] | None = None,
         time_weights: TimeWeights = "even",
+        recompute_old: bool = False,
     ) -> None:
         """Hyper-parameters; the defaults are the published run's.
 
@@ -87,22 +88,27 @@ class FlowDPPO(PathObjective):
             adv_clip: advantages are clipped to this.
             trained_steps: steps of each image, of those that have a density; none: all.
             time_weights: see `flow_grpo`.
+            recompute_old: see `flow_grpo`; then the path's means are not kept at collection, but
+                those of all updates but the first are while it learns.
         """
-        super().__init__(solver, kl, trained_steps=trained_steps, time_weights=time_weights)
+        super().__init__(
+            solver, kl,
+            trained_steps=trained_steps, time_weights=time_weights, recompute_old=recompute_old,
+        )  # fmt: skip
         self.threshold, self.adv_clip = threshold, adv_clip
 
     def surrogate(
         self, gaussian: Gaussian, log_prob: Float[Tensor, " rows"], rows: PathRows
     ) -> Loss:
         """The policy gradient of the rows that are kept."""
-        assert rows.mean is not None
-        old, std = rows.mean.rows(), std_of(gaussian)
+        old, std = self.old_mean(gaussian.mean, rows), std_of(gaussian)
+        old_log_prob = self.old_log_prob(log_prob, rows)
         adv = rows.advantage.clamp(-self.adv_clip, self.adv_clip)
         per_row = dppo_loss(
-            log_prob, rows.log_prob, gaussian.mean, old, std, adv, threshold=self.threshold
+            log_prob, old_log_prob, gaussian.mean, old, std, adv, threshold=self.threshold
         )
         with torch.no_grad():
-            ratio = (log_prob - rows.log_prob).exp()
+            ratio = (log_prob - old_log_prob).exp()
             far = goes_too_far(ratio, gaussian.mean, old, std, adv, threshold=self.threshold)
         return Loss(per_row, {"ratio": ratio, "dropped_fraction": far.float()})
 

@@ -10,7 +10,6 @@ as the published code does.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -18,16 +17,12 @@ from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.devices import send
 from zoo.objective.base import Loss, Probe
 from zoo.objective.kl import KL
 from zoo.objective.path import PathObjective, PathRows, TimeWeights
 from zoo.policy.base import Policy
 from zoo.sampler.base import Gaussian, StochasticSolver
 from zoo.seeds import Draws
-
-_ROUNDED = 0.05
-"""What bfloat16 may do to a ratio; a sampler and an objective that disagree do more."""
 
 
 def clipped_surrogate(
@@ -84,28 +79,17 @@ class FlowGRPO(PathObjective):
                 `clip_range`. Costs a forward for each row of all updates but the first.
         """
         super().__init__(
-            solver, kl, kl_weight, trained_steps=trained_steps, time_weights=time_weights
-        )
+            solver, kl, kl_weight,
+            trained_steps=trained_steps, time_weights=time_weights, recompute_old=recompute_old,
+        )  # fmt: skip
         self.clip_range = clip_range
         self.adv_clip = adv_clip
-        self.recalls = recompute_old
-
-    def recall(self, policy: Policy, rows: PathRows, draws: Draws) -> Float[Tensor, " rows"]:
-        """The log-probabilities of the rows' steps, as `loss` finds them."""
-        return self.log_prob(policy, rows)
-
-    def remember(self, rows: PathRows, recalled: Float[Tensor, " rows"]) -> PathRows:
-        """With those as the old ones; NaN is for what live says when it is trained on first."""
-        return replace(rows, log_prob=send(recalled.float(), rows.log_prob.device))
 
     def surrogate(
         self, gaussian: Gaussian, log_prob: Float[Tensor, " rows"], rows: PathRows
     ) -> Loss:
         """PPO's."""
-        old = rows.log_prob
-        if self.recalls:
-            # Rows of the first update: live has not moved since.
-            old = torch.where(old.isnan(), log_prob.detach(), old)
+        old = self.old_log_prob(log_prob, rows)
         per_row = clipped_surrogate(
             log_prob,
             old,
@@ -118,9 +102,5 @@ class FlowGRPO(PathObjective):
         return Loss(per_row, {"ratio": ratio, "clip_fraction": clip_fraction})
 
     def probes(self, policy: Policy, rows: PathRows, draws: Draws) -> Sequence[Probe]:
-        """Before any update the model that trains is the model that collected: the ratio is 1.
-
-        Where old ones are computed again, but for rounding.
-        """
-        tolerance = _ROUNDED if self.recalls else min(1e-3, 0.1 * self.clip_range)
-        return self.ratio_probe(policy, rows, draws, tolerance)
+        """Before any update the ratio is 1."""
+        return self.ratio_probe(policy, rows, draws, min(1e-3, 0.1 * self.clip_range))

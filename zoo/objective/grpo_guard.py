@@ -67,7 +67,7 @@ class GRPOGuard(PathObjective):
     solver must have a Gaussian density, as all have but `cps`.
     """
 
-    needs_means = True
+    compares_means = True
 
     def __init__(
         self,
@@ -79,6 +79,7 @@ class GRPOGuard(PathObjective):
         adv_clip: Annotated[float, Gt(0)] = 5.0,
         trained_steps: Annotated[int, Ge(1)] | None = None,
         time_weights: TimeWeights = "even",
+        recompute_old: bool = False,
     ) -> None:
         """Hyper-parameters; the defaults are the published GenEval run's.
 
@@ -90,6 +91,8 @@ class GRPOGuard(PathObjective):
             adv_clip: advantages are clipped to this.
             trained_steps: steps of each image, of those that have a density; none: all.
             time_weights: see `flow_grpo`.
+            recompute_old: see `flow_grpo`; then the path's means are not kept at collection, but
+                those of all updates but the first are while it learns.
 
         Raises:
             ValueError: the solver's log-probability is not that of a Gaussian.
@@ -99,21 +102,24 @@ class GRPOGuard(PathObjective):
                 "the ratio is centred as a Gaussian's is, and the solver's log-probability, as "
                 "that of cps, is not one; write another, such as {name: flow_sde}"
             )
-        super().__init__(solver, kl, trained_steps=trained_steps, time_weights=time_weights)
+        super().__init__(
+            solver, kl,
+            trained_steps=trained_steps, time_weights=time_weights, recompute_old=recompute_old,
+        )  # fmt: skip
         self.clip_range, self.adv_clip = clip_range, adv_clip
 
     def surrogate(
         self, gaussian: Gaussian, log_prob: Float[Tensor, " rows"], rows: PathRows
     ) -> Loss:
         """PPO's, of the centred ratio."""
-        assert rows.mean is not None
-        old, std = rows.mean.rows(), std_of(gaussian)
+        old, std = self.old_mean(gaussian.mean, rows), std_of(gaussian)
+        old_log_prob = self.old_log_prob(log_prob, rows)
         per_row = guard_loss(
-            log_prob, rows.log_prob, gaussian.mean, old, std, rows.s - rows.t, rows.advantage,
+            log_prob, old_log_prob, gaussian.mean, old, std, rows.s - rows.t, rows.advantage,
             clip=self.clip_range, adv_clip=self.adv_clip,
         )  # fmt: skip
         with torch.no_grad():
-            ratio = guard_ratio(log_prob, rows.log_prob, gaussian.mean, old, std)
+            ratio = guard_ratio(log_prob, old_log_prob, gaussian.mean, old, std)
         clip_fraction = ((ratio - 1).abs() > self.clip_range).float()
         return Loss(per_row, {"ratio": ratio, "clip_fraction": clip_fraction})
 

@@ -6,8 +6,8 @@ the same transitions again as live would take them.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -30,11 +30,16 @@ _TEMPFLOW = 2.25
 whose times differ; here a row has its own step's weight."""
 
 
+_ROUNDED = 0.05
+"""What bfloat16 may do to a ratio; a sampler and an objective that disagree do more."""
+
+
 @dataclass(frozen=True)
 class PathRows(Rows):
     """A row is one step of one image's path, from x at t to `reached` at s.
 
-    `mean` is the step's at collection, where an objective asks for it.
+    `log_prob` and `mean` are the step's at collection, the latter where an objective asks for it;
+    or what live said of it before the first update, and NaN for the rows of that.
     """
 
     x: Lookup
@@ -58,6 +63,9 @@ class PathObjective(HeldObjective[PathRows]):
     needs_path = True
     trains_guided = True
 
+    compares_means: ClassVar[bool] = False
+    """Whether the surrogate asks how far a step's mean has moved."""
+
     def __init__(
         self,
         solver: StochasticSolver,
@@ -66,12 +74,15 @@ class PathObjective(HeldObjective[PathRows]):
         *,
         trained_steps: int | None,
         time_weights: TimeWeights,
+        recompute_old: bool = False,
     ) -> None:
         """See the options of `FlowGRPO`."""
         super().__init__(kl, kl_weight)
         self.solver = solver
         self.trained_steps = trained_steps
         self.time_weights: TimeWeights = time_weights
+        self.recalls = recompute_old
+        self.needs_means = self.compares_means and not recompute_old
 
     @abstractmethod
     def surrogate(
@@ -150,11 +161,39 @@ class PathObjective(HeldObjective[PathRows]):
             batch=rows.batch, gate=rows.gate, draws=draws,
         )  # fmt: skip
 
-    def log_prob(self, policy: Policy, rows: PathRows) -> Float[Tensor, " rows"]:
-        """Of the rows' own steps under the active weights."""
+    def recall(self, policy: Policy, rows: PathRows, draws: Draws) -> Float[Tensor, "rows ..."]:
+        """The log-probabilities of the rows' steps, as `loss` finds them, and their means."""
         x = rows.x.rows()
         gaussian = self._transition(policy.velocity(x, rows.t, rows.cond), x, rows)
-        return gaussian.log_prob(rows.reached.rows())
+        log_prob = gaussian.log_prob(rows.reached.rows())
+        if not self.compares_means:
+            return log_prob
+        return torch.cat([log_prob[:, None], gaussian.mean.flatten(1)], dim=1)
+
+    def remember(self, rows: PathRows, recalled: Float[Tensor, "rows ..."]) -> PathRows:
+        """With those as the old ones."""
+        found = send(recalled.float(), rows.log_prob.device)
+        if found.ndim == 1:
+            return replace(rows, log_prob=found)
+        means = found[:, 1:].reshape(-1, *rows.x.table.shape[1:])
+        mean = Lookup(means, torch.arange(len(means), device=means.device))
+        return replace(rows, log_prob=found[:, 0], mean=mean)
+
+    def old_log_prob(
+        self, log_prob: Float[Tensor, " rows"], rows: PathRows
+    ) -> Float[Tensor, " rows"]:
+        """What `log_prob`, live's now, was before any update."""
+        old = rows.log_prob
+        # Rows of the first update: live has not moved since.
+        return torch.where(old.isnan(), log_prob.detach(), old) if self.recalls else old
+
+    def old_mean(self, mean: Latents, rows: PathRows) -> Latents:
+        """What `mean`, live's now, was before any update."""
+        if rows.mean is None:
+            assert self.recalls
+            return mean.detach()
+        old: Latents = rows.mean.rows()
+        return torch.where(old.isnan(), mean.detach(), old) if self.recalls else old
 
     def _transition(self, velocity: Latents, x: Latents, rows: PathRows) -> Gaussian:
         return self.solver.transition(velocity, x, rows.t, rows.s, rows.grid)
@@ -162,7 +201,11 @@ class PathObjective(HeldObjective[PathRows]):
     def ratio_probe(
         self, policy: Policy, rows: PathRows, draws: Draws, tolerance: float
     ) -> Sequence[Probe]:
-        """Before any update the model that trains is the model that collected: the ratio is 1."""
+        """Before any update the model that trains is the model that collected: the ratio is 1.
+
+        Where old ones are computed again, but for rounding.
+        """
+        tolerance = _ROUNDED if self.recalls else tolerance
         # With gradients, as it trains: guidance then takes other forwards, which round otherwise.
         ratio = self.loss(policy, rows, draws).metrics["ratio"].detach()
         furthest = float(ratio[(ratio - 1).abs().argmax()])

@@ -215,12 +215,11 @@ def _ask(
     rows: Rows,
     draws: Draws,
     micros: Iterable[MicroBatch],
-) -> tuple[Float[Tensor, " rows"], int]:
-    """A number of each row of some micro-batches that has a weight, NaN of others; the forwards."""
+) -> tuple[Float[Tensor, "rows ..."], int]:
+    """Numbers of each row of some micro-batches that has a weight, NaN of others; the forwards."""
     policy = learner.policy
     row_weight = rows.weight.cpu()
     stand_in = row_weight.argmax()
-    measured = torch.full((len(row_weight),), torch.nan, dtype=torch.float64)
     places, found, num_evals = [], [], 0
     for micro in micros:
         before = policy.weights.num_rows
@@ -230,9 +229,12 @@ def _ask(
         places.append(torch.where(real, index, -1))
         num_evals += (policy.weights.num_rows - before) * micro.num_real // len(index)
     # All of them at once: to read any is to wait for all that was queued before.
+    values = torch.cat(found).cpu() if found else torch.empty(0)
+    exact = torch.float64 if values.ndim == 1 else torch.float32
+    measured = torch.full((len(row_weight), *values.shape[1:]), torch.nan, dtype=exact)
     if places:
-        place, values = torch.cat(places), torch.cat(found).double().cpu()
-        measured[place[place >= 0]] = values[place >= 0]
+        place = torch.cat(places)
+        measured[place[place >= 0]] = values[place >= 0].to(exact)
     return measured, num_evals
 
 
