@@ -35,6 +35,17 @@ def off(found, expected):
     return torch.cat([(found[name] - expected[name]).abs().flatten() for name in moved]) / LR
 
 
+def require_close(apart):
+    """Within a hundredth of the learning rate, but for one parameter in 10,000 at the most.
+
+    Adam divides a gradient by its own size: one that is near 0 becomes a whole step, of which the
+    last digits of sums in another order may be more than 1%. Which ones, the processor decides: of
+    five updates one in 15,360, by 1.07%, on one kind of EPYC, and none on another.
+    """
+    assert float((apart > 0.01).float().mean()) < 1e-4
+    assert float(apart.max()) < 0.05
+
+
 @pytest.mark.parametrize("algorithm", every_time("dpo"))
 def test_after_five_updates_parameters_agree_within_a_hundredth_of_the_learning_rate(
     algorithm, tmp_path
@@ -43,7 +54,7 @@ def test_after_five_updates_parameters_agree_within_a_hundredth_of_the_learning_
     changes = {"epochs": 1, "optim.updates_per_epoch": 5, "eval": "null"}
     one, three = (run_on(processes, algorithm, tmp_path, **changes) for processes in (1, 3))
     assert metrics(one)[-1]["step"] == 5
-    assert float(off(tensors(three), tensors(one)).max()) < 0.01
+    require_close(off(tensors(three), tensors(one)))
 
 
 @pytest.mark.slow
@@ -53,11 +64,7 @@ def test_several_epochs_do_not_depend_on_the_number_of_processes(algorithm, tmp_
     expected, lines = tensors(runs[1]), metrics(runs[1])
     assert lines[-1]["step"] == 6
     for processes in (2, 3):
-        apart = off(tensors(runs[processes]), expected)
-        # Adam divides a gradient by its own size: one that is near 0 becomes a whole step, of which
-        # the last digits of sums in another order are more than 1%. A few in 50,000 are such.
-        assert float((apart > 0.01).float().mean()) < 1e-4
-        assert float(apart.max()) < 0.05
+        require_close(off(tensors(runs[processes]), expected))
         for mine, theirs in zip(lines, metrics(runs[processes]), strict=True):
             for key in SAME:
                 if key in mine and mine[key] is not None:

@@ -61,5 +61,5 @@ def test_an_evaluation_of_another_epoch_or_of_fewer_scores_is_damaged(folder):
     whole = path.read_text()
     path.write_text(whole.replace('"epoch": 4', '"epoch": 2'))
     assert "(epoch: 2, in the file of another)" in read_run(folder).damaged[0]
-    path.write_text(whole.replace("null", "null, 1"))
+    path.write_text(whole.replace("null]", "null, 1]"))
     assert "its scores are of different numbers of images" in read_run(folder).damaged[0]
