@@ -55,7 +55,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "zoo needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable plugins/zoo-reward-worker --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable plugins/zoo-reward-worker --editable '.[serve]'
 	touch $@
 
 .venv/installed-dev: .venv/installed $(wildcard plugins/*/pyproject.toml)
