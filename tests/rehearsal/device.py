@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tag
+from torch import Tag, library
 from torch.utils import backend_registration
 
 from tests.rehearsal.traffic import traffic
@@ -270,23 +270,23 @@ def _factories() -> Iterator[tuple[str, Any]]:
             yield name, func
 
 
-def _kernels() -> torch.library.Library:
-    library = torch.library.Library("aten", "IMPL")
+def _kernels() -> library.Library:
+    kernels = library.Library("aten", "IMPL")
 
     def add(name: str, func: Any, key: str = "PrivateUse1") -> None:
-        library.impl(name, lambda *args, **kwargs: run(func, args, kwargs), key)
+        kernels.impl(name, lambda *args, **kwargs: run(func, args, kwargs), key)
 
     for name, func in _factories():
         add(name, func)
     add("copy_", aten.copy_.default)
     # Torch would spell it out, with another rounding.
     add("silu_backward", aten.silu_backward.default, "AutogradPrivateUse1")
-    library.impl("scaled_dot_product_attention", _attention, "AutogradPrivateUse1")
-    return library
+    kernels.impl("scaled_dot_product_attention", _attention, "AutogradPrivateUse1")
+    return kernels
 
 
 _page_locked: dict[int, Any] = {}
-_installed: list[torch.library.Library] = []
+_installed: list[library.Library] = []
 
 
 def is_page_locked(tensor: torch.Tensor) -> bool:
