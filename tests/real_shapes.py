@@ -32,6 +32,7 @@ WHOLE_RUNS = {
         ("objective={name: flow_grpo}", "sampler={solver: {name: flow_sde}, steps: 4}"),
     ),
     "whole run: full fine-tuning": ("null", ()),
+    "whole run: full fine-tuning in bfloat16": ("null", ("policy.dtype=bfloat16",)),
 }
 """By name, what is trained, and the overrides besides."""
 

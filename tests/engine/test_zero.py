@@ -40,6 +40,7 @@ CPU = torch.device("cpu")
                 zero_checks.gradients_are_reduced_once_an_update,
                 zero_checks.adapters_are_float32_over_a_bfloat16_base,
                 zero_checks.layers_of_half_precision_multiply_by_the_updated_values,
+                zero_checks.a_whole_network_in_float32_computes_in_bfloat16,
             ),
         ),
         (

@@ -263,6 +263,21 @@ def layers_of_half_precision_multiply_by_the_updated_values() -> None:
                 assert torch.equal(velocity_loss(run), followed), (stage, which)
 
 
+def a_whole_network_in_float32_computes_in_bfloat16() -> None:
+    half = {"policy.dtype": "bfloat16"}
+    plain = {"engine.zero_stage": "null", "engine.deepspeed": "{}"}
+    lr = 1e-4  # a whole network's: what rounds its other way moves no more by it
+    expected, wide = (_updates(built(0, "null", **type_, **plain), lr) for type_ in (half, {}))
+    away = max(abs(found / right - 1) for found, right in zip(expected, wide, strict=True))
+    assert 1e-4 < away < 0.05  # the rounding of bfloat16
+    for stage in (0, 1, 2, 3):
+        run = built(stage, "null", **half)
+        for found, right in zip(_updates(run, lr), expected, strict=True):
+            assert math.isclose(found, right, rel_tol=1e-3), (stage, found, right)
+        assert {p.dtype for p in run.policy.weights.module.parameters()} == {torch.float32}
+        assert {t.whole().dtype for t in run.engine.state().values()} == {torch.float32}
+
+
 def half_precision_layers_may_follow_any_set_by_any_other() -> None:
     """Small parameters are whole all the time by DeepSpeed's own options, and traced otherwise."""
     run = built(3, LORA, **{"policy.dtype": "bfloat16", "engine.deepspeed": "{}"})
@@ -277,12 +292,12 @@ def half_precision_layers_may_follow_any_set_by_any_other() -> None:
         assert run.engine.update(1e-3) > 0
 
 
-def _updates(run: Model) -> list[float]:
+def _updates(run: Model, lr: float = 1e-2) -> list[float]:
     """The loss before each of three updates, and the norms of their gradients."""
     found = []
     for _update in range(3):
         loss = velocity_loss(run)
         run.engine.backward(loss)
-        found += [float(loss), run.engine.update(1e-2)]
+        found += [float(loss), run.engine.update(lr)]
     assert len(set(found)) == len(found)
     return found

@@ -140,8 +140,6 @@ def _is_measure(entry: Entry) -> bool:
 def _train_all(data: dict[str, Any], wish: Wish) -> None:
     data["policy"]["lora"] = None
     data["optim"]["lr"] = float(f"{_FULL_RATE * data['optim']['lr']:.2g}")
-    if wish.model not in ON_A_CPU:
-        data["policy"]["dtype"] = "float32"
 
 
 def _named(rewards: Iterable[str]) -> list[Entry]:

@@ -29,7 +29,7 @@ class Row:
     forward: int
     gradient: int
     dtype: torch.dtype
-    """What most parameters are of."""
+    """What most products are of."""
 
 
 def works(recipe: Recipe, plans: Sequence[Plan]) -> list[Work]:
@@ -91,5 +91,6 @@ def _counted(recipe: Recipe, prompts: Sequence[Prompt]) -> Row:
             policy.velocity(x, t, cond)
         with gradient:
             policy.velocity(x, t, cond).sum().backward()  # type: ignore[no-untyped-call]
-    largest = max(policy.weights.module.parameters(), key=torch.Tensor.numel)
-    return Row(forward.get_total_flops(), gradient.get_total_flops(), largest.dtype)
+    weights = policy.weights
+    dtype = weights.casts or max(weights.module.parameters(), key=torch.Tensor.numel).dtype
+    return Row(forward.get_total_flops(), gradient.get_total_flops(), dtype)

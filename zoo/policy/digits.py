@@ -20,7 +20,7 @@ from zoo.data.digits import CAPTIONS, SIZE, WORDS, grey
 from zoo.devices import send
 from zoo.policy.base import Makes, Policy
 from zoo.policy.lora import ATTENTION
-from zoo.policy.pretrained import Dtype, base_dtype, place
+from zoo.policy.pretrained import Dtype, Precision, place
 from zoo.policy.tiny import WIDTH, sd3_transformer
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt, PromptError
@@ -107,11 +107,12 @@ class Digits(Policy):
     ) -> None:
         """`lora` null trains the whole transformer; the text encoder stays frozen either way.
 
-        `dtype` is of the transformer's weights; adapters are float32 over either. With `copies_on`
-        cpu the old, reference and EMA weights of training all are in the host's memory, and on the
-        device while they are used.
+        The transformer computes in `dtype`. What is trained is float32: adapters, or all of it,
+        which is cast in every forward. With `copies_on` cpu the old, reference and EMA weights of
+        training all are in the host's memory, and on the device while they are used.
         """
-        self._device, self._dtype = device, base_dtype(dtype, lora)
+        precision = Precision.of(dtype, lora)
+        self._device, self._dtype = device, precision.weights
         with device if device.type == "meta" else nullcontext():
             network, self._text_encoder = new_network(), TextEncoder()
         if device.type != "meta":
@@ -119,7 +120,9 @@ class Digits(Policy):
             _load(nn.ModuleDict(modules), checkpoint)
         self._text_encoder.to(device).requires_grad_(False)
         place(network, device, self._dtype)
-        self.weights = WeightSets(network, lora, default_targets=ATTENTION, copies_on=copies_on)
+        self.weights = WeightSets(
+            network, lora, default_targets=ATTENTION, copies_on=copies_on, casts=precision.casts
+        )
 
     @classmethod
     def makes(cls, options: Mapping[str, Any]) -> Makes | None:

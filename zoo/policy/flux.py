@@ -56,8 +56,9 @@ class Flux(Preset):
     ) -> None:
         """`dtype` is of the base, the text encoders and the autoencoder; `lora` null trains all.
 
-        `variant` is that of the files: fp16, say. Of a single file the network is taken, all else
-        from `parts`, a folder or hub id; null is the pipeline that diffusers takes the file for.
+        What is trained whole is float32, cast to `dtype` in every forward. `variant` is that of the
+        files: fp16, say. Of a single file the network is taken, all else from `parts`, a folder or
+        hub id; null is the pipeline that diffusers takes the file for.
 
         `guidance_embedding` must be null for a model that has none: schnell. `max_text_tokens` of
         T5 are 512 in dev and 256 in schnell as published, 128 in Flow-GRPO's training: fewer are

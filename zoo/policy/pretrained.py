@@ -21,20 +21,30 @@ from zoo.storage.tensor_file import TensorFile
 
 Dtype = Literal["float32", "bfloat16"]
 
+Types = torch.dtype | Mapping[str, torch.dtype]
+"""Of a pipeline's parts: one of all, or of each by its name, `default` for those not named."""
 
-def base_dtype(dtype: Dtype, lora: Lora | None) -> torch.dtype:
-    """The type by its name.
 
-    Raises:
-        ValueError: the network itself would be trained in bfloat16.
+@dataclass(frozen=True)
+class Precision:
+    """The type that a policy computes in, and that of its network's weights.
+
+    These are float32 where they are trained themselves: bfloat16 cannot hold an update's steps.
     """
-    if lora is None and dtype != "float32":
-        raise ValueError(
-            f"dtype {dtype} cannot hold the small steps of full fine-tuning; "
-            "write dtype: float32, or train with lora"
-        )
-    named: torch.dtype = getattr(torch, dtype)
-    return named
+
+    computing: torch.dtype
+    weights: torch.dtype
+
+    @classmethod
+    def of(cls, dtype: Dtype, lora: Lora | None) -> "Precision":
+        """As a recipe names it; adapters are float32 over either."""
+        named: torch.dtype = getattr(torch, dtype)
+        return cls(named, torch.float32 if lora is None else named)
+
+    @property
+    def casts(self) -> torch.dtype | None:
+        """The type that products are cast to, where it is not that of the weights."""
+        return None if self.computing == self.weights else self.computing
 
 
 def place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
@@ -133,7 +143,7 @@ class Pretrained:
         except Exception as error:
             raise self._refusal(part, error) from error
 
-    def pipeline(self, cls: Any, dtype: torch.dtype, given: Mapping[str, Any]) -> Any:
+    def pipeline(self, cls: Any, types: Types, given: Mapping[str, Any]) -> Any:
         """A whole pipeline with its weights on the CPU, but for the parts that are given.
 
         Raises:
@@ -141,7 +151,7 @@ class Pretrained:
         """
         try:
             return cls.from_pretrained(
-                self.source, revision=self.revision, variant=self.variant, dtype=dtype, **given
+                self.source, revision=self.revision, variant=self.variant, dtype=types, **given
             )
         except Exception as error:
             raise self._refusal(_INDEX, error) from error

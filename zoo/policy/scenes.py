@@ -47,10 +47,10 @@ class Scenes(Preset):
         """`pretrained` is a folder that `python -m benchmarks.make_scenes --out DIR` wrote.
 
         Null is the shipped model. `dtype` is of the base, the text encoders and the autoencoder;
-        `lora` null trains the whole transformer. `cached_prompts` embeddings are kept in the host's
-        memory. `decode_batch` images are decoded together. With `copies_on` cpu the old, reference
-        and EMA weights of training all are in the host's memory, and on the device while they are
-        used.
+        `lora` null trains the whole transformer, in float32 that is cast to it. `cached_prompts`
+        embeddings are kept in the host's memory. `decode_batch` images are decoded together. With
+        `copies_on` cpu the old, reference and EMA weights of training all are in the host's memory,
+        and on the device while they are used.
         """
         with _warnings_off():
             super().__init__(

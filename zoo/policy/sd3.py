@@ -50,8 +50,9 @@ class SD3(Preset):
     ) -> None:
         """`dtype` is of the base, the text encoders and the autoencoder; `lora` null trains all.
 
-        `variant` is that of the files: fp16, say. Of a single file the network is taken, all else
-        from `parts`, a folder or hub id; null is the pipeline that diffusers takes the file for.
+        What is trained whole is float32, cast to `dtype` in every forward. `variant` is that of the
+        files: fp16, say. Of a single file the network is taken, all else from `parts`, a folder or
+        hub id; null is the pipeline that diffusers takes the file for.
 
         `t5` false does without the third and by far the largest text encoder. `cached_prompts`
         embeddings (1.7 MB each in bfloat16) are kept in the host's memory. `decode_batch` images

@@ -54,11 +54,13 @@ class WeightSets:
         *,
         default_targets: tuple[str, ...] = (),
         copies_on: CopiesOn = "device",
+        casts: torch.dtype | None = None,
     ) -> None:
         """`lora` None trains the whole network; `default_targets` are the family's LoRA targets.
 
-        With `copies_on` cpu the other sets of full fine-tuning are in the host's memory, and on the
-        device while they are used.
+        `casts` is what torch's autocast casts the weights of a network in float32 to, in every
+        forward; none: nothing is cast. With `copies_on` cpu the other sets of full fine-tuning are
+        in the host's memory, and on the device while they are used.
 
         Raises:
             ValueError: LoRA's copies would be on the host.
@@ -71,7 +73,9 @@ class WeightSets:
         self.network = network
         """The network whose live weights are trained."""
         self.lora = lora
-        self.module = Networks(network, copies_on)
+        self.casts = casts
+        """What products are cast to, where that is not the type of the weights."""
+        self.module = Networks(network, copies_on, casts)
         """All that an engine may shard: the network, and its copies in full fine-tuning."""
         self.copies_on = copies_on
         """Where the other sets of full fine-tuning are while they are not used."""

@@ -58,6 +58,36 @@ def test_in_bfloat16_all_but_the_networks_is_float32(tiny, kind):
     assert policy.weights.network.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "StableDiffusion3Pipeline",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in (
+                "FluxKontextPipeline", "QwenImagePipeline", "SanaPipeline",
+                "StableDiffusionXLPipeline", "WanPipeline@2.2-A14B",
+            )
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # Of diffusers, with NumPy 2.
+def test_a_network_trained_whole_in_bfloat16_has_weights_in_float32(tiny, kind):
+    policy = made(tiny(kind), dtype="bfloat16", lora=None, allow_unguided=True)
+    # Batches of other sizes sum in another order.
+    assert max(policy.verified.values()) < 0.02
+    policy.weights.allocate((Weights.OLD,), seed=0, reference=False)
+    x, t = noise(policy, rows=2)
+    v = policy.velocity(x, t, policy.encode(prompts_for(policy)[:2]))
+    v.square().mean().backward()
+    live = policy.weights.parameters().values()
+    assert {v.dtype, *(p.dtype for p in live)} == {torch.float32}
+    assert {p.grad.dtype for p in live if p.grad is not None} == {torch.float32}
+    rest = [part for part in policy.seam.real.components.values() if hasattr(part, "parameters")]
+    others = {p.dtype for part in rest for p in part.parameters()} - {torch.float32}
+    assert others == {torch.bfloat16}
+
+
 @pytest.mark.slow
 def test_guidance_can_be_taken_from_a_condition(tiny):
     policy = made(tiny("WanPipeline"))

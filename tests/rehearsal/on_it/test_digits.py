@@ -54,6 +54,7 @@ CASES = {
         "{name: diversity, weight: 0.1}]",
     },
     "bfloat16": {"policy__dtype": "bfloat16"},
+    "full fine-tuning in bfloat16": {"policy": "{name: digits, lora: null, dtype: bfloat16}"},
     "several micro-batches": {"engine__micro_batch": "{sample: 3, train: 3}", "epochs": 2},
 }
 

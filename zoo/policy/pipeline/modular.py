@@ -10,10 +10,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-
 from zoo.policy.pipeline.contract import UnsupportedError
-from zoo.policy.pretrained import Pretrained
+from zoo.policy.pretrained import Pretrained, Types
 
 _ENCODER, _DECODER = "text_encoder", "decode"
 """The blocks that pipelines have by these names."""
@@ -29,7 +27,7 @@ def is_modular(cls: Any) -> bool:
     return isinstance(cls, type) and modular is not None and issubclass(cls, modular)
 
 
-def load_modular(cls: Any, files: Pretrained, dtype: torch.dtype) -> Any:
+def load_modular(cls: Any, files: Pretrained, types: Types) -> Any:
     """A modular pipeline with its weights, on the CPU.
 
     Raises:
@@ -38,7 +36,7 @@ def load_modular(cls: Any, files: Pretrained, dtype: torch.dtype) -> Any:
     pipe = cls(pretrained_model_name_or_path=files.source)
     which = {"revision": files.revision, "variant": files.variant}
     said = {key: value for key, value in which.items() if value is not None}
-    pipe.load_components(dtype=dtype, **said)
+    pipe.load_components(dtype=types, **said)
     return as_called(pipe)
 
 

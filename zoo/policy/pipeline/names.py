@@ -12,7 +12,12 @@ _NETWORKS = ("diffusers.models.transformers.", "diffusers.models.unets.")
 
 def is_network(part: Any) -> bool:
     """Whether it is what denoises: a transformer or a U-Net."""
-    return isinstance(part, nn.Module) and type(part).__module__.startswith(_NETWORKS)
+    return isinstance(part, nn.Module) and is_network_class(type(part))
+
+
+def is_network_class(cls: Any) -> bool:
+    """Whether parts of a class are."""
+    return str(getattr(cls, "__module__", "")).startswith(_NETWORKS)
 
 
 def encoder_of(pipe: Any, call: Any) -> str:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from zoo.errors import closest, one_line
 from zoo.policy.parts import is_part, require_files
 from zoo.policy.pipeline import modular
-from zoo.policy.pretrained import Pretrained, place
+from zoo.policy.pipeline.names import is_network_class
+from zoo.policy.pretrained import Precision, Pretrained, Types, place
 
 _TINY = "zoo.policy.tiny_pipelines."
 """Where the parts of tiny pipelines are that no library has."""
@@ -53,7 +54,7 @@ def network_of(files: Pretrained) -> str:
     return "transformer" if files.index().get("transformer") else "unet"
 
 
-def load_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Sequence[str]) -> Any:
+def load_pipeline(files: Pretrained, cls: Any, precision: Precision, without: Sequence[str]) -> Any:
     """A pipeline with its weights, on the CPU, `without` some of its parts.
 
     Raises:
@@ -63,7 +64,7 @@ def load_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Sequ
 
     if modular.is_modular(cls):
         _require_whole(cls, files, without)
-        return modular.load_modular(cls, files, dtype)
+        return modular.load_modular(cls, files, _types(files, precision))
     _require_named(cls, without)
     own = (network_of(files),) if files.file else ()
     require_files(files, without=(*without, *own))
@@ -71,8 +72,22 @@ def load_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Sequ
     if files.file:
         name = network_of(files)
         network = getattr(diffusers, files.index()[name][1])
-        given[name] = files.network_in_file(network, name, dtype)
-    return files.pipeline(cls, dtype, given)
+        given[name] = files.network_in_file(network, name, precision.weights)
+    return files.pipeline(cls, _types(files, precision), given)
+
+
+def _types(files: Pretrained, precision: Precision) -> Types:
+    """Of the parts, as diffusers is told: one of all, or the networks' own by their names."""
+    if precision.casts is None:
+        return precision.computing
+    import diffusers
+
+    networks = [
+        name
+        for name, named in files.index().items()
+        if is_part(named) and is_network_class(getattr(diffusers, named[1], None))
+    ]
+    return {"default": precision.computing, **dict.fromkeys(networks, precision.weights)}
 
 
 def _require_whole(cls: Any, files: Pretrained, without: Sequence[str]) -> None:
@@ -101,7 +116,9 @@ def keywords_of(cls: Any) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in taken.items()}
 
 
-def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Sequence[str]) -> Any:
+def shape_pipeline(
+    files: Pretrained, cls: Any, precision: Precision, without: Sequence[str]
+) -> Any:
     """A pipeline whose networks and autoencoder are shapes alone and read no weights.
 
     Its tokenizers and its scheduler are real. Its text encoders give made-up numbers of the right
@@ -134,6 +151,7 @@ def shape_pipeline(files: Pretrained, cls: Any, dtype: torch.dtype, without: Seq
         part = getattr(module, kind, None) if module is not None else None
         if part is None:
             part = getattr(_own_module(cls), kind, None)
+        dtype = precision.weights if is_network_class(part) else precision.computing
         kwargs[name] = None if part is None else _shape_part(files, part, name, dtype)
     try:
         return cls(**kwargs)

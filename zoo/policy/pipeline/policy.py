@@ -45,7 +45,7 @@ from zoo.policy.pipeline.told import Told
 from zoo.policy.pipeline.trees import differing, on_tensors
 from zoo.policy.pipeline.unloaded import Unloaded
 from zoo.policy.pipeline.verify import verify
-from zoo.policy.pretrained import Dtype, Pretrained, base_dtype
+from zoo.policy.pretrained import Dtype, Precision, Pretrained
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt
 from zoo.rollout import Cond, Lookup
@@ -107,6 +107,7 @@ class Diffusers(Unloaded):
         collects so nevertheless. Of a pipeline with two networks `trains` names those that are
         trained, by default all. `max_text_tokens` null is the pipeline's own. `cached_prompts`
         embeddings are kept in the host's memory where each depends on its text alone.
+        `lora` null trains all, in float32 that is cast to `dtype` in every forward.
         `decode_batch` images or frames are decoded together. With `copies_on` cpu the old,
         reference and EMA weights of training all are in the host's memory, and on the device while
         they are used.
@@ -115,7 +116,7 @@ class Diffusers(Unloaded):
             UnsupportedError: the pipeline does not keep the contract.
             ValueError: the model cannot be had, or an option does not fit it.
         """
-        self.device, self._dtype = device, base_dtype(dtype, lora)
+        self.device, self._precision = device, Precision.of(dtype, lora)
         self._files, self._without = Pretrained.of(pretrained, revision, variant, parts), without
         cls = pipeline_class(self._files, pipeline)
         self._family, self._negative = family or family_of(cls.__name__), negative
@@ -125,13 +126,15 @@ class Diffusers(Unloaded):
         self._keywords(size_of(resolution), frames)  # what is wrong is said before weights load
         self._pipe = self._load(cls)
         self.seam = self._seam_for(resolution, frames)
-        place_parts(self._pipe, self.seam.networks, device, self._dtype)
+        place_parts(self._pipe, self.seam.networks, device, self._precision.weights)
         self._learn()
         self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
         self._trained = Trained(self.seam.networks, trains)
         network = self._trained.network
         targets = self._family.targets or targets_of(network)
-        self.weights = WeightSets(network, lora, default_targets=targets, copies_on=copies_on)
+        self.weights = WeightSets(
+            network, lora, default_targets=targets, copies_on=copies_on, casts=self._precision.casts
+        )
         self.needs_guidance = self._clock.noise is not None and not allow_unguided
         self._connect()
 
@@ -158,9 +161,11 @@ class Diffusers(Unloaded):
         size, kind = size_of(resolution), type(self._pipe).__name__
         self._inputs = InputImages(self.num_inputs, size or _SIZE, kind)
         keywords = self._keywords(size, frames)
-        return Seam(
+        seam = Seam(
             self._pipe, self._family, keywords, negative=self._negative, image=self._inputs.any()
         )
+        seam.casts = self._precision.casts
+        return seam
 
     def _learn(self) -> None:
         """Finds out what the pipeline does at the size that its seam asks for."""
@@ -219,7 +224,9 @@ class Diffusers(Unloaded):
             for name, part in self.seam.real.components.items()
             if isinstance(part, HollowEncoder)
         ]
-        return self._dtype.itemsize * sum(num_numbers(self._files, name) for name in encoders)
+        return self._precision.computing.itemsize * sum(
+            num_numbers(self._files, name) for name in encoders
+        )
 
     def write_rest(self, folder: Path) -> None:
         """All parts of the pipeline but for the network, and its index."""
@@ -289,8 +296,8 @@ class Diffusers(Unloaded):
 
     def _load(self, cls: Any) -> Any:
         if self.device.type == "meta":
-            return shape_pipeline(self._files, cls, self._dtype, self._without)
-        return load_pipeline(self._files, cls, self._dtype, self._without)
+            return shape_pipeline(self._files, cls, self._precision, self._without)
+        return load_pipeline(self._files, cls, self._precision, self._without)
 
     def _set_grid(self, num_steps: int) -> Any:
         return self.seam.ask(Question("grid", ["a"], steps=num_steps, encoded=self._some))
@@ -319,4 +326,4 @@ class Diffusers(Unloaded):
             return {}
         decode = self._pictures.decode
         with self._texts.on_device(), telling_why(self.seam):
-            return verify(self.seam, self.contract, steps, self._dtype, decode)
+            return verify(self.seam, self.contract, steps, self._precision.computing, decode)
