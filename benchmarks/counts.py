@@ -7,7 +7,8 @@ Stable Diffusion 3.5 Medium's transformer at its published configuration in bflo
 device: tensors have shapes and no numbers, so it takes seconds on any machine. The base alone
 (LoRA's adapters off, no gradients), with LoRA and no gradients as in sampling, and with gradients
 as in training: its forward and its backward. A forward before each has already made what is kept
-from one forward to the next.
+from one forward to the next. Then the same network in float32, all of which is trained, as it is
+and computing in bfloat16.
 
 A `TorchDispatchMode` sees every operation of torch as it runs without fusion:
 
@@ -148,57 +149,84 @@ def kept(call: Callable[[], object], live: LiveBytes) -> int:
     return after - before
 
 
-def transformer_counts(
-    *, images: int, resolution: int, text_tokens: int, lora: Lora
-) -> dict[str, Counts]:
-    """Of SD3.5 Medium's transformer, by pass."""
+@dataclass(frozen=True)
+class Batch:
+    """What a network is given."""
+
+    images: int
+    resolution: int
+    text_tokens: int
+
+
+def lora_counts(batch: Batch, lora: Lora) -> dict[str, Counts]:
+    """Of SD3.5 Medium's transformer in bfloat16, by pass."""
     with LiveBytes() as live, META:
         network = random_sd3.transformer(torch.bfloat16)
         weights = WeightSets(network, lora, default_targets=ATTENTION)
         weights.allocate((), seed=0)
-        given = _inputs(network.config, images, resolution // _PIXELS, text_tokens)
-
-        def forward() -> Tensor:
-            out: Tensor = weights(**given)[0]
-            return out
-
+        forward = _forward(weights, batch, torch.bfloat16)
         found = {}
         with torch.no_grad():
             for name, which in (("base", Weights.REFERENCE), ("LoRA", Weights.LIVE)):
                 with weights.using(which):
                     forward()
                     found[f"{name}, forward"] = counts(forward)
-        trained = counts(forward)
-        found["LoRA, forward with gradients"] = replace(trained, kept=kept(forward, live))
-        out = forward()
-        found["LoRA, backward"] = counts(lambda: out.backward(torch.empty_like(out)))  # type: ignore[no-untyped-call]
+        return found | _with_gradients("LoRA", forward, live)
+
+
+def whole_counts(batch: Batch) -> dict[str, Counts]:
+    """Of the same in float32, all of which is trained: as it is, and cast to bfloat16."""
+    found: dict[str, Counts] = {}
+    for name, casts in (("all, in float32", None), ("all, in bfloat16", torch.bfloat16)):
+        with LiveBytes() as live, META:
+            weights = WeightSets(random_sd3.transformer(torch.float32), None, casts=casts)
+            weights.allocate((), seed=0, reference=False)
+            found |= _with_gradients(name, _forward(weights, batch, torch.float32), live)
     return found
 
 
-def _inputs(config: Any, images: int, side: int, text_tokens: int) -> dict[str, Tensor]:
-    """Of so many latents along each side."""
+def _with_gradients(name: str, forward: Callable[[], Tensor], live: LiveBytes) -> dict[str, Counts]:
+    trained = counts(forward)
+    held = kept(forward, live)
+    out = forward()
+    backward = counts(lambda: out.backward(torch.empty_like(out)))  # type: ignore[no-untyped-call]
+    return {
+        f"{name}, forward with gradients": replace(trained, kept=held),
+        f"{name}, backward": backward,
+    }
+
+
+def _forward(weights: WeightSets, batch: Batch, dtype: torch.dtype) -> Callable[[], Tensor]:
+    config: Any = weights.network.config
+    side = batch.resolution // _PIXELS
 
     def made(*shape: int) -> Tensor:
-        return torch.empty(images, *shape, dtype=torch.bfloat16)
+        return torch.empty(batch.images, *shape, dtype=dtype)
 
-    return {
+    given = {
         "hidden_states": made(config.in_channels, side, side),
-        "encoder_hidden_states": made(text_tokens, config.joint_attention_dim),
+        "encoder_hidden_states": made(batch.text_tokens, config.joint_attention_dim),
         "pooled_projections": made(config.pooled_projection_dim),
-        "timestep": torch.empty(images),
+        "timestep": torch.empty(batch.images),
     }
+
+    def forward() -> Tensor:
+        out: Tensor = weights(**given)[0]
+        return out
+
+    return forward
 
 
 def table(found: Mapping[str, Counts]) -> Iterator[str]:
     """Its lines; in parentheses, of the first row's."""
     base = next(iter(found.values()))
-    yield f"{'':30} {'GB moved':>16} {'kernels':>14} {'TFLOP':>16} {'GB kept':>8}"
+    yield f"{'':43} {'GB moved':>16} {'kernels':>14} {'TFLOP':>16} {'GB kept':>8}"
     for name, of in found.items():
         moved = f"{of.bytes / 1e9:.1f} ({of.bytes / base.bytes:.3f})"
         kernels = f"{of.kernels} ({of.kernels / base.kernels:.2f})"
         flops = f"{of.flops / 1e12:.2f} ({of.flops / base.flops:.3f})"
         held = "-" if of.kept is None else f"{of.kept / 1e9:.2f}"
-        yield f"{name:30} {moved:>16} {kernels:>14} {flops:>16} {held:>8}"
+        yield f"{name:43} {moved:>16} {kernels:>14} {flops:>16} {held:>8}"
 
 
 def main() -> None:
@@ -210,12 +238,8 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--json", type=Path, help="a file for the numbers")
     chosen = parser.parse_args()
-    found = transformer_counts(
-        images=chosen.images,
-        resolution=chosen.resolution,
-        text_tokens=chosen.text_tokens,
-        lora=Lora(rank=chosen.rank, alpha=2 * chosen.rank),
-    )
+    batch = Batch(chosen.images, chosen.resolution, chosen.text_tokens)
+    found = lora_counts(batch, Lora(rank=chosen.rank, alpha=2 * chosen.rank)) | whole_counts(batch)
     print("\n".join(table(found)))
     if chosen.json is not None:
         numbers = {name: asdict(of) for name, of in found.items()}

@@ -66,17 +66,6 @@ def chosen(device: torch.device) -> AbstractContextManager[Any]:
     return context
 
 
-def casting(device: torch.device, to: torch.dtype | None) -> AbstractContextManager[Any]:
-    """Inside, products of float32 on it are computed in that type, by torch's autocast; none: not.
-
-    On the meta device torch has none.
-    """
-    if to is None or device.type == "meta":
-        return nullcontext()
-    # Each weight is used once in a forward: cached, all its casts would be there together.
-    return torch.autocast(device.type, to, cache_enabled=False)
-
-
 def send(value: Tensor, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
     """A tensor there; to an accelerator without waiting for what is queued on it.
 

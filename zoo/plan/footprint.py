@@ -16,7 +16,6 @@ from torch import Tensor
 from zoo.data.mixture import load
 from zoo.errors import MisfitError, join_lines
 from zoo.objective.base import Objective
-from zoo.plan.casts import casting
 from zoo.plan.dry_collect import DryCollect, evaluated_images, training_images, with_steps
 from zoo.plan.flops import counter
 from zoo.plan.geometry import OneImage, Plan, epoch_rows, plan
@@ -140,13 +139,11 @@ def _dry_run(recipe: Recipe, planned: Plan, run: Recipe, live: LiveBytes) -> Foo
     of_a_set = {id(p) for p in (*trained, *sets)}
     loaded, building = live.now, live.peak - live.now
     rewards, encoders = reward_bytes(run, recipe), policy.encoder_bytes()
-    with casting(weights.casts):
-        evaluating = _evaluate(recipe, planned.processes, sizes.evaluated(recipe), live)
-        dry = _DryEpoch(recipe, planned, policy, live)
-        sampling = dry.collect() - loaded
-        with _Remembered(sharable) as remembered:
-            training = dry.train() - loaded
-        flops = None if planned.collect_forwards is None else dry.count_flops()
+    evaluating = _evaluate(recipe, planned.processes, sizes.evaluated(recipe), live)
+    dry = _DryEpoch(recipe, planned, policy, live)
+    sampling = dry.collect() - loaded
+    with _Remembered(sharable) as remembered:
+        training = dry.train() - loaded
     return Footprint(
         outside=loaded - num_bytes(sharable),
         encoders=encoders or 0,
@@ -160,7 +157,7 @@ def _dry_run(recipe: Recipe, planned: Plan, run: Recipe, live: LiveBytes) -> Foo
         evaluating=evaluating,
         remembered=remembered.bytes,
         accumulates=planned.training.count > planned.updates,
-        flops=flops,
+        flops=None if planned.collect_forwards is None else dry.count_flops(),
         dtype=weights.casts or max(sharable, key=torch.Tensor.numel).dtype,
         trains=weights.trained,
         adapters=weights.lora is not None,

@@ -43,7 +43,7 @@ class Precision:
 
     @property
     def casts(self) -> torch.dtype | None:
-        """The type that products are cast to, where it is not that of the weights."""
+        """The type that weights are cast to as they are read, where it is not their own."""
         return None if self.computing == self.weights else self.computing
 
 

@@ -4,17 +4,15 @@ A copy in the host's memory is lent to the device for as long as it is in use: w
 nothing, for a forward changes no weights.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from zoo.devices import casting, is_accelerator
+from zoo.devices import is_accelerator
 from zoo.rollout import Weights
 
 CopiesOn = Literal["device", "cpu"]
@@ -23,15 +21,8 @@ CopiesOn = Literal["device", "cpu"]
 class Networks(nn.Module):
     """The network of live, and in full fine-tuning one for every other set; one is active."""
 
-    def __init__(
-        self, network: nn.Module, copies_on: CopiesOn, casts: torch.dtype | None = None
-    ) -> None:
-        """`casts` is what a forward's products are cast to, weights and all; none: nothing is."""
+    def __init__(self, network: nn.Module, copies_on: CopiesOn) -> None:
         super().__init__()
-        self._casts = casts
-        if casts is not None:
-            # Where torch has no kernel for the two types of a norm it takes several, and warns.
-            warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
         self.sets = nn.ModuleDict({Weights.LIVE.value: network})
         self.active = Weights.LIVE
         self._on_host = copies_on == "cpu"
@@ -68,10 +59,9 @@ class Networks(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Of the active set."""
         network, lent = self.of(self.active), self._lent.get(self.active)
-        with casting(next(self.of(Weights.LIVE).parameters()).device, self._casts):
-            if lent is None:
-                return network(*args, **kwargs)
-            return functional_call(network, lent, args, kwargs)
+        if lent is None:
+            return network(*args, **kwargs)
+        return functional_call(network, lent, args, kwargs)
 
     def _copy_to_device(self, which: Weights) -> None:
         # The host goes on meanwhile. A blend first fetches live, and so waits for this.

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.policy.half_network import compute_in
 from zoo.policy.lora import Lora, casts_of, inject
 from zoo.policy.lora_casts import Casts
 from zoo.policy.weight_copies import CopiesOn, Networks
@@ -58,9 +59,9 @@ class WeightSets:
     ) -> None:
         """`lora` None trains the whole network; `default_targets` are the family's LoRA targets.
 
-        `casts` is what torch's autocast casts the weights of a network in float32 to, in every
-        forward; none: nothing is cast. With `copies_on` cpu the other sets of full fine-tuning are
-        in the host's memory, and on the device while they are used.
+        `casts` is the type that a network in float32 computes in; none: its own. With `copies_on`
+        cpu the other sets of full fine-tuning are in the host's memory, and on the device while
+        they are used.
 
         Raises:
             ValueError: LoRA's copies would be on the host.
@@ -74,8 +75,10 @@ class WeightSets:
         """The network whose live weights are trained."""
         self.lora = lora
         self.casts = casts
-        """What products are cast to, where that is not the type of the weights."""
-        self.module = Networks(network, copies_on, casts)
+        """What the network's numbers are cast to, where that is not their own type."""
+        if casts is not None:
+            compute_in(network, casts)
+        self.module = Networks(network, copies_on)
         """All that an engine may shard: the network, and its copies in full fine-tuning."""
         self.copies_on = copies_on
         """Where the other sets of full fine-tuning are while they are not used."""

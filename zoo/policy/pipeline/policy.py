@@ -161,11 +161,9 @@ class Diffusers(Unloaded):
         size, kind = size_of(resolution), type(self._pipe).__name__
         self._inputs = InputImages(self.num_inputs, size or _SIZE, kind)
         keywords = self._keywords(size, frames)
-        seam = Seam(
+        return Seam(
             self._pipe, self._family, keywords, negative=self._negative, image=self._inputs.any()
         )
-        seam.casts = self._precision.casts
-        return seam
 
     def _learn(self) -> None:
         """Finds out what the pipeline does at the size that its seam asks for."""

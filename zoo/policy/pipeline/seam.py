@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from zoo import seeds
-from zoo.devices import casting
 from zoo.policy.pipeline.contract import Family, Manner, UnsupportedError
 from zoo.policy.pipeline.names import encoder_of, guidance_keyword, is_network
 from zoo.policy.pipeline.questions import Encoded, OwnRun, Question, Through
@@ -68,8 +67,6 @@ class Seam:
         self.manner = Manner(guidance_keyword(pipe, family, self.takes))
         self.lent: Callable[[], AbstractContextManager[None]] = nullcontext
         """Inside, the encoders of texts and images are on the device."""
-        self.casts: torch.dtype | None = None
-        """What its networks' products are cast to, where that is not the type of their weights."""
         self._more, self._negative = dict(call), negative
         self._pipe = self._stand_in()
         self._question = Question("network", ())
@@ -229,8 +226,7 @@ class Seam:
     def _call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """By the network itself."""
         given = self.typed(name, {"args": args, "kwargs": kwargs})
-        with casting(self.device, self.casts):
-            made = self.networks[name](*given["args"], **given["kwargs"])
+        made = self.networks[name](*given["args"], **given["kwargs"])
         return on_tensors(made, lambda leaf: leaf.float())
 
     def _told_type(self, network: Any) -> torch.dtype:
