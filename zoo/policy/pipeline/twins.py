@@ -6,9 +6,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.policy.pipeline.made_up import numbers_of
+from zoo.policy.pipeline.names import is_network
+from zoo.policy.pipeline.trees import on_tensors
 
 _REMEMBERED = (
     ("vae", "encode"),
@@ -35,7 +37,22 @@ def twin_of(real: Any, device: Callable[[], torch.device]) -> Any:
     for method in ("encode", "decode"):
         if hasattr(vae, method):
             _replace(twin, "vae", method, _typed(getattr(vae, method), vae, device))
+    for name, part in real.components.items():
+        if is_network(part):
+            continue
+        # What is between the text encoders and the network: the connectors of LTX-2, say.
+        if isinstance(part, nn.Module) and type(part).__module__.startswith("diffusers.pipelines."):
+            _replace(twin, name, "forward", partial(_narrowed, part.forward, part))
     return twin
+
+
+def _narrowed(function: Callable[..., Any], part: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """A part's own, for numbers of any type."""
+
+    def narrow(leaf: Tensor) -> Tensor:
+        return leaf.to(part.dtype) if leaf.is_floating_point() else leaf
+
+    return function(*on_tensors(list(args), narrow), **on_tensors(kwargs, narrow))
 
 
 def _typed(
