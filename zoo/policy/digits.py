@@ -20,7 +20,7 @@ from zoo.data.digits import CAPTIONS, SIZE, WORDS, grey
 from zoo.devices import send
 from zoo.policy.base import Makes, Policy
 from zoo.policy.lora import ATTENTION
-from zoo.policy.pretrained import Dtype, Precision, place
+from zoo.policy.pretrained import Dtype, Precision
 from zoo.policy.tiny import WIDTH, sd3_transformer
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt, PromptError
@@ -119,7 +119,7 @@ class Digits(Policy):
             modules = {"network": network, "text_encoder": self._text_encoder}
             _load(nn.ModuleDict(modules), checkpoint)
         self._text_encoder.to(device).requires_grad_(False)
-        place(network, device, self._dtype)
+        nn.Module.to(network, device, self._dtype).eval()
         self.weights = WeightSets(
             network, lora, default_targets=ATTENTION, copies_on=copies_on, casts=precision.casts
         )

@@ -1,9 +1,10 @@
 """A network that is trained whole in float32 and computes in half precision.
 
-Each module reads its own parameters and buffers cast to that type, whenever it reads them; what an
-optimizer, a checkpoint and an average see are the float32 ones, and their gradients are float32.
-So it computes, bit for bit, what the same network does whose weights are in half precision, with as
-many activations; torch's autocast keeps many in float32 (1.8 times the bytes for SD3.5 Medium).
+Each module reads its own parameters and buffers cast to that type, whenever it reads them, but for
+those that diffusers keeps in float32 as well. What an optimizer, a checkpoint and an average see
+are the float32 ones, and their gradients are float32. So it computes what the network does that is
+loaded in half precision, bit for bit, and its activations are those. Torch's autocast keeps more of
+them in float32: 1.3 times the bytes for SD3.5 Medium (benchmarks/counts.py).
 """
 
 from functools import cache
@@ -13,11 +14,30 @@ import torch
 from torch import Tensor, nn
 
 
+def narrowed(network: nn.Module) -> dict[str, Tensor]:
+    """What diffusers casts of a network as it loads it in another type, by name.
+
+    Not what the network's class keeps in float32 (Wan's times and norms, say), and not what is in
+    no file: the frequencies of positions.
+    """
+    kept = {
+        word
+        for module in network.modules()
+        for word in getattr(module, "_keep_in_fp32_modules", None) or ()
+    }
+    return {
+        name: value
+        for name, value in network.state_dict(keep_vars=True).items()
+        if value.is_floating_point() and not kept & {*name.split(".")}
+    }
+
+
 def compute_in(network: nn.Module, dtype: torch.dtype) -> None:
     """From now on its modules read their numbers in that type. Copies of it do so, too."""
-    for module in network.modules():
-        own = {**module._parameters, **module._buffers}
-        names = tuple(name for name, t in own.items() if t is not None and t.is_floating_point())
+    all_names = narrowed(network)
+    for path, module in network.named_modules():
+        own = (*module._parameters, *module._buffers)
+        names = tuple(name for name in own if f"{path}.{name}".removeprefix(".") in all_names)
         if names:
             cls: Any = type(module)
             module.__class__ = _casting(cls, names, dtype, bool(module._modules))

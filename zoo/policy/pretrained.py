@@ -4,17 +4,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
 
 from zoo.errors import TRY_TINY, UserError, join_lines, one_line
+from zoo.policy.half_network import narrowed
 from zoo.policy.weights import Lora
 from zoo.storage.hub import Request
 from zoo.storage.tensor_file import TensorFile
@@ -45,12 +44,6 @@ class Precision:
     def casts(self) -> torch.dtype | None:
         """The type that weights are cast to as they are read, where it is not their own."""
         return None if self.computing == self.weights else self.computing
-
-
-def place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Moves a network of diffusers to the device, in that type, without dropout."""
-    # Diffusers' own `to` warns of modules to keep in float32, of which there are none.
-    nn.Module.to(network, device, dtype).eval()
 
 
 _INDEX = "model_index.json"
@@ -224,8 +217,11 @@ class Pretrained:
     def empty(self, cls: Any, part: str, dtype: torch.dtype) -> Any:
         """A part of that architecture on the meta device: shapes and no weights."""
         config = self.config(cls, part)
-        with torch.device("meta"), _made_in(dtype):
-            return cls.from_config(config)
+        with torch.device("meta"):
+            made = cls.from_config(config)
+        for value in narrowed(made).values():
+            value.data = value.data.to(dtype)
+        return made
 
     def _index_file(self) -> Path:
         folder = Path(self.source)
@@ -270,17 +266,6 @@ class Pretrained:
 def _is_spec(named: Any) -> bool:
     """Library, class and where it is."""
     return isinstance(named, list) and len(named) == 3 and isinstance(named[2], dict)
-
-
-@contextmanager
-def _made_in(dtype: torch.dtype) -> Iterator[None]:
-    """Inside, new tensors of floating-point numbers are of this type."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _pipeline_of(file: str) -> str:

@@ -40,7 +40,7 @@ def noise(policy, rows=3):
             pytest.param(kind, marks=pytest.mark.slow)
             for kind in (
                 "CogVideoXPipeline", "CogView4Pipeline", "DreamLitePipeline", "ErnieImagePipeline",
-                "HunyuanVideoPipeline", "QwenImagePipeline", "FluxKontextPipeline",
+                "HunyuanVideoPipeline", "LTX2Pipeline", "QwenImagePipeline", "FluxKontextPipeline",
             )
         ),
     ],
@@ -56,6 +56,56 @@ def test_in_bfloat16_all_but_the_networks_is_float32(tiny, kind):
     v = policy.velocity(x, t, policy.encode(prompts))
     assert (v.dtype, policy.decode(x).dtype) == (torch.float32, torch.float32)
     assert policy.weights.network.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "WanPipeline",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in (
+                "ChronoEditPipeline", "Kandinsky5T2IPipeline", "Krea2Pipeline",
+                "StableDiffusion3Pipeline", "WanPipeline@2.2-A14B",
+            )
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("lora", [SMALL, None])
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # As in its own loop.
+def test_a_network_has_the_types_that_diffusers_loads(tiny, kind, lora):
+    """It keeps times, norms and the frequencies of positions in float32, whatever the rest is."""
+    options = tiny(kind)
+    cls = getattr(diffusers, kind.partition("@")[0])
+    loaded = cls.from_pretrained(options["pretrained"], dtype=torch.bfloat16)
+    for device in (CPU, META):
+        policy = made(options, device, dtype="bfloat16", lora=lora)
+        for name, network in policy.seam.networks.items():
+            theirs = numbers(getattr(loaded, name))
+            ours = numbers(network)
+            wide = {key for key, value in theirs.items() if value.dtype == torch.float32}
+            assert ours.keys() == theirs.keys()
+            assert wide or kind == "StableDiffusion3Pipeline"
+            if lora is not None:
+                types = {key: value.dtype for key, value in ours.items()}
+                assert types == {key: value.dtype for key, value in theirs.items()}
+            if device == CPU:
+                # Trained whole, it holds what the file has, and reads it so.
+                assert all(torch.equal(ours[k].to(v.dtype), v) for k, v in theirs.items())
+                read = {key: attribute(network, key).dtype for key in theirs}
+                assert read == {key: value.dtype for key, value in theirs.items()}
+
+
+def numbers(network):
+    """Parameters and buffers, also those that are in no file."""
+    everything = (*network.named_parameters(), *network.named_buffers())
+    return {name: value for name, value in everything if value.is_floating_point()}
+
+
+def attribute(network, name):
+    """As its module reads it."""
+    path, _, own = name.rpartition(".")
+    return getattr(network.get_submodule(path), own)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from zoo.errors import closest, one_line
 from zoo.policy.parts import is_part, require_files
 from zoo.policy.pipeline import modular
 from zoo.policy.pipeline.names import is_network_class
-from zoo.policy.pretrained import Precision, Pretrained, Types, place
+from zoo.policy.pretrained import Precision, Pretrained, Types
 
 _TINY = "zoo.policy.tiny_pipelines."
 """Where the parts of tiny pipelines are that no library has."""
@@ -161,17 +161,16 @@ def shape_pipeline(
         ) from error
 
 
-def place_parts(
-    pipe: Any, networks: Collection[str], device: torch.device, dtype: torch.dtype
-) -> None:
-    """The networks, the autoencoder and the rest on the device, frozen, without dropout."""
+def place_parts(pipe: Any, networks: Collection[str], device: torch.device) -> None:
+    """The networks, the autoencoder and the rest on the device, frozen, without dropout.
+
+    In the types that they were loaded in: diffusers keeps some of a network's numbers in float32.
+    """
     for name, part in pipe.components.items():
         if not isinstance(part, nn.Module):
             continue
         part.requires_grad_(False).eval()
-        if name in networks:
-            place(part, device, dtype)
-        elif device.type != "meta":
+        if name in networks or device.type != "meta":
             part.to(device)
 
 

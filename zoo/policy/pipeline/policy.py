@@ -126,7 +126,7 @@ class Diffusers(Unloaded):
         self._keywords(size_of(resolution), frames)  # what is wrong is said before weights load
         self._pipe = self._load(cls)
         self.seam = self._seam_for(resolution, frames)
-        place_parts(self._pipe, self.seam.networks, device, self._precision.weights)
+        place_parts(self._pipe, self.seam.networks, device)
         self._learn()
         self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
         self._trained = Trained(self.seam.networks, trains)

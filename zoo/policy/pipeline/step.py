@@ -27,7 +27,7 @@ class Steps:
 
     def __call__(
         self,
-        states: list[Float[Tensor, "batch *state"]],
+        states: list[Float[Tensor, "batch ..."]],
         t: Float[Tensor, " batch"],
         encoded: Encoded,
         guidance: float | None,
