@@ -33,12 +33,20 @@ class Precision:
 
     computing: torch.dtype
     weights: torch.dtype
+    wide: Collection[str] = ()
+    """The names of further parts that are float32."""
 
     @classmethod
-    def of(cls, dtype: Dtype, lora: Lora | None) -> "Precision":
+    def of(cls, dtype: Dtype, lora: Lora | None, wide: Collection[str] = ()) -> "Precision":
         """As a recipe names it; adapters are float32 over either."""
         named: torch.dtype = getattr(torch, dtype)
-        return cls(named, torch.float32 if lora is None else named)
+        return cls(named, torch.float32 if lora is None else named, wide)
+
+    def part(self, name: str, *, is_network: bool) -> torch.dtype:
+        """The type of a part of a pipeline."""
+        if name in self.wide:
+            return torch.float32
+        return self.weights if is_network else self.computing
 
     @property
     def casts(self) -> torch.dtype | None:

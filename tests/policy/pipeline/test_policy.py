@@ -96,6 +96,27 @@ def test_a_network_has_the_types_that_diffusers_loads(tiny, kind, lora):
                 assert read == {key: value.dtype for key, value in theirs.items()}
 
 
+@pytest.mark.parametrize(
+    ("kind", "wide"),
+    [
+        ("WanPipeline", {"vae"}),
+        pytest.param("WanImageToVideoPipeline", {"vae", "image_encoder"}, marks=pytest.mark.slow),
+        pytest.param("SanaVideoPipeline", {"vae"}, marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # Of diffusers, with NumPy 2.
+def test_parts_that_are_published_in_float32_are_so(tiny, kind, wide):
+    """Their pictures are those of float32, and memory counts it."""
+    for device in (CPU, META):
+        policy = made(tiny(kind), device, dtype="bfloat16")
+        parts = policy.seam.real.components.items()
+        types = {name: part.dtype for name, part in parts if hasattr(part, "dtype")}
+        assert {name for name, dtype in types.items() if dtype == torch.float32} == wide & {*types}
+        assert torch.bfloat16 in types.values()
+    other = made(tiny(kind), dtype="bfloat16", family=Family(inputs=policy.num_inputs))
+    assert other.seam.real.vae.dtype == torch.bfloat16
+
+
 def numbers(network):
     """Parameters and buffers, also those that are in no file."""
     everything = (*network.named_parameters(), *network.named_buffers())

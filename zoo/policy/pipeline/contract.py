@@ -34,6 +34,8 @@ class Family:
     """The images that a prompt must have, to be edited or animated."""
     states: tuple[str, ...] = ("latents",)
     """The keywords of what is denoised; of several, the latent is one flat row."""
+    wide: tuple[str, ...] = ()
+    """The parts that are float32 whatever the type of the others is."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """What pipelines cannot be asked, a few words each; most need none.
 
 Targets of LoRA are those that are published for a family (its training scripts, or those of the
-public trainers of it); by default they are all linear layers of attention.
+public trainers of it); by default they are all linear layers of attention. Parts in float32 are
+those of diffusers' own examples.
 """
 
 import re
@@ -21,8 +22,9 @@ _FLUX2 = (
 )  # fmt: skip
 _Z = ("attention.to_q", "attention.to_k", "attention.to_v", "attention.to_out.0")
 _Z_FEED_FORWARD = ("feed_forward.w1", "feed_forward.w2", "feed_forward.w3")
-_WAN = tuple(
-    f"attn{i}.{name}" for i in (1, 2) for name in ("to_q", "to_k", "to_v", "to_out.0")
+_WAN = (
+    *(f"attn{i}.{name}" for i in (1, 2) for name in ("to_q", "to_k", "to_v", "to_out.0")),
+    "ffn.net.0.proj", "ffn.net.2",
 )  # fmt: skip
 
 # Guidance is added up of clean latents there. With its norm restored, or with guidance of other
@@ -46,8 +48,12 @@ FAMILIES: Mapping[str, Family] = {
     "QwenImageEditPipeline": Family(targets=(*ATTENTION, *_QWEN), inputs=1),
     "QwenImageEditPlusPipeline": Family(targets=(*ATTENTION, *_QWEN), inputs=1),
     "ZImagePipeline": Family(targets=(*_Z, *_Z_FEED_FORWARD)),
-    "WanPipeline": Family(targets=(*_WAN, "ffn.net.0.proj", "ffn.net.2")),
-    "WanImageToVideoPipeline": Family(targets=(*_WAN, "ffn.net.0.proj", "ffn.net.2"), inputs=1),
+    "WanPipeline": Family(targets=_WAN, wide=("vae",)),
+    "WanImageToVideoPipeline": Family(targets=_WAN, inputs=1, wide=("vae", "image_encoder")),
+    "ChronoEditPipeline": Family(inputs=1, wide=("vae", "image_encoder")),
+    "AllegroPipeline": Family(wide=("vae",)),
+    "SanaVideoPipeline": Family(wide=("vae",)),
+    "SanaImageToVideoPipeline": Family(inputs=1, wide=("vae",)),
     "HunyuanVideoPipeline": Family(targets=(*ATTENTION, *_FEED_FORWARDS)),
     "HunyuanVideo15Pipeline": Family(targets=(*ATTENTION, *_FEED_FORWARDS)),
     "LTX2Pipeline": _LTX2,

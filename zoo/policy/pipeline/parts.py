@@ -77,17 +77,17 @@ def load_pipeline(files: Pretrained, cls: Any, precision: Precision, without: Se
 
 
 def _types(files: Pretrained, precision: Precision) -> Types:
-    """Of the parts, as diffusers is told: one of all, or the networks' own by their names."""
-    if precision.casts is None:
-        return precision.computing
+    """Of the parts, as diffusers is told: one of all, or each one's by its name."""
     import diffusers
 
-    networks = [
-        name
+    types = {
+        name: precision.part(name, is_network=is_network_class(getattr(diffusers, named[1], None)))
         for name, named in files.index().items()
-        if is_part(named) and is_network_class(getattr(diffusers, named[1], None))
-    ]
-    return {"default": precision.computing, **dict.fromkeys(networks, precision.weights)}
+        if is_part(named)
+    }
+    if {*types.values()} <= {precision.computing}:
+        return precision.computing
+    return {"default": precision.computing, **types}
 
 
 def _require_whole(cls: Any, files: Pretrained, without: Sequence[str]) -> None:
@@ -151,7 +151,7 @@ def shape_pipeline(
         part = getattr(module, kind, None) if module is not None else None
         if part is None:
             part = getattr(_own_module(cls), kind, None)
-        dtype = precision.weights if is_network_class(part) else precision.computing
+        dtype = precision.part(name, is_network=is_network_class(part))
         kwargs[name] = None if part is None else _shape_part(files, part, name, dtype)
     try:
         return cls(**kwargs)

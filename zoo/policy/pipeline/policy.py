@@ -116,10 +116,11 @@ class Diffusers(Unloaded):
             UnsupportedError: the pipeline does not keep the contract.
             ValueError: the model cannot be had, or an option does not fit it.
         """
-        self.device, self._precision = device, Precision.of(dtype, lora)
+        self.device = device
         self._files, self._without = Pretrained.of(pretrained, revision, variant, parts), without
         cls = pipeline_class(self._files, pipeline)
         self._family, self._negative = family or family_of(cls.__name__), negative
+        self._precision = Precision.of(dtype, lora, self._family.wide)
         self.num_inputs, self._portion = self._family.inputs, decode_batch
         more = {**self._family.call, **(call or {})}
         self._keywords = partial(call_keywords, cls, max_text_tokens=max_text_tokens, more=more)
@@ -222,8 +223,9 @@ class Diffusers(Unloaded):
             for name, part in self.seam.real.components.items()
             if isinstance(part, HollowEncoder)
         ]
-        return self._precision.computing.itemsize * sum(
-            num_numbers(self._files, name) for name in encoders
+        return sum(
+            num_numbers(self._files, name) * self._precision.part(name, is_network=False).itemsize
+            for name in encoders
         )
 
     def write_rest(self, folder: Path) -> None:
