@@ -3,6 +3,9 @@
 Every draw is a pure function of (seed, purpose, epoch, key, label), so a run has no generator state
 to save, an image gets the same noise whichever process makes it, and a resumed run draws what it
 would have drawn. Nothing else in the project draws random numbers.
+
+Of a seed's 63 bits torch's generator on the CPU keeps 32: of 100,000 draws one pair is expected to
+be equal. More would change the numbers of every run there is.
 """
 
 import hashlib
