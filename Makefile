@@ -14,7 +14,7 @@ test: .venv/installed-dev
 	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-slow: .venv/installed-dev
-	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist load -m "slow and not gpu" || test $$? -eq 5
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not gpu" || test $$? -eq 5
 
 test-gpu: .venv/installed-dev
 	$(BIN)/pytest -m "gpu" || test $$? -eq 5
