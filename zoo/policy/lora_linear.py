@@ -56,15 +56,15 @@ class HalfLinear(Linear):  # type: ignore[misc]
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """[..., in] to [..., out]; without casts, or for an x of another dtype, it is PEFT's."""
         base, casts = self.base_layer, self.casts
-        rows = x.reshape(-1, x.shape[-1])
         if self.disable_adapters and not self.merged:
-            # Rows too: torch may round x in another shape otherwise, and the reference is live's
-            # equal as long as B is 0.
-            bare: Tensor = base(rows)
+            # In rows, as below: torch may round x in another shape otherwise, and the reference is
+            # live's equal as long as B is 0.
+            bare: Tensor = base(x.reshape(-1, x.shape[-1]))
             return bare.view(*x.shape[:-1], bare.shape[-1])
         if casts is None or x.dtype != casts[0].dtype:
             result: Tensor = super().forward(x, *args, **kwargs)
             return result
+        rows = x.reshape(-1, x.shape[-1])
         if torch.is_grad_enabled():
             masters, scale = self.masters(self.chosen), self.scaling[self.chosen]
             out: Tensor = _Adapted.apply(  # type: ignore[no-untyped-call]

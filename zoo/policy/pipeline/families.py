@@ -51,7 +51,6 @@ FAMILIES: Mapping[str, Family] = {
     "WanPipeline": Family(targets=_WAN, wide=("vae",)),
     "WanImageToVideoPipeline": Family(targets=_WAN, inputs=1, wide=("vae", "image_encoder")),
     "ChronoEditPipeline": Family(inputs=1, wide=("vae", "image_encoder")),
-    "AllegroPipeline": Family(wide=("vae",)),
     "SanaVideoPipeline": Family(wide=("vae",)),
     "SanaImageToVideoPipeline": Family(inputs=1, wide=("vae",)),
     "HunyuanVideoPipeline": Family(targets=(*ATTENTION, *_FEED_FORWARDS)),
