@@ -59,14 +59,28 @@ _PIXELS = 8
 """Of an image, along each side, for one of its latents."""
 
 
+@dataclass(frozen=True)
+class Operation:
+    """What one of torch's moves and computes; `wide` has a tensor of float32."""
+
+    bytes: int
+    flops: int
+    wide: bool
+
+
 class Traffic(TorchDispatchMode):
-    """Inside, counts the bytes that operations read and write, and those operations."""
+    """Inside, keeps the operations that move bytes."""
 
     def __init__(self) -> None:
         """Counts nothing yet."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self.bytes = 0
-        self.kernels = 0
+        self.operations: list[Operation] = []
+        self._flops_of = counter().flop_registry
+
+    @property
+    def bytes(self) -> int:
+        """Of all operations."""
+        return sum(operation.bytes for operation in self.operations)
 
     def __torch_dispatch__(
         self,
@@ -86,8 +100,15 @@ class Traffic(TorchDispatchMode):
             written |= changed
         elif packet in _RESERVES or _is_view(read.values(), written.values()):
             return out
-        self.kernels += 1
-        self.bytes += sum(_in_memory(t) for t in (*read.values(), *written.values()))
+        touched = [*read.values(), *written.values()]
+        flops = self._flops_of.get(packet)
+        self.operations.append(
+            Operation(
+                sum(map(_in_memory, touched)),
+                0 if flops is None else int(flops(*args, **(kwargs or {}), out_val=out)),
+                any(tensor.dtype == torch.float32 for tensor in touched),
+            )
+        )
         return out
 
 
@@ -134,10 +155,10 @@ class Counts:
 
 def counts(call: Callable[[], object]) -> Counts:
     """What a call on meta tensors comes to."""
-    traffic, flops = Traffic(), counter()
-    with traffic, flops:
+    with Traffic() as traffic:
         call()
-    return Counts(traffic.bytes, traffic.kernels, flops.get_total_flops())
+    flops = sum(operation.flops for operation in traffic.operations)
+    return Counts(traffic.bytes, len(traffic.operations), flops)
 
 
 def kept(call: Callable[[], object], live: LiveBytes) -> int:
@@ -164,7 +185,7 @@ def lora_counts(batch: Batch, lora: Lora) -> dict[str, Counts]:
         network = random_sd3.transformer(torch.bfloat16)
         weights = WeightSets(network, lora, default_targets=ATTENTION)
         weights.allocate((), seed=0)
-        forward = _forward(weights, batch, torch.bfloat16)
+        forward = forward_of(weights, batch, torch.bfloat16)
         found = {}
         with torch.no_grad():
             for name, which in (("base", Weights.REFERENCE), ("LoRA", Weights.LIVE)):
@@ -181,7 +202,7 @@ def whole_counts(batch: Batch) -> dict[str, Counts]:
         with LiveBytes() as live, META:
             weights = WeightSets(random_sd3.transformer(torch.float32), None, casts=casts)
             weights.allocate((), seed=0, reference=False)
-            found |= _with_gradients(name, _forward(weights, batch, torch.float32), live)
+            found |= _with_gradients(name, forward_of(weights, batch, torch.float32), live)
     return found
 
 
@@ -196,7 +217,8 @@ def _with_gradients(name: str, forward: Callable[[], Tensor], live: LiveBytes) -
     }
 
 
-def _forward(weights: WeightSets, batch: Batch, dtype: torch.dtype) -> Callable[[], Tensor]:
+def forward_of(weights: WeightSets, batch: Batch, dtype: torch.dtype) -> Callable[[], Tensor]:
+    """A forward of the network on tensors of the shapes that it takes, without numbers."""
     config: Any = weights.network.config
     side = batch.resolution // _PIXELS
 
