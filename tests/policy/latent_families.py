@@ -147,6 +147,37 @@ class LatentFamilyTests:
         assert encoded == [["never seen before"]]
         assert torch.equal(self.embedded(first)[0], self.embedded(again)[0])
 
+    def test_prompts_to_come_are_encoded_with_the_next_that_must_be(self, options):
+        made, encoded = self.made(options, cached_prompts=6), []
+        # It goes on elsewhere, and knows of none: numbers are the same, whatever is missing.
+        other = self.made(options, cached_prompts=0)
+        other.expect(list)
+        encode = made.seam.encode
+        made.seam.encode = lambda texts, scale: encoded.append(list(texts)) or encode(texts, scale)
+        later = [
+            Prompt(text) for text in ("a dog", "a red cat", "a dog", "a cow", "a hen", "a pig")
+        ]
+        made.expect(lambda: later)
+        for prompts in (PROMPTS, later[:5], PROMPTS, [later[4]]):
+            words, pooled = self.embedded(made.encode(prompts))
+            same_words, same_pooled = self.embedded(other.encode(prompts))
+            assert torch.equal(words, same_words)
+            assert torch.equal(pooled, same_pooled)
+        # All that can be kept, in a batch of the size that all have.
+        texts = ["a red cat", "Two dogs, a tree", "a dog", "a cow", "a hen", "a pig"]
+        assert encoded == [[*texts, *["a pig"] * (16 - len(texts))]]
+        assert len(made._texts._kept) == 6
+
+    def test_no_more_prompts_are_encoded_than_can_be_kept(self, options):
+        made, encoded = self.made(options, cached_prompts=3), []
+        encode = made.seam.encode
+        made.seam.encode = lambda texts, scale: encoded.append(list(texts)) or encode(texts, scale)
+        made.expect(lambda: [Prompt(f"{n} dogs") for n in range(20)])
+        for prompts in (PROMPTS, [Prompt("0 dogs")], PROMPTS):
+            made.encode(prompts)
+        texts = [list(dict.fromkeys(batch)) for batch in encoded]
+        assert texts == [["a red cat", "Two dogs, a tree", "0 dogs"]]
+
     def test_the_cache_holds_no_more_than_asked(self, options):
         small = self.made(options, cached_prompts=1)
         once = self.embedded(small.encode(PROMPTS))[0]

@@ -1,7 +1,7 @@
 """The Policy interface: one model family, as five operations on latents, prompts and images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -55,6 +55,13 @@ class Policy(ABC):
 
         Raises:
             PromptError: a prompt that this family cannot read.
+        """
+
+    def expect(self, coming: Callable[[], Sequence[Prompt]]) -> None:  # noqa: B027
+        """Prompts that `encode` is going to be asked for, in this order; by default no matter.
+
+        A policy that keeps embeddings may make theirs with the next that it makes: encoders that
+        are on the device only while they are used then go there once for all of them.
         """
 
     @abstractmethod

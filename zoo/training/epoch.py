@@ -8,6 +8,7 @@ from torch import Tensor
 
 from zoo.advantage import banned, diversity_scale, gate, group_advantage, mix, ranks
 from zoo.engine.interrupt import Interrupt
+from zoo.prompt import Prompt
 from zoo.reward.judge import require_enough_valid
 from zoo.rollout import Rollout
 from zoo.run.tracker import Tracker
@@ -17,6 +18,9 @@ from zoo.training.build import StageRun
 from zoo.training.collect import Collected, Groups, collect, require_finite, shard_groups
 from zoo.training.learn import Learned, cut, learn, num_batches
 from zoo.training.state import Progress
+
+_FORESEEN = 20
+"""Epochs whose prompts are encoded together, where the policy keeps so many."""
 
 _FLAT = (
     "the rewards say nothing: within every group all images were given the same one, or none that "
@@ -56,6 +60,7 @@ def collect_epoch(
         RewardError: too few images could be scored, or a reward breaks its contract.
     """
     # Every process makes and scores its share of the groups.
+    run.collector.policy.expect(lambda: coming_prompts(run, epoch))
     share = shard_groups(run.collector, groups_of(run, epoch))
     bar = tracker.bar("collecting", share.num_batches)
     batches = interrupt.leave_between(bar.over(share.generate()))
@@ -69,6 +74,19 @@ def collect_epoch(
     require_enough_valid(asked, verdict.failures, max_invalid=most)
     tracker.warn(*verdict.failures)
     return collected
+
+
+def coming_prompts(run: StageRun, epoch: int) -> list[Prompt]:
+    """This process's prompts of the next epochs of the stage, those of the next one first."""
+    engine, num = run.collector.engine, run.recipe.data.groups_per_epoch
+    later = range(epoch + 1, min(epoch + _FORESEEN, run.stage.end))
+    return [
+        prompt
+        for other in later
+        for prompt in run.mixture.drawn(num, seed=run.recipe.seed, epoch=other)[
+            engine.rank :: engine.size
+        ]
+    ]
 
 
 def advantages(run: StageRun, collected: Collected) -> Float[Tensor, " images"]:

@@ -6,9 +6,9 @@ embeddings depend on no other, they are kept by text on the host.
 
 import copy
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,6 +40,11 @@ class Table:
     places: tuple[int, ...]
     encoded: Encoded
 
+    def on(self, device: torch.device) -> "Table":
+        """The same there, or on the device meta its shapes."""
+        replies = on_tensors(self.encoded.replies, lambda leaf: send(leaf, device))
+        return replace(self, encoded=replace(self.encoded, replies=replies))
+
 
 class Embeddings:
     """Encodes entries, which must be distinct."""
@@ -51,11 +56,21 @@ class Embeddings:
         seam.lent = self.on_device
         self._num_kept = kept
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._coming: Callable[[], Sequence[str]] | None = None
+
+    def expect(self, coming: Callable[[], Sequence[str]]) -> None:
+        """These texts are asked for soon, in this order; they are encoded with the next that are.
+
+        As many as can be kept: so the encoders are lent once for all of them. From now on as many
+        rows go through them at a time, whichever are missing: in a run that goes on these are
+        others, and must not be rounded otherwise.
+        """
+        self._coming = coming
 
     def of(self, seam: Seam, contract: Contract, *, alike: bool) -> "Embeddings":
         """By the same encoders for another seam of the pipeline; with what is kept, if `alike`."""
         other = copy.copy(self)
-        other._seam, other._contract = seam, contract
+        other._seam, other._contract, other._coming = seam, contract, None
         seam.lent = other.on_device
         if not alike:
             other._kept = OrderedDict()
@@ -95,6 +110,7 @@ class Embeddings:
             self._kept.move_to_end((text, guided))
         missing = [text for text in texts if text not in found]
         if missing:
+            missing += self._foreseen(texts, guided)
             with self.on_device():
                 fresh = dict(zip(missing, self._rows(missing, guidance), strict=True))
             found |= fresh
@@ -103,14 +119,25 @@ class Embeddings:
                 self._kept.popitem(last=False)
         return joined([found[text] for text in texts], axes)
 
+    def _foreseen(self, texts: Sequence[str], guided: bool) -> list[str]:
+        """What is worth encoding beside these texts: what comes soon and is not kept yet."""
+        room = self._num_kept - len(texts)
+        if self._coming is None or room <= 0:
+            return []
+        coming = [text for text in dict.fromkeys(self._coming()) if text not in {*texts}][:room]
+        for text in coming:
+            if (text, guided) in self._kept:
+                self._kept.move_to_end((text, guided))
+        return [text for text in coming if (text, guided) not in self._kept]
+
     def _rows(self, texts: Sequence[str], guidance: float | None) -> Iterator[Any]:
         """What each text has of its own, on the host."""
         axes = self._contract.encoded[guidance is not None]
         for start in range(0, len(texts), _TOGETHER):
             some = texts[start : start + _TOGETHER]
-            replies = on_tensors(
-                self._seam.encode(some, guidance).replies, lambda leaf: leaf.to("cpu")
-            )
+            fillers = 0 if self._coming is None else _TOGETHER - len(some)
+            encoded = self._seam.encode([*some, *[some[-1]] * fillers], guidance)
+            replies = on_tensors(encoded.replies, lambda leaf: leaf.to("cpu"))
             for i in range(len(some)):
                 yield rows_at(replies, axes, torch.tensor([i]))
 

@@ -5,7 +5,7 @@ is, for rows that have a time each, with gradients; nothing is written for a mod
 """
 
 import copy
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -16,11 +16,10 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.devices import send
 from zoo.policy.parts import num_numbers
 from zoo.policy.pipeline.clock import PREDICTIONS, read_clock
 from zoo.policy.pipeline.contract import Family, UnsupportedError
-from zoo.policy.pipeline.embeddings import Embeddings, Entry, Table
+from zoo.policy.pipeline.embeddings import Embeddings, Entry
 from zoo.policy.pipeline.families import family_of, targets_of
 from zoo.policy.pipeline.inputs import InputImages
 from zoo.policy.pipeline.kept import with_kept
@@ -42,7 +41,7 @@ from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.solver import aligned
 from zoo.policy.pipeline.step import Steps
 from zoo.policy.pipeline.told import Told
-from zoo.policy.pipeline.trees import differing, on_tensors
+from zoo.policy.pipeline.trees import differing
 from zoo.policy.pipeline.unloaded import Unloaded
 from zoo.policy.pipeline.verify import verify
 from zoo.policy.pretrained import Dtype, Precision, Pretrained
@@ -232,6 +231,11 @@ class Diffusers(Unloaded):
         """All parts of the pipeline but for the network, and its index."""
         self._files.copy_parts(folder, network=self.network_folder, without=self._without)
 
+    def expect(self, coming: Callable[[], Sequence[Prompt]]) -> None:
+        """Of prompts without input images the embeddings are made with the next that are."""
+        if not self.num_inputs:
+            self._texts.expect(lambda: [prompt.text for prompt in coming()])
+
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """Tables of what the pipeline's own encoders give, for all texts together."""
         offset = self.contract.offset
@@ -258,7 +262,8 @@ class Diffusers(Unloaded):
         """dx/dt; the branch without the prompt has no gradient."""
         entry = cond.tensors["entry"]
         assert isinstance(entry, Lookup)
-        entries, told = entry.index.tolist(), self._told_of(cond)
+        told: Told = cond.layout.at(cond.guidance)
+        entries = entry.index.tolist()
         made = self._clock.velocity(
             lambda inner, times: self._predict(inner, times, entries, told), x, t
         )
@@ -307,18 +312,7 @@ class Diffusers(Unloaded):
     ) -> Told:
         with self.seam.on(self._learns_on):
             tables = self._texts(entries, scale, images)
-        return Told(tuple(self._moved(table) for table in tables), scale)
-
-    def _moved(self, table: Table) -> Table:
-        replies = on_tensors(table.encoded.replies, lambda leaf: send(leaf, self.device))
-        return replace(table, encoded=replace(table.encoded, replies=replies))
-
-    def _told_of(self, cond: Cond) -> Told:
-        """What a condition's rows point into, for its guidance: which may be set to none later."""
-        told: Told = cond.layout
-        if cond.guidance == 1.0 and told.unguided is not None:
-            return told.unguided()
-        return told
+        return Told(tuple(table.on(self.device) for table in tables), scale)
 
     def _verify(self, steps: Steps) -> Mapping[str, float]:
         """Against the pipeline's own loop, where there are numbers."""

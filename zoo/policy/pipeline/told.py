@@ -23,6 +23,10 @@ class Told:
     unguided: "Callable[[], Told] | None" = None
     """The same prompts encoded for a velocity without guidance, where this is for one with."""
 
+    def at(self, guidance: float) -> "Told":
+        """What it is with this guidance, which may be set to none after prompts were encoded."""
+        return self if guidance != 1.0 or self.unguided is None else self.unguided()
+
     @cached_property
     def where(self) -> dict[int, tuple[int, int]]:
         """The table and the place in it of every entry."""
