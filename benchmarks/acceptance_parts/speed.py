@@ -139,7 +139,7 @@ def overlap_rewards(setting: Setting, report: Report) -> None:
         reason = (
             "0.6: of four calls the last has no sampling beside it"
             if least
-            else "0: both want the one device, so nothing is to be won; it must not cost more"
+            else "0: both want the one device, so little is to be won; it must not cost more"
         )
         good = hidden >= least - 0.05 if setting.on_accelerator else None
         report.judge(f"a reward {kind.replace('_', ' ')}", good, f"{hidden:.0%} hidden", reason)

@@ -10,7 +10,7 @@ from tests.reward.outside.test_isolated import verdict_of
 from tests.reward.outside.test_process import PLAIN, made, require_gone, worker
 from zoo.recipe.isolated import isolated_class
 from zoo.registry import BrokenPluginError
-from zoo.reward.reward_thread import RewardError
+from zoo.reward.timed_call import RewardError
 
 __all__ = ["worker"]
 

@@ -6,10 +6,11 @@ in a tensor of the CPU inside. Every operation on one comes to `run`, in any thr
 
 * raises where CUDA would: tensors of both devices, but for scalars and indices;
 * computes on the CPU, so that numbers are those of a run there, bit for bit;
-* notes in `traffic` what makes the host wait.
+* notes in `traffic` what makes the host wait;
+* raises where two `streams` use one memory in no order.
 
-Not pretended: streams, memory, several devices, the rounding of other kernels, and which types
-these lack.
+Not pretended: how much memory there is, several devices, the rounding of other kernels, and which
+types these lack.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ import torch
 from torch import Tag, library
 from torch.utils import backend_registration
 
+from tests.rehearsal import streams
 from tests.rehearsal.traffic import traffic
 
 NAME = "sim"
@@ -29,26 +31,20 @@ CPU = torch.device("cpu")
 aten = torch.ops.aten
 
 
-class _Event:
-    """Nothing is queued: between two of them there is no time."""
-
-    def __init__(self, enable_timing: bool = False) -> None:
-        pass
-
-    def record(self, stream: Any = None) -> None:
-        pass
-
-    def query(self) -> bool:
-        return True
-
-    def elapsed_time(self, other: "_Event") -> float:
-        return 0.0
-
-
 class _Module(backend_registration._DummyBackendModule):
     """`torch.sim`: what torch and zoo ask of an accelerator."""
 
-    Event = _Event
+    Event = streams.Event
+    Stream = streams.Stream
+
+    def stream(self, stream: streams.Stream) -> Any:
+        return streams.on(stream)
+
+    def current_stream(self, device: Any = None) -> streams.Stream:
+        return streams.current()
+
+    def default_stream(self, device: Any = None) -> streams.Stream:
+        return streams.DEFAULT
 
     @contextmanager
     def device(self, index: Any) -> Iterator[None]:
@@ -109,6 +105,9 @@ class Sim(torch.Tensor):
         torch.Tensor.data.__set__(self, value)
         self.raw = value.raw
 
+    def record_stream(self, s: Any) -> None:
+        streams.record(self.raw, s)
+
     # Torch refuses these to subclasses; here is what it does on CUDA.
 
     def tolist(self) -> Any:
@@ -145,13 +144,16 @@ class _Arguments:
         """A result: the argument that it is, or another tensor of the device."""
         if isinstance(value, torch.Tensor):
             found = self.ours.get(id(value))
+            if found is None:
+                streams.own(value)
             return Sim(value) if found is None else found
         return type(value)(map(self.outer, value)) if type(value) in (list, tuple) else value
 
 
 def run(func: Any, args: Any, kwargs: Any) -> Any:
     """One operation of which an argument or the result is on the device."""
-    given = _Arguments(args, kwargs)
+    given, kind = _Arguments(args, kwargs), _kind(func)
+    streams.queue([ours.raw for ours in given.ours.values()], kind.written_of(args, kwargs))
     wanted = kwargs.get("device")
     here = bool(given.ours) if wanted is None else torch.device(wanted).type == NAME
     if func is aten.copy_.default:
@@ -160,7 +162,6 @@ def run(func: Any, args: Any, kwargs: Any) -> Any:
         target = torch.device(NAME, 0) if here else CPU
         _note_copy(args[0], target, kwargs.get("non_blocking", False))
     else:
-        kind = _kind(func)
         _note(kind, args)
         if kind.note == "random" and kwargs.get("generator") is not None and here:
             raise RuntimeError(f"Expected a '{NAME}' device type for generator but found 'cpu'")
@@ -179,7 +180,16 @@ class _Kind:
     note: str | None
     indexed: bool
     scalars: bool
-    mutable: bool
+    written: tuple[tuple[int, str], ...]
+    """Places and names of the arguments that it writes."""
+
+    def written_of(self, args: Any, kwargs: Any) -> list[torch.Tensor]:
+        """The values of this device's tensors that it is given to write."""
+        found = [
+            args[place] if place < len(args) else kwargs.get(name) for place, name in self.written
+        ]
+        flat = [one for value in found for one in (value if isinstance(value, list) else [value])]
+        return [value.raw for value in flat if isinstance(value, Sim)]
 
 
 _INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
@@ -200,7 +210,12 @@ def _kind(func: Any) -> _Kind:
     elif Tag.nondeterministic_seeded in func.tags and "attention" not in name:
         note = "random"
     scalars = name in _INDEXED | _WITH_SCALARS or Tag.pointwise in func.tags
-    return _Kind(note, name in _INDEXED, scalars, func._schema.is_mutable)
+    written = tuple(
+        (place, argument.name)
+        for place, argument in enumerate(func._schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+    return _Kind(note, name in _INDEXED, scalars, written)
 
 
 def _require_one_device(func: Any, kind: _Kind, args: Any, hosts: Sequence[torch.Tensor]) -> None:
@@ -209,7 +224,7 @@ def _require_one_device(func: Any, kind: _Kind, args: Any, hosts: Sequence[torch
     for other in hosts:
         if indexed and any(other is index for index in args[1]):
             continue
-        written = other is args[0] and (kind.indexed or kind.mutable)
+        written = other is args[0] and (kind.indexed or kind.written)
         if other.dim() or not kind.scalars or written:
             raise RuntimeError(
                 f"{func}: expected all tensors on the same device, and found {NAME}:0 and "

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import zoo
+from tests.rehearsal import streams
 
 WAITS = frozenset({"item", "size", "to cpu", "to sim", "synchronize"})
 """The kinds that the host waits for.
@@ -38,6 +39,7 @@ class Traffic:
         """One more of a kind."""
         if kind in WAITS:
             self.settle()
+            streams.settle(everything=kind == "synchronize")
         if threading.current_thread() is not threading.main_thread():
             self.elsewhere[kind] += 1
             return

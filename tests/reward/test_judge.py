@@ -10,6 +10,7 @@ from torch import Tensor
 from zoo.prompt import Prompt, PromptError
 from zoo.reward.base import Reward, Scores
 from zoo.reward.judge import Judge, RewardError, Verdict, WeightedReward, require_enough_valid
+from zoo.reward.reward_thread import MOST_HELD
 
 NAN, INF = float("nan"), float("inf")
 
@@ -90,7 +91,7 @@ def test_order_is_kept_when_batches_take_different_times() -> None:
     slow, quick = Scored(score), Scored(lambda images, prompts: second.set() or values(images))
     to = judge(slow, quick)
     for number in (1.0, 2.0, 3.0):
-        submit(to, [number])
+        submit(to, [float(number)])
     found = to.finish()
     assert found.scores["a"].tolist() == found.scores["b"].tolist() == [1, 2, 3]
 
@@ -103,6 +104,42 @@ def test_submitting_does_not_wait_for_the_reward() -> None:
     submit(to, [2.0])
     release.set()
     assert to.finish().scores["a"].tolist() == [1, 2]
+
+
+def test_whoever_is_far_ahead_of_a_reward_waits_and_says_that_it_lives() -> None:
+    release, lives = threading.Event(), []
+
+    def progress() -> None:
+        lives.append(len(held.calls))
+        release.set()
+
+    held = Scored(lambda images, prompts: release.wait(10) and values(images))
+    to = judge(held, plain())
+    for number in range(MOST_HELD):
+        to.wait_for_room(lambda: pytest.fail("there is room"))
+        submit(to, [float(number)])
+    to.wait_for_room(progress)
+    assert lives == [1]
+    assert to.finish().scores["a"].tolist() == [0, 1, 2]
+    to.wait_for_room(lambda: pytest.fail("there is room again"))
+
+
+def test_whole_groups_are_not_waited_for_before_they_are_there() -> None:
+    to = judge(Scored(lambda images, prompts: values(images), groupwise=True))
+    for number in range(2 * MOST_HELD):
+        to.wait_for_room(lambda: pytest.fail("nobody scores"))
+        submit(to, [float(number)], [number])
+    assert to.finish().scores["a"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_reward_that_hangs_is_waited_for_until_its_time_is_over() -> None:
+    never = threading.Event()
+    to = judge(Scored(lambda images, prompts: never.wait(60)), timeout=0.2, retries=0)
+    for number in range(3 * MOST_HELD):
+        to.wait_for_room()
+        submit(to, [float(number)])
+    assert to.finish().scores["a"].isnan().all()
+    never.set()
 
 
 def test_several_rewards_score_the_same_images_with_their_prompts() -> None:
@@ -219,7 +256,7 @@ def test_after_a_call_that_hangs_the_collection_is_invalid_and_the_next_one_is_s
 
     to = judge(Scored(score), timeout=0.1, retries=1)
     for number in (1.0, 2.0, 3.0):
-        submit(to, [number])
+        submit(to, [float(number)])
     found = to.finish()
     assert found.scores["a"].nan_to_num(-1).tolist() == [1, -1, -1]
     assert found.failures == (
@@ -359,7 +396,7 @@ def test_extras_are_labelled_and_missing_where_a_batch_has_none() -> None:
 
     to = judge(Scored(score), plain())
     for number in (1.0, 2.0, 3.0, 4.0):
-        submit(to, [number])
+        submit(to, [float(number)])
     found = to.finish()
     assert sorted(found.extras) == ["a/strict", "a/tag"]
     assert found.extras["a/strict"].nan_to_num(-1).tolist() == [0.5, -1, -1, 2]

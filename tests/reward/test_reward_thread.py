@@ -11,7 +11,7 @@ from zoo.prompt import Prompt
 from zoo.reward.base import KnownAnswer, Reward
 from zoo.reward.judge import Judge, WeightedReward
 from zoo.reward.known_answers import require_known_answers
-from zoo.reward.reward_thread import RewardError
+from zoo.reward.timed_call import RewardError
 
 CPU = torch.device("cpu")
 IMAGES, PROMPTS = torch.zeros(2, 3, 2, 2), [Prompt("a"), Prompt("b")]
@@ -76,7 +76,7 @@ def test_an_interrupt_that_fails_leaves_the_reward_behind(interrupted):
 
 
 def test_an_interrupt_that_hangs_leaves_the_reward_behind(monkeypatch):
-    monkeypatch.setattr("zoo.reward.reward_thread._INTERRUPT_TIMEOUT", 0.05)
+    monkeypatch.setattr("zoo.reward.timed_call._INTERRUPT_TIMEOUT", 0.05)
     reward = Faulty()
     let_go = reward.go
     monkeypatch.setattr(reward, "interrupt", lambda: let_go.wait(60))

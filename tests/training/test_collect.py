@@ -1,5 +1,6 @@
 """Collecting and generating: who makes which image, in what batches, and what becomes of each."""
 
+import time
 from copy import copy
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import torch
 
 from tests.runs import RECIPES
 from tests.train_here import images_of, recipe
+from zoo.reward.reward_thread import MOST_HELD
 from zoo.rollout import Weights
 from zoo.training.build import build
 from zoo.training.collect import Groups, collect, shard_groups
@@ -55,6 +57,24 @@ def test_so_many_batches_are_made_as_are_announced_and_of_one_size(stage):
     share = shard_groups(stage.collector, groups(stage))
     sizes = [len(batch.rows) for batch in share.generate()]
     assert (share.num_batches, sizes) == (3, [4, 4, 4])  # not 5, 5 and 2
+
+
+def test_images_do_not_heap_up_where_the_reward_is_slower(stage, monkeypatch):
+    share, made, ahead = shard_groups(stage.collector, groups(stage, size=10)), [], []
+    batches = list(share.generate())
+
+    def score(images, prompts):
+        time.sleep(0.3)
+        ahead.append(len(made))
+        return images.mean(dim=(1, 2, 3))
+
+    digit = stage.collector.judge.rewards[0].reward
+    monkeypatch.setattr(digit, "score", score)
+    collected = collect(share, (made.append(1) or batch for batch in batches))
+    # Besides those that are held the one that waits for room.
+    most = [min(6, i + MOST_HELD + 1) for i in range(6)]
+    assert all(number <= bound for number, bound in zip(ahead, most, strict=True))
+    assert collected.waited["rewards"] > 0
 
 
 def test_processes_share_the_groups_and_run_as_many_batches_each(stage):

@@ -1,5 +1,6 @@
 """The devices of this machine, by what torch calls its accelerator; what is there while used."""
 
+from zoo.devices.side_stream import SideStream, Turn
 from zoo.devices.torch_device import (
     CPU,
     OutOfMemory,
@@ -24,6 +25,8 @@ from zoo.devices.torch_device import (
 __all__ = [
     "CPU",
     "OutOfMemory",
+    "SideStream",
+    "Turn",
     "accelerator",
     "accelerator_names",
     "choose",

@@ -17,6 +17,7 @@ from zoo.plan.stored import StoredOnShapes
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt
 from zoo.recipe.model import Recipe
+from zoo.reward.reward_thread import MOST_HELD
 from zoo.rollout import Cond, Path, Weights, join, take
 from zoo.sampler.base import Sampler, StoredImages
 from zoo.sampler.ode import Euler
@@ -33,8 +34,7 @@ class Images:
     """The images of one process: so many micro-batches of `rows`, by these weights.
 
     `wait` says that all of them wait for their scores until the last is there, as those of a
-    groupwise reward do. Other rewards are taken to keep up: one micro-batch is scored while the
-    next is made.
+    groupwise reward do. For others sampling waits where it is ahead of them: `MOST_HELD`.
     """
 
     prompts: Sequence[Prompt]
@@ -143,7 +143,7 @@ class DryCollect:
         if not before:
             return []
         (path, image), batch = self._make(own, 1, cond), torch.zeros(images.rows, dtype=torch.long)
-        waiting = before if images.wait else 1
+        waiting = before if images.wait else MOST_HELD
         return [
             (take(path, batch), take(image, batch) if i >= before - waiting else None)
             for i in range(before)

@@ -1,7 +1,8 @@
 """The judge: runs every reward beside the sampling, and puts the scores together.
 
 Each reward has a thread of its own and gets its batches in order, so that a batch is scored while
-the next one is sampled. What stays failed is NaN, never 0, and is reported.
+the next one is sampled; on an accelerator on a stream beside the sampling's, one for all rewards:
+some share a network that is lent to the device. What stays failed is NaN, never 0, and is reported.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,13 +12,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zoo.devices import send
+from zoo.devices import SideStream, send
 from zoo.prompt import Prompt
 from zoo.reward.asking import AskingReward
 from zoo.reward.base import Reward, Scores
 from zoo.reward.frames import misfit
 from zoo.reward.reward_thread import (
-    RewardError,
     RewardInput,
     RewardThread,
     Scored,
@@ -25,6 +25,7 @@ from zoo.reward.reward_thread import (
     extra_of,
     value_of,
 )
+from zoo.reward.timed_call import RewardError
 
 __all__ = ["Judge", "RewardError", "Verdict", "WeightedReward", "require_enough_valid"]
 
@@ -64,6 +65,7 @@ class Judge:
             for weighted in self.rewards
         ]
         self._threads = threads
+        self._side = SideStream()
         self._single = [thread for thread in threads if not thread.weighted.reward.groupwise]
         self._whole = [thread for thread in threads if thread.weighted.reward.groupwise]
         self._groups: dict[int, _Group] = {}
@@ -102,7 +104,7 @@ class Judge:
         for thread in self._single:
             asked = [i for i, prompt in enumerate(prompts) if _asks(prompt, thread)]
             if asked:
-                thread.put(_some(images, prompts, asked))
+                thread.put(self._some(images, prompts, asked))
             self._places[thread] += [self._submitted + i for i in asked]
         for i, number in enumerate(group.tolist()):
             if any(_asks(prompts[i], thread) for thread in self._whole):
@@ -111,6 +113,15 @@ class Judge:
                 gathered.prompts.append(prompts[i])
                 gathered.places.append(self._submitted + i)
         self._submitted += len(prompts)
+
+    def wait_for_room(self, progress: Callable[[], None] = lambda: None) -> None:
+        """Waits where a reward is so far behind that images would heap up in memory.
+
+        Nothing is lost by it: the slowest reward is what such a collection takes its time from.
+        Whole groups are there at the end only, and do not count. Calls `progress` every second.
+        """
+        for thread in self._single:
+            thread.wait_for_room(progress)
 
     def finish(self, progress: Callable[[], None] = lambda: None) -> Verdict:
         """Waits for all scores since the last `finish`; calls `progress` every second.
@@ -148,10 +159,20 @@ class Judge:
             (*_reasons(scored), *tired),
         )
 
+    def _some(self, images: Tensor, prompts: Sequence[Prompt], asked: Sequence[int]) -> RewardInput:
+        """Those of a batch that a reward is to score; all of them are not copied."""
+        if len(asked) == len(prompts):
+            return self._input(images, prompts)
+        own = images[send(torch.tensor(asked), images.device)]
+        return self._input(own, [prompts[i] for i in asked])
+
+    def _input(self, images: Tensor, prompts: Sequence[Prompt]) -> RewardInput:
+        return RewardInput(images, tuple(prompts), self._side.turn(images))
+
     def _put_groups(self) -> None:
         """Starts scoring all groups that were gathered, by the rewards that look at whole ones."""
         for _, group in sorted(self._groups.items()):
-            batch = RewardInput(torch.stack(group.images), tuple(group.prompts))
+            batch = self._input(torch.stack(group.images), group.prompts)
             group.images.clear()
             for thread in self._whole:
                 if not _asks(batch.prompts[0], thread):
@@ -176,14 +197,6 @@ class Judge:
 
 def _asks(prompt: Prompt, thread: RewardThread) -> bool:
     return prompt.asks(thread.weighted.label)
-
-
-def _some(images: Tensor, prompts: Sequence[Prompt], asked: Sequence[int]) -> RewardInput:
-    """Those of a batch that a reward is to score; all of them are not copied."""
-    if len(asked) == len(prompts):
-        return RewardInput(images, tuple(prompts))
-    own = images[send(torch.tensor(asked), images.device)]
-    return RewardInput(own, tuple(prompts[i] for i in asked))
 
 
 def _patience(reward: Reward) -> float:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.reward.base import Reward, Scores
-from zoo.reward.reward_thread import Raised, RewardError, TimedCall, interrupt
+from zoo.reward.timed_call import Raised, RewardError, TimedCall, interrupt
 
 
 @dataclass(frozen=True)

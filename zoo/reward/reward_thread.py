@@ -7,29 +7,22 @@ collection's images are invalid at once, and the next collection tries anew.
 
 import queue
 import threading
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.devices import OutOfMemory, chosen, out_of_memory
-from zoo.errors import UserError, one_line
-from zoo.prompt import Prompt, PromptError
+from zoo.devices import OutOfMemory, Turn
+from zoo.errors import one_line
+from zoo.prompt import Prompt
 from zoo.reward.base import Reward, Scores
+from zoo.reward.timed_call import RewardError, TimedCall, interrupt
 
-_INTERRUPT_TIMEOUT = 10.0
-"""Seconds for `Reward.interrupt`, and then for the call that it was to make raise."""
-
-T = TypeVar("T")
-
-
-class RewardError(UserError):
-    """A reward broke its contract, or fails too often to go on."""
+MOST_HELD = 3
+"""Batches that a reward scores or that wait for it while the next is made."""
 
 
 @dataclass(frozen=True)
@@ -42,34 +35,12 @@ class WeightedReward:
 
 
 @dataclass(frozen=True)
-class Raised:
-    """That a call raised, in words: the error itself would hold all that the call had made.
-
-    Its traceback has the frames, and these the tensors, for which the next try may want the memory.
-    """
-
-    line: str
-    trace: str = ""
-    by_prompt: bool = False
-    broken: bool = False
-    """Whether the reward broke its contract."""
-    memory: OutOfMemory | None = None
-
-    @classmethod
-    def of(cls, error: BaseException) -> "Raised":
-        """What there is to say of it."""
-        broken = isinstance(error, RewardError)
-        line = str(error) if broken else one_line(error)
-        trace = "".join(traceback.format_tb(error.__traceback__))
-        return cls(line, trace, isinstance(error, PromptError), broken, out_of_memory(error))
-
-
-@dataclass(frozen=True)
 class RewardInput:
-    """Images and their prompts, to be scored in one call."""
+    """Images and their prompts, to be scored in one call; on an accelerator, where its turn is."""
 
     images: Tensor
     prompts: tuple[Prompt, ...]
+    turn: Turn
 
 
 @dataclass(frozen=True)
@@ -103,6 +74,8 @@ class RewardThread:
         self._retries = retries
         self._todo: queue.Queue[RewardInput | None] = queue.Queue()
         self._done: queue.Queue[list[Result] | RewardError] = queue.Queue()
+        self._held = 0
+        self._room = threading.Condition()
         self._pending = 0
         self._retried = 0
         self._hung = False
@@ -113,7 +86,15 @@ class RewardThread:
     def put(self, batch: RewardInput) -> None:
         """Queues a batch."""
         self._pending += 1
+        with self._room:
+            self._held += 1
         self._todo.put(batch)
+
+    def wait_for_room(self, progress: Callable[[], None]) -> None:
+        """Until fewer than `MOST_HELD` batches are here; calls `progress` every second."""
+        with self._room:
+            while not self._room.wait_for(lambda: self._held < MOST_HELD, timeout=1.0):
+                progress()
 
     def drain(self, progress: Callable[[], None] = lambda: None) -> Scored:
         """Waits for all that was put since the last `drain`; calls `progress` every second.
@@ -160,6 +141,9 @@ class RewardThread:
             self._done.put(self._answer(batch))
             # Else the images would be kept until the next batch comes.
             del batch
+            with self._room:
+                self._held -= 1
+                self._room.notify_all()
 
     def _answer(self, batch: RewardInput) -> list[Result] | RewardError:
         """What `drain` waits for, whatever happens."""
@@ -228,14 +212,14 @@ class RewardThread:
         )
 
     def _call(self, batch: RewardInput) -> Scores:
-        # Gradient mode is per thread.
-        with torch.no_grad():
+        # Gradient mode and the stream are per thread; the numbers are read where they are made.
+        with torch.no_grad(), batch.turn.take():
             result: object = self.weighted.reward.score(batch.images, batch.prompts)
-        value, extras = (
-            (result.value, result.extras) if isinstance(result, Scores) else (result, {})
-        )
-        numbers = {name: self._numbers(batch, extra) for name, extra in extras.items()}
-        return Scores(self._numbers(batch, value), numbers)
+            value, extras = (
+                (result.value, result.extras) if isinstance(result, Scores) else (result, {})
+            )
+            numbers = {name: self._numbers(batch, extra) for name, extra in extras.items()}
+            return Scores(self._numbers(batch, value), numbers)
 
     def _numbers(self, batch: RewardInput, value: object) -> Float[Tensor, " batch"]:
         """The value as float64 on the CPU, if it is one number an image; not finite is NaN."""
@@ -265,7 +249,7 @@ def _by_prompt(batch: RewardInput) -> list[RewardInput]:
     ]
     ends = [*starts[1:], len(batch.prompts)]
     return [
-        RewardInput(batch.images[start:end], batch.prompts[start:end])
+        replace(batch, images=batch.images[start:end], prompts=batch.prompts[start:end])
         for start, end in zip(starts, ends, strict=True)
     ]
 
@@ -285,33 +269,3 @@ def extra_of(result: Result, name: str) -> Float[Tensor, " batch"]:
     if isinstance(result, FailedBatch):
         return invalid_scores(result)
     return result.extras.get(name, torch.full_like(result.value, torch.nan))
-
-
-class TimedCall(Generic[T]):
-    """A call in a thread of its own, which is left behind if it never comes back."""
-
-    def __init__(self, call: Callable[[], T], device: torch.device) -> None:
-        """Starts it; `device` is its thread's own."""
-        self._outcome: list[T | Raised] = []
-        # A daemon: what hangs for ever must not keep the process from ending.
-        self._thread = threading.Thread(target=self._work, args=(call, device), daemon=True)
-        self._thread.start()
-
-    def within(self, timeout: float) -> T | Raised | None:
-        """What it returns, or that it raised; None if it takes longer, in seconds."""
-        self._thread.join(timeout)
-        return self._outcome[0] if self._outcome else None
-
-    def _work(self, call: Callable[[], T], device: torch.device) -> None:
-        try:
-            with chosen(device):
-                self._outcome.append(call())
-        # Whatever it is: whoever waits must hear that the call has ended.
-        except BaseException as error:
-            self._outcome.append(Raised.of(error))
-
-
-def interrupt(reward: Reward, call: TimedCall[Any]) -> bool:
-    """Whether a reward can be interrupted, and a call that hangs in it came back then."""
-    asked = TimedCall(reward.interrupt, torch.device("cpu")).within(_INTERRUPT_TIMEOUT)
-    return asked is True and call.within(_INTERRUPT_TIMEOUT) is not None

@@ -160,11 +160,19 @@ def collect(
     paths, rows, num_evals = [], [], 0
     waits = Waits()
     waits.add("data", share.encoding)
+
+    def progress() -> None:
+        watchdog.pulse()
+        if hurries():
+            judge.hurry()
+
     # Stored images are read where others are made.
     if isinstance(share.collector.sampler, EncodedImages):
         batches = waits.over("data", batches)
     for batch in batches:
         # Rewards score in threads of their own, while the next micro-batch is sampled.
+        with waits.of("rewards"):
+            judge.wait_for_room(progress)
         judge.submit(batch.images, wanted.prompts_of(batch.rows), group[batch.rows])
         # Pixels are looked at now: what is kept of an image is its path.
         stats.see(batch.looks, batch.key)
@@ -174,7 +182,7 @@ def collect(
         num_evals += batch.num_evals
 
     # The rewards may still be at work. Every process gets every process's scores.
-    own = _agree(engine, judge, hurries, waits)
+    own = _agree(engine, judge, progress, waits)
     verdict = _gather_verdict(engine, own, torch.cat(rows), key)
     num_broken = engine.gather(torch.tensor([len(key) - sum(map(len, rows))]))
     grid = share.collector.sampler.grid(share.collector.policy)
@@ -213,19 +221,13 @@ def furthest_outside(images: Float[Tensor, "batch ..."]) -> Float[Tensor, ""]:
     return torch.maximum(highest - 1.0, -lowest)
 
 
-def _agree(engine: Engine, judge: Judge, hurries: Callable[[], bool], waits: Waits) -> Verdict:
+def _agree(engine: Engine, judge: Judge, progress: Callable[[], None], waits: Waits) -> Verdict:
     """This process's verdict; where a reward breaks its contract on any process, all of them stop.
 
     Raises:
         RewardError: with the first such process's reason.
     """
     verdict, broken = Verdict({}), []
-
-    def progress() -> None:
-        watchdog.pulse()
-        if hurries():
-            judge.hurry()
-
     try:
         # Before anybody is asked, where nobody is waited for.
         progress()

@@ -20,7 +20,7 @@ from zoo.reward.outside.description import description
 from zoo.reward.outside.isolated import IsolatedReward
 from zoo.reward.outside.messages import pixels
 from zoo.reward.outside.process import Worker, WorkerError
-from zoo.reward.reward_thread import RewardError
+from zoo.reward.timed_call import RewardError
 
 CPU = torch.device("cpu")
 PROMPTS = [Prompt("one", {"digit": 1}), Prompt("three")]

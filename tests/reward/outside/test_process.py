@@ -15,7 +15,7 @@ from zoo.recipe.isolated import isolated_class
 from zoo.registry import BrokenPluginError
 from zoo.reward.known_answers import require_known_answers
 from zoo.reward.outside.isolated import IsolatedReward
-from zoo.reward.reward_thread import RewardError
+from zoo.reward.timed_call import RewardError
 
 CPU = torch.device("cpu")
 WORKER = """#!{python}
