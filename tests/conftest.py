@@ -1,10 +1,12 @@
 """The order of the suite: what takes longest begins first, so that no worker waits for it alone.
 
 And the environment: what a library puts there in one test is not there in the next, where it would
-make every command a process of its own (see `forked`).
+make every command a process of its own (see `forked`). So it is with torch's deterministic kernels,
+which are of the whole process.
 """
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -70,7 +72,7 @@ def _mark_further_cases(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
-    """Puts the environment back after each test."""
+    """Puts the environment and torch's kernels back after each test."""
     before = dict(os.environ)
     try:
         return (yield)
@@ -78,3 +80,6 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
         if os.environ != before:
             os.environ.clear()
             os.environ.update(before)
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.are_deterministic_algorithms_enabled():
+            torch.use_deterministic_algorithms(False)

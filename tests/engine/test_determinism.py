@@ -23,7 +23,6 @@ def _as_before(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     before, benchmark = attention(), torch.backends.cudnn.benchmark
     yield
-    torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = benchmark
     for name, enabled in before.items():
         getattr(torch.backends.cuda, f"enable_{name}")(enabled)

@@ -178,8 +178,8 @@ def test_encoders_autoencoder_and_rewards_are_estimated_as_closely(tmp_path, nam
     written = write(tmp_path / "models", lora)
     found = compared([*written.whole, *overrides], 1, tmp_path / "run", written.tiny)
     parts = found.estimate.parts
-    # Each is more than what an estimate may be off: none could be left out unseen.
-    assert min(parts.encoders, parts.rewards) > 1.5 * ERROR * found.measured
+    # With a LoRA each is more than what an estimate may be off: none could be left out unseen.
+    assert lora == "null" or min(parts.encoders, parts.rewards) > 1.5 * ERROR * found.measured
     assert abs(found.error) <= ERROR, (found.tensors, found.measured)
 
 

@@ -178,6 +178,15 @@ class LatentFamilyTests:
         texts = [list(dict.fromkeys(batch)) for batch in encoded]
         assert texts == [["a red cat", "Two dogs, a tree", "0 dogs"]]
 
+    def test_what_comes_without_guidance_is_not_encoded_with_it(self, options):
+        made = self.made(options)
+        made.expect(lambda: [Prompt("a dog")], guidance=1.0)
+        made.encode(PROMPTS[:1], guidance=2.0)
+        assert ("a red cat", True) in made._texts._kept
+        assert not any(text == "a dog" for text, _ in made._texts._kept)
+        made.encode(PROMPTS[:1])
+        assert {("a red cat", False), ("a dog", False)} <= set(made._texts._kept)
+
     def test_the_cache_holds_no_more_than_asked(self, options):
         small = self.made(options, cached_prompts=1)
         once = self.embedded(small.encode(PROMPTS))[0]
@@ -218,7 +227,9 @@ class LatentFamilyTests:
             assert one.shape == other.shape
         x = torch.zeros(3, *bare.latent_shape, device="meta")
         assert bare.velocity(x, torch.ones(3, device="meta"), cond).shape == x.shape
-        assert bare.decode(x).shape == (3, 3, 64, 64)
+        images = bare.decode(x)
+        assert images.shape == (3, 3, 64, 64)
+        assert (bare.latents(images).shape, bare.latents(images).is_meta) == (x.shape, True)
         assert torch.equal(bare.grid(10), whole.grid(10))
 
     def test_what_cannot_be_loaded_is_said_in_a_line(self, options, other_family, tmp_path):

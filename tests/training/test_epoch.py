@@ -39,7 +39,7 @@ def test_a_policy_is_told_the_process_s_own_prompts_of_the_epochs_to_come(monkey
     run = build(recipe(RECIPES["nft"], **changes))
     stage, told = run.stages[0], []
     policy, engine = stage.collector.policy, copy(stage.collector.engine)
-    monkeypatch.setattr(policy, "expect", told.append)
+    monkeypatch.setattr(policy, "expect", lambda coming, *, guidance: told.append(coming))
     for epoch in range(2):
         epoch_here(stage, epoch)
     first, *drawn = (groups_of(stage, epoch).prompts for epoch in range(4))

@@ -57,7 +57,9 @@ class Policy(ABC):
             PromptError: a prompt that this family cannot read.
         """
 
-    def expect(self, coming: Callable[[], Sequence[Prompt]]) -> None:  # noqa: B027
+    def expect(  # noqa: B027
+        self, coming: Callable[[], Sequence[Prompt]], *, guidance: float = 1.0
+    ) -> None:
         """Prompts that `encode` is going to be asked for, in this order; by default no matter.
 
         A policy that keeps embeddings may make theirs with the next that it makes: encoders that

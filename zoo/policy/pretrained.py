@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -225,10 +227,13 @@ class Pretrained:
     def empty(self, cls: Any, part: str, dtype: torch.dtype) -> Any:
         """A part of that architecture on the meta device: shapes and no weights."""
         config = self.config(cls, part)
-        with torch.device("meta"):
+        # Not in float32 first, which would be twice as much for a moment, as it is not when loaded.
+        with torch.device("meta"), _made_in(dtype):
             made = cls.from_config(config)
-        for value in narrowed(made).values():
-            value.data = value.data.to(dtype)
+        cast = narrowed(made)
+        for name, value in chain(made.named_parameters(), made.named_buffers()):
+            if name in cast or value.dtype == dtype:
+                value.data = value.data.to(dtype if name in cast else torch.float32)
         return made
 
     def _index_file(self) -> Path:
@@ -269,6 +274,17 @@ class Pretrained:
             f"the model '{self.file}' has no usable network for '{self.source}': {why}; name the "
             "pipeline that it is of: policy.parts"
         )
+
+
+@contextmanager
+def _made_in(dtype: torch.dtype) -> Iterator[None]:
+    """Inside, numbers whose type is not said are of this one."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _is_spec(named: Any) -> bool:

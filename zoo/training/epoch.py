@@ -16,6 +16,7 @@ from zoo.seeds import Draws
 from zoo.training.asked import alike
 from zoo.training.build import StageRun
 from zoo.training.collect import Collected, Groups, collect, require_finite, shard_groups
+from zoo.training.generate import asked_guidance
 from zoo.training.learn import Learned, cut, learn, num_batches
 from zoo.training.state import Progress
 
@@ -60,8 +61,10 @@ def collect_epoch(
         RewardError: too few images could be scored, or a reward breaks its contract.
     """
     # Every process makes and scores its share of the groups.
-    run.collector.policy.expect(lambda: coming_prompts(run, epoch))
-    share = shard_groups(run.collector, groups_of(run, epoch))
+    groups, collector = groups_of(run, epoch), run.collector
+    guidance = asked_guidance(collector.sampler, groups.guidance)
+    collector.policy.expect(lambda: coming_prompts(run, epoch), guidance=guidance)
+    share = shard_groups(collector, groups)
     bar = tracker.bar("collecting", share.num_batches)
     batches = interrupt.leave_between(bar.over(share.generate()))
     collected = collect(share, batches, lambda: interrupt.is_asked or not is_trained_on)

@@ -94,8 +94,13 @@ def conditions(
     policy: Policy, source: ImageSource, prompts: Sequence[Prompt], guidance: float
 ) -> Cond:
     """The prompts encoded for the source's guidance, and for another that an objective asks for."""
-    asked = source.guidance if source.guidance != 1 else guidance
-    return replace(policy.encode(prompts, guidance=asked), guidance=source.guidance)
+    encoded = policy.encode(prompts, guidance=asked_guidance(source, guidance))
+    return replace(encoded, guidance=source.guidance)
+
+
+def asked_guidance(source: ImageSource, guidance: float) -> float:
+    """What prompts are encoded for: the source's, or where it has none an objective's."""
+    return source.guidance if source.guidance != 1 else guidance
 
 
 def generate(

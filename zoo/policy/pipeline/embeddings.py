@@ -57,15 +57,16 @@ class Embeddings:
         self._num_kept = kept
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._coming: Callable[[], Sequence[str]] | None = None
+        self._coming_guided = False
 
-    def expect(self, coming: Callable[[], Sequence[str]]) -> None:
+    def expect(self, coming: Callable[[], Sequence[str]], *, guided: bool) -> None:
         """These texts are asked for soon, in this order; they are encoded with the next that are.
 
         As many as can be kept: so the encoders are lent once for all of them. From now on as many
         rows go through them at a time, whichever are missing: in a run that goes on these are
         others, and must not be rounded otherwise.
         """
-        self._coming = coming
+        self._coming, self._coming_guided = coming, guided
 
     def of(self, seam: Seam, contract: Contract, *, alike: bool) -> "Embeddings":
         """By the same encoders for another seam of the pipeline; with what is kept, if `alike`."""
@@ -121,10 +122,10 @@ class Embeddings:
 
     def _foreseen(self, texts: Sequence[str], guided: bool) -> list[str]:
         """What is worth encoding beside these texts: what comes soon and is not kept yet."""
-        room = self._num_kept - len(texts)
-        if self._coming is None or room <= 0:
+        room, own = self._num_kept - len(texts), set(texts)
+        if self._coming is None or guided != self._coming_guided or room <= 0:
             return []
-        coming = [text for text in dict.fromkeys(self._coming()) if text not in {*texts}][:room]
+        coming = [text for text in dict.fromkeys(self._coming()) if text not in own][:room]
         for text in coming:
             if (text, guided) in self._kept:
                 self._kept.move_to_end((text, guided))

@@ -16,6 +16,7 @@ from zoo.seeds import Draws
 
 _CLOSE = {True: 1e-4, False: 2e-2}
 """How far what is decoded may be from a permuted latent, in float32 and in half precision."""
+_RGBA = 4
 _BASE = 8
 """Of the digits of a place: all are exact in half precision."""
 
@@ -40,7 +41,7 @@ class Pictures:
         parts = []
         while len(x):
             part, x = x[: self._rows(self._frames)], x[self._rows(self._frames) :]
-            parts.append(self._end(part).float())
+            parts.append(on_white(self._end(part).float()))
             self._frames = _num_frames(parts[-1])
         return torch.cat(parts).clamp(0, 1)
 
@@ -64,6 +65,8 @@ class Pictures:
         parts = []
         for part in torch.split(images, self._rows(_num_frames(images))):
             inputs = (2 * part - 1).to(self._seam.device, vae.dtype)
+            if getattr(vae.config, "in_channels", 3) == _RGBA:
+                inputs = torch.cat([inputs, torch.ones_like(inputs[..., :1, :, :])], -3)
             if inputs.ndim > 4:
                 inputs = (
                     inputs.transpose(1, 2) if self._inverse.has_frames else inputs.flatten(0, 1)
@@ -103,6 +106,9 @@ class Pictures:
         shape = self._contract.shapes[0]
         n = torch.Size(shape).numel()
         zero = self._decoded(torch.zeros(1, *shape))
+        if zero.is_meta:
+            # Without numbers no place is found; the shapes are those of any.
+            return _Inverse(zero, zero, torch.zeros(zero.numel(), dtype=torch.long), shape)
         slope = self._decoded(torch.ones(1, *shape)) - zero
         place = torch.zeros(zero.numel(), dtype=torch.long)
         for digit in reversed(range(math.ceil(math.log(max(n, 2), _BASE)))):
@@ -120,9 +126,10 @@ class Pictures:
         return _Inverse(zero, slope, place, shape)
 
     def _decoded(self, x: Tensor) -> Tensor:
-        """What reaches the decoder, float64 on the CPU."""
+        """What reaches the decoder, float64, on the CPU where it has numbers."""
         question = self._question(x.to(self._seam.device))
-        return decoder_input(self._seam, question).double().cpu()
+        given = decoder_input(self._seam, question).double()
+        return given if given.is_meta else given.cpu()
 
 
 class _Inverse:
@@ -147,6 +154,14 @@ class _Inverse:
         latents = torch.empty_like(flat)
         latents[:, self._place.to(flat.device)] = flat
         return latents.reshape(-1, *self._shape)
+
+
+def on_white(images: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch 3 h w"]:
+    """Pictures in [0, 1] as they are seen: those with an opacity (Qwen-Image 2.1's) over white."""
+    if images.shape[-3] != _RGBA:
+        return images
+    colour, opacity = images.split([3, 1], dim=-3)
+    return 1 + opacity * (colour - 1)
 
 
 def _num_frames(images: Tensor) -> int:

@@ -231,10 +231,11 @@ class Diffusers(Unloaded):
         """All parts of the pipeline but for the network, and its index."""
         self._files.copy_parts(folder, network=self.network_folder, without=self._without)
 
-    def expect(self, coming: Callable[[], Sequence[Prompt]]) -> None:
+    def expect(self, coming: Callable[[], Sequence[Prompt]], *, guidance: float = 1.0) -> None:
         """Of prompts without input images the embeddings are made with the next that are."""
         if not self.num_inputs:
-            self._texts.expect(lambda: [prompt.text for prompt in coming()])
+            texts = lambda: [prompt.text for prompt in coming()]  # noqa: E731
+            self._texts.expect(texts, guided=guidance != 1.0)
 
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """Tables of what the pipeline's own encoders give, for all texts together."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.policy.pipeline.pictures import on_white
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pipeline.verify import latents_of, whole
 from zoo.prompt import Prompt
@@ -126,7 +127,8 @@ def _compare_images(
                 x = x + float(then - now) * policy.velocity(x, times, one)
             sampled = _difference(x, end)
         images = policy.decode(end)
-        return sampled, _difference(images, torch.as_tensor(run.made).to(images)), images
+        own = on_white(torch.as_tensor(run.made).to(images))
+        return sampled, _difference(images, own), images
     except Exception as error:
         return None, _said(error), None
 

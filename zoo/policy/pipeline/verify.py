@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.policy.pipeline.contract import Contract, UnsupportedError
+from zoo.policy.pipeline.pictures import on_white
 from zoo.policy.pipeline.questions import OwnRun
 from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.solver import by_state
@@ -91,7 +92,7 @@ def _verify_pictures(seam: Seam, contract: Contract, decode: Decode, allowed: fl
     run = seam.run_own_loop(_TEXTS[:1], None, encoded, steps=_STEPS, output="pt")
     stepped = [step.result for step in run.steps[-len(contract.shapes) :]]
     states = latents_of(stepped, run, contract)
-    got, wanted = decode(whole(states)).cpu(), torch.as_tensor(run.made).float().cpu()
+    got, wanted = decode(whole(states)).cpu(), on_white(torch.as_tensor(run.made).float().cpu())
     # Of each frame: a first one that is kept may be one of many.
     apart = (got - wanted).abs().flatten(-3).mean(-1) if got.shape == wanted.shape else None
     if apart is None or not float(apart.max()) <= allowed:
