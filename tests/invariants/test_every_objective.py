@@ -108,7 +108,8 @@ def test_one_two_and_three_processes_agree(name, by_processes):
         # Adam makes a whole step of a gradient near 0, of which the last digits of sums differ.
         # How many are so near depends on the processor: 7 in 10,000 on one, of crd and ram.
         assert float((apart > 0.01).float().mean()) < 1.5e-3
-        assert float(apart.max()) < 1
+        # Such a step may go either way.
+        assert float(apart.max()) < 2
         for mine, theirs in zip(lines, metrics(by_processes / str(processes) / name), strict=True):
             assert theirs["num_evals"] == mine["num_evals"]
             for key in ("reward", "loss", "grad_norm", "kl", "preference", "implicit"):
