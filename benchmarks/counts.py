@@ -61,7 +61,7 @@ _PIXELS = 8
 
 @dataclass(frozen=True)
 class Operation:
-    """What one of torch's moves and computes; `wide` has a tensor of float32."""
+    """What one of torch's moves and computes; `wide` has factors of float32."""
 
     bytes: int
     flops: int
@@ -106,7 +106,7 @@ class Traffic(TorchDispatchMode):
             Operation(
                 sum(map(_in_memory, touched)),
                 0 if flops is None else int(flops(*args, **(kwargs or {}), out_val=out)),
-                any(tensor.dtype == torch.float32 for tensor in touched),
+                next((t.dtype for t in read.values()), None) == torch.float32,
             )
         )
         return out

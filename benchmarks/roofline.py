@@ -3,10 +3,10 @@
     python benchmarks/roofline.py [--recipe recipes/nft_sd3_multi.yaml] [--card H200]
 
 Every operation of SD3.5 Medium's transformer is given the time of its bytes at the card's bandwidth
-or of its FLOPs at its speed, whichever is longer, by the data sheet: no real one is faster. So are
-the epoch's forwards and backwards added up: with PEFT's layer for LoRA, with zoo's, and with zoo's
-where a compiler fuses all but products and attention with what is beside it, which none does quite.
-Launches, the autoencoder, rewards and text encoders are not in it.
+or of its FLOPs at its speed, whichever is longer, by the data sheet: hardly a real one is faster.
+So are the epoch's forwards and backwards added up: with PEFT's layer for LoRA, with zoo's, and with
+zoo's where a compiler fuses all but products and attention with what is beside it, which none does
+quite. Launches, the autoencoder, rewards and text encoders are not in it.
 """
 
 import argparse

@@ -149,34 +149,30 @@ class LatentFamilyTests:
 
     def test_prompts_to_come_are_encoded_with_the_next_that_must_be(self, options):
         made, encoded = self.made(options, cached_prompts=6), []
-        # It goes on elsewhere, and knows of none: numbers are the same, whatever is missing.
-        other = self.made(options, cached_prompts=0)
-        other.expect(list)
         encode = made.seam.encode
-        made.seam.encode = lambda texts, scale: encoded.append(list(texts)) or encode(texts, scale)
-        later = [
-            Prompt(text) for text in ("a dog", "a red cat", "a dog", "a cow", "a hen", "a pig")
-        ]
+        made.seam.encode = lambda texts, scale: encoded.append(*texts) or encode(texts, scale)
+        coming = ["a dog", "a red cat", "a dog", "a cow", "a hen", "a pig"]
+        later = [Prompt(text) for text in coming]
         made.expect(lambda: later)
+        # One that goes on elsewhere knows of none: numbers are the same, whatever is missing.
+        other = self.made(options, cached_prompts=0)
         for prompts in (PROMPTS, later[:5], PROMPTS, [later[4]]):
             words, pooled = self.embedded(made.encode(prompts))
             same_words, same_pooled = self.embedded(other.encode(prompts))
             assert torch.equal(words, same_words)
             assert torch.equal(pooled, same_pooled)
-        # All that can be kept, in a batch of the size that all have.
-        texts = ["a red cat", "Two dogs, a tree", "a dog", "a cow", "a hen", "a pig"]
-        assert encoded == [[*texts, *["a pig"] * (16 - len(texts))]]
+        # All that can be kept.
+        assert encoded == ["a red cat", "Two dogs, a tree", "a dog", "a cow", "a hen", "a pig"]
         assert len(made._texts._kept) == 6
 
     def test_no_more_prompts_are_encoded_than_can_be_kept(self, options):
         made, encoded = self.made(options, cached_prompts=3), []
         encode = made.seam.encode
-        made.seam.encode = lambda texts, scale: encoded.append(list(texts)) or encode(texts, scale)
+        made.seam.encode = lambda texts, scale: encoded.append(*texts) or encode(texts, scale)
         made.expect(lambda: [Prompt(f"{n} dogs") for n in range(20)])
         for prompts in (PROMPTS, [Prompt("0 dogs")], PROMPTS):
             made.encode(prompts)
-        texts = [list(dict.fromkeys(batch)) for batch in encoded]
-        assert texts == [["a red cat", "Two dogs, a tree", "0 dogs"]]
+        assert encoded == ["a red cat", "Two dogs, a tree", "0 dogs"]
 
     def test_what_comes_without_guidance_is_not_encoded_with_it(self, options):
         made = self.made(options)
@@ -186,6 +182,17 @@ class LatentFamilyTests:
         assert not any(text == "a dog" for text, _ in made._texts._kept)
         made.encode(PROMPTS[:1])
         assert {("a red cat", False), ("a dog", False)} <= set(made._texts._kept)
+
+    def test_what_comes_with_guidance_is_encoded_without_it_as_well(self, options):
+        made = self.made(options, cached_prompts=8)
+        made.expect(lambda: [Prompt(f"{n} dogs") for n in range(20)], guidance=2.0)
+        made._texts._kept.clear()  # What it was connected by.
+        made.encode(PROMPTS[:1], guidance=2.0).layout.at(1.0)
+        # Half of what can be kept, each twice.
+        texts = ["a red cat", "0 dogs", "1 dogs", "2 dogs"]
+        assert list(made._texts._kept) == [
+            (text, guided) for guided in (True, False) for text in texts
+        ]
 
     def test_the_cache_holds_no_more_than_asked(self, options):
         small = self.made(options, cached_prompts=1)

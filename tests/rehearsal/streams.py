@@ -127,6 +127,11 @@ def own(tensor: torch.Tensor) -> None:
         _touched(tensor)
 
 
+def require_order() -> None:
+    """Raises what the last operations were to tell."""
+    queue([], [])
+
+
 def forget() -> None:
     """Says nothing of what was given away until now."""
     _overtaken.clear()

@@ -70,11 +70,10 @@ def test_images_do_not_heap_up_where_the_reward_is_slower(stage, monkeypatch):
 
     digit = stage.collector.judge.rewards[0].reward
     monkeypatch.setattr(digit, "score", score)
-    collected = collect(share, (made.append(1) or batch for batch in batches))
+    collect(share, (made.append(1) or batch for batch in batches))
     # Besides those that are held the one that waits for room.
     most = [min(6, i + MOST_HELD + 1) for i in range(6)]
     assert all(number <= bound for number, bound in zip(ahead, most, strict=True))
-    assert collected.waited["rewards"] > 0
 
 
 def test_processes_share_the_groups_and_run_as_many_batches_each(stage):

@@ -1,6 +1,6 @@
 """The devices of this machine, by what torch calls its accelerator; what is there while used."""
 
-from zoo.devices.side_stream import SideStream, Turn
+from zoo.devices.side_stream import Turn
 from zoo.devices.torch_device import (
     CPU,
     OutOfMemory,
@@ -25,7 +25,6 @@ from zoo.devices.torch_device import (
 __all__ = [
     "CPU",
     "OutOfMemory",
-    "SideStream",
     "Turn",
     "accelerator",
     "accelerator_names",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -11,16 +12,21 @@ from zoo.devices.torch_device import is_accelerator
 
 
 class Turn:
-    """A place on a side stream for work on a tensor that the computing stream makes."""
+    """A place on the device's side stream for work on a tensor that the computing stream makes.
 
-    def __init__(self, tensor: Tensor, stream: Any = None) -> None:
-        """It comes after all that is queued now; without a stream it is everyone's own."""
+    There is one such stream of each accelerator, and none of the CPU, which queues nothing. Results
+    that are read on the host are waited for by being read; nothing else waits for them.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        """It comes after all that this thread's stream of the tensor's device has queued."""
         self._tensor = tensor
-        self._stream = stream
-        if stream is not None:
+        self._stream = None
+        if is_accelerator(tensor.device):
             self._module = torch.get_device_module(tensor.device)
+            self._stream = _side_stream(tensor.device)
             self._ready = self._module.Event()
-            self._ready.record()
+            self._ready.record(self._module.current_stream(tensor.device))
 
     @contextmanager
     def take(self) -> Iterator[None]:
@@ -35,20 +41,6 @@ class Turn:
             yield
 
 
-class SideStream:
-    """One stream of each accelerator that is met; none of the CPU, which queues nothing.
-
-    Results that are read on the host are waited for by being read; nothing else waits for them.
-    """
-
-    def __init__(self) -> None:
-        self._streams: dict[torch.device, Any] = {}
-
-    def turn(self, tensor: Tensor) -> Turn:
-        """A turn for what is to be made of a tensor, in the thread that queued what makes it."""
-        device = tensor.device
-        if not is_accelerator(device):
-            return Turn(tensor)
-        if device not in self._streams:
-            self._streams[device] = torch.get_device_module(device).Stream(device)
-        return Turn(tensor, self._streams[device])
+@cache
+def _side_stream(device: torch.device) -> Any:
+    return torch.get_device_module(device).Stream(device)

@@ -2,8 +2,8 @@
 
 The recipe's own policy, sampler and objective run, so the bytes are those of the code that will
 run; rewards and text encoders say what theirs are. Not seen are what an operation needs only while
-it runs, what a reward or an encoder holds besides its weights while it is at work, and a checkpoint
-while it is written.
+it runs, what a reward or an encoder holds besides its weights while it is at work, images that wait
+where sources of prompts have slow rewards of their own, and a checkpoint while it is written.
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zoo.devices import SideStream, send
+from zoo.devices import Turn, send
 from zoo.prompt import Prompt
 from zoo.reward.asking import AskingReward
 from zoo.reward.base import Reward, Scores
@@ -65,7 +65,6 @@ class Judge:
             for weighted in self.rewards
         ]
         self._threads = threads
-        self._side = SideStream()
         self._single = [thread for thread in threads if not thread.weighted.reward.groupwise]
         self._whole = [thread for thread in threads if thread.weighted.reward.groupwise]
         self._groups: dict[int, _Group] = {}
@@ -104,7 +103,7 @@ class Judge:
         for thread in self._single:
             asked = [i for i, prompt in enumerate(prompts) if _asks(prompt, thread)]
             if asked:
-                thread.put(self._some(images, prompts, asked))
+                thread.put(_some(images, prompts, asked))
             self._places[thread] += [self._submitted + i for i in asked]
         for i, number in enumerate(group.tolist()):
             if any(_asks(prompts[i], thread) for thread in self._whole):
@@ -114,14 +113,17 @@ class Judge:
                 gathered.places.append(self._submitted + i)
         self._submitted += len(prompts)
 
-    def wait_for_room(self, progress: Callable[[], None] = lambda: None) -> None:
-        """Waits where a reward is so far behind that images would heap up in memory.
+    def wait_for_room(
+        self, prompts: Sequence[Prompt], progress: Callable[[], None] = lambda: None
+    ) -> None:
+        """Waits where a reward that they ask for is `MOST_HELD` batches behind.
 
-        Nothing is lost by it: the slowest reward is what such a collection takes its time from.
-        Whole groups are there at the end only, and do not count. Calls `progress` every second.
+        Else images would heap up in memory; the slowest reward sets the pace in any case. Whole
+        groups are there at the end only, and are not waited for. Calls `progress` every second.
         """
         for thread in self._single:
-            thread.wait_for_room(progress)
+            if any(_asks(prompt, thread) for prompt in prompts):
+                thread.wait_for_room(progress)
 
     def finish(self, progress: Callable[[], None] = lambda: None) -> Verdict:
         """Waits for all scores since the last `finish`; calls `progress` every second.
@@ -159,20 +161,10 @@ class Judge:
             (*_reasons(scored), *tired),
         )
 
-    def _some(self, images: Tensor, prompts: Sequence[Prompt], asked: Sequence[int]) -> RewardInput:
-        """Those of a batch that a reward is to score; all of them are not copied."""
-        if len(asked) == len(prompts):
-            return self._input(images, prompts)
-        own = images[send(torch.tensor(asked), images.device)]
-        return self._input(own, [prompts[i] for i in asked])
-
-    def _input(self, images: Tensor, prompts: Sequence[Prompt]) -> RewardInput:
-        return RewardInput(images, tuple(prompts), self._side.turn(images))
-
     def _put_groups(self) -> None:
         """Starts scoring all groups that were gathered, by the rewards that look at whole ones."""
         for _, group in sorted(self._groups.items()):
-            batch = self._input(torch.stack(group.images), group.prompts)
+            batch = _input(torch.stack(group.images), group.prompts)
             group.images.clear()
             for thread in self._whole:
                 if not _asks(batch.prompts[0], thread):
@@ -197,6 +189,18 @@ class Judge:
 
 def _asks(prompt: Prompt, thread: RewardThread) -> bool:
     return prompt.asks(thread.weighted.label)
+
+
+def _some(images: Tensor, prompts: Sequence[Prompt], asked: Sequence[int]) -> RewardInput:
+    """Those of a batch that a reward is to score; all of them are not copied."""
+    if len(asked) == len(prompts):
+        return _input(images, prompts)
+    own = images[send(torch.tensor(asked), images.device)]
+    return _input(own, [prompts[i] for i in asked])
+
+
+def _input(images: Tensor, prompts: Sequence[Prompt]) -> RewardInput:
+    return RewardInput(images, tuple(prompts), Turn(images))
 
 
 def _patience(reward: Reward) -> float:

@@ -103,7 +103,8 @@ class Collected:
     `out_of_range` is how far any pixel of this process's is outside [0, 1], and None where they
     have none: stored images that no reward looks at. `asked` says by label which of all images the
     reward was to score. `waited` are seconds of this process by what it stood still for: `rewards`,
-    when no image was left to make, and `data`, prompts to be encoded and stored images to be read.
+    far behind it or with no image left to make, and `data`, prompts to be encoded and stored images
+    to be read.
     """
 
     rollout: Rollout
@@ -128,7 +129,7 @@ def shard_groups(collector: Collector, groups: Groups) -> Shard:
     wanted = encode(
         collector.policy,
         collector.sampler,
-        [prompts[group] for group in mine.tolist()] or prompts[:1],
+        prompts_here(collector, prompts),
         local_group,
         Draws(groups.seed, groups.purpose, groups.epoch, key, engine.device),
         largest=largest_shard(len(prompts), size=engine.size) * groups.size,
@@ -138,6 +139,11 @@ def shard_groups(collector: Collector, groups: Groups) -> Shard:
         own = zip(wanted.prompts, member.tolist() or [0], strict=True)
         wanted = replace(wanted, prompts=[own_prompt(prompt, i) for prompt, i in own])
     return Shard(collector, groups, wanted, time.perf_counter() - started)
+
+
+def prompts_here(collector: Collector, prompts: Sequence[Prompt]) -> Sequence[Prompt]:
+    """Those of a process's groups; of one that has none the first, which is run in vain."""
+    return prompts[collector.engine.rank :: collector.engine.size] or prompts[:1]
 
 
 def collect(
@@ -171,9 +177,10 @@ def collect(
         batches = waits.over("data", batches)
     for batch in batches:
         # Rewards score in threads of their own, while the next micro-batch is sampled.
+        asking = wanted.prompts_of(batch.rows)
         with waits.of("rewards"):
-            judge.wait_for_room(progress)
-        judge.submit(batch.images, wanted.prompts_of(batch.rows), group[batch.rows])
+            judge.wait_for_room(asking, progress)
+        judge.submit(batch.images, asking, group[batch.rows])
         # Pixels are looked at now: what is kept of an image is its path.
         stats.see(batch.looks, batch.key)
         out_of_range += [furthest_outside(batch.images)] if batch.images.numel() else []

@@ -15,7 +15,14 @@ from zoo.run.tracker import Tracker
 from zoo.seeds import Draws
 from zoo.training.asked import alike
 from zoo.training.build import StageRun
-from zoo.training.collect import Collected, Groups, collect, require_finite, shard_groups
+from zoo.training.collect import (
+    Collected,
+    Groups,
+    collect,
+    prompts_here,
+    require_finite,
+    shard_groups,
+)
 from zoo.training.generate import asked_guidance
 from zoo.training.learn import Learned, cut, learn, num_batches
 from zoo.training.state import Progress
@@ -81,15 +88,9 @@ def collect_epoch(
 
 def coming_prompts(run: StageRun, epoch: int) -> list[Prompt]:
     """This process's prompts of the next epochs of the stage, those of the next one first."""
-    engine, num = run.collector.engine, run.recipe.data.groups_per_epoch
-    later = range(epoch + 1, min(epoch + _FORESEEN, run.stage.end))
-    return [
-        prompt
-        for other in later
-        for prompt in run.mixture.drawn(num, seed=run.recipe.seed, epoch=other)[
-            engine.rank :: engine.size
-        ]
-    ]
+    collector, later = run.collector, range(epoch + 1, min(epoch + _FORESEEN, run.stage.end))
+    drawn = (groups_of(run, other).prompts for other in later)
+    return [prompt for prompts in drawn for prompt in prompts_here(collector, prompts)]
 
 
 def advantages(run: StageRun, collected: Collected) -> Float[Tensor, " images"]:

@@ -8,6 +8,7 @@ import pytest
 import zoo.training.collect
 import zoo.training.epoch
 import zoo.training.learn
+from tests.rehearsal import streams
 from tests.rehearsal.traffic import traffic
 from tests.runs import without_clocks
 from tests.train_here import train_here
@@ -67,6 +68,7 @@ def rehearse(
     traffic.clear()
     found = train_here(made(path, "auto", tiny=tiny, **changes), tmp_path / "sim")
     traffic.settle()
+    streams.require_order()
     runs = Rehearsed(without_clocks(expected), without_clocks(found), tmp_path / "sim")
     assert len(runs.sim) == len(runs.cpu)
     for mine, wanted in zip(runs.sim, runs.cpu, strict=True):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.rehearsal import streams
-from zoo.devices import SideStream, synchronize
+from zoo.devices import Turn, synchronize
 from zoo.reward.base import Reward
 from zoo.reward.judge import Judge, WeightedReward
 from zoo.testing.inputs import some_images, some_prompts
@@ -86,7 +86,7 @@ def test_streams_in_order_are_let_be(ordered, side):
 
 def test_a_turn_keeps_its_tensor_and_can_be_taken_again():
     x = there(1.0) + 1
-    turn = SideStream().turn(x)
+    turn = Turn(x)
     for _ in range(2):
         with turn.take():
             y = x + 1
@@ -136,6 +136,6 @@ def test_rewards_are_on_one_stream_of_their_own():
 
 
 def test_without_waiting_for_the_images_they_would_be_overtaken(monkeypatch):
-    monkeypatch.setattr(streams.Event, "record", lambda self: None)
+    monkeypatch.setattr(streams.Event, "record", lambda self, stream: None)
     (failure,) = judged(some_images(2).to("sim") + 0, Watching()).failures
     assert "may not have written yet" in failure

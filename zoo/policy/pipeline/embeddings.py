@@ -1,7 +1,8 @@
 """Prompts as a pipeline's own `encode_prompt` encodes them: once, its encoders lent to the device.
 
-Texts are encoded together, so that padding and masks are the pipeline's own. Where a text's
-embeddings depend on no other, they are kept by text on the host.
+Where a text's embeddings depend on no other, each is encoded alone and kept by text on the host: so
+they are rounded alike whichever others are asked for, in a run that goes on too. Else texts are
+encoded together, so that padding and masks are the pipeline's own.
 """
 
 import copy
@@ -22,7 +23,7 @@ from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.trees import joined, leaves, on_tensors, rows_at
 
 _TOGETHER = 16
-"""Texts that go through the encoders together."""
+"""Texts that go through the encoders together, where they are not encoded alone."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,8 @@ class Embeddings:
     def expect(self, coming: Callable[[], Sequence[str]], *, guided: bool) -> None:
         """These texts are asked for soon, in this order; they are encoded with the next that are.
 
-        As many as can be kept: so the encoders are lent once for all of them. From now on as many
-        rows go through them at a time, whichever are missing: in a run that goes on these are
-        others, and must not be rounded otherwise.
+        As many as can be kept: so the encoders are lent once for all of them. Texts that come
+        `guided` are asked for without guidance as well, by whoever drops it from a condition.
         """
         self._coming, self._coming_guided = coming, guided
 
@@ -122,8 +122,9 @@ class Embeddings:
 
     def _foreseen(self, texts: Sequence[str], guided: bool) -> list[str]:
         """What is worth encoding beside these texts: what comes soon and is not kept yet."""
-        room, own = self._num_kept - len(texts), set(texts)
-        if self._coming is None or guided != self._coming_guided or room <= 0:
+        kinds = 1 + self._coming_guided
+        room, own = self._num_kept // kinds - len(texts), set(texts)
+        if self._coming is None or room <= 0 or (guided and not self._coming_guided):
             return []
         coming = [text for text in dict.fromkeys(self._coming()) if text not in own][:room]
         for text in coming:
@@ -134,13 +135,10 @@ class Embeddings:
     def _rows(self, texts: Sequence[str], guidance: float | None) -> Iterator[Any]:
         """What each text has of its own, on the host."""
         axes = self._contract.encoded[guidance is not None]
-        for start in range(0, len(texts), _TOGETHER):
-            some = texts[start : start + _TOGETHER]
-            fillers = 0 if self._coming is None else _TOGETHER - len(some)
-            encoded = self._seam.encode([*some, *[some[-1]] * fillers], guidance)
-            replies = on_tensors(encoded.replies, lambda leaf: leaf.to("cpu"))
-            for i in range(len(some)):
-                yield rows_at(replies, axes, torch.tensor([i]))
+        for text in texts:
+            replies = self._seam.encode([text], guidance).replies
+            alone = rows_at(replies, axes, torch.zeros(1, dtype=torch.long, device="cpu"))
+            yield on_tensors(alone, lambda leaf: leaf.to("cpu"))
 
     def _together(self, texts: Sequence[str], guidance: float | None, images: Any) -> Encoded:
         """Portions beside the longest text, so that each is padded as all of them would be."""

@@ -160,7 +160,7 @@ def on_white(images: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch 3 h
     """Pictures in [0, 1] as they are seen: those with an opacity (Qwen-Image 2.1's) over white."""
     if images.shape[-3] != _RGBA:
         return images
-    colour, opacity = images.split([3, 1], dim=-3)
+    colour, opacity = torch.split(images, [3, 1], dim=-3)
     return 1 + opacity * (colour - 1)
 
 
