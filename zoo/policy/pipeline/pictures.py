@@ -156,7 +156,7 @@ class _Inverse:
         return latents.reshape(-1, *self._shape)
 
 
-def on_white(images: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch 3 h w"]:
+def on_white(images: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch _ h w"]:
     """Pictures in [0, 1] as they are seen: those with an opacity (Qwen-Image 2.1's) over white."""
     if images.shape[-3] != _RGBA:
         return images
