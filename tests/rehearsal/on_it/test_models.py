@@ -1,4 +1,4 @@
-"""Tiny models of the published layouts: the device gives the CPU's numbers."""
+"""Tiny models of the published layouts: the device gives the CPU's numbers, but for rounding."""
 
 import pytest
 
@@ -35,9 +35,10 @@ CASES = {
 def test_a_model_has_the_same_numbers(case, tmp_path, monkeypatch, tmp_path_factory, traffic):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     recipe, changes = CASES[case]
-    # Convolutions and attention of tensors that lie otherwise in memory are summed otherwise.
-    rounding = 1e-3 if case.startswith("a pipeline") else 0.0
     path = ROOT / "recipes" / f"{recipe}.yaml"
+    # Products with a single row, as of a text that is encoded alone, convolutions and attention of
+    # tensors that lie otherwise in memory are summed otherwise; rewards then round other pixels.
+    rounding = 5e-3 if case.startswith("a pipeline") else 1e-3
     rehearse(path, tmp_path, tiny=True, rounding=rounding, **{**ONE, **changes})
     if case.startswith("sd3"):
         # Others' pipelines prepare more for every forward, in code of their own that waits.
