@@ -7,6 +7,8 @@ loaded in half precision, bit for bit, and its activations are those. Torch's au
 them in float32: 1.3 times the bytes for SD3.5 Medium (benchmarks/counts.py).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -30,6 +32,17 @@ def narrowed(network: nn.Module) -> dict[str, Tensor]:
         for name, value in network.state_dict(keep_vars=True).items()
         if value.is_floating_point() and not kept & {*name.split(".")}
     }
+
+
+@contextmanager
+def made_in(dtype: torch.dtype) -> Iterator[None]:
+    """Inside, numbers whose type is not said are of this one."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def compute_in(network: nn.Module, dtype: torch.dtype) -> None:

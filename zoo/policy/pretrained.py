@@ -4,8 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from zoo.errors import TRY_TINY, UserError, join_lines, one_line
-from zoo.policy.half_network import narrowed
+from zoo.policy.half_network import made_in, narrowed
 from zoo.policy.weights import Lora
 from zoo.storage.hub import Request
 from zoo.storage.tensor_file import TensorFile
@@ -228,7 +227,7 @@ class Pretrained:
         """A part of that architecture on the meta device: shapes and no weights."""
         config = self.config(cls, part)
         # Not in float32 first, which would be twice as much for a moment, as it is not when loaded.
-        with torch.device("meta"), _made_in(dtype):
+        with torch.device("meta"), made_in(dtype):
             made = cls.from_config(config)
         cast = narrowed(made)
         for name, value in chain(made.named_parameters(), made.named_buffers()):
@@ -274,17 +273,6 @@ class Pretrained:
             f"the model '{self.file}' has no usable network for '{self.source}': {why}; name the "
             "pipeline that it is of: policy.parts"
         )
-
-
-@contextmanager
-def _made_in(dtype: torch.dtype) -> Iterator[None]:
-    """Inside, numbers whose type is not said are of this one."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _is_spec(named: Any) -> bool:
