@@ -117,8 +117,8 @@ def nft_loss(
     optimality: Array,
     *,
     beta: float,
-    clip: float = 5.0,
-    weighting: str = "adaptive",
+    clip: float,
+    weighting: str,
 ) -> Array:
     out = []
     for i, time in enumerate(each(t, len(x))):

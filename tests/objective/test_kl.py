@@ -9,7 +9,7 @@ from zoo.data.digits import prompts
 from zoo.objective.awm import AWM
 from zoo.objective.base import Loss
 from zoo.objective.flow_grpo import FlowGRPO
-from zoo.objective.kl import KL, Point
+from zoo.objective.kl import KL, HeldRows, Point
 from zoo.objective.nft import NFT
 from zoo.plan.geometry import StandIn, plan
 from zoo.policy.digits import Digits
@@ -35,10 +35,11 @@ def held(kl, batch, epoch=0, gate=None, asked=None):
 
     policy, objective = Asked(), NFT(kl=kl)
     policy.weights.allocate((), seed=0, reference=True)
-    x = torch.zeros(2, 1)
+    x, t, key, cond = torch.zeros(2, 1), torch.ones(2), torch.arange(2), Cond({})
     loss = objective.hold(
-        Loss(torch.zeros(2)), policy, Point(x, torch.ones(2), Cond({})), lambda v: torch.ones(2),
-        batch=batch, gate=gate, draws=Draws(0, "loss", epoch, torch.arange(2)),
+        Loss(torch.zeros(2)), policy, Point(x, t, cond), lambda v: torch.ones(2),
+        HeldRows(key, key, torch.ones(2), cond, t, gate, batch=batch),
+        Draws(0, "loss", epoch, key),
     )  # fmt: skip
     return loss, policy.weights.num_rows // 2
 

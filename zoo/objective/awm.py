@@ -9,6 +9,7 @@ the clip idle; several updates an epoch are the same regression on images that l
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal, get_args
 
 import torch
@@ -17,21 +18,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.objective.base import Loss, Probe
-from zoo.objective.clean import (
-    CleanRows,
-    add_noise,
-    clean_rows,
-    needs_no_gradient,
-    square_distance,
-    velocity_of,
-)
-from zoo.objective.kl import KL, HeldObjective
+from zoo.objective.clean import CleanObjective, CleanRows, Noised, clean_rows, needs_no_gradient
+from zoo.objective.kl import KL, square_distance
 from zoo.objective.old import OldSchedule
+from zoo.objective.ppo import clipped_loss
 from zoo.objective.times import Times
 from zoo.policy.base import Policy
-from zoo.policy.weights import WeightSets
 from zoo.rollout import Rollout, Weights
-from zoo.sampler.base import Latents
+from zoo.sampler.base import Latents, PerRow
 from zoo.seeds import Draws
 
 Weighting = Literal["ghuber", "huber", "uniform", "t", "t**2"]
@@ -45,15 +39,15 @@ def awm_loss(
     v_old: Latents,
     x0: Latents,
     noise: Latents,
-    t: Float[Tensor, " batch"],
-    adv: Float[Tensor, " batch"],
+    t: PerRow,
+    adv: PerRow,
     *,
     weighting: Weighting,
     power: float,
     clip: float,
     adv_clip: float,
     advantage_max: float,
-) -> Float[Tensor, " batch"]:
+) -> PerRow:
     """max(-a ratio, -a clip(ratio, 1 - clip, 1 + clip)), in float64, of each row.
 
     The ratio is exp(log-likelihood of `v` less that of `v_old`, which has no gradient); the
@@ -63,26 +57,19 @@ def awm_loss(
     error = matching_error(v, x0, noise, t, weighting=weighting, power=power)
     with torch.no_grad():
         old = matching_error(v_old, x0, noise, t, weighting=weighting, power=power)
-    ratio = (old - error).exp()
     a = adv.double().clamp(-adv_clip, adv_clip) / adv_clip * advantage_max
-    return torch.maximum(-a * ratio, -a * ratio.clamp(1 - clip, 1 + clip))
+    return clipped_loss((old - error).exp(), a, clip=clip)
 
 
 def matching_error(
-    v: Latents,
-    x0: Latents,
-    noise: Latents,
-    t: Float[Tensor, " batch"],
-    *,
-    weighting: Weighting,
-    power: float,
-) -> Float[Tensor, " batch"]:
+    v: Latents, x0: Latents, noise: Latents, t: PerRow, *, weighting: Weighting, power: float
+) -> PerRow:
     """The flow-matching error e of each row as `weighting` has it, in float64.
 
     `uniform` e; `t` t e; `t**2` t^2 e; `huber` t sqrt(e), `ghuber` t / power e^power, both of e
     a little above 0 and less their value there.
     """
-    e, t = (v.double() - (noise - x0).double()).square().flatten(1).mean(1), t.double()
+    e, t = square_distance(v.double(), (noise - x0).double()), t.double()
     if weighting == "uniform":
         return e
     if weighting == "t":
@@ -98,13 +85,11 @@ def matching_error(
     raise ValueError(f"weighting is one of {', '.join(get_args(Weighting))}, not {weighting!r}")
 
 
-class AWM(HeldObjective[CleanRows]):
+class AWM(CleanObjective[CleanRows]):
     """AWM (arXiv 2509.25050): any solver collects, advantages weigh a flow-matching likelihood.
 
     Live collects. `old` is an average of live that holds it back, by `ema_kl`. No guidance.
     """
-
-    needs_grid = True
 
     def __init__(
         self,
@@ -134,17 +119,16 @@ class AWM(HeldObjective[CleanRows]):
             trained_steps: times of each image, published 6; none: all that `times` allows.
             times: which of the sampler's; 1 to 11 of 14 steps as published.
         """
-        super().__init__(kl)
+        super().__init__(kl, old, trained_steps, times)
         self.weighting: Weighting = weighting
         self.power, self.clip_range = power, clip_range
         self.adv_clip, self.advantage_max = adv_clip, advantage_max
-        self.ema_kl, self.old = ema_kl, old
-        self.trained_steps, self.times = trained_steps, times
+        self.ema_kl = ema_kl
 
     @property
     def moves(self) -> frozenset[Weights]:
         """The average of live, where it holds live back."""
-        return frozenset({Weights.OLD}) if self.ema_kl else frozenset()
+        return super().moves if self.ema_kl else frozenset()
 
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> CleanRows:
         """Each image at `trained_steps` times."""
@@ -152,41 +136,31 @@ class AWM(HeldObjective[CleanRows]):
 
     def loss(self, policy: Policy, rows: CleanRows, draws: Draws) -> Loss:
         """The surrogate, and the distances to the reference and to the average."""
-        at = add_noise(rows, draws)
-        live = policy.velocity(at.at.x, rows.t, rows.cond)
-        per_row = self._surrogate(live, live.detach(), at.clean, at.noise, rows.t, rows.advantage)
-        metrics = {"matching_error": square_distance(live.detach(), at.target)}
+        at = rows.with_noise(draws)
+        live = at.velocity(policy)
+        per_row = self._surrogate(live, live.detach(), at, rows.advantage)
+        metrics = {"matching_error": at.error(live.detach())}
         if self.ema_kl:
-            gap = square_distance(live, velocity_of(policy, at.at, Weights.OLD))
+            gap = square_distance(live, at.velocity(policy, Weights.OLD))
             per_row, metrics["old_gap"] = per_row + self.ema_kl * gap, gap.detach()
-        return self.hold(
-            Loss(per_row, metrics), policy, at.at, lambda other: square_distance(live, other),
-            batch=rows.batch, gate=rows.gate, draws=draws,
-        )  # fmt: skip
+        loss = Loss(per_row, metrics)
+        return self.hold(loss, policy, at, partial(square_distance, live), rows, draws)
 
-    def _surrogate(
-        self, v: Latents, v_old: Latents, x0: Latents, noise: Latents, t: Tensor, adv: Tensor
-    ) -> Float[Tensor, " rows"]:
+    def _surrogate(self, v: Latents, v_old: Latents, at: Noised, adv: PerRow) -> PerRow:
         loss = awm_loss(
-            v, v_old, x0, noise, t, adv,
+            v, v_old, at.clean, at.noise, at.t, adv,
             weighting=self.weighting, power=self.power, clip=self.clip_range,
             adv_clip=self.adv_clip, advantage_max=self.advantage_max,
         )  # fmt: skip
         return loss.to(v.dtype)
 
-    def after_epoch(self, weights: WeightSets, step: int) -> None:
-        """The average follows live."""
-        if self.ema_kl:
-            weights.blend(Weights.OLD, self.old.at(step))
-
     def probes(self, policy: Policy, rows: CleanRows, draws: Draws) -> Sequence[Probe]:
         """At zero advantage the surrogate has no gradient."""
-        at = add_noise(rows, draws)
+        at = rows.with_noise(draws)
         with torch.no_grad():
-            live = policy.velocity(at.at.x, rows.t, rows.cond)
+            live = at.velocity(policy)
 
-        def loss(v: Latents, advantage: float) -> Float[Tensor, " rows"]:
-            adv = torch.full_like(rows.advantage, advantage)
-            return self._surrogate(v, live, at.clean, at.noise, rows.t, adv)
+        def loss(v: Latents, adv: PerRow) -> PerRow:
+            return self._surrogate(v, live, at, adv)
 
-        return (needs_no_gradient(live, loss),)
+        return (needs_no_gradient(live, rows.advantage, loss),)

@@ -11,6 +11,7 @@ from torch import Tensor
 from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Rollout, Rows, Weights
+from zoo.sampler.base import PerRow
 from zoo.seeds import Draws
 
 R = TypeVar("R", bound=Rows)
@@ -115,7 +116,7 @@ class Objective(ABC, Generic[R]):
     def loss(self, policy: Policy, rows: R, draws: Draws) -> Loss:
         """The loss of some rows, by one forward of live with gradients; `draws` are by row."""
 
-    def measure(self, policy: Policy, rows: R, draws: Draws) -> Float[Tensor, " rows"]:
+    def measure(self, policy: Policy, rows: R, draws: Draws) -> PerRow:
         """What an update must know of each row before its losses; called without gradients.
 
         Of all the update's rows, a micro-batch at a time, and only where it `looks_ahead`.
@@ -125,7 +126,7 @@ class Objective(ABC, Generic[R]):
         """
         raise NotImplementedError(f"{type(self).__name__} looks ahead and has no measure")
 
-    def settle(self, rows: R, measured: Float[Tensor, " rows"], gather: Gather) -> R:
+    def settle(self, rows: R, measured: PerRow, gather: Gather) -> R:
         """The same rows, of all updates, with what was `measured` of those of the next one.
 
         It is NaN for the rows of other updates and for those of weight 0. `gather` joins a tensor

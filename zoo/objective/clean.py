@@ -1,10 +1,11 @@
-"""What objectives on clean latents share: their rows, the noise on them, a probe.
+"""What objectives on clean latents share: their rows, the noise on them, old weights, a probe.
 
 Such an objective keeps only an image's clean latents and what it was worth, so any solver collects.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,16 +13,36 @@ from torch import Tensor
 
 from zoo.devices import send
 from zoo.flow import noised
-from zoo.objective.base import Probe
-from zoo.objective.kl import Point
-from zoo.policy.base import Policy
-from zoo.rollout import Cond, Lookup, Rollout, Rows, Weights, take
-from zoo.sampler.base import Latents
+from zoo.objective.base import Probe, R
+from zoo.objective.kl import KL, HeldObjective, HeldRows, Point, square_distance
+from zoo.objective.old import OldSchedule
+from zoo.objective.times import Times
+from zoo.policy.weights import WeightSets
+from zoo.rollout import Lookup, Rollout, Weights, take
+from zoo.sampler.base import Latents, PerRow
 from zoo.seeds import Draws
 
 
 @dataclass(frozen=True)
-class CleanRows(Rows):
+class Noised(Point):
+    """Rows with their noise, ready for a forward."""
+
+    t: PerRow
+    clean: Latents
+    noise: Latents
+
+    @property
+    def target(self) -> Latents:
+        """The velocity that flow matching regresses to."""
+        return self.noise - self.clean
+
+    def error(self, v: Latents) -> PerRow:
+        """The flow-matching error of a velocity."""
+        return square_distance(v, self.target)
+
+
+@dataclass(frozen=True)
+class CleanRows(HeldRows):
     """A row is one image with one draw of noise at one time.
 
     `place` is the same for a group's images at the same draw. `noise_key` seeds the noise: the
@@ -30,26 +51,42 @@ class CleanRows(Rows):
     """
 
     clean: Lookup
-    cond: Cond
-    t: Float[Tensor, " rows"]
     advantage: Float[Tensor, " rows"]
     place: Int[Tensor, " rows"]
     noise_key: Int[Tensor, " rows"]
-    gate: Float[Tensor, " rows"] | None
+
+    def with_noise(self, draws: Draws, t: Float[Tensor, " rows"] | None = None) -> Noised:
+        """The rows at their own times, or at `t`; `draws` are by row."""
+        clean, t = self.clean.rows(), self.t if t is None else t
+        noise = replace(draws, keys=self.noise_key).normal(tuple(clean.shape[1:]))
+        return Noised(noised(clean, noise, t), t, self.cond, clean, noise)
+
+    def columns(self) -> dict[str, Any]:
+        """All that it is made of, for a subclass to add its own to."""
+        return {spec.name: getattr(self, spec.name) for spec in fields(self)}
 
 
-@dataclass(frozen=True)
-class Noised:
-    """Rows with their noise, ready for a forward."""
+class CleanObjective(HeldObjective[R]):
+    """An objective on clean images at the sampler's own times, whose old weights follow live."""
 
-    clean: Latents
-    noise: Latents
-    at: Point
+    needs_grid = True
+
+    def __init__(
+        self, kl: KL, old: OldSchedule, trained_steps: int | None, times: Times, weight: float = 0.0
+    ) -> None:
+        """See the options of `ElboPG`."""
+        super().__init__(kl, weight)
+        self.old, self.trained_steps, self.times = old, trained_steps, times
 
     @property
-    def target(self) -> Latents:
-        """The velocity that flow matching regresses to."""
-        return self.noise - self.clean
+    def moves(self) -> frozenset[Weights]:
+        """Old, which follows live."""
+        return frozenset({Weights.OLD})
+
+    def after_epoch(self, weights: WeightSets, step: int) -> None:
+        """Old moves towards live, where there is one."""
+        if Weights.OLD in self.moves:
+            weights.blend(Weights.OLD, self.old.at(step))
 
 
 def clean_rows(
@@ -84,36 +121,27 @@ def clean_rows(
     )
 
 
-def add_noise(rows: CleanRows, draws: Draws, t: Float[Tensor, " rows"] | None = None) -> Noised:
-    """The rows at their own times, or at `t`; `draws` are by row."""
-    clean, t = rows.clean.rows(), rows.t if t is None else t
-    noise = replace(draws, keys=rows.noise_key).normal(tuple(clean.shape[1:]))
-    return Noised(clean, noise, Point(noised(clean, noise, t), t, rows.cond))
-
-
-def velocity_of(policy: Policy, at: Point, which: Weights) -> Latents:
-    """Another set's velocity, without gradients."""
-    with torch.no_grad(), policy.weights.using(which):
-        return policy.velocity(at.x, torch.as_tensor(at.t), at.cond)
-
-
-def square_distance(v: Latents, other: Latents) -> Float[Tensor, " rows"]:
-    """The mean squared difference of each row."""
-    return (v - other).square().flatten(1).mean(1)
+def sum_by(
+    place: Int[Tensor, " batch"], value: Float[Tensor, "batch *columns"]
+) -> Float[Tensor, "batch *columns"]:
+    """The sum over the rows of the same place, for each row."""
+    _, member = torch.unique(place, return_inverse=True)
+    sums = value.new_zeros(int(member.max()) + 1 if len(member) else 0, *value.shape[1:])
+    return sums.index_add(0, member, value)[member]
 
 
 def needs_no_gradient(
-    live: Latents, loss: Callable[[Latents, float], Float[Tensor, " rows"]]
+    live: Latents, like: PerRow, loss: Callable[[Latents, PerRow], PerRow]
 ) -> Probe:
     """That at zero advantage a loss of live's velocity has no gradient.
 
-    `loss` is given the velocity and an advantage for all rows; the gradient is measured as a part
-    of the one at advantage 1, and the largest of the rows counts.
+    `loss` is given the velocity and advantages, equal and `like` these; the gradient is measured as
+    a part of the one at advantage 1, and the largest of the rows counts.
     """
 
-    def gradient(advantage: float) -> Float[Tensor, " rows"]:
+    def gradient(advantage: float) -> PerRow:
         at = live.detach().clone().requires_grad_()
-        (found,) = torch.autograd.grad(loss(at, advantage).sum(), at)
+        (found,) = torch.autograd.grad(loss(at, torch.full_like(like, advantage)).sum(), at)
         size: Tensor = torch.linalg.vector_norm(found.flatten(1), dim=1)
         return size
 

@@ -14,7 +14,7 @@ advantage 0 but splits optimalities, which are in [0, 1], there; here the split 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -26,24 +26,19 @@ from torch import Tensor
 from zoo.devices import send
 from zoo.flow import over_latent
 from zoo.objective.base import Gather, Loss, Probe
-from zoo.objective.clean import (
-    CleanRows,
-    Noised,
-    add_noise,
-    clean_rows,
-    square_distance,
-    velocity_of,
-)
-from zoo.objective.kl import KL, HeldObjective
+from zoo.objective.clean import CleanObjective, CleanRows, Noised, clean_rows, sum_by
+from zoo.objective.kl import KL, square_distance
 from zoo.objective.old import OldSchedule
 from zoo.objective.times import Times
 from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Rollout, Weights
-from zoo.sampler.base import Latents
+from zoo.sampler.base import Latents, PerRow
 from zoo.seeds import Draws
 
 Kind = Literal["mse", "bce"]
+PerCentre = Float[Tensor, "batch centres"]
+"""Numbers for each row: one of each centre of its group."""
 
 _LEAST_KL = 1e-4
 """What holds the worst image, of the published code."""
@@ -54,7 +49,7 @@ def crd_loss(
     v_old: Latents,
     x0: Latents,
     noise: Latents,
-    adv: Float[Tensor, " batch"],
+    adv: PerRow,
     *,
     beta: float,
     weight_temp: float,
@@ -74,13 +69,13 @@ def crd_loss(
 
 def implicit_reward(
     v: Latents, v_old: Latents, x0: Latents, noise: Latents, *, adaptive: bool
-) -> Float[Tensor, " batch"]:
+) -> PerRow:
     """By how much `v` fits each image better than `v_old` does.
 
     `adaptive` divides each squared error by its mean absolute one (at least 1e-5, in float64).
     """
 
-    def error(velocity: Latents) -> Float[Tensor, " batch"]:
+    def error(velocity: Latents) -> PerRow:
         off = velocity - (noise - x0)
         if not adaptive:
             return off.square().flatten(1).mean(1)
@@ -90,9 +85,7 @@ def implicit_reward(
     return error(v_old).detach() - error(v)
 
 
-def centre_weights(
-    optimality: Float[Tensor, " batch"], *, weight_temp: float, split: float = 0.5
-) -> Float[Tensor, "batch centres"]:
+def centre_weights(optimality: PerRow, *, weight_temp: float, split: float = 0.5) -> PerCentre:
     """The weights of a group's images in its centres; each centre's sum to 1.
 
     One centre, of even weights, where `weight_temp` is negative. Else two: of the better images,
@@ -106,7 +99,7 @@ def centre_weights(
         better, worse = (torch.softmax(sign * optimality / weight_temp, 0) for sign in (1, -1))
         return torch.stack([better, worse], 1)
 
-    def among(chosen: Tensor) -> Float[Tensor, " batch"]:
+    def among(chosen: Tensor) -> PerRow:
         masked = optimality.masked_fill(~chosen, -torch.inf)
         return torch.softmax(masked, 0) if bool(chosen.any()) else even
 
@@ -114,13 +107,8 @@ def centre_weights(
 
 
 def distilled(
-    implicit: Float[Tensor, " batch"],
-    centre: Float[Tensor, "batch centres"],
-    target: Float[Tensor, "batch centres"],
-    *,
-    beta: float,
-    kind: Kind,
-) -> Float[Tensor, " batch"]:
+    implicit: PerRow, centre: PerCentre, target: PerCentre, *, beta: float, kind: Kind
+) -> PerRow:
     """How far beta (implicit - centre) is from the target, the mean over centres.
 
     `mse` squares the difference; `bce` is the cross entropy of its sigmoid to the target's.
@@ -133,14 +121,7 @@ def distilled(
     return F.binary_cross_entropy_with_logits(found, target.sigmoid(), reduction="none").mean(1)
 
 
-def crd_kl(
-    v: Latents,
-    v_ref: Latents,
-    optimality: Float[Tensor, " batch"],
-    *,
-    kl: float,
-    adaptive: bool,
-) -> Float[Tensor, " batch"]:
+def crd_kl(v: Latents, v_ref: Latents, optimality: PerRow, *, kl: float, adaptive: bool) -> PerRow:
     """`kl` times the squared distance of the velocities.
 
     `adaptive` has it grow with the optimality, from 1e-4 at 0 to `kl` at 1.
@@ -164,14 +145,13 @@ class CRDRows(CleanRows):
     centre: Float[Tensor, "rows centres"]
 
 
-class CRD(HeldObjective[CRDRows]):
+class CRD(CleanObjective[CRDRows]):
     """CRD (arXiv 2603.14128): any solver collects, an implicit reward is fitted to the reward.
 
     A group is trained in one update. Implicit rewards are measured before each update, so a row
     takes two forwards more than its loss does. The reference is guided: live learns to do without.
     """
 
-    needs_grid = True
     whole_groups = True
     looks_ahead = True
 
@@ -211,18 +191,17 @@ class CRD(HeldObjective[CRDRows]):
             trained_steps: times of each image; none: all that `times` allows.
             times: which of the sampler's.
         """
-        super().__init__(kl)
+        super().__init__(kl, old, trained_steps, times)
         self.beta, self.weight_temp, self.split = beta, weight_temp, split
         self.kind: Kind = kind
         self.adaptive, self.adv_clip, self.adaptive_kl = adaptive, adv_clip, adaptive_kl
-        self.old, self.sampling = old, sampling
-        self.trained_steps, self.times = trained_steps, times
+        self.sampling = sampling
         self.acts_with = Weights(collect_with)
 
     @property
     def moves(self) -> frozenset[Weights]:
         """Old follows live, and so do the weights that collect where they are of their own."""
-        return frozenset({Weights.OLD}) | (frozenset({self.acts_with}) & {Weights.SAMPLING})
+        return super().moves | (frozenset({self.acts_with}) & {Weights.SAMPLING})
 
     @property
     def uses(self) -> frozenset[Weights]:
@@ -237,13 +216,12 @@ class CRD(HeldObjective[CRDRows]):
             0, 1
         )
         share = self._shares(good, rollout.group)
-        of_group = _sum_by(share * good.nan_to_num()[:, None], rollout.group)
+        of_group = sum_by(rollout.group, share * good.nan_to_num()[:, None])
         target = good.nan_to_num()[:, None] - of_group
         image = torch.arange(len(good)).repeat_interleave(t.shape[1])
-        own = {spec.name: getattr(rows, spec.name) for spec in fields(rows)}
         like, at = rows.advantage, send(target[image].float(), rows.advantage.device)
         return CRDRows(
-            **own,
+            **rows.columns(),
             optimality=send(good.nan_to_num()[image], like.device, like.dtype),
             share=send(share[image], like.device, like.dtype),
             target=at,
@@ -262,60 +240,43 @@ class CRD(HeldObjective[CRDRows]):
             )
         return out
 
-    def measure(self, policy: Policy, rows: CRDRows, draws: Draws) -> Float[Tensor, " rows"]:
+    def measure(self, policy: Policy, rows: CRDRows, draws: Draws) -> PerRow:
         """Each row's implicit reward."""
-        return self._implicit(policy, rows, add_noise(rows, draws))[0]
+        return self._implicit(policy, rows.with_noise(draws))[0]
 
-    def settle(self, rows: CRDRows, measured: Float[Tensor, " rows"], gather: Gather) -> CRDRows:
+    def settle(self, rows: CRDRows, measured: PerRow, gather: Gather) -> CRDRows:
         """The centres of each group, which is on one process, by draw of noise."""
-        weighted = rows.share.double().cpu() * measured.nan_to_num()[:, None]
-        return replace(
-            rows, centre=send(_sum_by(weighted, rows.place), rows.centre.device, rows.centre.dtype)
-        )
+        sums = sum_by(rows.place, rows.share.double().cpu() * measured.nan_to_num()[:, None])
+        return replace(rows, centre=send(sums, rows.centre.device, rows.centre.dtype))
 
-    def _implicit(
-        self, policy: Policy, rows: CRDRows, at: Noised
-    ) -> tuple[Float[Tensor, " rows"], Latents, Latents]:
+    def _implicit(self, policy: Policy, at: Noised) -> tuple[PerRow, Latents, Latents]:
         """With live's velocity, and old's."""
-        old = velocity_of(policy, at.at, Weights.OLD)
-        live = policy.velocity(at.at.x, rows.t, rows.cond)
+        old = at.velocity(policy, Weights.OLD)
+        live = at.velocity(policy)
         return implicit_reward(live, old, at.clean, at.noise, adaptive=self.adaptive), live, old
 
     def loss(self, policy: Policy, rows: CRDRows, draws: Draws) -> Loss:
         """The distillation's loss, and the distance to the reference."""
-        at = add_noise(rows, draws)
-        implicit, live, old = self._implicit(policy, rows, at)
+        at = rows.with_noise(draws)
+        implicit, live, old = self._implicit(policy, at)
         off = distilled(implicit, rows.centre, rows.target, beta=self.beta, kind=self.kind)
         metrics = {"implicit": implicit.detach(), "old_gap": square_distance(live.detach(), old)}
-        return self.hold(
-            Loss(self.adv_clip / self.beta * off, metrics), policy, at.at,
-            lambda other: self._distance(live, other, rows.optimality),
-            batch=rows.batch, gate=rows.gate, draws=draws,
-        )  # fmt: skip
 
-    def _distance(
-        self, live: Latents, other: Latents, optimality: Float[Tensor, " rows"]
-    ) -> Float[Tensor, " rows"]:
-        kl = self.kl_weight
-        return crd_kl(live, other, optimality, kl=kl, adaptive=self.adaptive_kl) / kl
+        def distance(other: Latents) -> PerRow:
+            kl = self.kl_weight
+            return crd_kl(live, other, rows.optimality, kl=kl, adaptive=self.adaptive_kl) / kl
+
+        loss = Loss(self.adv_clip / self.beta * off, metrics)
+        return self.hold(loss, policy, at, distance, rows, draws)
 
     def after_epoch(self, weights: WeightSets, step: int) -> None:
         """Old moves towards live, each set at its pace."""
-        weights.blend(Weights.OLD, self.old.at(step))
+        super().after_epoch(weights, step)
         if self.acts_with is Weights.SAMPLING:
             weights.blend(Weights.SAMPLING, self.sampling.at(step))
 
     def probes(self, policy: Policy, rows: CRDRows, draws: Draws) -> Sequence[Probe]:
         """Live is old: implicit rewards are 0, and the rewards of a group are centred."""
         with torch.no_grad():
-            implicit = self._implicit(policy, rows, add_noise(rows, draws))[0]
+            implicit = self.measure(policy, rows, draws)
         return (Probe("implicit reward", float(implicit.abs().max()), 0.0, 1e-4),)
-
-
-def _sum_by(
-    value: Float[Tensor, "batch columns"], place: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch columns"]:
-    """The sum over the rows of the same place, for each row."""
-    _, member = torch.unique(place, return_inverse=True)
-    sums = value.new_zeros(int(member.max()) + 1 if len(member) else 0, value.shape[1])
-    return sums.index_add(0, member, value)[member]

@@ -7,7 +7,7 @@ before the update.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -18,21 +18,20 @@ from torch import Tensor
 from zoo.devices import send
 from zoo.objective.base import Gather, Loss, Probe
 from zoo.objective.clean import (
+    CleanObjective,
     CleanRows,
     Noised,
-    add_noise,
     clean_rows,
     needs_no_gradient,
-    square_distance,
-    velocity_of,
+    sum_by,
 )
-from zoo.objective.kl import KL, HeldObjective
+from zoo.objective.kl import KL, square_distance
 from zoo.objective.old import OldSchedule
 from zoo.objective.times import Times
 from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Rollout, Weights
-from zoo.sampler.base import Latents
+from zoo.sampler.base import Latents, PerRow
 from zoo.seeds import Draws
 
 
@@ -43,7 +42,7 @@ def dgpo_loss(
     v_old: Latents,
     x0: Latents,
     noise: Latents,
-    adv: Float[Tensor, " batch"],
+    adv: PerRow,
     group: Int[Tensor, " batch"],
     *,
     beta: float,
@@ -62,30 +61,19 @@ def dgpo_loss(
     target = noise - x0
     error, before = square_distance(v, target), square_distance(v_old, target)
     share = adv * beta * (error.detach() - square_distance(v_ref, target)) / group_size
-    weight = _group_sum(share, group).sigmoid()
+    weight = sum_by(group, share).sigmoid()
     off = clipped(error, before, adv, clip=clip)
     policy = preferred(error, adv, weight, off if clip_policy else torch.zeros_like(off))
     distance = _without_gradient(square_distance(v, v_kl), off & clip_kl)
     return policy.mean() + kl * distance.mean()
 
 
-def preferred(
-    error: Float[Tensor, " batch"],
-    adv: Float[Tensor, " batch"],
-    weight: Float[Tensor, " batch"],
-    clipped: Tensor,
-) -> Float[Tensor, " batch"]:
+def preferred(error: PerRow, adv: PerRow, weight: PerRow, clipped: Tensor) -> PerRow:
     """Weight times advantage times error; without a gradient where clipped."""
     return weight.detach() * adv * _without_gradient(error, clipped)
 
 
-def clipped(
-    error: Float[Tensor, " batch"],
-    before: Float[Tensor, " batch"],
-    adv: Float[Tensor, " batch"],
-    *,
-    clip: float,
-) -> Tensor:
+def clipped(error: PerRow, before: PerRow, adv: PerRow, *, clip: float) -> Tensor:
     """Where exp(before - error) has gone further than `clip` in the advantage's direction.
 
     Above 1 + clip for a positive advantage, below 1 - clip for any other, as published.
@@ -98,13 +86,6 @@ def _without_gradient(value: Tensor, where: Tensor) -> Tensor:
     return torch.where(where, value.detach(), value)
 
 
-def _group_sum(value: Float[Tensor, " batch"], group: Int[Tensor, " batch"]) -> Tensor:
-    """The sum over each row's group."""
-    _, member = torch.unique(group, return_inverse=True)
-    sums = value.new_zeros(int(member.max()) + 1 if len(member) else 0)
-    return sums.index_add(0, member, value)[member]
-
-
 @dataclass(frozen=True)
 class DGPORows(CleanRows):
     """`preference` is the group's sum, at this noise; 0, as where live is the reference, before."""
@@ -113,14 +94,13 @@ class DGPORows(CleanRows):
     group_size: Float[Tensor, " rows"]
 
 
-class DGPO(HeldObjective[DGPORows]):
+class DGPO(CleanObjective[DGPORows]):
     """DGPO (ICLR 2026): any solver collects, each group is one preference over its images.
 
     A group is trained in one update. Live collects, and after `switch` updates its average `old`.
     Errors are measured before each update, so a row takes two forwards more than its loss does.
     """
 
-    needs_grid = True
     whole_groups = True
     looks_ahead = True
 
@@ -154,17 +134,10 @@ class DGPO(HeldObjective[DGPORows]):
             trained_steps: times of each epoch, published 4; none: all that `times` allows.
             times: which of the sampler's; the same for all images.
         """
-        super().__init__(kl)
+        super().__init__(kl, old, trained_steps, replace(times, draw="shared"))
         self.beta, self.clip_range, self.clip = beta, clip_range, clip
-        self.adv_clip, self.prefer_over = adv_clip, prefer_over
-        self.old, self.switch = old, switch
-        self.trained_steps, self.times = trained_steps, replace(times, draw="shared")
+        self.adv_clip, self.prefer_over, self.switch = adv_clip, prefer_over, switch
         self.acts_with = Weights.LIVE
-
-    @property
-    def moves(self) -> frozenset[Weights]:
-        """The average of live."""
-        return frozenset({Weights.OLD})
 
     @property
     def uses(self) -> frozenset[Weights]:
@@ -179,52 +152,51 @@ class DGPO(HeldObjective[DGPORows]):
         """Each image at the epoch's times, with the noises of its group."""
         t = self.times.choose(rollout, self.trained_steps, draws)
         rows = clean_rows(rollout, advantage, t, by_group=True, share_noise=True)
-        base = {spec.name: getattr(rows, spec.name) for spec in fields(rows)}
-        size = _group_sum(torch.ones(len(rollout.key)), rollout.group)
+        size = sum_by(rollout.group, torch.ones(len(rollout.key)))
         return DGPORows(
-            **base,
+            **rows.columns(),
             preference=torch.zeros_like(rows.advantage),
             group_size=send(size.repeat_interleave(t.shape[1]), rows.advantage.device),
         )
 
-    def measure(self, policy: Policy, rows: DGPORows, draws: Draws) -> Float[Tensor, " rows"]:
+    def measure(self, policy: Policy, rows: DGPORows, draws: Draws) -> PerRow:
         """Each row's share of its group's sum."""
-        at = add_noise(rows, draws)
-        error = square_distance(policy.velocity(at.at.x, rows.t, rows.cond), at.target)
-        over = square_distance(self._reference(policy, at), at.target)
+        at = rows.with_noise(draws)
+        error, over = at.error(at.velocity(policy)), at.error(self._reference(policy, at))
         return self._advantage(rows) * self.beta * (error - over) / rows.group_size
 
-    def settle(self, rows: DGPORows, measured: Float[Tensor, " rows"], gather: Gather) -> DGPORows:
+    def settle(self, rows: DGPORows, measured: PerRow, gather: Gather) -> DGPORows:
         """The sums over groups, each of which is on one process."""
-        sums = _group_sum(measured.nan_to_num(), rows.place)
+        sums = sum_by(rows.place, measured.nan_to_num())
         return replace(rows, preference=send(sums, rows.preference.device, rows.preference.dtype))
 
     def loss(self, policy: Policy, rows: DGPORows, draws: Draws) -> Loss:
         """The preference's share of each row, and the distance to the reference."""
-        at = add_noise(rows, draws)
-        before = square_distance(velocity_of(policy, at.at, Weights.OLD), at.target)
-        live = policy.velocity(at.at.x, rows.t, rows.cond)
-        error, adv = square_distance(live, at.target), self._advantage(rows)
+        at = rows.with_noise(draws)
+        before = at.error(at.velocity(policy, Weights.OLD))
+        live = at.velocity(policy)
+        error, adv = at.error(live), self._advantage(rows)
         off = clipped(error, before, adv, clip=self.clip_range) & (self.clip != "none")
         loss = Loss(
             preferred(error, adv, rows.preference.sigmoid(), off),
             {"preference": rows.preference, "clip_fraction": off.float()},
         )
-        return self.hold(
-            loss, policy, at.at,
-            lambda other: _without_gradient(
-                square_distance(live, other), off & (self.clip == "all")
-            ),
-            batch=rows.batch, gate=rows.gate, draws=draws,
-        )  # fmt: skip
 
-    def _advantage(self, rows: DGPORows) -> Float[Tensor, " rows"]:
+        def distance(other: Latents) -> PerRow:
+            return _without_gradient(square_distance(live, other), off & (self.clip == "all"))
+
+        return self.hold(loss, policy, at, distance, rows, draws)
+
+    def _advantage(self, rows: DGPORows) -> PerRow:
         return rows.advantage.clamp(-self.adv_clip, self.adv_clip)
 
     def _reference(self, policy: Policy, at: Noised) -> Latents:
         guidance = 1.0 if self._over is Weights.OLD else self.guidance
-        cond = replace(at.at.cond, guidance=guidance)
-        return velocity_of(policy, replace(at.at, cond=cond), self._over)
+        cond = replace(at.cond, guidance=guidance)
+        return replace(at, cond=cond).velocity(policy, self._over)
+
+    def after_epoch(self, weights: WeightSets, step: int) -> None:
+        """Nothing: the average follows live after each update."""
 
     def after_update(self, weights: WeightSets, step: int) -> None:
         """The average follows live, and collects in the end."""
@@ -242,12 +214,12 @@ class DGPO(HeldObjective[DGPORows]):
 
     def probes(self, policy: Policy, rows: DGPORows, draws: Draws) -> Sequence[Probe]:
         """At zero advantage the preference has no gradient."""
-        at = add_noise(rows, draws)
+        at = rows.with_noise(draws)
         with torch.no_grad():
-            live = policy.velocity(at.at.x, rows.t, rows.cond)
+            live = at.velocity(policy)
 
-        def loss(v: Latents, advantage: float) -> Float[Tensor, " rows"]:
-            error, adv = square_distance(v, at.target), torch.full_like(rows.advantage, advantage)
-            return preferred(error, adv, rows.preference.sigmoid(), torch.zeros_like(adv).bool())
+        def loss(v: Latents, adv: PerRow) -> PerRow:
+            none = torch.zeros_like(adv).bool()
+            return preferred(at.error(v), adv, rows.preference.sigmoid(), none)
 
-        return (needs_no_gradient(live, loss),)
+        return (needs_no_gradient(live, rows.advantage, loss),)

@@ -25,13 +25,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.flow import over_latent
-from zoo.objective.base import Loss, Objective, Probe
+from zoo.objective.base import Loss, Probe
+from zoo.objective.kl import square_distance, starts_at_reference
+from zoo.objective.offline import OfflineObjective
 from zoo.objective.pairs import Pair, PairRows, noised_pair, pair_rows
-from zoo.objective.times import any_times
 from zoo.policy.base import Policy
-from zoo.policy.weights import WeightSets
 from zoo.rollout import Rollout, Weights
-from zoo.sampler.base import Latents
+from zoo.sampler.base import Latents, PerRow
 from zoo.seeds import Draws
 
 DPORows = PairRows
@@ -45,40 +45,33 @@ _SLOPE = 0.2
 """Of Linear-DPO's line, of the published code."""
 
 
-def dpo_logit(
-    err_live_win: Float[Tensor, " pairs"],
-    err_ref_win: Float[Tensor, " pairs"],
-    err_live_lose: Float[Tensor, " pairs"],
-    err_ref_lose: Float[Tensor, " pairs"],
-    *,
-    beta: float,
-) -> Float[Tensor, " pairs"]:
-    """-beta / 2 [(live - ref error of winner) - (live - ref error of loser)]."""
-    return -0.5 * beta * ((err_live_win - err_ref_win) - (err_live_lose - err_ref_lose))
+def dpo_logit(win: PerRow, lose: PerRow, *, beta: float) -> PerRow:
+    """-beta / 2 (win - lose), each the error of live less that of the reference."""
+    return -0.5 * beta * (win - lose)
 
 
 def diffusion_dpo_loss(
-    err_live_win: Float[Tensor, " pairs"],
-    err_ref_win: Float[Tensor, " pairs"],
-    err_live_lose: Float[Tensor, " pairs"],
-    err_ref_lose: Float[Tensor, " pairs"],
+    err_live_win: PerRow,
+    err_ref_win: PerRow,
+    err_live_lose: PerRow,
+    err_ref_lose: PerRow,
     *,
     beta: float,
-) -> Float[Tensor, " pairs"]:
+) -> PerRow:
     """-log sigmoid of `dpo_logit`."""
-    errors = (err_live_win, err_ref_win, err_live_lose, err_ref_lose)
-    return -F.logsigmoid(dpo_logit(*errors, beta=beta))
+    win, lose = err_live_win - err_ref_win, err_live_lose - err_ref_lose
+    return -F.logsigmoid(dpo_logit(win, lose, beta=beta))
 
 
 def linear_dpo_loss(
-    err_live_win: Float[Tensor, " pairs"],
-    err_ref_win: Float[Tensor, " pairs"],
-    err_live_lose: Float[Tensor, " pairs"],
-    err_ref_lose: Float[Tensor, " pairs"],
+    err_live_win: PerRow,
+    err_ref_win: PerRow,
+    err_live_lose: PerRow,
+    err_ref_lose: PerRow,
     *,
     beta: float,
     eta: float,
-) -> Float[Tensor, " pairs"]:
+) -> PerRow:
     """C (winner's error - loser's), c a straight line in place of DPO's sigmoid; without gradient.
 
     c = 0.2 beta D + 1/2 within [eta, 1 - eta], with D the difference of live's errors less that of
@@ -89,7 +82,7 @@ def linear_dpo_loss(
     return c * (err_live_win - err_live_lose)
 
 
-def loser_scale(error_win: Latents, error_lose: Latents, *, mu: float) -> Float[Tensor, " pairs"]:
+def loser_scale(error_win: Latents, error_lose: Latents, *, mu: float) -> PerRow:
     """SDPO's factor of the loser's gradient, in [0, 1], of each pair, without gradient.
 
     The errors are the predictions less their targets, to which the gradients g are proportional.
@@ -113,12 +106,8 @@ def dspo_loss(
     sigmoid has a gradient, so the loser has one.
     """
     pairs = len(v) // 2
-
-    def errors(velocity: Latents) -> Float[Tensor, " images"]:
-        return (velocity - target).square().flatten(1).mean(1)
-
-    live, reference = errors(v), errors(v_ref)
-    u = dpo_logit(live[:pairs], reference[:pairs], live[pairs:], reference[pairs:], beta=beta)
+    off = square_distance(v, target) - square_distance(v_ref, target)
+    u = dpo_logit(off[:pairs], off[pairs:], beta=beta)
     left, d = 1 - u.sigmoid(), (v - v_ref)[:pairs]
     if form == "sd15":
         off = (v - target)[:pairs] - beta * over_latent(left, d) * d
@@ -129,30 +118,23 @@ def dspo_loss(
     return left.square() * moved if float(moved.detach().mean()) >= 0.1 else left.square()
 
 
-def mapo_loss(
-    err_win: Float[Tensor, " pairs"],
-    err_lose: Float[Tensor, " pairs"],
-    *,
-    beta: float,
-    c: float,
-    steps: int,
-) -> Float[Tensor, " pairs"]:
+def mapo_loss(err_win: PerRow, err_lose: PerRow, *, beta: float, c: float, steps: int) -> PerRow:
     """The winner's error - beta log sigmoid(steps (o_win - o_lose)), o = c e / (exp(c e) - 1)."""
 
-    def odds(error: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
+    def odds(error: PerRow) -> PerRow:
         return c * error / torch.expm1(c * error)
 
     return err_win - beta * F.logsigmoid(steps * (odds(err_win) - odds(err_lose)))
 
 
-def dmpo_loss(logit: Float[Tensor, " pairs"], *, alpha: float) -> Float[Tensor, " pairs"]:
+def dmpo_loss(logit: PerRow, *, alpha: float) -> PerRow:
     """The KL divergence of a coin of probability sigmoid(logit) to one of 1 - alpha."""
     p = logit.sigmoid()
     win = F.logsigmoid(logit) - math.log1p(-alpha)
     return p * win + (1 - p) * (F.logsigmoid(-logit) - math.log(alpha))
 
 
-class DPO(Objective[PairRows]):
+class DPO(OfflineObjective[PairRows]):
     """Diffusion-DPO (arXiv 2311.12908) on pairs of each group's best and worst images.
 
     A group whose rewards are all equal gives no pair: its rows have weight 0. Images may be
@@ -161,7 +143,7 @@ class DPO(Objective[PairRows]):
     """
 
     images_per_row = 2
-    trains_guided = True
+    needs_groups = True
 
     def __init__(
         self,
@@ -211,11 +193,6 @@ class DPO(Objective[PairRows]):
         self.acts_with = Weights(collect_with)
 
     @property
-    def moves(self) -> frozenset[Weights]:
-        """The reference, where it follows live."""
-        return frozenset({Weights.REFERENCE}) if self.ref_update else frozenset()
-
-    @property
     def uses(self) -> frozenset[Weights]:
         """The reference, but for mapo."""
         none = self.form == "mapo" and self.acts_with is Weights.LIVE
@@ -230,7 +207,7 @@ class DPO(Objective[PairRows]):
 
     def loss(self, policy: Policy, rows: PairRows, draws: Draws) -> Loss:
         """The form's loss of each pair; winner and loser go through the network together."""
-        pair = noised_pair(rows, any_times(policy, draws, self.shift), draws)
+        pair = noised_pair(rows, self.times(policy, draws), draws)
         if self.form == "mapo":
             win, lose = pair.errors(pair.velocity(policy))
             per_row = mapo_loss(win, lose, beta=self.beta, c=self.odds, steps=_STEPS)
@@ -254,7 +231,9 @@ class DPO(Objective[PairRows]):
         if self.form == "dspo":
             return dspo_loss(v, v_ref, pair.target, beta=self.beta, form="sd15")
         if self.form == "dmpo":
-            return dmpo_loss(dpo_logit(*errors, beta=self.beta), alpha=self.alpha)
+            live_win, ref_win, live_lose, ref_lose = errors
+            u = dpo_logit(live_win - ref_win, live_lose - ref_lose, beta=self.beta)
+            return dmpo_loss(u, alpha=self.alpha)
         if self.form != "sdpo":
             raise ValueError(f"form is one of {', '.join(get_args(Form))}, not {self.form!r}")
         win, lose = (v - pair.target).chunk(2)
@@ -263,21 +242,14 @@ class DPO(Objective[PairRows]):
         scaled = live_lose.detach() + scale * (live_lose - live_lose.detach())
         return diffusion_dpo_loss(errors[0], errors[1], scaled, errors[3], beta=self.beta)
 
-    def after_update(self, weights: WeightSets, step: int) -> None:
-        """The reference follows live every `ref_update` steps."""
-        if self.ref_update and step % self.ref_update == 0:
-            weights.blend(Weights.REFERENCE, decay=self.ref_decay)
-
     def probes(self, policy: Policy, rows: PairRows, draws: Draws) -> Sequence[Probe]:
         """Before any update live is the reference: dpo's loss is ln 2, and no pair has a margin.
 
         Not so where live starts from a LoRA and the reference, which never moves, is the base; and
         mapo has no reference.
         """
-        lora = policy.weights.lora
-        if self.form == "mapo" or (
-            lora is not None and lora.start is not None and not self.ref_update
-        ):
+        differs = not starts_at_reference(policy) and not self.ref_update
+        if self.form == "mapo" or differs:
             return ()
         with torch.no_grad():
             loss = self.loss(policy, rows, draws)

@@ -9,6 +9,7 @@ guidance, since nothing is trained with it.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal, get_args
 
 import torch
@@ -18,22 +19,13 @@ from torch import Tensor
 
 from zoo.flow import clean_from, over_latent
 from zoo.objective.base import Loss, Probe
-from zoo.objective.clean import (
-    CleanRows,
-    Noised,
-    add_noise,
-    clean_rows,
-    needs_no_gradient,
-    square_distance,
-    velocity_of,
-)
-from zoo.objective.kl import KL, HeldObjective
+from zoo.objective.clean import CleanObjective, CleanRows, Noised, clean_rows, needs_no_gradient
+from zoo.objective.kl import KL, square_distance
 from zoo.objective.old import OldSchedule
 from zoo.objective.times import Times
 from zoo.policy.base import Policy
-from zoo.policy.weights import WeightSets
 from zoo.rollout import Rollout, Weights
-from zoo.sampler.base import Latents
+from zoo.sampler.base import Latents, PerRow
 from zoo.seeds import Draws
 
 Weighting = Literal["adaptive", "uniform", "t", "exact"]
@@ -41,14 +33,8 @@ Method = Literal["epg", "pepg", "par", "epg_noratio", "pepg_noratio", "par_norat
 
 
 def elbo(
-    v: Latents,
-    x: Latents,
-    x0: Latents,
-    noise: Latents,
-    t: Float[Tensor, " batch"],
-    *,
-    weighting: Weighting,
-) -> Float[Tensor, " batch"]:
+    v: Latents, x: Latents, x0: Latents, noise: Latents, t: PerRow, *, weighting: Weighting
+) -> PerRow:
     """The log-likelihood estimate of each row, less a weighted squared error.
 
     With e the flow-matching error of the velocity: `uniform` -e, `t` -t^2 e, which is the error of
@@ -59,7 +45,7 @@ def elbo(
         off = clean_from(x, v, t) - x0
         size = off.detach().double().abs().flatten(1).mean(1).clamp(min=1e-5)
         return -(off.square() / over_latent(size, off)).flatten(1).mean(1)
-    error = (v - (noise - x0)).square().flatten(1).mean(1)
+    error = square_distance(v, noise - x0)
     if weighting == "uniform":
         return -error
     if weighting == "t":
@@ -69,13 +55,7 @@ def elbo(
     raise ValueError(f"weighting is one of {', '.join(get_args(Weighting))}, not {weighting!r}")
 
 
-def elbo_policy_loss(
-    elbo: Float[Tensor, " batch"],
-    elbo_old: Float[Tensor, " batch"],
-    adv: Float[Tensor, " batch"],
-    *,
-    method: Method,
-) -> Float[Tensor, " batch"]:
+def elbo_policy_loss(elbo: PerRow, elbo_old: PerRow, adv: PerRow, *, method: Method) -> PerRow:
     """The loss of each row; `elbo` has the gradient.
 
     With d = elbo - elbo_old and the ratio exp(d), neither with gradient: `epg` -ratio adv elbo,
@@ -95,7 +75,7 @@ def elbo_policy_loss(
     return 0.5 * ratio * (adv - (elbo - elbo_old)).square()
 
 
-class ElboPG(HeldObjective[CleanRows]):
+class ElboPG(CleanObjective[CleanRows]):
     """ELBO policy gradients (arXiv 2602.04663): any solver collects, an ELBO is the likelihood.
 
     Collects with the old weights, which follow live. As published with `advantage: {std: none}`:
@@ -103,7 +83,6 @@ class ElboPG(HeldObjective[CleanRows]):
     """
 
     acts_with = Weights.OLD
-    needs_grid = True
 
     def __init__(
         self,
@@ -129,16 +108,10 @@ class ElboPG(HeldObjective[CleanRows]):
             trained_steps: times of each image; none: all that `times` allows.
             times: which of the sampler's.
         """
-        super().__init__(kl)
+        super().__init__(kl, old, trained_steps, times)
         self.method: Method = method
         self.weighting: Weighting = weighting
-        self.adv_scale, self.adv_clip, self.old = adv_scale, adv_clip, old
-        self.trained_steps, self.times = trained_steps, times
-
-    @property
-    def moves(self) -> frozenset[Weights]:
-        """Old follows live."""
-        return frozenset({Weights.OLD})
+        self.adv_scale, self.adv_clip = adv_scale, adv_clip
 
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> CleanRows:
         """Each image at `trained_steps` times."""
@@ -146,36 +119,29 @@ class ElboPG(HeldObjective[CleanRows]):
 
     def loss(self, policy: Policy, rows: CleanRows, draws: Draws) -> Loss:
         """The loss of the method, and the distance to the reference."""
-        at = add_noise(rows, draws)
-        old = self._elbo(velocity_of(policy, at.at, Weights.OLD), at, rows)
-        live = policy.velocity(at.at.x, rows.t, rows.cond)
-        new = self._elbo(live, at, rows)
+        at = rows.with_noise(draws)
+        old = self._elbo(at.velocity(policy, Weights.OLD), at)
+        live = at.velocity(policy)
+        new = self._elbo(live, at)
         adv = self.adv_scale * rows.advantage.clamp(-self.adv_clip, self.adv_clip)
         per_row = elbo_policy_loss(new, old, adv, method=self.method)
-        metrics = {"elbo": new.detach(), "ratio": (new.detach() - old).exp()}
-        return self.hold(
-            Loss(per_row, metrics), policy, at.at, lambda other: square_distance(live, other),
-            batch=rows.batch, gate=rows.gate, draws=draws,
-        )  # fmt: skip
+        loss = Loss(per_row, {"elbo": new.detach(), "ratio": (new.detach() - old).exp()})
+        return self.hold(loss, policy, at, partial(square_distance, live), rows, draws)
 
-    def _elbo(self, v: Latents, at: Noised, rows: CleanRows) -> Float[Tensor, " rows"]:
-        return elbo(v, at.at.x, at.clean, at.noise, rows.t, weighting=self.weighting)
-
-    def after_epoch(self, weights: WeightSets, step: int) -> None:
-        """Old moves towards live."""
-        weights.blend(Weights.OLD, self.old.at(step))
+    def _elbo(self, v: Latents, at: Noised) -> PerRow:
+        return elbo(v, at.x, at.clean, at.noise, at.t, weighting=self.weighting)
 
     def probes(self, policy: Policy, rows: CleanRows, draws: Draws) -> Sequence[Probe]:
         """Live is old: the ratio is 1, and at zero advantage there is no gradient."""
-        at = add_noise(rows, draws)
-        old = self._elbo(velocity_of(policy, at.at, Weights.OLD), at, rows)
+        at = rows.with_noise(draws)
+        old = self._elbo(at.velocity(policy, Weights.OLD), at)
         with torch.no_grad():
-            live = policy.velocity(at.at.x, rows.t, rows.cond)
+            live = at.velocity(policy)
 
-        def loss(v: Latents, advantage: float) -> Float[Tensor, " rows"]:
-            adv = torch.full_like(rows.advantage, advantage)
-            return elbo_policy_loss(self._elbo(v, at, rows), old, adv, method=self.method)
+        def loss(v: Latents, adv: PerRow) -> PerRow:
+            return elbo_policy_loss(self._elbo(v, at), old, adv, method=self.method)
 
-        ratio = (self._elbo(live, at, rows) - old).exp()
+        ratio = (self._elbo(live, at) - old).exp()
         furthest = float(ratio[(ratio - 1).abs().argmax()])
-        return (Probe("on-policy ratio", furthest, 1.0, 1e-3), needs_no_gradient(live, loss))
+        on_policy = Probe("on-policy ratio", furthest, 1.0, 1e-3)
+        return (on_policy, needs_no_gradient(live, rows.advantage, loss))

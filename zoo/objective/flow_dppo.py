@@ -18,45 +18,38 @@ from torch import Tensor
 
 from zoo.objective.base import Loss, Probe
 from zoo.objective.kl import KL
-from zoo.objective.path import PathObjective, PathRows, TimeWeights, by_row, mean_gap, std_of
+from zoo.objective.path import PathObjective, PathRows, TimeWeights, Transitions
 from zoo.policy.base import Policy
-from zoo.sampler.base import Gaussian, Latents, StochasticSolver
+from zoo.sampler.base import Gaussian, Latents, PerRow, StochasticSolver
 from zoo.seeds import Draws
 
 
 def dppo_loss(
-    logp: Float[Tensor, " batch"],
-    logp_old: Float[Tensor, " batch"],
+    logp: PerRow,
+    logp_old: PerRow,
     mean: Latents,
     mean_old: Latents,
     std: Float[Tensor, "..."],
-    adv: Float[Tensor, " batch"],
+    adv: PerRow,
     *,
     threshold: float,
-) -> Float[Tensor, " batch"]:
+) -> PerRow:
     """-adv ratio of each row, and 0 without a gradient for those that `goes_too_far` drops."""
-    ratio = (logp - logp_old).exp()
-    far = goes_too_far(ratio, mean, mean_old, std, adv, threshold=threshold)
-    return torch.where(far, 0.0, -adv * ratio)
+    steps = Transitions(logp, logp_old, mean, mean_old, std)
+    far = goes_too_far(steps, adv, threshold=threshold)
+    return torch.where(far, 0.0, -adv * ratio_of(steps))
 
 
-def goes_too_far(
-    ratio: Float[Tensor, " batch"],
-    mean: Latents,
-    mean_old: Latents,
-    std: Float[Tensor, "..."],
-    adv: Float[Tensor, " batch"],
-    *,
-    threshold: float,
-) -> Bool[Tensor, " batch"]:
-    """Where the divergence is at least `threshold` and the gradient would make it larger.
+def ratio_of(steps: Transitions) -> PerRow:
+    """The probability of each step now, over that at collection."""
+    return (steps.log_prob - steps.old_log_prob).exp()
 
-    The divergence is that of two Gaussians of one deviation, the mean over latent axes.
-    """
-    std = by_row(std, len(ratio))
-    divergence = mean_gap(mean, mean_old) / (2 * std.square())
+
+def goes_too_far(steps: Transitions, adv: PerRow, *, threshold: float) -> Bool[Tensor, " batch"]:
+    """Where the divergence is at least `threshold` and the gradient would make it larger."""
+    ratio = ratio_of(steps)
     onwards = ((ratio > 1) & (adv > 0)) | ((ratio < 1) & (adv < 0))
-    return (divergence >= threshold) & onwards
+    return (steps.divergence >= threshold) & onwards
 
 
 class FlowDPPO(PathObjective):
@@ -97,19 +90,16 @@ class FlowDPPO(PathObjective):
         )  # fmt: skip
         self.threshold, self.adv_clip = threshold, adv_clip
 
-    def surrogate(
-        self, gaussian: Gaussian, log_prob: Float[Tensor, " rows"], rows: PathRows
-    ) -> Loss:
+    def surrogate(self, gaussian: Gaussian, log_prob: PerRow, rows: PathRows) -> Loss:
         """The policy gradient of the rows that are kept."""
-        old, std = self.old_mean(gaussian.mean, rows), std_of(gaussian)
-        old_log_prob = self.old_log_prob(log_prob, rows)
+        steps = self.transitions(gaussian, log_prob, rows)
         adv = rows.advantage.clamp(-self.adv_clip, self.adv_clip)
         per_row = dppo_loss(
-            log_prob, old_log_prob, gaussian.mean, old, std, adv, threshold=self.threshold
-        )
+            steps.log_prob, steps.old_log_prob, steps.mean, steps.old_mean, steps.std, adv,
+            threshold=self.threshold,
+        )  # fmt: skip
         with torch.no_grad():
-            ratio = (log_prob - old_log_prob).exp()
-            far = goes_too_far(ratio, gaussian.mean, old, std, adv, threshold=self.threshold)
+            ratio, far = ratio_of(steps), goes_too_far(steps, adv, threshold=self.threshold)
         return Loss(per_row, {"ratio": ratio, "dropped_fraction": far.float()})
 
     def probes(self, policy: Policy, rows: PathRows, draws: Draws) -> Sequence[Probe]:

@@ -12,31 +12,28 @@ as the published code does.
 from collections.abc import Sequence
 from typing import Annotated
 
-import torch
 from annotated_types import Ge, Gt
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.objective.base import Loss, Probe
 from zoo.objective.kl import KL
 from zoo.objective.path import PathObjective, PathRows, TimeWeights
+from zoo.objective.ppo import clipped_loss, recorded
 from zoo.policy.base import Policy
-from zoo.sampler.base import Gaussian, StochasticSolver
+from zoo.sampler.base import Gaussian, PerRow, StochasticSolver
 from zoo.seeds import Draws
 
 
 def clipped_surrogate(
-    log_prob: Float[Tensor, " batch"],
-    old_log_prob: Float[Tensor, " batch"],
-    advantage: Float[Tensor, " batch"],
+    log_prob: PerRow,
+    old_log_prob: PerRow,
+    advantage: PerRow,
     *,
     clip_range: float,
     adv_clip: float = 5.0,
-) -> Float[Tensor, " batch"]:
+) -> PerRow:
     """max(-a ratio, -a clip(ratio, 1 - clip_range, 1 + clip_range)), a clipped to +-adv_clip."""
     ratio = (log_prob - old_log_prob).exp()
-    a = advantage.clamp(-adv_clip, adv_clip)
-    return torch.maximum(-a * ratio, -a * ratio.clamp(1 - clip_range, 1 + clip_range))
+    return clipped_loss(ratio, advantage.clamp(-adv_clip, adv_clip), clip=clip_range)
 
 
 class FlowGRPO(PathObjective):
@@ -85,21 +82,13 @@ class FlowGRPO(PathObjective):
         self.clip_range = clip_range
         self.adv_clip = adv_clip
 
-    def surrogate(
-        self, gaussian: Gaussian, log_prob: Float[Tensor, " rows"], rows: PathRows
-    ) -> Loss:
+    def surrogate(self, gaussian: Gaussian, log_prob: PerRow, rows: PathRows) -> Loss:
         """PPO's."""
         old = self.old_log_prob(log_prob, rows)
         per_row = clipped_surrogate(
-            log_prob,
-            old,
-            rows.advantage,
-            clip_range=self.clip_range,
-            adv_clip=self.adv_clip,
+            log_prob, old, rows.advantage, clip_range=self.clip_range, adv_clip=self.adv_clip
         )
-        ratio = (log_prob.detach() - old).exp()
-        clip_fraction = ((ratio - 1).abs() > self.clip_range).float()
-        return Loss(per_row, {"ratio": ratio, "clip_fraction": clip_fraction})
+        return recorded(per_row, (log_prob.detach() - old).exp(), clip=self.clip_range)
 
     def probes(self, policy: Policy, rows: PathRows, draws: Draws) -> Sequence[Probe]:
         """Before any update the ratio is 1."""

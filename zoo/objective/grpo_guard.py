@@ -19,45 +19,39 @@ from torch import Tensor
 
 from zoo.objective.base import Loss, Probe
 from zoo.objective.kl import KL
-from zoo.objective.path import PathObjective, PathRows, TimeWeights, by_row, mean_gap, std_of
+from zoo.objective.path import PathObjective, PathRows, TimeWeights, Transitions, by_row
+from zoo.objective.ppo import clipped_loss, recorded
 from zoo.policy.base import Policy
-from zoo.sampler.base import Gaussian, Latents, StochasticSolver
+from zoo.sampler.base import Gaussian, Latents, PerRow, StochasticSolver
 from zoo.seeds import Draws
 
 
 def guard_loss(
-    logp: Float[Tensor, " batch"],
-    logp_old: Float[Tensor, " batch"],
+    logp: PerRow,
+    logp_old: PerRow,
     mean: Latents,
     mean_old: Latents,
     std: Float[Tensor, "..."],
     dt: Float[Tensor, "..."],
-    adv: Float[Tensor, " batch"],
+    adv: PerRow,
     *,
     clip: float,
     adv_clip: float,
-) -> Float[Tensor, " batch"]:
+) -> PerRow:
     """PPO's surrogate of `guard_ratio`, divided by the step's length -dt, of each row.
 
     `std` is the step's deviation and `dt` its length, below 0: numbers a row, which may have the
     latents' axes, or for all rows; `adv` is clipped to +-adv_clip.
     """
-    ratio = guard_ratio(logp, logp_old, mean, mean_old, std)
+    ratio = guard_ratio(Transitions(logp, logp_old, mean, mean_old, std))
     a = adv.clamp(-adv_clip, adv_clip)
-    return torch.maximum(-a * ratio, -a * ratio.clamp(1 - clip, 1 + clip)) / -by_row(dt, len(a))
+    return clipped_loss(ratio, a, clip=clip) / -by_row(dt, len(a))
 
 
-def guard_ratio(
-    logp: Float[Tensor, " batch"],
-    logp_old: Float[Tensor, " batch"],
-    mean: Latents,
-    mean_old: Latents,
-    std: Float[Tensor, "..."],
-) -> Float[Tensor, " batch"]:
-    """exp((logp - logp_old + mean over axes (mean - mean_old)^2 / (2 std^2)) std), of each row."""
-    std = by_row(std, len(logp))
-    bias = mean_gap(mean, mean_old) / (2 * std.square())
-    return ((logp - logp_old + bias) * std).exp()
+def guard_ratio(steps: Transitions) -> PerRow:
+    """exp((log p - log p_old + mean over axes (mean - mean_old)^2 / (2 std^2)) std)."""
+    centred = steps.log_prob - steps.old_log_prob + steps.divergence
+    return (centred * steps.std_of_row).exp()
 
 
 class GRPOGuard(PathObjective):
@@ -108,20 +102,16 @@ class GRPOGuard(PathObjective):
         )  # fmt: skip
         self.clip_range, self.adv_clip = clip_range, adv_clip
 
-    def surrogate(
-        self, gaussian: Gaussian, log_prob: Float[Tensor, " rows"], rows: PathRows
-    ) -> Loss:
+    def surrogate(self, gaussian: Gaussian, log_prob: PerRow, rows: PathRows) -> Loss:
         """PPO's, of the centred ratio."""
-        old, std = self.old_mean(gaussian.mean, rows), std_of(gaussian)
-        old_log_prob = self.old_log_prob(log_prob, rows)
+        steps = self.transitions(gaussian, log_prob, rows)
         per_row = guard_loss(
-            log_prob, old_log_prob, gaussian.mean, old, std, rows.s - rows.t, rows.advantage,
-            clip=self.clip_range, adv_clip=self.adv_clip,
+            steps.log_prob, steps.old_log_prob, steps.mean, steps.old_mean, steps.std,
+            rows.s - rows.t, rows.advantage, clip=self.clip_range, adv_clip=self.adv_clip,
         )  # fmt: skip
         with torch.no_grad():
-            ratio = guard_ratio(log_prob, old_log_prob, gaussian.mean, old, std)
-        clip_fraction = ((ratio - 1).abs() > self.clip_range).float()
-        return Loss(per_row, {"ratio": ratio, "clip_fraction": clip_fraction})
+            ratio = guard_ratio(steps)
+        return recorded(per_row, ratio, clip=self.clip_range)
 
     def probes(self, policy: Policy, rows: PathRows, draws: Draws) -> Sequence[Probe]:
         """Before any update the centred ratio is 1."""

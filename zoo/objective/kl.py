@@ -13,8 +13,8 @@ from zoo import seeds
 from zoo.flow import Time
 from zoo.objective.base import Loss, Objective, R
 from zoo.policy.base import Policy
-from zoo.rollout import Cond, Weights
-from zoo.sampler.base import Latents
+from zoo.rollout import Cond, Rows, Weights
+from zoo.sampler.base import Latents, PerRow
 from zoo.seeds import Draws
 
 
@@ -45,6 +45,22 @@ class Point:
     t: Time
     cond: Cond
 
+    def velocity(self, policy: Policy, which: Weights = Weights.LIVE) -> Latents:
+        """Of a set of weights; without gradients but of live."""
+        if which is Weights.LIVE:
+            return policy.velocity(self.x, torch.as_tensor(self.t), self.cond)
+        with torch.no_grad(), policy.weights.using(which):
+            return policy.velocity(self.x, torch.as_tensor(self.t), self.cond)
+
+
+@dataclass(frozen=True)
+class HeldRows(Rows):
+    """Rows of an objective that is held: each at its time; `gate` is for `on: gated`."""
+
+    cond: Cond
+    t: Float[Tensor, " rows"]
+    gate: Float[Tensor, " rows"] | None
+
 
 class HeldObjective(Objective[R]):
     """An objective whose loss has a distance to a reference, where that has weight."""
@@ -66,35 +82,31 @@ class HeldObjective(Objective[R]):
         loss: Loss,
         policy: Policy,
         at: Point,
-        distance: Callable[[Latents], Float[Tensor, " rows"]],
-        *,
-        batch: int | None,
-        gate: Float[Tensor, " rows"] | None,
+        distance: Callable[[Latents], PerRow],
+        rows: HeldRows,
         draws: Draws,
     ) -> Loss:
         """The loss with the distance's share, which is recorded as `kl`.
 
         `distance` is of the other weights' velocity to live's, by row. Outside a run's
-        micro-batches (`batch` none) the forward is always taken.
+        micro-batches (`rows.batch` none) the forward is always taken.
 
         Raises:
             ValueError: it is on gated images, and nothing says which these are.
         """
         if self.kl_weight == 0:
             return loss
-        times = self._times(batch, draws)
+        times = self._times(rows.batch, draws)
         if not times:
             return Loss(
                 loss.per_row, {**loss.metrics, "kl": torch.zeros_like(loss.per_row).detach()}
             )
         cond = at.cond if self.kl.guidance is None else replace(at.cond, guidance=self.kl.guidance)
-        with torch.no_grad(), policy.weights.using(Weights(self.kl.to)):
-            other = policy.velocity(at.x, torch.as_tensor(at.t), cond)
-        kl = distance(other)
+        kl = distance(replace(at, cond=cond).velocity(policy, Weights(self.kl.to)))
         if self.kl.on == "gated":
-            if gate is None:
+            if rows.gate is None:
                 raise ValueError("kl is on: gated, and no image has a gate; write advantage.gate")
-            kl = gate * kl
+            kl = rows.gate * kl
         metrics = {**loss.metrics, "kl": times * kl.detach()}
         return Loss(loss.per_row + times * self.kl_weight * kl, metrics)
 
@@ -106,3 +118,13 @@ class HeldObjective(Objective[R]):
         # Which of them begins is drawn anew each epoch, so that each is as likely as any other.
         first = int(seeds.order(every, seed=draws.seed, purpose="kl", epoch=draws.epoch)[0])
         return every if batch % every == first else 0
+
+
+def square_distance(v: Latents, other: Latents) -> PerRow:
+    """The mean squared difference of each row."""
+    return (v - other).square().flatten(1).mean(1)
+
+
+def starts_at_reference(policy: Policy) -> bool:
+    """Whether live starts as the model as pre-trained, and not from a LoRA's file."""
+    return policy.weights.lora is None or policy.weights.lora.start is None

@@ -8,7 +8,7 @@ the published code takes a batch's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -18,25 +18,26 @@ from torch import Tensor
 
 from zoo.devices import send
 from zoo.errors import MisfitError
-from zoo.objective.base import Gather, Loss, Objective, Probe
-from zoo.objective.clean import CleanRows, add_noise, clean_rows, square_distance, velocity_of
-from zoo.objective.times import any_times
+from zoo.objective.base import Gather, Loss, Probe
+from zoo.objective.clean import CleanRows, clean_rows
+from zoo.objective.kl import starts_at_reference
+from zoo.objective.offline import OfflineObjective
 from zoo.policy.base import Policy
-from zoo.policy.weights import WeightSets
 from zoo.rollout import Rollout, Weights
+from zoo.sampler.base import PerRow
 from zoo.seeds import Draws
 
 
 def kto_loss(
-    err_live: Float[Tensor, " batch"],
-    err_ref: Float[Tensor, " batch"],
+    err_live: PerRow,
+    err_ref: PerRow,
     liked: Shaped[Tensor, " batch"],
     *,
     beta: float,
     weight_liked: float,
     weight_disliked: float,
-    baseline: Float[Tensor, " batch"] | None = None,
-) -> Float[Tensor, " batch"]:
+    baseline: PerRow | None = None,
+) -> PerRow:
     """Weight times 1 - sigmoid(+-beta (gain - baseline)) of each row, + of what is liked.
 
     The gain is the reference's error less live's. The baseline has no gradient; by default it is
@@ -58,7 +59,7 @@ class KTORows(CleanRows):
     baseline: Float[Tensor, " rows"]
 
 
-class KTO(Objective[KTORows]):
+class KTO(OfflineObjective[KTORows]):
     """Diffusion-KTO (arXiv 2404.04465) on images that are liked or not, collected or stored.
 
     Liked is what is better than its group's mean, or, with `liked_from`, whose reward is at least
@@ -67,8 +68,6 @@ class KTO(Objective[KTORows]):
     group's mean is neither, and is not trained on. A row takes two forwards more than its loss.
     """
 
-    trains_guided = True
-    needs_groups = False
     looks_ahead = True
 
     def __init__(
@@ -103,19 +102,13 @@ class KTO(Objective[KTORows]):
         self.acts_with = Weights(collect_with)
         self.compares = liked_from is None
 
-    @property
-    def moves(self) -> frozenset[Weights]:
-        """The reference, where it follows live."""
-        return frozenset({Weights.REFERENCE}) if self.ref_update else frozenset()
-
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> KTORows:
         """Each image `draws_per_image` times."""
         liked, valid = self._liked(rollout, advantage)
         no_times = torch.zeros(len(advantage), self.draws_per_image)
         rows = clean_rows(rollout, advantage.masked_fill(~valid, torch.nan), no_times)
-        base = {spec.name: getattr(rows, spec.name) for spec in fields(rows)}
         of_rows = send(liked.repeat_interleave(self.draws_per_image), rows.advantage.device)
-        return KTORows(**base, liked=of_rows, baseline=torch.zeros_like(rows.advantage))
+        return KTORows(**rows.columns(), liked=of_rows, baseline=torch.zeros_like(rows.advantage))
 
     def _liked(
         self, rollout: Rollout, advantage: Float[Tensor, " images"]
@@ -134,21 +127,18 @@ class KTO(Objective[KTORows]):
             )
         return advantage > 0, advantage.nan_to_num() != 0
 
-    def _errors(
-        self, policy: Policy, rows: KTORows, draws: Draws
-    ) -> tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]]:
+    def _errors(self, policy: Policy, rows: KTORows, draws: Draws) -> tuple[PerRow, PerRow]:
         """The flow-matching errors of live and of the reference."""
-        at = add_noise(rows, draws, any_times(policy, draws, self.shift))
-        reference = square_distance(velocity_of(policy, at.at, Weights.REFERENCE), at.target)
-        live = policy.velocity(at.at.x, torch.as_tensor(at.at.t), rows.cond)
-        return square_distance(live, at.target), reference
+        at = rows.with_noise(draws, self.times(policy, draws))
+        reference = at.error(at.velocity(policy, Weights.REFERENCE))
+        return at.error(at.velocity(policy)), reference
 
-    def measure(self, policy: Policy, rows: KTORows, draws: Draws) -> Float[Tensor, " rows"]:
+    def measure(self, policy: Policy, rows: KTORows, draws: Draws) -> PerRow:
         """Each row's gain on the reference."""
         live, reference = self._errors(policy, rows, draws)
         return reference - live
 
-    def settle(self, rows: KTORows, measured: Float[Tensor, " rows"], gather: Gather) -> KTORows:
+    def settle(self, rows: KTORows, measured: PerRow, gather: Gather) -> KTORows:
         """The mean gain of all processes' rows of the update, at least 0."""
         known = measured[~measured.isnan()]
         sums = torch.tensor([[float(known.sum()), len(known)]], dtype=torch.float64)
@@ -166,15 +156,9 @@ class KTO(Objective[KTORows]):
         gain = (reference - live).detach()
         return Loss(per_row, {"gain": gain, "gain_accuracy": ((gain > 0) == rows.liked).float()})
 
-    def after_update(self, weights: WeightSets, step: int) -> None:
-        """The reference becomes live every `ref_update` steps."""
-        if self.ref_update and step % self.ref_update == 0:
-            weights.blend(Weights.REFERENCE, decay=0.0)
-
     def probes(self, policy: Policy, rows: KTORows, draws: Draws) -> Sequence[Probe]:
         """Live is the reference: no image has a gain. Not so where live starts from a LoRA."""
-        lora = policy.weights.lora
-        if lora is not None and lora.start is not None and not self.ref_update:
+        if not starts_at_reference(policy) and not self.ref_update:
             return ()
         with torch.no_grad():
             gain = self.measure(policy, rows, draws)

@@ -12,6 +12,7 @@ one group where a prompt comes twice.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal, get_args
 
 import torch
@@ -22,13 +23,13 @@ from torch import Tensor
 from zoo.devices import send
 from zoo.flow import Time, clean_from, noised, over_latent
 from zoo.objective.base import Loss, Probe
-from zoo.objective.kl import KL, HeldObjective, Point
+from zoo.objective.clean import CleanObjective, needs_no_gradient
+from zoo.objective.kl import KL, HeldRows, Point, square_distance
 from zoo.objective.old import OldSchedule, old_decay
 from zoo.objective.times import Times
 from zoo.policy.base import Policy
-from zoo.policy.weights import WeightSets
-from zoo.rollout import Cond, Lookup, Rollout, Rows, Weights, take
-from zoo.sampler.base import Latents
+from zoo.rollout import Lookup, Rollout, Weights, take
+from zoo.sampler.base import Latents, PerRow
 from zoo.seeds import Draws
 
 __all__ = ["NFT", "NFTRows", "OldSchedule", "nft_loss", "old_decay", "optimality"]
@@ -37,9 +38,7 @@ Mode = Literal["all", "positive_only", "negative_only", "one_only", "binary"]
 Weighting = Literal["adaptive", "uniform"]
 
 
-def optimality(
-    advantage: Float[Tensor, " batch"], *, clip: float = 5.0, mode: Mode = "all"
-) -> Float[Tensor, " batch"]:
+def optimality(advantage: PerRow, *, clip: float = 5.0, mode: Mode = "all") -> PerRow:
     """The probability r in [0, 1] that an image is optimal: a / clip / 2 + 1/2, a within +-clip.
 
     `mode` changes the advantage first: `positive_only` and `negative_only` clamp at 0, `one_only`
@@ -66,13 +65,13 @@ def nft_loss(
     x: Latents,
     clean: Latents,
     t: Time,
-    optimality: Float[Tensor, " batch"],
+    optimality: PerRow,
     *,
     beta: float,
     clip: float = 5.0,
     weighting: Weighting = "adaptive",
     negative_weight: float = 1.0,
-) -> Float[Tensor, " batch"]:
+) -> PerRow:
     """The policy loss of each row, with its factor clip / beta and without the KL term.
 
     `adaptive` compares clean predictions, each error divided by its own mean absolute size (at
@@ -83,9 +82,9 @@ def nft_loss(
     positive = (1 - beta) * old_velocity + beta * velocity
     negative = (1 + beta) * old_velocity - beta * velocity
 
-    def error(implicit: Latents) -> Float[Tensor, " batch"]:
+    def error(implicit: Latents) -> PerRow:
         if weighting == "uniform":
-            return (implicit - (x - clean) / over_latent(t, x)).square().flatten(1).mean(1)
+            return square_distance(implicit, (x - clean) / over_latent(t, x))
         if weighting != "adaptive":
             raise ValueError(f"weighting is 'adaptive' or 'uniform', not {weighting!r}")
         off = clean_from(x, implicit, t) - clean
@@ -99,17 +98,14 @@ def nft_loss(
 
 
 @dataclass(frozen=True)
-class NFTRows(Rows):
+class NFTRows(HeldRows):
     """A row is one image at one time."""
 
     clean: Lookup
-    cond: Cond
-    t: Float[Tensor, " rows"]
     optimality: Float[Tensor, " rows"]
-    gate: Float[Tensor, " rows"] | None
 
 
-class NFT(HeldObjective[NFTRows]):
+class NFT(CleanObjective[NFTRows]):
     """DiffusionNFT (arXiv 2509.16117): any solver collects, a contrastive flow loss learns.
 
     Collects with the old weights, which follow live slowly. Needs only clean images and rewards: no
@@ -117,7 +113,6 @@ class NFT(HeldObjective[NFTRows]):
     """
 
     acts_with = Weights.OLD
-    needs_grid = True
 
     def __init__(
         self,
@@ -150,19 +145,12 @@ class NFT(HeldObjective[NFTRows]):
             times: which of the sampler's; all as published.
             old: the schedule of the old weights.
         """
-        super().__init__(kl, kl_weight)
+        super().__init__(kl, old, trained_steps, times, kl_weight)
         self.beta = beta
         self.adv_clip = adv_clip
         self.mode: Mode = mode
         self.weighting: Weighting = weighting
         self.negative_weight = negative_weight
-        self.trained_steps, self.times = trained_steps, times
-        self.old = old
-
-    @property
-    def moves(self) -> frozenset[Weights]:
-        """Old follows live."""
-        return frozenset({Weights.OLD})
 
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> NFTRows:
         """Each image at `trained_steps` of the sampler's own times, in an order of its own."""
@@ -187,26 +175,15 @@ class NFT(HeldObjective[NFTRows]):
 
     def loss(self, policy: Policy, rows: NFTRows, draws: Draws) -> Loss:
         """The policy loss, plus the KL term where it has weight."""
-        clean = rows.clean.rows()
-        x = noised(clean, draws.normal(tuple(clean.shape[1:])), rows.t)
-        with torch.no_grad(), policy.weights.using(Weights.OLD):
-            old = policy.velocity(x, rows.t, rows.cond)
-        live = policy.velocity(x, rows.t, rows.cond)
+        clean, at = _noised(rows, draws)
+        old, live = at.velocity(policy, Weights.OLD), at.velocity(policy)
         per_row = nft_loss(
-            live, old, x, clean, rows.t, rows.optimality,
+            live, old, at.x, clean, rows.t, rows.optimality,
             beta=self.beta, clip=self.adv_clip, weighting=self.weighting,
             negative_weight=self.negative_weight,
         )  # fmt: skip
-        metrics = {"old_gap": (live.detach() - old).square().flatten(1).mean(1)}
-        return self.hold(
-            Loss(per_row, metrics), policy, Point(x, rows.t, rows.cond),
-            lambda reference: (live - reference).square().flatten(1).mean(1),
-            batch=rows.batch, gate=rows.gate, draws=draws,
-        )  # fmt: skip
-
-    def after_epoch(self, weights: WeightSets, step: int) -> None:
-        """Old moves towards live."""
-        weights.blend(Weights.OLD, self.old.at(step))
+        loss = Loss(per_row, {"old_gap": square_distance(live.detach(), old)})
+        return self.hold(loss, policy, at, partial(square_distance, live), rows, draws)
 
     def doubts(self, metrics: Mapping[str, float], before: int, after: int) -> Sequence[str]:
         """Old must lag behind live: after the first step of an epoch, and where it keeps of itself.
@@ -230,23 +207,22 @@ class NFT(HeldObjective[NFTRows]):
         """
         if self.negative_weight != 1:
             return ()
-        clean = rows.clean.rows()
-        x = noised(clean, draws.normal(tuple(clean.shape[1:])), rows.t)
+        clean, at = _noised(rows, draws)
         with torch.no_grad():
-            with policy.weights.using(Weights.OLD):
-                old = policy.velocity(x, rows.t, rows.cond)
-            live = policy.velocity(x, rows.t, rows.cond)
+            old, live = at.velocity(policy, Weights.OLD), at.velocity(policy)
 
-        def gradient(good: float) -> Float[Tensor, " rows"]:
-            at = live.clone().requires_grad_()
-            loss = nft_loss(
-                at, old, x, clean, rows.t, torch.full_like(rows.optimality, good),
+        def loss(v: Latents, adv: PerRow) -> PerRow:
+            # Full advantage is 1 here: an optimality of 1.
+            return nft_loss(
+                v, old, at.x, clean, rows.t, 0.5 + 0.5 * adv,
                 beta=self.beta, clip=self.adv_clip, weighting=self.weighting,
             )  # fmt: skip
-            (gradient,) = torch.autograd.grad(loss.sum(), at)
-            size: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-            return size
 
-        # torch's maximum, unlike Python's, is NaN where any is.
-        largest = float((gradient(0.5) / gradient(1.0)).max())
-        return (Probe("gradient at zero advantage", largest, 0.0, 1e-3),)
+        return (needs_no_gradient(live, rows.optimality, loss),)
+
+
+def _noised(rows: NFTRows, draws: Draws) -> tuple[Latents, Point]:
+    """The clean latents, and where they are with noise."""
+    clean = rows.clean.rows()
+    x = noised(clean, draws.normal(tuple(clean.shape[1:])), rows.t)
+    return clean, Point(x, rows.t, rows.cond)

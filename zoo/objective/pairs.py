@@ -9,8 +9,8 @@ from torch import Tensor
 from zoo.devices import send
 from zoo.errors import MisfitError
 from zoo.flow import noised, velocity_target
-from zoo.policy.base import Policy
-from zoo.rollout import Cond, Lookup, Rollout, Rows, Weights, join, take
+from zoo.objective.kl import Point, square_distance
+from zoo.rollout import Cond, Lookup, Rollout, Rows, join, take
 from zoo.sampler.base import Latents
 from zoo.seeds import Draws
 
@@ -25,24 +25,15 @@ class PairRows(Rows):
 
 
 @dataclass(frozen=True)
-class Pair:
+class Pair(Point):
     """Pairs with their noise: where the network is asked, winners first, and the answer."""
 
-    x: Latents
     t: Float[Tensor, " images"]
-    cond: Cond
     target: Latents
-
-    def velocity(self, policy: Policy, which: Weights = Weights.LIVE) -> Latents:
-        """Of winners and losers together; without gradients but of live."""
-        if which is Weights.LIVE:
-            return policy.velocity(self.x, self.t, self.cond)
-        with torch.no_grad(), policy.weights.using(which):
-            return policy.velocity(self.x, self.t, self.cond)
 
     def errors(self, v: Latents) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
         """The flow-matching errors of the winners and of the losers."""
-        error = (v - self.target).square().flatten(1).mean(1)
+        error = square_distance(v, self.target)
         return error[: len(v) // 2], error[len(v) // 2 :]
 
 

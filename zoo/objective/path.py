@@ -17,10 +17,10 @@ from zoo.devices import send
 from zoo.errors import MisfitError
 from zoo.flow import over_latent
 from zoo.objective.base import Loss, Probe
-from zoo.objective.kl import KL, HeldObjective, Point
+from zoo.objective.kl import KL, HeldObjective, HeldRows, Point, square_distance
 from zoo.policy.base import Policy
-from zoo.rollout import Cond, Lookup, Rollout, Rows, shared, take
-from zoo.sampler.base import Gaussian, Latents, StochasticSolver
+from zoo.rollout import Lookup, Rollout, shared, take
+from zoo.sampler.base import Gaussian, Latents, PerRow, StochasticSolver
 from zoo.seeds import Draws
 
 TimeWeights = Literal["even", "tempflow"]
@@ -35,7 +35,7 @@ _ROUNDED = 0.05
 
 
 @dataclass(frozen=True)
-class PathRows(Rows):
+class PathRows(HeldRows):
     """A row is one step of one image's path, from x at t to `reached` at s.
 
     `log_prob` and `mean` are the step's at collection, the latter where an objective asks for it;
@@ -45,13 +45,35 @@ class PathRows(Rows):
     x: Lookup
     reached: Lookup
     mean: Lookup | None
-    cond: Cond
-    t: Float[Tensor, " rows"]
     s: Float[Tensor, " rows"]
     log_prob: Float[Tensor, " rows"]
     advantage: Float[Tensor, " rows"]
-    gate: Float[Tensor, " rows"] | None
     grid: Float[Tensor, " num_points"] = shared()
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Steps as live would take them now, and as they were at collection.
+
+    `std`, their deviation, has not changed: numbers a row, which may have the latents' axes, or for
+    all rows.
+    """
+
+    log_prob: PerRow
+    old_log_prob: PerRow
+    mean: Latents
+    old_mean: Latents
+    std: Float[Tensor, "..."]
+
+    @property
+    def std_of_row(self) -> PerRow:
+        """The deviation as a number a row."""
+        return by_row(self.std, len(self.mean))
+
+    @property
+    def divergence(self) -> PerRow:
+        """By how much each has moved: of two Gaussians of one deviation, the mean over axes."""
+        return square_distance(self.mean, self.old_mean) / (2 * self.std_of_row.square())
 
 
 class PathObjective(HeldObjective[PathRows]):
@@ -85,9 +107,7 @@ class PathObjective(HeldObjective[PathRows]):
         self.needs_means = self.compares_means and not recompute_old
 
     @abstractmethod
-    def surrogate(
-        self, gaussian: Gaussian, log_prob: Float[Tensor, " rows"], rows: PathRows
-    ) -> Loss:
+    def surrogate(self, gaussian: Gaussian, log_prob: PerRow, rows: PathRows) -> Loss:
         """The loss of some steps whose transitions under live are `gaussian`."""
 
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> PathRows:
@@ -146,20 +166,17 @@ class PathObjective(HeldObjective[PathRows]):
         gaussian = self._transition(policy.velocity(x, t, rows.cond), x, rows)
         loss = self.surrogate(gaussian, gaussian.log_prob(rows.reached.rows()), rows)
         if self.time_weights == "tempflow":
-            weight = _TEMPFLOW * std_of(gaussian)
+            weight = _TEMPFLOW * by_row(gaussian.std, len(x))
             loss = Loss(weight * loss.per_row, loss.metrics)
 
-        def distance(velocity: Latents) -> Float[Tensor, " rows"]:
+        def distance(velocity: Latents) -> PerRow:
             reference = self._transition(velocity, x, rows)
             # std is sigma_t sqrt(t - s), so this is the published 2 sigma_t^2 for any solver.
             sigma_squared = gaussian.std.square() / over_latent(t - s, x)
             off = (gaussian.mean - reference.mean).square() / (2 * sigma_squared)
             return off.flatten(1).mean(1)
 
-        return self.hold(
-            loss, policy, Point(x, t, rows.cond), distance,
-            batch=rows.batch, gate=rows.gate, draws=draws,
-        )  # fmt: skip
+        return self.hold(loss, policy, Point(x, t, rows.cond), distance, rows, draws)
 
     def recall(self, policy: Policy, rows: PathRows, draws: Draws) -> Float[Tensor, "rows ..."]:
         """The log-probabilities of the rows' steps, as `loss` finds them, and their means."""
@@ -179,16 +196,19 @@ class PathObjective(HeldObjective[PathRows]):
         mean = Lookup(means, torch.arange(len(means), device=means.device))
         return replace(rows, log_prob=found[:, 0], mean=mean)
 
-    def old_log_prob(
-        self, log_prob: Float[Tensor, " rows"], rows: PathRows
-    ) -> Float[Tensor, " rows"]:
+    def transitions(self, gaussian: Gaussian, log_prob: PerRow, rows: PathRows) -> Transitions:
+        """Of an objective that compares means: live's now, and those before any update."""
+        old_log_prob = self.old_log_prob(log_prob, rows)
+        mean, old_mean = gaussian.mean, self._old_mean(gaussian.mean, rows)
+        return Transitions(log_prob, old_log_prob, mean, old_mean, gaussian.std)
+
+    def old_log_prob(self, log_prob: PerRow, rows: PathRows) -> PerRow:
         """What `log_prob`, live's now, was before any update."""
         old = rows.log_prob
         # Rows of the first update: live has not moved since.
         return torch.where(old.isnan(), log_prob.detach(), old) if self.recalls else old
 
-    def old_mean(self, mean: Latents, rows: PathRows) -> Latents:
-        """What `mean`, live's now, was before any update."""
+    def _old_mean(self, mean: Latents, rows: PathRows) -> Latents:
         if rows.mean is None:
             assert self.recalls
             return mean.detach()
@@ -212,16 +232,6 @@ class PathObjective(HeldObjective[PathRows]):
         return (Probe("on-policy ratio", furthest, 1.0, tolerance),)
 
 
-def std_of(gaussian: Gaussian) -> Float[Tensor, " rows"]:
-    """The standard deviation of each row's step, which is the same over its latent axes."""
-    return by_row(gaussian.std, len(gaussian.mean))
-
-
-def by_row(value: Float[Tensor, "..."], rows: int) -> Float[Tensor, " rows"]:
+def by_row(value: Float[Tensor, "..."], rows: int) -> PerRow:
     """What is the same over a row's latent axes, or for all rows, as a number a row."""
     return value.expand(rows) if value.ndim == 0 else value.reshape(rows, -1)[:, 0]
-
-
-def mean_gap(mean: Latents, old: Latents) -> Float[Tensor, " rows"]:
-    """The mean squared distance of two transitions' means, of each row."""
-    return (mean - old).square().flatten(1).mean(1)

@@ -15,21 +15,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.flow import over_latent
-from zoo.objective.base import Loss, Objective, Probe
-from zoo.objective.clean import (
-    CleanRows,
-    add_noise,
-    clean_rows,
-    needs_no_gradient,
-    square_distance,
-    velocity_of,
-)
+from zoo.objective.base import Loss, Probe
+from zoo.objective.clean import CleanObjective, CleanRows, clean_rows, needs_no_gradient
+from zoo.objective.kl import KL, square_distance, starts_at_reference
 from zoo.objective.old import OldSchedule
 from zoo.objective.times import Times
 from zoo.policy.base import Policy
-from zoo.policy.weights import WeightSets
 from zoo.rollout import Rollout, Weights
-from zoo.sampler.base import Latents
+from zoo.sampler.base import Latents, PerRow
 from zoo.seeds import Draws
 
 
@@ -39,19 +32,19 @@ def ram_loss(
     v_ref: Latents,
     x0: Latents,
     noise: Latents,
-    adv: Float[Tensor, " batch"],
+    adv: PerRow,
     *,
     gain: float,
-) -> Float[Tensor, " batch"]:
+) -> PerRow:
     """The mean squared distance of `v` to v_ref + gain adv (noise - x0 - v_old), of each row.
 
     The target has no gradient.
     """
     target = v_ref + over_latent(gain * adv, v) * (noise - x0 - v_old)
-    return (v - target.detach()).square().flatten(1).mean(1)
+    return square_distance(v, target.detach())
 
 
-class RAM(Objective[CleanRows]):
+class RAM(CleanObjective[CleanRows]):
     """RAM (arXiv 2605.10759): any solver collects, advantages move the regression's target.
 
     Collects with the old weights, which follow live. No guidance. It is held to the reference by
@@ -59,7 +52,6 @@ class RAM(Objective[CleanRows]):
     """
 
     acts_with = Weights.OLD
-    needs_grid = True
 
     def __init__(
         self,
@@ -79,13 +71,13 @@ class RAM(Objective[CleanRows]):
             trained_steps: times of each image; none: all that `times` allows.
             times: which of the sampler's.
         """
-        self.gain, self.adv_clip, self.old = gain, adv_clip, old
-        self.trained_steps, self.times = trained_steps, times
+        super().__init__(KL(weight=0.0), old, trained_steps, times)
+        self.gain, self.adv_clip = gain, adv_clip
 
     @property
-    def moves(self) -> frozenset[Weights]:
-        """Old follows live."""
-        return frozenset({Weights.OLD})
+    def uses(self) -> frozenset[Weights]:
+        """The reference, of which its target is made."""
+        return frozenset({Weights.REFERENCE})
 
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> CleanRows:
         """Each image at `trained_steps` times."""
@@ -93,36 +85,27 @@ class RAM(Objective[CleanRows]):
 
     def loss(self, policy: Policy, rows: CleanRows, draws: Draws) -> Loss:
         """The regression of each row."""
-        at = add_noise(rows, draws)
-        old, reference = (
-            velocity_of(policy, at.at, which) for which in (Weights.OLD, Weights.REFERENCE)
-        )
-        live = policy.velocity(at.at.x, rows.t, rows.cond)
+        at = rows.with_noise(draws)
+        old, reference = (at.velocity(policy, of) for of in (Weights.OLD, Weights.REFERENCE))
+        live = at.velocity(policy)
         adv = rows.advantage.clamp(-self.adv_clip, self.adv_clip)
         per_row = ram_loss(live, old, reference, at.clean, at.noise, adv, gain=self.gain)
         gap = square_distance(live.detach(), reference)
         return Loss(per_row, {"kl": gap, "old_gap": square_distance(live.detach(), old)})
-
-    def after_epoch(self, weights: WeightSets, step: int) -> None:
-        """Old moves towards live."""
-        weights.blend(Weights.OLD, self.old.at(step))
 
     def probes(self, policy: Policy, rows: CleanRows, draws: Draws) -> Sequence[Probe]:
         """At zero advantage there is no gradient, where live is the reference.
 
         Not so where live starts from a LoRA, and the reference is the base.
         """
-        if policy.weights.lora is not None and policy.weights.lora.start is not None:
+        if not starts_at_reference(policy):
             return ()
-        at = add_noise(rows, draws)
-        old, reference = (
-            velocity_of(policy, at.at, which) for which in (Weights.OLD, Weights.REFERENCE)
-        )
+        at = rows.with_noise(draws)
+        old, reference = (at.velocity(policy, of) for of in (Weights.OLD, Weights.REFERENCE))
         with torch.no_grad():
-            live = policy.velocity(at.at.x, rows.t, rows.cond)
+            live = at.velocity(policy)
 
-        def loss(v: Latents, advantage: float) -> Float[Tensor, " rows"]:
-            adv = torch.full_like(rows.advantage, advantage)
+        def loss(v: Latents, adv: PerRow) -> PerRow:
             return ram_loss(v, old, reference, at.clean, at.noise, adv, gain=self.gain)
 
-        return (needs_no_gradient(live, loss),)
+        return (needs_no_gradient(live, rows.advantage, loss),)

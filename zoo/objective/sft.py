@@ -9,6 +9,7 @@ Departs from that code: it forgets the weights where the distance to the referen
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -18,11 +19,10 @@ from torch import Tensor
 
 from zoo.errors import MisfitError
 from zoo.objective.base import Loss, Probe
-from zoo.objective.clean import CleanRows, add_noise, clean_rows, square_distance, velocity_of
-from zoo.objective.kl import KL, HeldObjective
-from zoo.objective.times import any_times
+from zoo.objective.clean import CleanRows, clean_rows
+from zoo.objective.kl import KL, HeldObjective, square_distance, starts_at_reference
+from zoo.objective.offline import OfflineObjective
 from zoo.policy.base import Policy
-from zoo.policy.weights import WeightSets
 from zoo.rollout import Rollout, Weights
 from zoo.seeds import Draws
 
@@ -59,15 +59,12 @@ def sft_weights(
     return chosen.masked_fill(advantage.isnan(), torch.nan)
 
 
-class SFT(HeldObjective[CleanRows]):
+class SFT(OfflineObjective[CleanRows], HeldObjective[CleanRows]):
     """Supervised fine-tuning on collected images, the better ones more, or on stored ones.
 
     Any solver collects, also with guidance: the loss has none. For stored images use the sampler
     `dataset`, weights uniform, and the reward `preference` or any other: it is recorded.
     """
-
-    trains_guided = True
-    needs_groups = False
 
     def __init__(
         self,
@@ -97,11 +94,6 @@ class SFT(HeldObjective[CleanRows]):
         self.compares = weights == "best_of_group"
 
     @property
-    def moves(self) -> frozenset[Weights]:
-        """The reference, where it follows live."""
-        return frozenset({Weights.REFERENCE}) if self.ref_update else frozenset()
-
-    @property
     def uses(self) -> frozenset[Weights]:
         """What it is held to, and the reference where that collects."""
         return super().uses | (frozenset({self.acts_with}) - {Weights.LIVE})
@@ -115,27 +107,18 @@ class SFT(HeldObjective[CleanRows]):
 
     def loss(self, policy: Policy, rows: CleanRows, draws: Draws) -> Loss:
         """The weighted flow-matching error, and the distance to the reference."""
-        at = add_noise(rows, draws, any_times(policy, draws, self.shift))
-        live = policy.velocity(at.at.x, torch.as_tensor(at.at.t), rows.cond)
-        error = square_distance(live, at.target)
-        return self.hold(
-            Loss(rows.advantage * error, {"matching_error": error.detach()}), policy, at.at,
-            lambda other: square_distance(live, other),
-            batch=rows.batch, gate=rows.gate, draws=draws,
-        )  # fmt: skip
-
-    def after_update(self, weights: WeightSets, step: int) -> None:
-        """The reference becomes live every `ref_update` steps."""
-        if self.ref_update and step % self.ref_update == 0:
-            weights.blend(Weights.REFERENCE, decay=0.0)
+        at = rows.with_noise(draws, self.times(policy, draws))
+        live = at.velocity(policy)
+        error = at.error(live)
+        loss = Loss(rows.advantage * error, {"matching_error": error.detach()})
+        return self.hold(loss, policy, at, partial(square_distance, live), rows, draws)
 
     def probes(self, policy: Policy, rows: CleanRows, draws: Draws) -> Sequence[Probe]:
         """Live is the reference, where it is held to one and starts from no LoRA."""
-        lora = policy.weights.lora
-        if not self.kl_weight or (lora is not None and lora.start is not None):
+        if not self.kl_weight or not starts_at_reference(policy):
             return ()
-        at = add_noise(rows, draws, any_times(policy, draws, self.shift)).at
+        at = rows.with_noise(draws, self.times(policy, draws))
         with torch.no_grad():
-            live = policy.velocity(at.x, torch.as_tensor(at.t), rows.cond)
-        gap = square_distance(live, velocity_of(policy, at, Weights(self.kl.to)))
+            live = at.velocity(policy)
+        gap = square_distance(live, at.velocity(policy, Weights(self.kl.to)))
         return (Probe("distance to the reference", float(gap.max()), 0.0, 1e-6),)

@@ -26,6 +26,8 @@ from zoo.seeds import Draws
 
 Prompts = Sequence[Prompt]
 Latents = Float[Tensor, "batch *latent"]
+PerRow = Float[Tensor, " batch"]
+"""A number for each row of latents."""
 Grid = Float[Tensor, " num_points"]
 """Times, from the first down to 0."""
 Real = Float[Tensor, ""]
@@ -96,7 +98,7 @@ class Step:
 
     x: Latents
     state: Any = None
-    log_prob: Float[Tensor, " batch"] | None = None
+    log_prob: PerRow | None = None
     mean: Latents | None = None
 
 
@@ -147,7 +149,7 @@ class Gaussian:
         """A point drawn from it."""
         return self.mean + self.std * draws.normal(tuple(self.mean.shape[1:]))
 
-    def log_prob(self, value: Latents) -> Float[Tensor, " batch"]:
+    def log_prob(self, value: Latents) -> PerRow:
         """The log-density of `value`: the mean over latent axes (not the sum), in float32."""
         mean, std, value = self.mean.float(), self.std.float(), value.float()
         density = (

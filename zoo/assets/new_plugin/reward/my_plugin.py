@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from annotated_types import Ge, Le
-from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward
+from zoo.reward.base import Images, PerImage, Reward
 
 
 class MyPlugin(Reward):
@@ -22,6 +21,6 @@ class MyPlugin(Reward):
         # A reward with a model takes the device before the star: def __init__(self, device, /, *).
         self._target = target
 
-    def score(self, images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> PerImage:
         """For images [batch, 3, height, width] in [0, 1]; NaN would say: cannot be scored."""
         return -(images.flatten(1).mean(1) - self._target).abs()

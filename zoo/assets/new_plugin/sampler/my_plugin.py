@@ -6,19 +6,17 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from zoo.policy.base import Policy
-from zoo.rollout import Cond, Path
-from zoo.sampler.base import Prompts, Sampler, Solver
-from zoo.seeds import Draws
+from zoo.sampler.base import Solver
+from zoo.sampler.flow_sampler import FlowSampler
 
 
-class MyPlugin(Sampler):
+class MyPlugin(FlowSampler):
     """A solver over the policy's time grid, shifted: more or fewer of the steps at high noise.
 
     The shift is that of Esser et al. 2024 (arXiv 2403.03206): t becomes
-    shift * t / (1 + (shift - 1) * t).
+    shift * t / (1 + (shift - 1) * t). Images are then made as by zoo's own sampler; one that makes
+    them in another way is a `zoo.sampler.base.Sampler` with a `sample` of its own.
     """
-
-    solver: Solver
 
     def __init__(
         self,
@@ -29,25 +27,10 @@ class MyPlugin(Sampler):
         shift: Annotated[float, Gt(0)] = 1.5,
     ) -> None:
         """`guidance` is the classifier-free scale, 1 is none; so is a `shift` of 1."""
-        self.solver = solver
-        self.guidance = guidance
-        self._steps = steps
+        super().__init__(solver=solver, steps=steps, guidance=guidance)
         self._shift = shift
 
     def grid(self, policy: Policy) -> Tensor:
         """Falling times, the last one 0; objectives may train at them."""
-        t = policy.grid(self._steps)
+        t = super().grid(policy)
         return self._shift * t / (1 + (self._shift - 1) * t)
-
-    def sample(
-        self, policy: Policy, prompts: Prompts, cond: Cond, draws: Draws, *, keep_path: bool
-    ) -> Path:
-        """One image a prompt. Noise is drawn by row: the same image in any batch."""
-        grid = self.grid(policy)
-        x = float(grid[0]) * draws.at("start").normal(policy.latent_shape)
-
-        def field(x: Tensor, t: Tensor) -> Tensor:
-            return policy.velocity(x, t.to(x).expand(len(x)), cond)
-
-        path = self.solver.integrate(field, x, grid, draws)
-        return path if keep_path else Path(path.clean, path.num_evals)
