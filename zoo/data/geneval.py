@@ -54,12 +54,5 @@ def training(
     return _KINDS.training(num=num, seed=seed, tags=tags)
 
 
-def held_out(*, num: Annotated[int, Ge(1)] | None = None, tags: str | None = None) -> list[Prompt]:
-    """The 553 test prompts, kind by kind; or so many of them, or of some kinds alone.
-
-    They are always the same ones: fewer are the first of each kind, in proportion.
-
-    Raises:
-        PromptError: there is no such kind, or there are not so many prompts.
-    """
-    return _KINDS.held_out(num=num, tags=tags)
+held_out = _KINDS.held_out
+"""The 553 test prompts."""

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from itertools import cycle, islice
+from typing import Annotated
+
+from annotated_types import Ge
 
 from zoo import seeds
 from zoo.data.geneval_scenes import key
@@ -54,7 +57,9 @@ class Kinds:
         order = seeds.order(len(prompts), seed=seed, purpose=f"{self.name} train")
         return [prompts[i] for i in order.tolist()]
 
-    def held_out(self, *, num: int | None, tags: str | None) -> list[Prompt]:
+    def held_out(
+        self, *, num: Annotated[int, Ge(1)] | None = None, tags: str | None = None
+    ) -> list[Prompt]:
         """The test prompts, kind by kind; or so many of them, or of some kinds alone.
 
         They are always the same ones: fewer are the first of each kind, in proportion.

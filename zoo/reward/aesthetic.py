@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from zoo.errors import join_lines
 from zoo.prompt import Prompt
-from zoo.reward.base import NetworkBytes
-from zoo.reward.networks.clip import Clip, DType, choose_device, load_clip
+from zoo.reward.base import Images, NetworkBytes, PerImage
+from zoo.reward.networks.clip import OPENAI_CLIP_L, Clip, DType, choose_device, load_clip
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.pixels import clip_pixels
 from zoo.reward.networks.published import tensors_of
@@ -41,7 +40,7 @@ class Aesthetic(ClipReward):
         device: torch.device,
         /,
         *,
-        model: Place = "openai/clip-vit-large-patch14",
+        model: Place = OPENAI_CLIP_L,
         weights: Place = "trl-lib/ddpo-aesthetic-predictor",
         dtype: DType = "float32",
         run_on: str | None = None,
@@ -63,9 +62,7 @@ class Aesthetic(ClipReward):
         self._head.to(self._clip.device)
 
     @torch.no_grad()
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> PerImage:
         """The predicted rating."""
         scores: Tensor = self._head(self._embed(images, clip_pixels))[:, 0]
         return scores.to(images.device)
@@ -104,6 +101,6 @@ def _head(weights: Mapping[str, Any], source: str, width: int) -> nn.Sequential:
     if shapes[0][1] != width:
         raise ValueError(
             f"the weights {source!r} take embeddings of {shapes[0][1]} and the model's are of "
-            f"{width}; the published ones want model: openai/clip-vit-large-patch14"
+            f"{width}; the published ones want model: {OPENAI_CLIP_L}"
         )
     return head.eval().requires_grad_(False)

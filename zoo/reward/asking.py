@@ -4,11 +4,8 @@ from abc import abstractmethod
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from jaxtyping import Float
-from torch import Tensor
-
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward
+from zoo.reward.base import Images, Reward
 
 
 class AskingReward(Reward):
@@ -34,7 +31,7 @@ class AskingReward(Reward):
         """
 
     @abstractmethod
-    def expect(self, images: Float[Tensor, "group 3 height width"], prompt: Prompt) -> None:
+    def expect(self, images: Images, prompt: Prompt) -> None:
         """Told of each group of a collection, so that people are asked about all of them at once.
 
         `score` is called with each in turn, and `rest` after the last.

@@ -12,13 +12,21 @@ from torch import Tensor
 from zoo.data.text_limit import TextLimit
 from zoo.prompt import Prompt
 
+Images = Float[Tensor, "batch 3 height width"]
+Videos = Float[Tensor, "batch frames 3 height width"]
+ImagesOrVideos = Float[Tensor, "batch *frames 3 height width"]
+Features = Float[Tensor, "batch features"]
+PerImage = Float[Tensor, " batch"]
+"""A number for each image, or for each video."""
+
 
 @dataclass(frozen=True)
 class Scores:
     """A reward's values with further numbers that are recorded beside them and not trained on."""
 
-    value: Float[Tensor, " batch"]
-    extras: Mapping[str, Float[Tensor, " batch"]] = field(default_factory=dict)
+    value: PerImage
+    extras: Mapping[str, PerImage] = field(default_factory=dict)
+    """By name: the metric `reward/LABEL/NAME` is their mean."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +36,9 @@ class KnownAnswer:
     The images are in [0, 1]; `tolerance` is absolute.
     """
 
-    images: Float[Tensor, "batch *frames 3 height width"]
+    images: ImagesOrVideos
     prompts: Sequence[Prompt]
-    scores: Float[Tensor, " batch"]
+    scores: PerImage
     tolerance: float
 
 
@@ -72,18 +80,17 @@ class Reward(ABC):
     least_frames: ClassVar[int] = 1
     """How many frames of a video it needs to give a score."""
 
+    has_networks: ClassVar[bool] = True
+    """False: `network_bytes` are 0; where it is True they are not known unless it says them."""
+
     chosen_by: ClassVar[tuple[str, ...]] = ()
     """Options that say which reward it is, and not how it is run: a function's path, an address."""
 
     @abstractmethod
-    def score(
-        self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"] | Scores:
+    def score(self, images: ImagesOrVideos, prompts: Sequence[Prompt]) -> PerImage | Scores:
         """A score for each image in [0, 1]."""
 
-    def features(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch features"]:
+    def features(self, images: Images) -> Features:
         """What its network sees in images in [0, 1], for `nearest`; by default there is nothing.
 
         Raises:
@@ -125,11 +132,8 @@ class Reward(ABC):
 
     @classmethod
     def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes | None:
-        """What its networks will take, for `zoo check`; loads no weights. By default not known.
-
-        One without networks says `NetworkBytes(0)`.
-        """
-        return None
+        """What its networks will take, for `zoo check`; loads no weights. By default not known."""
+        return None if cls.has_networks else NetworkBytes(0)
 
     def known_answers(self) -> Sequence[KnownAnswer]:
         """Images with the scores that they must get, asked before a run; none by default."""

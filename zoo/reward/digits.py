@@ -5,7 +5,6 @@ the other.
 """
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import as_file, files
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,8 @@ from torch import Tensor, nn
 from zoo.data.digits import WORDS, Labelled, digits_of, grey, halves
 from zoo.devices import send
 from zoo.prompt import Prompt
-from zoo.reward.base import KnownAnswer, NetworkBytes, Reward, Scores
+from zoo.reward.base import Features, Images, KnownAnswer, NetworkBytes, PerImage, Reward, Scores
+from zoo.reward.networks.shipped import load_shipped, shipped_bytes
 
 
 class Classifier(nn.Sequential):
@@ -59,24 +59,16 @@ class Digit(_AskedDigit):
 
     def __init__(self, device: torch.device, /) -> None:
         """Loads the shipped CNN."""
-        from safetensors.torch import load_file
-
         self._device = device
-        self._classifier = Classifier().eval().requires_grad_(False)
-        with as_file(files("zoo") / "assets" / "digit_classifier.safetensors") as path:
-            self._classifier.load_state_dict(load_file(path))
-        self._classifier.to(device)
+        self._classifier = load_shipped(Classifier, "digit_classifier.safetensors", device)
 
     @classmethod
     def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
         """The CNN's."""
-        with torch.device("meta"):
-            return NetworkBytes(sum(p.nbytes for p in Classifier().parameters()))
+        return shipped_bytes(Classifier)
 
     @torch.no_grad()
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> PerImage:
         """The probability of each image's digit."""
         digit = send(torch.tensor(digits_of(prompts)), self._device)
         probability = self._classifier(grey(images.to(self._device))).softmax(dim=1)
@@ -84,9 +76,7 @@ class Digit(_AskedDigit):
         return scores.to(images.device)
 
     @torch.no_grad()
-    def features(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch features"]:
+    def features(self, images: Images) -> Features:
         """What the CNN's last layer reads."""
         seen = grey(images.to(self._device))
         for layer in list(self._classifier)[:-1]:
@@ -107,6 +97,8 @@ class DigitJudge(_AskedDigit):
     their metadata, images 8 x 8 pixels.
     """
 
+    has_networks = False
+
     def __init__(self, device: torch.device, /) -> None:
         """Fits the judge, in 0.03 s and with the same result each time."""
         from sklearn.svm import SVC
@@ -116,14 +108,7 @@ class DigitJudge(_AskedDigit):
         self._data = torch.from_numpy(data)
         self._judge = SVC(C=10, gamma="scale").fit(data, half.digits)
 
-    @classmethod
-    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
-        """None."""
-        return NetworkBytes(0)
-
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Scores:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> Scores:
         """1.0 or 0.0 for each image, with its distance to real digits."""
         pixels = grey(images).flatten(start_dim=1).float().cpu()
         named = self._judge.predict(pixels.numpy())

@@ -1,15 +1,12 @@
 """Diversity: how far an image is from the others made for the same prompt."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import NetworkBytes, Reward
+from zoo.reward.base import ImagesOrVideos, PerImage, Reward
 
 
 class Diversity(Reward):
@@ -21,15 +18,9 @@ class Diversity(Reward):
 
     groupwise = True
     takes = "both"
+    has_networks = False
 
-    @classmethod
-    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
-        """None."""
-        return NetworkBytes(0)
-
-    def score(
-        self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: ImagesOrVideos, prompts: Sequence[Prompt]) -> PerImage:
         """One group's images, all together."""
         pixels = images.flatten(1).double()
         if len(pixels) == 1:

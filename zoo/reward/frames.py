@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import KnownAnswer, Reward, Scores
+from zoo.reward.base import ImagesOrVideos, KnownAnswer, PerImage, Reward, Scores
 
 How = Literal["mean", "first", "last", "min"]
 """The mean over frames, a single frame, or the worst of all."""
@@ -33,9 +33,7 @@ class OnFrames(Reward):
         self.groupwise = reward.groupwise  # type: ignore[misc]
         self.reads_pixels = reward.reads_pixels  # type: ignore[misc]
 
-    def score(
-        self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"] | Scores:
+    def score(self, images: ImagesOrVideos, prompts: Sequence[Prompt]) -> PerImage | Scores:
         """The frames' scores, made into one."""
         if images.ndim == 4:
             return self._reward.score(images, prompts)
@@ -99,7 +97,7 @@ def misfit(
     return None
 
 
-def _join(values: Float[Tensor, "frames batch"], worst: Tensor | None) -> Float[Tensor, " batch"]:
+def _join(values: Float[Tensor, "frames batch"], worst: Tensor | None) -> PerImage:
     return values.mean(0) if worst is None else values.gather(0, worst[None])[0]
 
 

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.data.text_limit import TextLimit
 from zoo.prompt import Prompt
-from zoo.reward.base import NetworkBytes
-from zoo.reward.networks.clip import Clip, DType, choose_device, load_tokenizer
+from zoo.reward.base import Images, NetworkBytes, PerImage
+from zoo.reward.networks.clip import LAION_CLIP_H, Clip, DType, choose_device, load_tokenizer
 from zoo.reward.networks.clip_reward import ClipReward
 from zoo.reward.networks.open_clip import clip_model
 from zoo.reward.networks.pixels import padded_pixels
@@ -42,7 +40,7 @@ class HPSv2(ClipReward):
         /,
         *,
         weights: Place = "xswu/HPSv2",
-        tokenizer: Place = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        tokenizer: Place = LAION_CLIP_H,
         dtype: DType = "float32",
         run_on: str | None = None,
         offload: bool = False,
@@ -61,9 +59,7 @@ class HPSv2(ClipReward):
         model = clip_model(published.get("state_dict", published), weights)
         self._clip = Clip(model, words, home, dtype, offload=offload)
 
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> PerImage:
         """The cosine."""
         return self._cosine(images, [_plain(prompt.text) for prompt in prompts], padded_pixels)
 

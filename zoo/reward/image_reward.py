@@ -17,7 +17,7 @@ from zoo.data.text_limit import TextLimit, counted_by
 from zoo.devices import send
 from zoo.errors import first_line
 from zoo.prompt import Prompt
-from zoo.reward.base import NetworkBytes, Reward
+from zoo.reward.base import Images, NetworkBytes, PerImage, Reward
 from zoo.reward.networks.blip import (
     FULL,
     TINY,
@@ -80,9 +80,7 @@ class ImageReward(Reward):
             )
 
     @torch.no_grad()
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> PerImage:
         """The published score; images are rounded to 8 bits."""
         tokens = self._tokenizer(
             [prompt.text for prompt in prompts],
@@ -116,9 +114,7 @@ class ImageReward(Reward):
         return write_random(folder, TINY)
 
 
-def normalise(
-    images: Float[Tensor, "batch 3 height width"], size: int
-) -> Float[Tensor, "batch 3 size size"]:
+def normalise(images: Images, size: int) -> Float[Tensor, "batch 3 size size"]:
     """Images in [0, 1] as the package feeds them: PIL's bicubic, a crop, CLIP's statistics."""
     return standard(centre(pil_bicubic(images, *shorter_side(images, size)), size))
 

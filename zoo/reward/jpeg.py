@@ -5,36 +5,29 @@ Black et al. 2023 (DDPO, arXiv 2305.13301), in the form and scale of Flow-GRPO's
 is the exact negative of compressibility (published: not divided by 500).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Le
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import NetworkBytes, Reward
+from zoo.reward.base import Images, PerImage, Reward
 
 
 class _JpegSize(Reward):
+    has_networks = False
+
     def __init__(self, *, quality: Annotated[int, Ge(1), Le(100)] = 95) -> None:
         """`quality` is the JPEG encoder's, from 1 to 100."""
         self._quality = quality
-
-    @classmethod
-    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
-        """None."""
-        return NetworkBytes(0)
 
 
 class JpegCompressibility(_JpegSize):
     """Minus the size of an image as a JPEG file, in kB / 500: smooth images score higher."""
 
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> PerImage:
         """Negative numbers; images are rounded to 8 bits."""
         return -_kilobytes(images, self._quality) / 500.0
 
@@ -42,16 +35,12 @@ class JpegCompressibility(_JpegSize):
 class JpegIncompressibility(_JpegSize):
     """The size of an image as a JPEG file, in kB / 500: busy images score higher."""
 
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> PerImage:
         """Positive numbers; images are rounded to 8 bits."""
         return _kilobytes(images, self._quality) / 500.0
 
 
-def _kilobytes(
-    images: Float[Tensor, "batch 3 height width"], quality: int
-) -> Float[Tensor, " batch"]:
+def _kilobytes(images: Images, quality: int) -> PerImage:
     from PIL import Image
 
     pixels = (

@@ -15,7 +15,7 @@ from torch import Tensor
 from zoo.devices import Turn, send
 from zoo.prompt import Prompt
 from zoo.reward.asking import AskingReward
-from zoo.reward.base import Reward, Scores
+from zoo.reward.base import ImagesOrVideos, Reward, Scores
 from zoo.reward.frames import misfit
 from zoo.reward.reward_thread import (
     RewardInput,
@@ -83,7 +83,7 @@ class Judge:
 
     def submit(
         self,
-        images: Float[Tensor, "batch *frames 3 height width"],
+        images: ImagesOrVideos,
         prompts: Sequence[Prompt],
         group: Int[Tensor, " batch"],
     ) -> None:

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from zoo.reward.base import Reward, Scores
+from zoo.reward.base import PerImage, Reward, Scores
 from zoo.reward.timed_call import Raised, RewardError, TimedCall, interrupt
 
 
@@ -14,8 +12,8 @@ from zoo.reward.timed_call import Raised, RewardError, TimedCall, interrupt
 class KnownAnswerScore:
     """One known answer and what the reward really said."""
 
-    wanted: Float[Tensor, " batch"]
-    scored: Float[Tensor, " batch"]
+    wanted: PerImage
+    scored: PerImage
     tolerance: float
 
     @property

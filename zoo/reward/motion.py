@@ -5,11 +5,9 @@ from typing import Annotated
 
 import torch
 from annotated_types import Gt, Le
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import KnownAnswer, Reward, Scores
+from zoo.reward.base import KnownAnswer, Reward, Scores, Videos
 from zoo.reward.blocks import match_blocks
 
 
@@ -32,9 +30,7 @@ class Motion(Reward):
         """
         self._enough = enough
 
-    def score(
-        self, images: Float[Tensor, "batch frames 3 height width"], prompts: Sequence[Prompt]
-    ) -> Scores:
+    def score(self, images: Videos, prompts: Sequence[Prompt]) -> Scores:
         """NaN for a video of one frame."""
         distance = torch.stack([match_blocks(video).distance.mean() for video in images])
         longer = max(images.shape[-2:])

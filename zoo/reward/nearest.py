@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.advantage import nearest_distance
 from zoo.prompt import Prompt
-from zoo.reward.base import NetworkBytes, Reward
+from zoo.reward.base import Images, NetworkBytes, PerImage, Reward
 
 
 class Nearest(Reward):
@@ -38,9 +36,7 @@ class Nearest(Reward):
             )
         self._by = by
 
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> PerImage:
         """One group's images, all together."""
         group = torch.zeros(len(images), dtype=torch.long, device=images.device)
         return nearest_distance(self._by.features(images), group)

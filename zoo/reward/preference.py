@@ -1,14 +1,11 @@
 """The preference that a data set records of an image, as a reward: for offline data."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.prompt import Prompt, PromptError
-from zoo.reward.base import NetworkBytes, Reward
+from zoo.reward.base import ImagesOrVideos, PerImage, Reward
 
 
 class Preference(Reward):
@@ -21,15 +18,9 @@ class Preference(Reward):
 
     reads_pixels = False
     takes = "both"
+    has_networks = False
 
-    @classmethod
-    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
-        """None."""
-        return NetworkBytes(0)
-
-    def score(
-        self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: ImagesOrVideos, prompts: Sequence[Prompt]) -> PerImage:
         """The number of each image."""
         return torch.tensor(
             [_read(prompt) for prompt in prompts], dtype=torch.float32, device=images.device

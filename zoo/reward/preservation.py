@@ -17,7 +17,7 @@ from torch.nn.functional import conv2d, max_pool2d
 
 from zoo.data.images import floats, open_inputs
 from zoo.prompt import ImageBytes, Prompt, PromptError
-from zoo.reward.base import KnownAnswer, Reward
+from zoo.reward.base import Images, KnownAnswer, PerImage, Reward
 
 _WINDOW, _SIGMA = 11, 1.5
 _K1, _K2 = 0.01, 0.03
@@ -34,9 +34,7 @@ class Preservation(Reward):
     Leaving everything as it was is the best answer: use it beside a reward of the edit.
     """
 
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> PerImage:
         """From -1 to 1, near 0 for images that have nothing in common; NaN where all may change.
 
         Raises:
@@ -67,9 +65,7 @@ class Preservation(Reward):
         _boxes(prompt)
 
 
-def ssim(
-    first: Float[Tensor, "batch 3 height width"], second: Float[Tensor, "batch 3 height width"]
-) -> Float[Tensor, "batch rows columns"]:
+def ssim(first: Images, second: Images) -> Float[Tensor, "batch rows columns"]:
     """The structural similarity of images in [0, 1] around each place, the mean over channels."""
     window = _window(first)
 
@@ -92,16 +88,14 @@ def _size(height: int, width: int) -> int:
     return most - 1 + most % 2
 
 
-def _window(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "3 1 size"]:
+def _window(images: Images) -> Float[Tensor, "3 1 size"]:
     size = _size(*images.shape[-2:])
     away = torch.arange(size, device=images.device, dtype=torch.float32) - size // 2
     weight = (-(away**2) / (2 * _SIGMA**2)).exp()
     return (weight / weight.sum()).expand(3, 1, size)
 
 
-def _inputs(
-    prompts: Sequence[Prompt], height: int, width: int
-) -> Float[Tensor, "batch 3 height width"]:
+def _inputs(prompts: Sequence[Prompt], height: int, width: int) -> Images:
     """The first input of each prompt, each read once, at this size (bicubic)."""
     from PIL import Image
 
@@ -113,9 +107,7 @@ def _inputs(
     return torch.stack([read[prompt.inputs[0]] for prompt in prompts])
 
 
-def _kept(
-    prompt: Prompt, images: Float[Tensor, "batch 3 height width"]
-) -> Bool[Tensor, "rows columns"]:
+def _kept(prompt: Prompt, images: Images) -> Bool[Tensor, "rows columns"]:
     """The places whose window has no pixel in it that may change."""
     height, width = images.shape[-2:]
     x, y = ((torch.arange(n, device=images.device) + 0.5) / n for n in (width, height))

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from zoo.errors import one_line, text_of
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward
+from zoo.reward.base import ImagesOrVideos, Reward
 from zoo.storage.place import Place
 
 _FORM = "write path: my_file.py:my_function"
@@ -52,9 +51,7 @@ class PythonReward(Reward):
         """
         _function(options["path"])
 
-    def score(
-        self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
-    ) -> Any:
+    def score(self, images: ImagesOrVideos, prompts: Sequence[Prompt]) -> Any:
         """What the function returns; the judge looks at whether it is one number an image."""
         return _tensor(self._function(images, prompts))
 

@@ -6,20 +6,19 @@ Images go there rounded to 8 bits, as they would into any file.
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt
-from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 from zoo_reward_worker import PROTOCOL
 from zoo_reward_worker.wire import Message, WireError, decode, encode
 
 from zoo.prompt import Prompt
-from zoo.reward.base import KnownAnswer, NetworkBytes, Reward, Scores
+from zoo.reward.base import ImagesOrVideos, KnownAnswer, Reward, Scores
 from zoo.reward.outside import messages as message
 from zoo.reward.outside.address import is_spaced, parse_address
 
@@ -49,6 +48,7 @@ class Remote(Reward):
     """The reward that `zoo serve` runs at an address; it prints the line for a recipe."""
 
     chosen_by = ("url",)
+    has_networks = False
 
     def __init__(
         self,
@@ -90,14 +90,7 @@ class Remote(Reward):
         self.groupwise = described.groupwise  # type: ignore[misc]
         self.takes = described.takes  # type: ignore[misc]
 
-    @classmethod
-    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
-        """None."""
-        return NetworkBytes(0)
-
-    def score(
-        self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
-    ) -> Any:
+    def score(self, images: ImagesOrVideos, prompts: Sequence[Prompt]) -> Any:
         """What the server's reward says; the judge looks at whether it is one number an image.
 
         Raises:

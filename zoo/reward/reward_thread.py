@@ -12,13 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from zoo.devices import OutOfMemory, Turn
 from zoo.errors import one_line
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward, Scores
+from zoo.reward.base import PerImage, Reward, Scores
 from zoo.reward.timed_call import RewardError, TimedCall, interrupt
 
 MOST_HELD = 3
@@ -221,7 +220,7 @@ class RewardThread:
             numbers = {name: self._numbers(batch, extra) for name, extra in extras.items()}
             return Scores(self._numbers(batch, value), numbers)
 
-    def _numbers(self, batch: RewardInput, value: object) -> Float[Tensor, " batch"]:
+    def _numbers(self, batch: RewardInput, value: object) -> PerImage:
         """The value as float64 on the CPU, if it is one number an image; not finite is NaN."""
         label, wanted = self.weighted.label, len(batch.prompts)
         if not isinstance(value, Tensor):
@@ -254,17 +253,17 @@ def _by_prompt(batch: RewardInput) -> list[RewardInput]:
     ]
 
 
-def invalid_scores(failed: FailedBatch) -> Float[Tensor, " batch"]:
+def invalid_scores(failed: FailedBatch) -> PerImage:
     """NaN for every image of a batch that could not be scored."""
     return torch.full((failed.num_images,), torch.nan, dtype=torch.float64)
 
 
-def value_of(result: Result) -> Float[Tensor, " batch"]:
+def value_of(result: Result) -> PerImage:
     """A batch's scores."""
     return invalid_scores(result) if isinstance(result, FailedBatch) else result.value
 
 
-def extra_of(result: Result, name: str) -> Float[Tensor, " batch"]:
+def extra_of(result: Result, name: str) -> PerImage:
     """A batch's further number of that name; NaN where it has none."""
     if isinstance(result, FailedBatch):
         return invalid_scores(result)

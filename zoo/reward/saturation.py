@@ -1,14 +1,11 @@
 """Saturation: how colourful images are, a matter of taste that is easily overdone."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import KnownAnswer, NetworkBytes, Reward
+from zoo.reward.base import Images, KnownAnswer, PerImage, Reward
 
 
 class Saturation(Reward):
@@ -18,14 +15,9 @@ class Saturation(Reward):
     and of their cheating.
     """
 
-    @classmethod
-    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
-        """None."""
-        return NetworkBytes(0)
+    has_networks = False
 
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> PerImage:
         """In [0, 1], for images in [0, 1]."""
         spread = images.float().amax(dim=1) - images.float().amin(dim=1)
         return spread.flatten(1).mean(dim=1)

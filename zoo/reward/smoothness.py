@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import KnownAnswer, Reward
+from zoo.reward.base import KnownAnswer, PerImage, Reward, Videos
 from zoo.reward.blocks import match_blocks
 
 
@@ -23,9 +21,7 @@ class Smoothness(Reward):
     takes = "videos"
     least_frames = 2
 
-    def score(
-        self, images: Float[Tensor, "batch frames 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: Videos, prompts: Sequence[Prompt]) -> PerImage:
         """NaN for a video of one frame."""
         return torch.stack([1 - match_blocks(video).error.mean() for video in images])
 

@@ -90,8 +90,12 @@ class RewardTests(ABC):
             )
 
     def test_a_score_does_not_depend_on_the_batch_unless_it_is_groupwise(self) -> None:
-        """Batches differ with the number of processes; a groupwise reward gets whole groups."""
+        """Batches differ with the number of processes; a groupwise reward gets whole groups.
+
+        The class says which it is: `zoo check` reads it before anything is built.
+        """
         reward, images = self.make(), self.images(_NUM)
+        assert isinstance(type(reward).groupwise, bool)
         if reward.groupwise:
             pytest.skip("it scores a whole group together")
         prompts = self.group(reward, _NUM)
@@ -102,10 +106,6 @@ class RewardTests(ABC):
                 torch.testing.assert_close(
                     part[name], value[some], rtol=1e-4, atol=1e-5, equal_nan=True
                 )
-
-    def test_groupwise_is_said_by_the_class(self) -> None:
-        """`zoo check` reads it before anything is built."""
-        assert isinstance(type(self.make()).groupwise, bool)
 
     def test_one_that_reads_no_pixels_scores_without_them(self) -> None:
         """A run on stored images then decodes none; `zoo check` reads it from the class."""

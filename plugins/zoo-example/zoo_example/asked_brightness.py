@@ -3,11 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor
-
 from zoo.prompt import Prompt, PromptError
-from zoo.reward.base import Reward
+from zoo.reward.base import Images, PerImage, Reward
 
 
 class AskedBrightness(Reward):
@@ -22,9 +19,7 @@ class AskedBrightness(Reward):
         """Looks for the wanted brightness, before a run starts."""
         _brightness(prompt)
 
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> PerImage:
         """One number an image."""
         asked = images.new_tensor([_brightness(prompt) for prompt in prompts])
         return -(images.flatten(1).mean(1) - asked).abs()

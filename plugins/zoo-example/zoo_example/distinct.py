@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward
+from zoo.reward.base import Images, PerImage, Reward
 
 
 class Distinct(Reward):
@@ -20,9 +18,7 @@ class Distinct(Reward):
     # Makes the run call `score` with all of a prompt's images, and with one prompt's alone.
     groupwise = True
 
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Float[Tensor, " batch"]:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> PerImage:
         """One number an image."""
         pixels = images.flatten(1)
         if len(pixels) == 1:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from zoo.reward.base import Images
 from zoo_geneval.classes import outputs
 from zoo_geneval.detections import Detection, Geometry, Limits, Size, detections
 from zoo_geneval.loading import pretrained_model
@@ -54,7 +55,7 @@ class Detector:
 
     def find(
         self,
-        images: Float[Tensor, "batch 3 height width"],
+        images: Images,
         names: Sequence[frozenset[str]],
         limits: Sequence[Limits],
     ) -> list[dict[str, list[Detection]]]:
@@ -72,7 +73,7 @@ class Detector:
 
 
 def prepare(
-    images: Float[Tensor, "batch 3 height width"], shortest: int, longest: int
+    images: Images, shortest: int, longest: int
 ) -> tuple[Float[Tensor, "batch 3 padded_height padded_width"], Geometry]:
     """What the network gets of images in [0, 1], as 8-bit images, and the sizes on the way."""
     image = (images.shape[-2], images.shape[-1])

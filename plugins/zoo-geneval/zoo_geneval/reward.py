@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt, Le
-from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward, Scores
+from zoo.reward.base import Images, Reward, Scores
 from zoo.reward.geneval.scores import Grading, Score
 from zoo.reward.geneval.scoring import Found, FoundObjects
 from zoo.reward.geneval.wanted import TAGS, Wanted
@@ -110,9 +109,7 @@ class GenEval(Reward):
         read_wanted(prompt)
 
     @torch.no_grad()
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Scores:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> Scores:
         """The score of each image; NaN for one with a value that is not finite.
 
         Raises:
@@ -130,7 +127,7 @@ class GenEval(Reward):
 
     def _with_colors(
         self,
-        images: Float[Tensor, "batch 3 height width"],
+        images: Images,
         asked: Sequence[Wanted],
         detected: Sequence[Mapping[str, Sequence[Detection]]],
     ) -> list[FoundObjects]:

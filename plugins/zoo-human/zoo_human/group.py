@@ -4,12 +4,13 @@ import hashlib
 from dataclasses import dataclass
 from io import BytesIO
 
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
 from zoo.data.images import open_inputs
 from zoo.prompt import Prompt
+from zoo.reward.base import Images
 from zoo.run.pictures import levels
 from zoo.run.votes import IMAGES
 
@@ -31,7 +32,7 @@ class Group:
     """What the images were made from beside the prompt, small, as files."""
 
     @classmethod
-    def of(cls, images: Float[Tensor, "group 3 height width"], prompt: Prompt) -> "Group":
+    def of(cls, images: Images, prompt: Prompt) -> "Group":
         """Images in [0, 1] as people see them, with 8 bits.
 
         Raises:

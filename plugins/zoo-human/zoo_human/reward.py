@@ -7,13 +7,11 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Le
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.errors import UserError
 from zoo.prompt import Prompt
 from zoo.reward.asking import AskingReward
-from zoo.reward.base import NetworkBytes, Scores
+from zoo.reward.base import Images, Scores
 from zoo.run import votes
 from zoo.terminal import say
 from zoo_human.group import Group
@@ -35,6 +33,8 @@ class Human(AskingReward):
     makes a table of pairs of them. The metric `reward/human/votes` is how many voted on an image.
     """
 
+    has_networks = False
+
     def __init__(
         self,
         *,
@@ -53,11 +53,6 @@ class Human(AskingReward):
         self._poll: Poll | None = None
         self.address: str | None = None
         """Where people vote, while a run goes on."""
-
-    @classmethod
-    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
-        """None."""
-        return NetworkBytes(0)
 
     @classmethod
     def check_start(cls, options: Mapping[str, Any]) -> None:
@@ -94,14 +89,12 @@ class Human(AskingReward):
         finally:
             self._poll = self.address = None
 
-    def expect(self, images: Float[Tensor, "group 3 height width"], prompt: Prompt) -> None:
+    def expect(self, images: Images, prompt: Prompt) -> None:
         """Shows the images; one alone has nothing to be compared with."""
         if len(images) > 1:
             self._asking().ask(Group.of(images, prompt))
 
-    def score(
-        self, images: Float[Tensor, "group 3 height width"], prompts: Sequence[Prompt]
-    ) -> Scores:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> Scores:
         """One group's images, as people prefer them; waits for votes on all of the round.
 
         Raises:

@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Le, MinLen, MultipleOf
-from jaxtyping import Float
 from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import KnownAnswer, Reward, Scores
+from zoo.reward.base import Images, KnownAnswer, PerImage, Reward, Scores
 from zoo_ocr.distance import edit_distance, nearest_edit_distance
 from zoo_ocr.engine import EngineOptions, Line
 from zoo_ocr.known import KNOWN_CONFIDENCE, known_answers
@@ -87,9 +86,7 @@ class OCR(Reward):
         wanted_text(prompt, key=options["metadata_key"], quoted=options["quoted"])
 
     @torch.no_grad()
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Scores:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> Scores:
         """The score of each image, rounded to 8 bits; NaN for one that is not finite.
 
         Raises:
@@ -137,6 +134,6 @@ def _mean(lines: Sequence[Line]) -> float:
     return sum(line.confidence for line in lines) / len(lines) if lines else float("nan")
 
 
-def _invalid_unless(finite: Tensor, numbers: Sequence[float]) -> Float[Tensor, " batch"]:
+def _invalid_unless(finite: Tensor, numbers: Sequence[float]) -> PerImage:
     values = torch.tensor(numbers, dtype=torch.float32, device=finite.device)
     return values.masked_fill(~finite, torch.nan)

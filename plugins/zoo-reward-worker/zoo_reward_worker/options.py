@@ -134,9 +134,7 @@ def _limits(marks: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _fit(hint: Any, value: Any) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _fit(arguments[0], value)
+    hint, origin, arguments = _taken_apart(hint)
     if hint is Path:
         return Path(value)
     if hint is float and isinstance(value, int):
@@ -156,9 +154,7 @@ def _fit(hint: Any, value: Any) -> Any:
 
 def _admits(hint: Any, value: Any) -> bool:
     """Whether a JSON value is of a union's member."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _admits(arguments[0], value)
+    hint, origin, arguments = _taken_apart(hint)
     if origin is Literal:
         return value in arguments
     if _is_list(origin, arguments):
@@ -167,6 +163,13 @@ def _admits(hint: Any, value: Any) -> bool:
         wanted = str if hint is Path else hint
         return type(value) is wanted or (hint is float and type(value) is int)
     return isinstance(value, dict)
+
+
+def _taken_apart(hint: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+    """A type without its limits, and what it is of what."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    return hint, get_origin(hint), get_args(hint)
 
 
 def _plain(value: Any) -> Any:

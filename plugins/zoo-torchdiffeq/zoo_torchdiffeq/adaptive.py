@@ -62,16 +62,17 @@ class Adaptive(Solver):
         """
         if max_step is not None and max_step < min_step:
             raise ValueError(f"max_step is {max_step}, less than min_step, which is {min_step}")
-        self.rtol = rtol
-        self.atol = atol
-        self.norm = norm
-        self.max_num_steps = max_num_steps
-        self.first_step = first_step
-        self.min_step = min_step
-        self.max_step = float("inf") if max_step is None else max_step
-        self.safety = safety
-        self.ifactor = ifactor
-        self.dfactor = dfactor
+        self.rtol, self.atol, self.max_num_steps = rtol, atol, max_num_steps
+        self._options: dict[str, object] = {
+            "first_step": first_step,
+            "min_step": min_step,
+            "max_step": float("inf") if max_step is None else max_step,
+            "safety": safety,
+            "ifactor": ifactor,
+            "dfactor": dfactor,
+        }
+        if norm == "row":
+            self._options["norm"] = _worst_row
 
     def integrate(self, field: Field, x: Latents, grid: Grid, draws: Draws) -> Path:
         """From grid[0] to 0, whatever is between.
@@ -83,17 +84,7 @@ class Adaptive(Solver):
 
         counted = _Watched(field, grid, self)
         ends = grid[[0, -1]].to(x.device)
-        options: dict[str, object] = {
-            "step_t": ends[1:],
-            "first_step": self.first_step,
-            "min_step": self.min_step,
-            "max_step": self.max_step,
-            "safety": self.safety,
-            "ifactor": self.ifactor,
-            "dfactor": self.dfactor,
-        }
-        if self.norm == "row":
-            options["norm"] = _worst_row
+        options = {"step_t": ends[1:], **self._options}
         path = odeint(
             counted, x, ends, method=self.method, rtol=self.rtol, atol=self.atol, options=options
         )

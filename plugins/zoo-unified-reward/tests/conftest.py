@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from zoo_unified_reward.reward import UnifiedReward
@@ -42,6 +43,11 @@ class Question:
     def image(self) -> Image.Image:
         """The one to judge."""
         return self.images[-1]
+
+    @property
+    def brightness(self) -> float:
+        """Of the one to judge, in [0, 1]."""
+        return float(np.array(self.image).mean() / 255)
 
     def say(self, text: str | None, finish: str = "stop", refusal: str | None = None) -> None:
         message = {"role": "assistant", "content": text, "refusal": refusal}

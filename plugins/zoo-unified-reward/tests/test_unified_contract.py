@@ -1,6 +1,5 @@
 """What every reward promises, checked on this one with a server that rates by brightness."""
 
-import numpy as np
 import pytest
 from zoo_unified_reward.reward import UnifiedReward
 
@@ -11,13 +10,8 @@ from zoo.testing import RewardTests
 class TestUnifiedRewardContract(RewardTests):
     @pytest.fixture(autouse=True)
     def _served(self, server):
+        server.answer = lambda q: q.say(f"Final Score: {1 + 4 * q.brightness:.4f}")
         self.server = server
-
-        def answer(question):
-            mean = float(np.array(question.image).mean() / 255)
-            question.say(f"Final Score: {1 + 4 * mean:.4f}")
-
-        server.answer = answer
 
     def make(self) -> Reward:
         return UnifiedReward(url=self.server.url, model="judge")

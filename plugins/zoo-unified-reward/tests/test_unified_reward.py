@@ -135,40 +135,28 @@ def test_no_more_requests_are_open_than_allowed_and_no_fewer(made, server):
     assert most == limit
 
 
+PASSING = {
+    "500": lambda question: question.json(500, {"error": {"message": "out of memory"}}),
+    "503": lambda question: question.json(503, {"detail": "loading"}),
+    "429": lambda question: question.json(429, {}, Retry_After="0"),
+    "429-date": lambda question: question.json(
+        429, {}, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"
+    ),
+    "429-word": lambda question: question.json(429, {}, Retry_After="soon"),
+    "garbage": lambda question: question.send(200, b"{'choices': <garbage>"),
+    "empty": lambda question: question.send(200, b""),
+    "no-choice": lambda question: question.json(200, {"choices": []}),
+    "list": lambda question: question.json(200, ["no"]),
+    "no-message": lambda question: question.json(200, {"choices": [{"message": "no"}]}),
+    "partial": lambda question: [question.promise(100, b'{"choices'), question.hang_up()],
+    "drop": lambda question: question.hang_up(),
+    "gzip": lambda question: question.send(200, b"not gzip", Content_Encoding="gzip"),
+}
+"""Answers that another try may better."""
+
+
 @pytest.mark.fast_cases(2)
-@pytest.mark.parametrize(
-    "first",
-    [
-        lambda question: question.json(500, {"error": {"message": "out of memory"}}),
-        lambda question: question.json(503, {"detail": "loading"}),
-        lambda question: question.json(429, {}, Retry_After="0"),
-        lambda question: question.json(429, {}, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
-        lambda question: question.json(429, {}, Retry_After="soon"),
-        lambda question: question.send(200, b"{'choices': <garbage>"),
-        lambda question: question.send(200, b""),
-        lambda question: question.json(200, {"choices": []}),
-        lambda question: question.json(200, ["no"]),
-        lambda question: question.json(200, {"choices": [{"message": "no"}]}),
-        lambda question: [question.promise(100, b'{"choices'), question.hang_up()],
-        lambda question: question.hang_up(),
-        lambda question: question.send(200, b"not gzip", Content_Encoding="gzip"),
-    ],
-    ids=[
-        "500",
-        "503",
-        "429",
-        "429-date",
-        "429-word",
-        "garbage",
-        "empty",
-        "no-choice",
-        "list",
-        "no-message",
-        "partial",
-        "drop",
-        "gzip",
-    ],
-)
+@pytest.mark.parametrize("first", PASSING.values(), ids=PASSING)
 def test_what_may_pass_is_tried_again(made, server, first):
     server.answer = first_then_four(first)
     assert scores(made(), "a", "b") == [0.8, 0.8]
@@ -219,34 +207,23 @@ def test_a_refused_request_is_not_sent_again(made, server, status):
     assert len(server.asked) == 2
 
 
+BAD = {
+    "400": lambda question: question.json(400, {"error": {"message": "the image is too large"}}),
+    "500": lambda question: question.json(500, {}),
+    "drop": lambda question: question.hang_up(),
+    "refusal": lambda question: question.say("I'm sorry, I can't rate that."),
+    "refusal-field": lambda question: question.say(None, refusal="I can't."),
+    "nothing": lambda question: question.say(None),
+    "range": lambda question: question.say("Final Score: 10"),
+    "cut": lambda question: question.say("Final Score: 4", finish="length"),
+    "endless": lambda question: question.promise(2 << 20, b"x" * (2 << 20)),
+    "redirect": lambda question: question.send(302, b"", Location="/elsewhere"),
+}
+"""Answers that give no score."""
+
+
 @pytest.mark.fast_cases(4)
-@pytest.mark.parametrize(
-    "bad",
-    [
-        lambda question: question.json(400, {"error": {"message": "the image is too large"}}),
-        lambda question: question.json(500, {}),
-        lambda question: question.hang_up(),
-        lambda question: question.say("I'm sorry, I can't rate that."),
-        lambda question: question.say(None, refusal="I can't."),
-        lambda question: question.say(None),
-        lambda question: question.say("Final Score: 10"),
-        lambda question: question.say("Final Score: 4", finish="length"),
-        lambda question: question.promise(2 << 20, b"x" * (2 << 20)),
-        lambda question: question.send(302, b"", Location="/elsewhere"),
-    ],
-    ids=[
-        "400",
-        "500",
-        "drop",
-        "refusal",
-        "refusal-field",
-        "nothing",
-        "range",
-        "cut",
-        "endless",
-        "redirect",
-    ],
-)
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 def test_one_bad_image_does_not_spoil_the_others(made, server, bad, caplog):
     server.answer = by_text(b=bad)
     found = made(retries=ONCE).score(images(3), named("a", "b", "c"))

@@ -13,12 +13,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.data.images import open_inputs
 from zoo.prompt import Prompt, PromptError, StoredImage
-from zoo.reward.base import Reward, Scores
+from zoo.reward.base import Images, Reward, Scores
 from zoo_unified_reward.answer import Reply
 from zoo_unified_reward.data_url import ImageOptions, data_url
 from zoo_unified_reward.question import Asked, Template
@@ -88,9 +86,7 @@ class VLMJudge(Reward):
             asked, image, check=check,
         )  # fmt: skip
 
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Scores:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> Scores:
         """Ratings from 0 to 1; images are rounded to 8 bits.
 
         Raises:

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from annotated_types import Ge
-from jaxtyping import Float
-from torch import Tensor
 
 from zoo.prompt import Prompt
-from zoo.reward.base import Reward, Scores
+from zoo.reward.base import Images, Reward, Scores
 from zoo_unified_reward.answer import Reply
 from zoo_unified_reward.data_url import ImageOptions
 from zoo_unified_reward.question import QUESTION, Asked, Template
@@ -71,9 +69,7 @@ class UnifiedReward(Reward):
             Asked(model, max_tokens, temperature, seed), image, check=check,
         )  # fmt: skip
 
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Scores:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> Scores:
         """Ratings from `scale.lowest / scale.highest` to 1; images are rounded to 8 bits.
 
         Raises:

@@ -9,10 +9,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from zoo.reward.base import Scores
+from zoo.reward.base import Images, PerImage, Scores
 from zoo_unified_reward.answer import Failure, Reply, ServerError
 from zoo_unified_reward.client import ChatClient
 from zoo_unified_reward.data_url import ImageOptions, data_url
@@ -63,7 +62,7 @@ class VisionModel:
 
     def rate(
         self,
-        images: Float[Tensor, "batch 3 height width"],
+        images: Images,
         questions: Sequence[Question],
         read: Callable[[Reply], Rating],
     ) -> Scores:
@@ -148,5 +147,5 @@ class VisionModel:
             )
 
 
-def _column(numbers: Sequence[float], images: Tensor) -> Float[Tensor, " batch"]:
+def _column(numbers: Sequence[float], images: Tensor) -> PerImage:
     return torch.tensor(numbers, dtype=torch.float32, device=images.device)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from zoo.reward.base import Scores
+from zoo.reward.base import PerImage, Scores
 from zoo.reward.geneval.scoring import FoundObjects, accuracy, strict_accuracy, training_score
 from zoo.reward.geneval.wanted import TAGS, Wanted
 
@@ -42,7 +42,7 @@ class Grading:
         """
         rows = [self._grade(*each) for each in zip(asked, found, strict=True)]
 
-        def column(name: str) -> Float[Tensor, " batch"]:
+        def column(name: str) -> PerImage:
             numbers = [row.get(name, torch.nan) for row in rows]
             column = torch.tensor(numbers, dtype=torch.float32, device=finite.device)
             return column.where(finite, torch.nan)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from zoo.reward.base import PerImage
 from zoo.seeds import borrowed
 
 # ImageReward/ImageReward.py of image-reward 1.5: what the scores are shifted and divided by, and
@@ -168,7 +169,7 @@ class Network(nn.Module):
         ids: Int[Tensor, "batch tokens"],
         mask: Int[Tensor, "batch tokens"],
         pixels: Float[Tensor, "batch 3 size size"],
-    ) -> Float[Tensor, " batch"]:
+    ) -> PerImage:
         """The published scores; masked tokens are not read."""
         seen = self.vision(pixel_values=pixels.to(self.vision.dtype)).last_hidden_state
         read = self.text(

@@ -19,6 +19,12 @@ from zoo.errors import first_line
 from zoo.storage.hub import Request
 
 DType = Literal["float32", "bfloat16", "float16"]
+Activation = Literal["gelu", "quick_gelu"]
+
+OPENAI_CLIP_L = "openai/clip-vit-large-patch14"
+LAION_CLIP_H = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+PICKSCORE = "yuvalkirstain/PickScore_v1"
+"""Published ones, on the hub."""
 
 NUM_TOKENS = 77
 """Of a text, that are read."""

@@ -11,14 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.devices import send
+from zoo.reward.base import Images
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 # 1 in PIL's fixed point (Resample.c, PRECISION_BITS).
 _ONE = 2.0**22
-
-Images = Float[Tensor, "batch 3 height width"]
 
 
 def pil_bicubic(images: Images, height: int, width: int) -> Float[Tensor, "batch 3 _ _"]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from zoo.reward.base import NetworkBytes
+from zoo.reward.networks.clip import OPENAI_CLIP_L, PICKSCORE
 from zoo.storage.weight_files import num_elements, weight_files
 
 _ITEM = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -21,8 +22,8 @@ _TEXT = ("text_model.", "text_projection.")
 _CLIP_H = (986_109_441, 354_032_640)
 _CLIP_L = (427_616_513, 123_650_304)
 _PUBLISHED: Mapping[str, tuple[int, int]] = {
-    "yuvalkirstain/PickScore_v1": _CLIP_H,
-    "openai/clip-vit-large-patch14": _CLIP_L,
+    PICKSCORE: _CLIP_H,
+    OPENAI_CLIP_L: _CLIP_L,
 }
 """Parameters of published CLIPs, and those of their text encoders among them."""
 

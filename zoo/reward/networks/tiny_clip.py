@@ -5,11 +5,12 @@ The weights' scales keep scores apart: of other images and of other prompts.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from zoo import seeds
+from zoo.reward.networks.clip import Activation
 from zoo.reward.networks.open_clip import open_clip_layout
 
 # Of an embedding.
@@ -19,7 +20,7 @@ _TEXT_WIDTH, _VISION_WIDTH = 2 * 64, 2 * 80
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
-def write(folder: Path, activation: Literal["gelu", "quick_gelu"] = "quick_gelu") -> None:
+def write(folder: Path, activation: Activation = "quick_gelu") -> None:
     """A CLIP in transformers' layout, and a tokenizer that spells every word out."""
     words = _tokenizer()
     words.save_pretrained(folder)
@@ -56,7 +57,7 @@ def _tokenizer() -> Any:
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
 
 
-def _model(words: Any, activation: str) -> Any:
+def _model(words: Any, activation: Activation) -> Any:
     from transformers import CLIPConfig, CLIPModel
 
     text = {

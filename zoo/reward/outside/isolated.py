@@ -10,12 +10,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from zoo_reward_worker.wire import Message
 
 from zoo.prompt import Prompt
-from zoo.reward.base import KnownAnswer, Reward
+from zoo.reward.base import ImagesOrVideos, KnownAnswer, Reward
 from zoo.reward.outside import messages as message
 from zoo.reward.outside.process import Worker, WorkerError
 
@@ -48,9 +46,7 @@ class IsolatedReward(Reward):
         except WorkerError as error:
             raise ValueError(str(error)) from error
 
-    def score(
-        self, images: Float[Tensor, "batch *frames 3 height width"], prompts: Sequence[Prompt]
-    ) -> Any:
+    def score(self, images: ImagesOrVideos, prompts: Sequence[Prompt]) -> Any:
         """What the worker says; the judge looks at whether it is one number an image.
 
         Raises:

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from zoo_reward_worker.wire import Message, WireError
 
 from zoo.errors import one_line
 from zoo.prompt import Prompt
-from zoo.reward.base import KnownAnswer, Scores
+from zoo.reward.base import ImagesOrVideos, KnownAnswer, Scores
 
 
 def question(pixels: np.ndarray, prompts: Sequence[Prompt]) -> Message:
@@ -24,7 +23,7 @@ def as_json(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
     return [{"text": prompt.text, "metadata": dict(prompt.metadata)} for prompt in prompts]
 
 
-def pixels(images: Float[Tensor, "batch *frames 3 height width"]) -> np.ndarray:
+def pixels(images: ImagesOrVideos) -> np.ndarray:
     """Images in [0, 1] as uint8 [batch, *frames, height, width, 3], rounded."""
     *batch, channels, height, width = images.shape
     rounded = torch.empty((*batch, height, width, channels), dtype=torch.uint8)

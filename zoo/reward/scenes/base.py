@@ -1,11 +1,10 @@
-"""What both rewards of the task `scenes` share: prompts, options, and GenEval's scoring."""
+"""What both rewards of the task `scenes` share: prompts, sizes, and GenEval's scoring."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,8 +13,8 @@ from zoo.data.scenes.prompts import COLORS, SHAPES, held_out
 from zoo.data.scenes.shapes import SIZE, render
 from zoo.errors import suggest
 from zoo.prompt import Prompt
-from zoo.reward.base import KnownAnswer, Reward, Scores
-from zoo.reward.geneval.scores import Grading, Score
+from zoo.reward.base import Images, KnownAnswer, Reward, Scores
+from zoo.reward.geneval.scores import Grading
 from zoo.reward.geneval.scoring import FoundObjects
 from zoo.reward.geneval.wanted import Vocabulary, read_wanted
 from zoo.seeds import Draws
@@ -35,23 +34,9 @@ VOCABULARY = Vocabulary(
 class SceneReward(Reward):
     """What GenEval's scoring gives for the objects that `find` finds."""
 
-    def __init__(
-        self,
-        *,
-        score: Score = "training",
-        clamp: bool = False,
-        partial_position: bool = True,
-        position_threshold: Annotated[float, Ge(0)] = 0.1,
-    ) -> None:
-        """As the options of the reward `geneval` of the same names, with the same defaults.
-
-        `score` is `training`, the mean over requirements of 1 - abs(wanted - found) / wanted with
-        terms for colours and positions, at most 1 and unbounded below unless `clamp`; or `accuracy`
-        or `strict`, the same with exact counts, 0 or 1. `partial_position` gives half of a
-        position's credit for a wrong one. `position_threshold` is the share of the objects' sizes
-        that an offset must exceed.
-        """
-        self._grading = Grading(score, position_threshold, clamp, partial_position)
+    def __init__(self, grading: Grading) -> None:
+        """`grading` is made of the options that the reward `geneval` has too."""
+        self._grading = grading
 
     @abstractmethod
     def find(self, images: Float[Tensor, "batch 3 32 32"]) -> list[FoundObjects]:
@@ -67,9 +52,7 @@ class SceneReward(Reward):
         read_wanted(prompt, VOCABULARY)
 
     @torch.no_grad()
-    def score(
-        self, images: Float[Tensor, "batch 3 height width"], prompts: Sequence[Prompt]
-    ) -> Scores:
+    def score(self, images: Images, prompts: Sequence[Prompt]) -> Scores:
         """The score of each image; NaN for one with a value that is not finite.
 
         Raises:
@@ -90,7 +73,7 @@ class SceneReward(Reward):
         return [KnownAnswer(images, prompts, torch.ones(len(prompts)), tolerance=0.0)]
 
 
-def require_size(images: Float[Tensor, "batch 3 height width"]) -> None:
+def require_size(images: Images) -> None:
     """Refuses images of another size.
 
     Raises:

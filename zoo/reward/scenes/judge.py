@@ -1,7 +1,6 @@
 """The reward `scenes_judge`: by geometry, without anything that was trained."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -10,8 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.data.scenes.prompts import COLORS, SHAPES
-from zoo.reward.base import NetworkBytes
-from zoo.reward.geneval.scores import Score
+from zoo.reward.geneval.scores import Grading, Score
 from zoo.reward.geneval.scoring import Found, FoundObjects
 from zoo.reward.scenes.base import SceneReward
 from zoo.reward.scenes.components import components
@@ -24,6 +22,8 @@ class ScenesJudge(SceneReward):
     Never train on it: it judges what `scenes` was made to see. Its score is by default the exact
     accuracy, 1 or 0, and the extras are those of `scenes`.
     """
+
+    has_networks = False
 
     def __init__(
         self,
@@ -39,18 +39,8 @@ class ScenesJudge(SceneReward):
         A part is an object where its mean squared distance from a rendered mask is at most
         `max_distance`.
         """
-        super().__init__(
-            score=score,
-            clamp=clamp,
-            partial_position=partial_position,
-            position_threshold=position_threshold,
-        )
+        super().__init__(Grading(score, position_threshold, clamp, partial_position))
         self._max_distance = max_distance
-
-    @classmethod
-    def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
-        """None."""
-        return NetworkBytes(0)
 
     def find(self, images: Float[Tensor, "batch 3 32 32"]) -> list[FoundObjects]:
         """The parts that have a shape, the clearest first."""

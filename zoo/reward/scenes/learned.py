@@ -1,7 +1,6 @@
 """The reward `scenes`: by a network that was trained on rendered scenes, and can be deceived."""
 
 from collections.abc import Mapping
-from importlib.resources import as_file, files
 from typing import Annotated, Any
 
 import torch
@@ -9,9 +8,10 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.reward.base import NetworkBytes
-from zoo.reward.geneval.scores import Score
+from zoo.reward.base import Features, Images, NetworkBytes
+from zoo.reward.geneval.scores import Grading, Score
 from zoo.reward.geneval.scoring import FoundObjects
+from zoo.reward.networks.shipped import load_shipped, shipped_bytes
 from zoo.reward.scenes.base import SceneReward, require_size
 from zoo.reward.scenes.network import Detector, objects
 
@@ -42,34 +42,21 @@ class Scenes(SceneReward):
         position's credit for a wrong one. `position_threshold` is the share of the objects' sizes
         that an offset must exceed.
         """
-        from safetensors.torch import load_file
-
-        super().__init__(
-            score=score,
-            clamp=clamp,
-            partial_position=partial_position,
-            position_threshold=position_threshold,
-        )
+        super().__init__(Grading(score, position_threshold, clamp, partial_position))
         self._device = device
-        self._detector = Detector().eval().requires_grad_(False)
-        with as_file(files("zoo") / "assets" / "scenes_detector.safetensors") as path:
-            self._detector.load_state_dict(load_file(path))
-        self._detector.to(device)
+        self._detector = load_shipped(Detector, "scenes_detector.safetensors", device)
 
     @classmethod
     def network_bytes(cls, options: Mapping[str, Any]) -> NetworkBytes:
         """The network's."""
-        with torch.device("meta"):
-            return NetworkBytes(sum(p.nbytes for p in Detector().parameters()))
+        return shipped_bytes(Detector)
 
     def find(self, images: Float[Tensor, "batch 3 32 32"]) -> list[FoundObjects]:
         """What the network sees."""
         return objects(self._detector(images.to(self._device)))
 
     @torch.no_grad()
-    def features(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch features"]:
+    def features(self, images: Images) -> Features:
         """What the network's last layer reads, in each cell.
 
         Raises:
