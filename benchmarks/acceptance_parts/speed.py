@@ -13,7 +13,7 @@ from zoo.cli.check_cost import UTILISATION
 from zoo.plan.footprint import footprint
 from zoo.plan.layout import SPARE, Layout
 from zoo.plan.memory import estimate
-from zoo.policy.pipeline.policy import Diffusers
+from zoo.policy.pipeline.loaded import PipelinePolicy
 from zoo.training.build import StageRun, build
 from zoo.training.collect import shard_groups
 from zoo.training.epoch import groups_of
@@ -202,7 +202,7 @@ def _compare_attention(setting: Setting, report: Report, run: StageRun) -> None:
 
 def _compare_layouts(setting: Setting, report: Report, run: StageRun) -> None:
     device, policy = setting.torch_device, run.model.policy
-    assert isinstance(policy, Diffusers)
+    assert isinstance(policy, PipelinePolicy)
     latents = torch.zeros(8, *policy.latent_shape, device=device)
     vae = policy.seam.vae
 

@@ -1,4 +1,4 @@
-"""What every latent family must do, of its tiny pipeline: a family's tests inherit the class."""
+"""What every latent family must do, of its tiny pipeline: a family's tests inherit the classes."""
 
 import shutil
 from pathlib import Path
@@ -35,7 +35,19 @@ def quiet(pipeline_class, options):
     return pipeline
 
 
-class LatentFamilyTests:
+def texts_encoded_by(policy, monkeypatch):
+    """Those that its pipeline encodes from now on, each by itself."""
+    encoded, encode = [], policy.seam.encode
+
+    def noted(texts, scale):
+        encoded.extend(texts)
+        return encode(texts, scale)
+
+    monkeypatch.setattr(policy.seam, "encode", noted)
+    return encoded
+
+
+class LatentFamily:
     """`family` is the policy's class and `pipeline_class` diffusers'.
 
     `own` is the fixture with the options of its tiny pipeline, `other` that of another family's.
@@ -93,25 +105,9 @@ class LatentFamilyTests:
             **self.arguments(noise, guidance, **embedding),
         ).images
 
-    @pytest.mark.parametrize("guidance", [1.0, 4.5])
-    @pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.slow), 4])
-    @pytest.mark.parametrize("resolution", [pytest.param(64, marks=pytest.mark.slow), 96])
-    def test_our_euler_makes_the_pipelines_images(
-        self, options, pipeline, resolution, guidance, steps
-    ):
-        policy = self.made(options, resolution=resolution)
-        ours = own_images(policy, steps, guidance)
-        assert ours.shape == (3, 3, resolution, resolution)
-        theirs = self.their_images(pipeline, policy, steps, guidance)
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
-    def test_the_tiny_pipeline_is_small_and_the_same_every_time(self, options, tmp_path):
-        files = [path for path in Path(options["pretrained"]).rglob("*") if path.is_file()]
-        assert sum(path.stat().st_size for path in files) < 3e6
-        again = self.family.write_tiny(tmp_path / "again")
-        name = "transformer/diffusion_pytorch_model.safetensors"
-        one, two = (load_file(Path(each["pretrained"]) / name) for each in (options, again))
-        assert all(torch.equal(one[key], two[key]) for key in one)
+class TextTests(LatentFamily):
+    """Prompts: what of them is read, and which embeddings are kept."""
 
     @pytest.mark.parametrize("encoder", ["CLIP", "T5"])
     def test_what_is_beyond_a_limit_makes_no_difference(self, options, policy, encoder):
@@ -134,23 +130,16 @@ class LatentFamilyTests:
 
     def test_equal_prompts_are_embedded_once(self, policy, monkeypatch):
         fresh = [Prompt("never seen before"), Prompt("never seen before")]
-        encoded = []
-        encode = policy.seam.encode
-        monkeypatch.setattr(
-            policy.seam,
-            "encode",
-            lambda texts, scale: encoded.append(texts) or encode(texts, scale),
-        )
+        encoded = texts_encoded_by(policy, monkeypatch)
         first = policy.encode(fresh)
         assert first.tensors["entry"].index.tolist() == [0, 0]
         again = policy.encode(fresh)
-        assert encoded == [["never seen before"]]
+        assert encoded == ["never seen before"]
         assert torch.equal(self.embedded(first)[0], self.embedded(again)[0])
 
-    def test_prompts_to_come_are_encoded_with_the_next_that_must_be(self, options):
-        made, encoded = self.made(options, cached_prompts=6), []
-        encode = made.seam.encode
-        made.seam.encode = lambda texts, scale: encoded.append(*texts) or encode(texts, scale)
+    def test_prompts_to_come_are_encoded_with_the_next_that_must_be(self, options, monkeypatch):
+        made = self.made(options, cached_prompts=6)
+        encoded = texts_encoded_by(made, monkeypatch)
         coming = ["a dog", "a red cat", "a dog", "a cow", "a hen", "a pig"]
         later = [Prompt(text) for text in coming]
         made.expect(lambda: later)
@@ -165,10 +154,9 @@ class LatentFamilyTests:
         assert encoded == ["a red cat", "Two dogs, a tree", "a dog", "a cow", "a hen", "a pig"]
         assert len(made._texts._kept) == 6
 
-    def test_no_more_prompts_are_encoded_than_can_be_kept(self, options):
-        made, encoded = self.made(options, cached_prompts=3), []
-        encode = made.seam.encode
-        made.seam.encode = lambda texts, scale: encoded.append(*texts) or encode(texts, scale)
+    def test_no_more_prompts_are_encoded_than_can_be_kept(self, options, monkeypatch):
+        made = self.made(options, cached_prompts=3)
+        encoded = texts_encoded_by(made, monkeypatch)
         made.expect(lambda: [Prompt(f"{n} dogs") for n in range(20)])
         for prompts in (PROMPTS, [Prompt("0 dogs")], PROMPTS):
             made.encode(prompts)
@@ -205,6 +193,30 @@ class LatentFamilyTests:
         words, pooled = self.embedded(policy.encode([Prompt(text)]))
         assert (words.shape, pooled.shape) == ((1, *self.words), (1, *self.pooled))
         assert all(bool(each.isfinite().all()) for each in (words, pooled))
+
+
+class ImageTests(LatentFamily):
+    """Its pipeline's images and latents, of the same files."""
+
+    @pytest.mark.parametrize("guidance", [1.0, 4.5])
+    @pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.slow), 4])
+    @pytest.mark.parametrize("resolution", [pytest.param(64, marks=pytest.mark.slow), 96])
+    def test_our_euler_makes_the_pipelines_images(
+        self, options, pipeline, resolution, guidance, steps
+    ):
+        policy = self.made(options, resolution=resolution)
+        ours = own_images(policy, steps, guidance)
+        assert ours.shape == (3, 3, resolution, resolution)
+        theirs = self.their_images(pipeline, policy, steps, guidance)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+    def test_the_tiny_pipeline_is_small_and_the_same_every_time(self, options, tmp_path):
+        files = [path for path in Path(options["pretrained"]).rglob("*") if path.is_file()]
+        assert sum(path.stat().st_size for path in files) < 3e6
+        again = self.family.write_tiny(tmp_path / "again")
+        name = "transformer/diffusion_pytorch_model.safetensors"
+        one, two = (load_file(Path(each["pretrained"]) / name) for each in (options, again))
+        assert all(torch.equal(one[key], two[key]) for key in one)
 
     @pytest.mark.parametrize("decode_batch", [1, 2, 8])
     def test_decoding_in_portions_changes_nothing(self, options, policy, decode_batch):

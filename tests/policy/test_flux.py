@@ -9,7 +9,8 @@ from diffusers import FluxPipeline, FluxTransformer2DModel
 from tests.policy.latent_families import (
     CPU,
     PROMPTS,
-    LatentFamilyTests,
+    ImageTests,
+    TextTests,
     own_images,
     quiet,
     require_trained,
@@ -24,7 +25,7 @@ from zoo.rollout import Weights
 from zoo.testing import PolicyTests
 
 
-class TestFlux(LatentFamilyTests):
+class TestFlux(ImageTests, TextTests):
     family, pipeline_class = Flux, FluxPipeline
     own, other = "dev", "sd3"
     words, pooled = (32, 64), (32,)

@@ -4,12 +4,12 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 
-from tests.policy.latent_families import PROMPTS, LatentFamilyTests, require_trained
+from tests.policy.latent_families import PROMPTS, ImageTests, TextTests, require_trained
 from zoo.flow import shift_of
 from zoo.policy.sd3 import SD3
 
 
-class TestSD3(LatentFamilyTests):
+class TestSD3(ImageTests, TextTests):
     family, pipeline_class = SD3, StableDiffusion3Pipeline
     own, other = "sd3", "dev"
     words, pooled = (77 + 32, 64), (64,)

@@ -14,6 +14,8 @@ from zoo.prompt import Prompt
 from zoo.rollout import Cond
 
 Makes = Literal["images", "videos"]
+Latents = Float[Tensor, "batch *latent"]
+Images = Float[Tensor, "batch *frames 3 height width"]
 
 
 class Policy(ABC):
@@ -67,24 +69,18 @@ class Policy(ABC):
         """
 
     @abstractmethod
-    def velocity(
-        self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
-    ) -> Float[Tensor, "batch *latent"]:
+    def velocity(self, x: Latents, t: Float[Tensor, " batch"], cond: Cond) -> Latents:
         """dx/dt at time t in [0, 1] under the active weights, with the guidance of `cond` applied.
 
         float32. Gradients flow through the conditional branch only.
         """
 
     @abstractmethod
-    def decode(
-        self, latents: Float[Tensor, "batch *latent"]
-    ) -> Float[Tensor, "batch *frames 3 height width"]:
+    def decode(self, latents: Latents) -> Images:
         """Images in [0, 1], float32, on the policy's device."""
 
     @abstractmethod
-    def latents(
-        self, images: Float[Tensor, "batch *frames 3 height width"]
-    ) -> Float[Tensor, "batch *latent"]:
+    def latents(self, images: Images) -> Latents:
         """The clean latents of images in [0, 1], for offline data."""
 
     @abstractmethod

@@ -13,6 +13,10 @@ from annotated_types import Ge, Le, MultipleOf
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.policy.base import Latents
+from zoo.policy.pipeline.keywords import CallOptions
+from zoo.policy.pipeline.networks import NetworkOptions
+from zoo.policy.pipeline.source import Source
 from zoo.policy.preset import Preset
 from zoo.policy.pretrained import Dtype, Pretrained
 from zoo.policy.weights import CopiesOn, Lora
@@ -67,22 +71,16 @@ class Flux(Preset):
         reference and EMA weights of training all are in the host's memory, and on the device while
         they are used.
         """
-        _require(Pretrained.of(pretrained, revision, variant, parts), guidance_embedding)
+        files = Pretrained.of(pretrained, revision, variant, parts)
+        _require(files, guidance_embedding)
+        call = {"guidance_scale": guidance_embedding or 0.0}
         super().__init__(
             device,
-            pretrained=pretrained,
-            pipeline=_PIPELINE,
-            revision=revision,
-            variant=variant,
-            parts=parts,
-            resolution=resolution,
-            call={"guidance_scale": guidance_embedding or 0.0},
-            dtype=dtype,
-            lora=lora,
-            max_text_tokens=max_text_tokens,
+            Source(files, _PIPELINE),
+            CallOptions(resolution, max_text_tokens=max_text_tokens, call=call),
+            NetworkOptions(dtype, lora, copies_on),
             cached_prompts=cached_prompts,
             decode_batch=decode_batch,
-            copies_on=copies_on,
         )
 
     def _shape(self) -> tuple[int, ...]:
@@ -91,21 +89,15 @@ class Flux(Preset):
         side = _PATCH * round(tokens**0.5)
         return channels // _PATCH**2, side, side
 
-    def velocity(
-        self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
-    ) -> Float[Tensor, "batch *latent"]:
+    def velocity(self, x: Latents, t: Float[Tensor, " batch"], cond: Cond) -> Latents:
         """dx/dt; the branch without the prompt has no gradient."""
         return _unpack(super().velocity(_pack(x), t, cond), x.shape)
 
-    def decode(
-        self, latents: Float[Tensor, "batch *latent"]
-    ) -> Float[Tensor, "batch 3 height width"]:
+    def decode(self, latents: Latents) -> Float[Tensor, "batch 3 height width"]:
         """Images by the autoencoder, a few at a time."""
         return super().decode(_pack(latents))
 
-    def latents(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch *latent"]:
+    def latents(self, images: Float[Tensor, "batch 3 height width"]) -> Latents:
         """The most probable latents.
 
         Raises:

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 from zoo.data.text_limit import TextLimit
 from zoo.policy.base import Makes
 from zoo.policy.parts import is_here
+from zoo.policy.pipeline.loaded import PipelinePolicy
 from zoo.policy.pipeline.parts import files_of
-from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pretrained import Pretrained
 
 
-class Preset(Diffusers):
+class Preset(PipelinePolicy):
     """What is asked of a recipe's options before a model is loaded, in the words of `diffusers`."""
 
     sizes: ClassVar[tuple[str, ...]] = ()

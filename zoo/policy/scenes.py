@@ -13,8 +13,11 @@ import torch
 from annotated_types import Ge
 
 from zoo.data.scenes.shapes import SIZE
+from zoo.policy.pipeline.keywords import CallOptions
+from zoo.policy.pipeline.networks import NetworkOptions
+from zoo.policy.pipeline.source import Source
 from zoo.policy.preset import Preset
-from zoo.policy.pretrained import Dtype
+from zoo.policy.pretrained import Dtype, Pretrained
 from zoo.policy.weights import CopiesOn, Lora
 from zoo.storage.place import Place
 
@@ -55,16 +58,11 @@ class Scenes(Preset):
         with _warnings_off():
             super().__init__(
                 device,
-                pretrained=_folder(pretrained),
-                pipeline=_PIPELINE,
-                without=_T5,
-                resolution=SIZE,
-                dtype=dtype,
-                lora=lora,
-                max_text_tokens=_TOKENS_OF_T5,
+                Source(Pretrained.of(_folder(pretrained), None, None, None), _PIPELINE, _T5),
+                CallOptions(SIZE, max_text_tokens=_TOKENS_OF_T5),
+                NetworkOptions(dtype, lora, copies_on),
                 cached_prompts=cached_prompts,
                 decode_batch=decode_batch,
-                copies_on=copies_on,
             )
 
     @classmethod

@@ -11,7 +11,10 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge, Le, MultipleOf
 
-from zoo.policy.pipeline.policy import Diffusers
+from zoo.policy.pipeline.keywords import CallOptions
+from zoo.policy.pipeline.loaded import PipelinePolicy
+from zoo.policy.pipeline.networks import NetworkOptions
+from zoo.policy.pipeline.source import Source
 from zoo.policy.preset import Preset
 from zoo.policy.pretrained import Dtype, Pretrained
 from zoo.policy.weights import CopiesOn, Lora
@@ -64,28 +67,20 @@ class SD3(Preset):
         _require_positions(files, resolution)
         super().__init__(
             device,
-            pretrained=pretrained,
-            pipeline=_PIPELINE,
-            revision=revision,
-            variant=variant,
-            parts=parts,
-            without=() if t5 else _T5,
-            resolution=resolution,
-            dtype=dtype,
-            lora=lora,
-            max_text_tokens=max_text_tokens,
+            Source(files, _PIPELINE, () if t5 else _T5),
+            CallOptions(resolution, max_text_tokens=max_text_tokens),
+            NetworkOptions(dtype, lora, copies_on),
             cached_prompts=cached_prompts,
             decode_batch=decode_batch,
-            copies_on=copies_on,
         )
 
-    def sized(self, size: Mapping[str, Any]) -> Diffusers:
+    def sized(self, size: Mapping[str, Any]) -> PipelinePolicy:
         """The same model for pictures of another size.
 
         Raises:
             ValueError: it has no positions for them.
         """
-        _require_positions(self._files, size["resolution"])
+        _require_positions(self._source.files, size["resolution"])
         return super().sized(size)
 
     @classmethod

@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from zoo.policy.base import Policy
+from zoo.policy.base import Images, Latents, Policy
 from zoo.prompt import Prompt
 from zoo.rollout import Cond
 
@@ -30,21 +30,15 @@ class WithVelocity(Policy):
         """The policy's."""
         return self._policy.encode(prompts, guidance=guidance)
 
-    def velocity(
-        self, x: Float[Tensor, "batch *latent"], t: Float[Tensor, " batch"], cond: Cond
-    ) -> Float[Tensor, "batch *latent"]:
+    def velocity(self, x: Latents, t: Float[Tensor, " batch"], cond: Cond) -> Latents:
         """The other one."""
         return self._velocity(x, t, cond)
 
-    def decode(
-        self, latents: Float[Tensor, "batch *latent"]
-    ) -> Float[Tensor, "batch *frames 3 height width"]:
+    def decode(self, latents: Latents) -> Images:
         """The policy's."""
         return self._policy.decode(latents)
 
-    def latents(
-        self, images: Float[Tensor, "batch *frames 3 height width"]
-    ) -> Float[Tensor, "batch *latent"]:
+    def latents(self, images: Images) -> Latents:
         """The policy's."""
         return self._policy.latents(images)
 

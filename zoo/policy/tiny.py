@@ -102,6 +102,27 @@ def t5_encoder(words: Any) -> Any:
     return T5EncoderModel(config)
 
 
+def _clip(cls: Any) -> tuple[Any, Any]:
+    """An encoder of a class of CLIP's, and its tokenizer."""
+    words = clip_tokenizer()
+    return cls(clip_config(words)), words
+
+
+def _t5() -> tuple[Any, Any]:
+    """An encoder, and its tokenizer."""
+    words = t5_tokenizer()
+    return t5_encoder(words), words
+
+
+def _numbered(*encoders: tuple[Any, Any]) -> dict[str, Any]:
+    """Encoders and their tokenizers as pipelines name them, the first without a number."""
+    named: dict[str, Any] = {}
+    for number, (encoder, words) in enumerate(encoders, start=1):
+        end = "" if number == 1 else f"_{number}"
+        named |= {f"text_encoder{end}": encoder, f"tokenizer{end}": words}
+    return named
+
+
 def options_of(folder: Path) -> dict[str, Any]:
     """Of a policy that loads one of these pipelines."""
     return {
@@ -120,18 +141,14 @@ def write_sd3(folder: Path) -> None:
     from transformers import CLIPTextModelWithProjection
 
     folder.mkdir(parents=True, exist_ok=True)
-    clip_words, t5_words = clip_tokenizer(), t5_tokenizer()
     with seeds.borrowed(0, "tiny sd3"):
         pipeline: Any = diffusers.StableDiffusion3Pipeline(
             transformer=_louder(sd3_transformer(side=32, channels=16, positions=32, dual=(0,))),
             vae=autoencoder(shift=0.0609, scale=1.5305),
             scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
-            text_encoder=CLIPTextModelWithProjection(clip_config(clip_words)),
-            tokenizer=clip_words,
-            text_encoder_2=CLIPTextModelWithProjection(clip_config(clip_words)),
-            tokenizer_2=clip_words,
-            text_encoder_3=t5_encoder(t5_words),
-            tokenizer_3=t5_words,
+            **_numbered(
+                _clip(CLIPTextModelWithProjection), _clip(CLIPTextModelWithProjection), _t5()
+            ),
         )
     pipeline.save_pretrained(folder)
 
@@ -168,7 +185,6 @@ def write_flux(folder: Path, variant: Variant = "dev") -> None:
     from transformers import CLIPTextModel
 
     folder.mkdir(parents=True, exist_ok=True)
-    clip_words, t5_words = clip_tokenizer(), t5_tokenizer()
     # As in the published configurations.
     dev = variant == "dev"
     scheduler: Any = diffusers.FlowMatchEulerDiscreteScheduler(
@@ -179,10 +195,7 @@ def write_flux(folder: Path, variant: Variant = "dev") -> None:
             transformer=_flux_transformer(guidance_embeds=dev),
             vae=autoencoder(shift=0.1159, scale=0.3611),
             scheduler=scheduler,
-            text_encoder=CLIPTextModel(clip_config(clip_words)),
-            tokenizer=clip_words,
-            text_encoder_2=t5_encoder(t5_words),
-            tokenizer_2=t5_words,
+            **_numbered(_clip(CLIPTextModel), _t5()),
         )
     pipeline.save_pretrained(folder)
 

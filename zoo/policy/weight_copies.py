@@ -4,7 +4,7 @@ A copy in the host's memory is lent to the device for as long as it is in use: w
 nothing, for a forward changes no weights.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, Literal
@@ -28,12 +28,15 @@ class Networks(nn.Module):
         self._on_host = copies_on == "cpu"
         self._lent: dict[Weights, dict[str, Tensor]] = {}
 
-    def add(self, which: Weights) -> None:
-        """Makes a copy of live for another set."""
-        live = self.of(Weights.LIVE)
-        # Given to deepcopy, so that the device never holds a whole copy besides.
-        host_copies = {id(p): _on_host(p) for p in live.parameters()} if self._on_host else {}
-        self.sets[which.value] = deepcopy(live, host_copies).requires_grad_(False)
+    def add(self, sets: Sequence[Weights]) -> dict[Weights, dict[str, nn.Parameter]]:
+        """Has live trained, and makes a copy of it for the other sets: the parameters of all."""
+        live = self.of(Weights.LIVE).requires_grad_(True)
+        for which in sets:
+            if which is not Weights.LIVE:
+                # Given to deepcopy, so that the device never holds a whole copy besides.
+                on_host = {id(p): _on_host(p) for p in live.parameters()} if self._on_host else {}
+                self.sets[which.value] = deepcopy(live, on_host).requires_grad_(False)
+        return {which: dict(self.of(which).named_parameters()) for which in sets}
 
     def of(self, which: Weights) -> nn.Module:
         """The network of a set."""

@@ -3,9 +3,6 @@
 LoRA: Hu et al. 2021 (arXiv 2106.09685). With LoRA every set but the untouched reference is an
 adapter of its own over one frozen base, and the reference is the base with adapters off. In full
 fine-tuning every set is a network of its own.
-
-PEFT's own `set_adapter` toggles requires_grad, which would break an optimizer sharding engine;
-switching here touches only which adapter, or which network, is active.
 """
 
 import math
@@ -16,23 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.policy.adapters import Adapters
 from zoo.policy.half_network import compute_in
-from zoo.policy.lora import Lora, casts_of, inject
-from zoo.policy.lora_casts import Casts
+from zoo.policy.lora import Lora
 from zoo.policy.weight_copies import CopiesOn, Networks
 from zoo.rollout import Weights
 from zoo.storage.tensor_file import Sharded
 
 __all__ = ["CopiesOn", "Lora", "Opened", "WeightSets"]
-
-_ADAPTER = {
-    Weights.LIVE: "default",
-    Weights.OLD: "old",
-    Weights.REFERENCE: "reference",
-    Weights.EMA: "ema",
-    Weights.SAMPLING: "sampling",
-}
-
 
 Opened = Callable[[Sequence[Tensor], bool], AbstractContextManager[object]]
 """Inside, parameters are whole; where the second argument says so, what is written in is kept."""
@@ -90,8 +78,7 @@ class WeightSets:
         self._active = Weights.LIVE
         self._sets: dict[Weights, dict[str, nn.Parameter]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self._layers: list[Any] = []
-        self._casts = Casts()
+        self._adapters = Adapters()
 
     def allocate(self, copies: Iterable[Weights], *, seed: int, reference: bool = True) -> None:
         """Makes the live set trainable and the `copies` equal to it.
@@ -107,46 +94,16 @@ class WeightSets:
             raise RuntimeError("the weight sets of this policy are already allocated")
         copies = {*copies} - {Weights.LIVE}
         if self.lora is None:
-            self._sets = self._copy(copies | ({Weights.REFERENCE} if reference else set()))
+            copies |= {Weights.REFERENCE} if reference else set()
+            self._sets = self.module.add(_in_order({Weights.LIVE, *copies}))
         else:
-            self._sets = self._adapters(copies, self.lora, seed)
+            targets, sets = self.lora.targets or self._targets, _in_order({Weights.LIVE, *copies})
+            self._sets = self._adapters.add(self.network, self.lora, targets, sets, seed=seed)
         self._shapes = {name: tuple(p.shape) for name, p in self._sets[Weights.LIVE].items()}
         if self.lora is not None:
             self._activate(Weights.LIVE)
             for which in copies:
                 self.blend(which, decay=0.0)
-
-    def _copy(self, copies: set[Weights]) -> dict[Weights, dict[str, nn.Parameter]]:
-        self.network.requires_grad_(True)
-        for which in _in_order(copies):
-            self.module.add(which)
-        return {
-            which: dict(self.module.of(which).named_parameters())
-            for which in (Weights.LIVE, *_in_order(copies))
-        }
-
-    def _adapters(
-        self, copies: set[Weights], lora: Lora, seed: int
-    ) -> dict[Weights, dict[str, nn.Parameter]]:
-        wanted = [Weights.LIVE, *_in_order(copies)]
-        layers = inject(
-            self.network,
-            lora,
-            lora.targets or self._targets,
-            [_ADAPTER[which] for which in wanted],
-            seed=seed,
-        )
-        self._layers = list(layers.values())
-        self._casts = casts_of(self._layers)
-        sets: dict[Weights, dict[str, nn.Parameter]] = {which: {} for which in wanted}
-        for which, parameters in sets.items():
-            for name, layer in layers.items():
-                for part in ("lora_A", "lora_B"):
-                    # float32 over any base: bfloat16 cannot hold an average's small steps.
-                    linear = getattr(layer, part)[_ADAPTER[which]].float()
-                    linear.requires_grad_(which is Weights.LIVE)
-                    parameters[f"{name}.{part}.weight"] = linear.weight
-        return sets
 
     @property
     def trained(self) -> str:
@@ -174,7 +131,7 @@ class WeightSets:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Forward of the active set."""
         self.num_rows += next(len(a) for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
-        self._casts.refresh()
+        self._adapters.refresh()
         return self._forward(*args, **kwargs)
 
     @contextmanager
@@ -201,9 +158,7 @@ class WeightSets:
         """
         if self.lora is None:
             raise ValueError("a fully fine-tuned network has no frozen base")
-        for layer in self._layers:
-            layer._disable_adapters = True
-        self._casts.choose(None)
+        self._adapters.choose(None)
         try:
             yield
         finally:
@@ -270,7 +225,7 @@ class WeightSets:
     def changed(self, which: Weights) -> None:
         """A set has other values now; called by an engine after an update."""
         self.module.refresh(which)
-        self._casts.forget(_ADAPTER[which])
+        self._adapters.forget(which)
 
     def attach(self, forward: Callable[..., Any], opened: Opened | None = None) -> None:
         """Sends forwards through an engine's wrapper of `module`; called by the engine.
@@ -280,7 +235,7 @@ class WeightSets:
         self._forward = forward
         if opened is not None:
             self._opened = opened
-            self._casts.attach(lambda tensors: opened(tensors, False))
+            self._adapters.attach(lambda tensors: opened(tensors, False))
 
     def _portions(self) -> Iterator[list[str]]:
         """The names of a set, a few at a time, so that little of it has to be whole at once."""
@@ -301,11 +256,7 @@ class WeightSets:
             raise ValueError(self._missing(which))
         self._active = which
         self.module.active = which if self.lora is None else Weights.LIVE
-        for layer in self._layers:
-            layer._disable_adapters = bare
-            if not bare:
-                layer._active_adapter = [_ADAPTER[which]]
-        self._casts.choose(None if bare else _ADAPTER[which])
+        self._adapters.choose(None if bare else which)
 
     def _missing(self, which: Weights) -> str:
         if not self._sets:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zoo.policy.base import Policy
 from zoo.prompt import Prompt
-from zoo.rollout import Lookup, Weights, join, take
+from zoo.rollout import Cond, Lookup, Weights, join, take
 from zoo.seeds import Draws
 from zoo.testing.inputs import some_prompts
 
@@ -33,6 +33,13 @@ class PolicyTests(ABC):
         policy = self.make()
         policy.weights.allocate((Weights.OLD, Weights.EMA), seed=0)
         return policy
+
+    def _perturbed(self, guidance: float) -> tuple[Policy, Tensor, Tensor, Cond]:
+        """An instance whose live was moved, and what its velocity takes."""
+        policy = self.allocate()
+        # LoRA's B starts at 0, where A has no gradient.
+        perturb(policy)
+        return policy, *_inputs(policy), policy.encode(self.prompts(_NUM), guidance=guidance)
 
     @_GUIDED
     def test_encode_gives_a_row_a_prompt_without_gradients(self, guidance: float) -> None:
@@ -60,10 +67,7 @@ class PolicyTests(ABC):
     @_GUIDED
     def test_a_row_does_not_depend_on_its_batch(self, guidance: float) -> None:
         """Batches differ with the number of processes; an image must not."""
-        policy = self.allocate()
-        perturb(policy)
-        x, t = _inputs(policy)
-        cond = policy.encode(self.prompts(_NUM), guidance=guidance)
+        policy, x, t, cond = self._perturbed(guidance)
         with torch.no_grad():
             whole = policy.velocity(x, t, cond)
             index = torch.tensor([4, 1, 1])
@@ -85,11 +89,7 @@ class PolicyTests(ABC):
     @_GUIDED
     def test_gradients_reach_all_of_live_and_nothing_else(self, guidance: float) -> None:
         """What no gradient reaches is not trained, and other sets are moved by hand alone."""
-        policy = self.allocate()
-        # LoRA's B starts at 0, where A has no gradient.
-        perturb(policy)
-        x, t = _inputs(policy)
-        cond = policy.encode(self.prompts(_NUM), guidance=guidance)
+        policy, x, t, cond = self._perturbed(guidance)
         torch.autograd.backward(policy.velocity(x, t, cond).square().mean())
         live = policy.weights.parameters()
         reached = {id(p) for p in policy.weights.network.parameters() if p.grad is not None}

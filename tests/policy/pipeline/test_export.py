@@ -17,12 +17,7 @@ TEXT = "a red cat on a mat"
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
-    [
-        "StableDiffusionXLPipeline",
-        pytest.param("WanPipeline", marks=pytest.mark.slow),
-        pytest.param("QwenImagePipeline", marks=pytest.mark.slow),
-        pytest.param("FluxPipeline", marks=pytest.mark.slow),
-    ],
+    ["StableDiffusionXLPipeline", "WanPipeline", "QwenImagePipeline", "FluxPipeline"],
 )
 def test_the_pipeline_draws_what_the_policy_draws(tiny, tmp_path, kind):
     options = tiny(kind)
@@ -36,7 +31,7 @@ def test_the_pipeline_draws_what_the_policy_draws(tiny, tmp_path, kind):
     lora_files.write_diffusers(tmp_path, tensors, LORA, network=policy.network_folder)
     fresh = getattr(diffusers, kind).from_pretrained(options["pretrained"])
     fresh.load_lora_weights(tmp_path)
-    keywords = seam._keywords(seam._question) | {
+    keywords = seam.given() | {
         "generator": seeds.generator(0, "pipeline"), "output_type": "pt",
     }  # fmt: skip
     got = fresh(**keywords)[0]

@@ -40,6 +40,22 @@ TRAINED = {
 }
 
 
+def recipe_of(kind, folder, *, guidance=1.0, objective="nft", data="general/eval"):
+    """A file with the recipe of a tiny one: its words choose it in the published model's name."""
+    pipeline, _, variant = kind.partition("@")
+    text = RECIPE.format(
+        pipeline=pipeline,
+        solver=OBJECTIVES[objective],
+        guidance=guidance,
+        frames=", frames: mean" if kind.startswith(("Wan", "LTX")) else "",
+        objective=objective,
+        data=data,
+    )
+    path = folder / "family.yaml"
+    path.write_text(text.replace("pretrained: none", f"pretrained: none-{variant}"))
+    return path
+
+
 def test_many_are_recorded():
     assert len(HOLD) >= 74
 
@@ -59,18 +75,8 @@ def test_a_family_is_trained(name, objective, tmp_path):
     of_noise = name.startswith("StableDiffusionXL")
     if of_noise and objective == "nft":
         pytest.skip("refused: see test_policy")
-    path = tmp_path / "family.yaml"
-    pipeline, _, variant = name.partition("@")
-    text = RECIPE.format(
-        pipeline=pipeline,
-        solver=OBJECTIVES[objective],
-        guidance=5.0 if of_noise else 1.0,
-        frames=", frames: mean" if name.startswith(("Wan", "LTX")) else "",
-        objective=objective,
-        data=TRAINED[name],
-    )
-    # A tiny model is chosen by the words of the published one's name.
-    path.write_text(text.replace("pretrained: none", f"pretrained: none-{variant}"))
+    guidance = 5.0 if of_noise else 1.0
+    path = recipe_of(name, tmp_path, guidance=guidance, objective=objective, data=TRAINED[name])
     lines = train_here(load_recipe(path, tiny=True), tmp_path / "run")
     assert lines[-1]["step"] > 0
     assert lines[-1]["dropped_updates"] == 0
@@ -78,33 +84,14 @@ def test_a_family_is_trained(name, objective, tmp_path):
 
 @pytest.mark.slow
 def test_what_learns_nothing_without_guidance_is_refused_before_it_is_trained(tmp_path):
-    path = tmp_path / "family.yaml"
-    path.write_text(
-        RECIPE.format(
-            pipeline="StableDiffusionPipeline",
-            solver="{name: dpm2}",
-            guidance=1.0,
-            frames="",
-            objective="nft",
-            data="general/eval",
-        )
-    )
-    made = load_recipe(path, tiny=True)
+    made = load_recipe(recipe_of("StableDiffusionPipeline", tmp_path), tiny=True)
     with pytest.raises(RecipeError, match=r"predicts noise.*policy.allow_unguided: true"):
         train_here(made, tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_experts_are_refused_where_every_process_must_make_as_many_forwards(tmp_path):
-    path = tmp_path / "family.yaml"
-    text = RECIPE.format(
-        pipeline="WanPipeline",
-        solver="{name: dpm2}",
-        guidance=1.0,
-        frames=", frames: mean",
-        objective="nft",
-        data="general/eval",
-    ).replace("pretrained: none", "pretrained: none-2.2-A14B")
-    path.write_text(text.replace("engine: {", "engine: {zero_stage: 3, "))
+    path = recipe_of("WanPipeline@2.2-A14B", tmp_path)
+    path.write_text(path.read_text().replace("engine: {", "engine: {zero_stage: 3, "))
     with pytest.raises(RecipeError, match=r"one for each expert.*engine.zero_stage: 2"):
         build(load_recipe(path, tiny=True))

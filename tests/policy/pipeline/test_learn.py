@@ -58,10 +58,8 @@ class AlwaysGuides(toy.Toy):
 
     @torch.no_grad()
     def __call__(self, prompt, guidance_scale=7.0, latents=None, generator=None):
-        prompt = [prompt] if isinstance(prompt, str) else prompt
-        words, x = self.encode_prompt(prompt), self.prepare_latents(len(prompt), latents, generator)
-        self.scheduler.set_timesteps(2)
-        for t in self.scheduler.timesteps:
+        x, words, times = self.begin(prompt, latents, generator, 2)
+        for t in times:
             told, without = (self.denoise(x, t, given) for given in (words, 0 * words))
             velocity = self.guide(without, told, guidance_scale)
             x = self.scheduler.step(velocity, t, x, return_dict=False)[0]

@@ -24,7 +24,7 @@ def test_what_moves_is_found():
     assert not part.keeps
     x = torch.randn(2, 1, 8, 8)
     seam.ask(Question("network", ["a", "b"], latents=[x]))
-    (told,) = part.told(seam.prepared, x)
+    (told,) = part.told(seam.run.prepared, x)
     assert torch.equal(told[:, 1:], x)
     assert bool((told[:, :1] == toy.KeepsFirst.KEPT).all())
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.pictures import encoded, flat
+from tests.policy.pipeline.kinds import first_fast
 from zoo.cli.models import prompts_for
 from zoo.policy.lora import Lora
 from zoo.policy.pipeline.contract import Family, UnsupportedError
@@ -32,19 +33,17 @@ def noise(policy, rows=3):
     return Draws(0, "test", 0, torch.arange(rows)).normal(policy.latent_shape), t
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "AuraFlowPipeline",
-        *(
-            pytest.param(kind, marks=pytest.mark.slow)
-            for kind in (
-                "CogVideoXPipeline", "CogView4Pipeline", "DreamLitePipeline", "ErnieImagePipeline",
-                "HunyuanVideoPipeline", "LTX2Pipeline", "QwenImagePipeline", "FluxKontextPipeline",
-            )
-        ),
-    ],
-)  # fmt: skip
+@first_fast(
+    "AuraFlow",
+    "CogVideoX",
+    "CogView4",
+    "DreamLite",
+    "ErnieImage",
+    "HunyuanVideo",
+    "LTX2",
+    "QwenImage",
+    "FluxKontext",
+)
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # Of diffusers, with NumPy 2.
 def test_in_bfloat16_all_but_the_networks_is_float32(tiny, kind):
     """Pipelines round latents to it between steps, and times; a policy's are float32."""
@@ -58,19 +57,7 @@ def test_in_bfloat16_all_but_the_networks_is_float32(tiny, kind):
     assert policy.weights.network.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "WanPipeline",
-        *(
-            pytest.param(kind, marks=pytest.mark.slow)
-            for kind in (
-                "ChronoEditPipeline", "Kandinsky5T2IPipeline", "Krea2Pipeline",
-                "StableDiffusion3Pipeline", "WanPipeline@2.2-A14B",
-            )
-        ),
-    ],
-)  # fmt: skip
+@first_fast("Wan", "ChronoEdit", "Kandinsky5T2I", "Krea2", "StableDiffusion3", "Wan@2.2-A14B")
 @pytest.mark.parametrize("lora", [SMALL, None])
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # As in its own loop.
 def test_a_network_has_the_types_that_diffusers_loads(tiny, kind, lora):
@@ -129,19 +116,9 @@ def attribute(network, name):
     return getattr(network.get_submodule(path), own)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "StableDiffusion3Pipeline",
-        *(
-            pytest.param(kind, marks=pytest.mark.slow)
-            for kind in (
-                "FluxKontextPipeline", "QwenImagePipeline", "SanaPipeline",
-                "StableDiffusionXLPipeline", "WanPipeline@2.2-A14B",
-            )
-        ),
-    ],
-)  # fmt: skip
+@first_fast(
+    "StableDiffusion3", "FluxKontext", "QwenImage", "Sana", "StableDiffusionXL", "Wan@2.2-A14B"
+)
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # Of diffusers, with NumPy 2.
 def test_a_network_trained_whole_in_bfloat16_has_weights_in_float32(tiny, kind):
     policy = made(tiny(kind), dtype="bfloat16", lora=None, allow_unguided=True)
@@ -171,14 +148,7 @@ def test_guidance_can_be_taken_from_a_condition(tiny):
         assert float((policy.velocity(x, t, guided) - plain).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "StableDiffusionPipeline",
-        pytest.param("WanPipeline", marks=pytest.mark.slow),
-        pytest.param("ZImagePipeline", marks=pytest.mark.slow),
-    ],
-)
+@first_fast("StableDiffusion", "Wan", "ZImage")
 def test_what_is_promised_of_a_pipeline_holds(tiny, kind):
     trial = try_pipeline(made(tiny(kind)), tuple(PROMPTS[:2]))
     assert trial.holds, trial
@@ -205,15 +175,12 @@ def test_shapes_alone_are_enough_for_a_plan(tiny):
     "kind",
     [
         "FluxKontextPipeline",
-        *(
-            pytest.param(kind, marks=pytest.mark.slow)
-            for kind in (
-                "CogVideoXImageToVideoPipeline", "QwenImageEditPlusPipeline",
-                "WanImageToVideoPipeline", "WanImageToVideoPipeline@2.2-5B",
-            )
-        ),
+        "CogVideoXImageToVideoPipeline",
+        "QwenImageEditPlusPipeline",
+        "WanImageToVideoPipeline",
+        "WanImageToVideoPipeline@2.2-5B",
     ],
-)  # fmt: skip
+)
 def test_shapes_alone_are_enough_where_pictures_are_read(tiny, kind):
     planned = made(tiny(kind), META, dtype="bfloat16")
     prompts = prompts_for(planned)

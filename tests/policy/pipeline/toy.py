@@ -25,6 +25,14 @@ class Toy(diffusers.DiffusionPipeline):
             return latents
         return torch.randn(rows, 2, 8, 8, generator=generator)
 
+    def begin(self, prompt, latents, generator, steps):
+        """Latents and words, and the times of so many steps."""
+        prompt = [prompt] if isinstance(prompt, str) else prompt
+        x = self.prepare_latents(len(prompt), latents, generator)
+        words = self.encode_prompt(prompt)
+        self.scheduler.set_timesteps(steps)
+        return x, words, self.scheduler.timesteps
+
     def told(self, t, rows):
         """The time as the network is told it."""
         return t.expand(rows)
@@ -92,11 +100,8 @@ class StepsAnother(Toy):
 
     @torch.no_grad()
     def __call__(self, prompt, latents=None, generator=None, num_inference_steps=2):
-        prompt = [prompt] if isinstance(prompt, str) else prompt
-        x = self.prepare_latents(len(prompt), latents, generator)
-        words = self.encode_prompt(prompt)
-        self.scheduler.set_timesteps(num_inference_steps)
-        for t in self.scheduler.timesteps:
+        x, words, times = self.begin(prompt, latents, generator, num_inference_steps)
+        for t in times:
             self.scheduler.step(self.denoise(x, t, words), t, x.cos(), return_dict=False)
         return (x,)
 
@@ -113,11 +118,8 @@ class KeepsFirst(Toy):
 
     @torch.no_grad()
     def __call__(self, prompt, latents=None, generator=None, num_inference_steps=2):
-        prompt = [prompt] if isinstance(prompt, str) else prompt
-        x = self.prepare_latents(len(prompt), latents, generator)
-        words = self.encode_prompt(prompt)
-        self.scheduler.set_timesteps(num_inference_steps)
-        for t in self.scheduler.timesteps:
+        x, words, times = self.begin(prompt, latents, generator, num_inference_steps)
+        for t in times:
             velocity = self.denoise(x, t, words)[:, 1:]
             moved = self.scheduler.step(velocity, t, x[:, 1:], return_dict=False)[0]
             x = torch.cat([x[:, :1], moved], 1)

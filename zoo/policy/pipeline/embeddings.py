@@ -85,10 +85,11 @@ class Embeddings:
         places: dict[Hashable, list[int]] = {}
         for i, entry in enumerate(entries):
             places.setdefault(i if alone else entry.key, []).append(i)
-        return tuple(
-            Table(tuple(of), self._table([entries[i] for i in of], guidance, images))
-            for of in places.values()
-        )
+        with self._seam.on(self._device):
+            return tuple(
+                Table(tuple(of), self._table([entries[i] for i in of], guidance, images))
+                for of in places.values()
+            )
 
     def _table(
         self, entries: Sequence[Entry], guidance: float | None, images: Mapping[Hashable, Any]

@@ -26,7 +26,7 @@ def find_part(probes: Probes, others: Sequence[Tensor]) -> Part:
         UnsupportedError: what is stepped is no part of it.
     """
     probes.step([SHORT], HIGH[0])
-    prepared = probes.seam.prepared
+    prepared = probes.seam.run.prepared
     if not prepared or not isinstance(prepared[0], Tensor):
         raise UnsupportedError(
             "it makes its latents by itself: it has no prepare_latents to be given some"
@@ -99,7 +99,7 @@ def find_kept(probes: Probes, x: Tensor, others: Sequence[Tensor]) -> Part | Non
     None where it is shown all of them.
     """
     first, second = (probes.step([SHORT], HIGH[0], [a, *others])[0] for a in (x, 2 * x))
-    prepared = probes.seam.prepared[1:]
+    prepared = probes.seam.run.prepared[1:]
     for shown, other in zip(_alike(first, x), _alike(second, x), strict=True):
         moved = (shown != other)[0].cpu()
         if not moved.any() or moved.all():

@@ -42,5 +42,5 @@ def _kept_of(seam: Seam, contract: Contract, table: int, told: Told) -> Tensor:
     if "latents" not in kept:
         encoded = told.rows(Group(table, (0,), (0,), 0.5), contract)
         seam.ask(Question("network", [""], guidance=told.scale, encoded=encoded))
-        kept["latents"] = part.rest(seam.prepared)
+        kept["latents"] = part.rest(seam.run.prepared)
     return kept["latents"]  # type: ignore[no-any-return]

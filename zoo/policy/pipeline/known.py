@@ -15,7 +15,7 @@ _FOUND: dict[tuple[object, ...], Contract] = {}
 
 def known(seam: Seam, find: Callable[[], Contract]) -> Contract:
     """What was found of such a pipeline before, or is now; its seam's manner is set to it."""
-    key = (type(seam.real), seam.asked_with(), *map(_form, seam.real.components.items()))
+    key = (type(seam.real), seam.keywords.shared(), *map(_form, seam.real.components.items()))
     if key not in _FOUND:
         _FOUND[key] = find()
     seam.manner = _FOUND[key].manner

@@ -1,13 +1,25 @@
 """Which of a pipeline's networks are trained, as one network, and how each is called."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.policy.pipeline.stand_ins import Experts
-from zoo.policy.weights import WeightSets
+from zoo.policy.pretrained import Dtype
+from zoo.policy.weights import CopiesOn, Lora, WeightSets
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """How networks are trained: those that `trains` names, or all; whole where `lora` is None."""
+
+    dtype: Dtype
+    lora: Lora | None
+    copies_on: CopiesOn
+    trains: tuple[str, ...] = ()
 
 
 class Trained:

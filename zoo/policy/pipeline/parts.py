@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zoo.errors import closest, one_line
 from zoo.policy.parts import is_part, require_files
 from zoo.policy.pipeline import modular
-from zoo.policy.pipeline.names import is_network_class
+from zoo.policy.pipeline.names import is_network, is_network_class
 from zoo.policy.pretrained import Precision, Pretrained, Types
 
 _TINY = "zoo.policy.tiny_pipelines."
@@ -161,16 +161,16 @@ def shape_pipeline(
         ) from error
 
 
-def place_parts(pipe: Any, networks: Collection[str], device: torch.device) -> None:
+def place_parts(pipe: Any, device: torch.device) -> None:
     """The networks, the autoencoder and the rest on the device, frozen, without dropout.
 
     In the types that they were loaded in: diffusers keeps some of a network's numbers in float32.
     """
-    for name, part in pipe.components.items():
+    for part in pipe.components.values():
         if not isinstance(part, nn.Module):
             continue
         part.requires_grad_(False).eval()
-        if name in networks or device.type != "meta":
+        if is_network(part) or device.type != "meta":
             part.to(device)
 
 

@@ -47,7 +47,7 @@ def require_arguments(seam: Seam) -> None:
         UnsupportedError: something is missing.
     """
     given = seam.given()
-    for name, parameter in seam.takes.items():
+    for name, parameter in seam.keywords.takes.items():
         plain = parameter.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
         if plain and parameter.default is Parameter.empty and name not in ("self", *given):
             raise UnsupportedError(
@@ -63,25 +63,24 @@ def _reason(error: Exception, seam: Seam) -> str:
     library = f"{Path(inspect.getfile(type(seam.real)))}".partition("pipelines")[0]
     if last.startswith(library) and linecache.getline(last, line).lstrip().startswith("raise"):
         return f"it says: {join_lines(error)[:300]}"
-    what = _ASKED[seam.asked.until]
+    asked = seam.run.question.until
     file, line, function = _last_own(frames, seam)
     shown = f"line {line} of {Path(file).name}, in {function}"
     if any(word in linecache.getline(file, line) for word in _SOLVING):
         return f"its scheduler is not set or stepped as others are ({shown})"
     if isinstance(error, UnboundLocalError) and function == "__call__":
-        if seam.asked.until == "end":
+        if asked == "end":
             return f"its end needs more than its last latents, or is of another kind ({shown})"
         return f"its loop makes no step where there is one time alone ({shown})"
-    missing = [
-        name for name in ("image", "video") if name in seam.takes and name not in seam.given()
-    ]
+    takes, given = seam.keywords.takes, seam.given()
+    missing = [name for name in ("image", "video") if name in takes and name not in given]
     hint = (
         f"it was given no {missing[0]}, which it may need: write policy.family.inputs: 1, or what "
         "else it needs in policy.call"
         if missing
         else "it loops otherwise than others, or needs what policy.call can give it"
     )
-    return f"its code stops when {what} ({shown}); {hint}"
+    return f"its code stops when {_ASKED[asked]} ({shown}); {hint}"
 
 
 def _last_own(frames: list[tuple[str, int, str]], seam: Seam) -> tuple[str, int, str]:

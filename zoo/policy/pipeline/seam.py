@@ -14,10 +14,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo import seeds
 from zoo.policy.pipeline.contract import Family, Manner, UnsupportedError
+from zoo.policy.pipeline.keywords import CallKeywords
 from zoo.policy.pipeline.names import encoder_of, guidance_keyword, is_network
 from zoo.policy.pipeline.questions import Encoded, OwnRun, Question, Through
+from zoo.policy.pipeline.run import Run
 from zoo.policy.pipeline.stand_ins import (
     ReachedError,
     Step,
@@ -58,42 +59,40 @@ class Seam:
         kind = type(pipe).__name__
         if not self.networks or not hasattr(getattr(pipe, "scheduler", None), "step"):
             raise UnsupportedError(f"{kind} has no network and scheduler of its own to be asked")
-        self._run = inspect.unwrap(type(pipe).__call__)
-        self._encoder = encoder_of(pipe, self._run)
+        self._own_call = inspect.unwrap(type(pipe).__call__)
+        self._encoder = encoder_of(pipe, self._own_call)
         self.scheduler = copy.deepcopy(pipe.scheduler)
         self.scale = float(self.scheduler.config.get("num_train_timesteps", 1000))
-        self.takes = inspect.signature(type(pipe).__call__).parameters
+        takes = inspect.signature(type(pipe).__call__).parameters
+        self.keywords = CallKeywords(takes, family, dict(call), negative, image)
         self.device = torch.device("cpu")
-        self.manner = Manner(guidance_keyword(pipe, family, self.takes))
+        self.manner = Manner(guidance_keyword(pipe, family, takes))
         self.lent: Callable[[], AbstractContextManager[None]] = nullcontext
         """Inside, the encoders of texts and images are on the device."""
-        self._more, self._negative = dict(call), negative
-        self._pipe = self._stand_in()
-        self._question = Question("network", ())
-        self._stepped: list[tuple[Tensor, Tensor]] = []
-        self._encoded: list[Any] = []
-        self._counts: dict[Any, int] = {}
         self.native = False
         """Whether the pipeline is told the types of its networks."""
-        self.prepared: tuple[Any, ...] = ()
-        """What `prepare_latents` gave in the last run: latents, and what it made beside them."""
+        self.run = self._new_run(Question("network", ()))
+        """The last one: what was asked, and what was noted on the way to the answer."""
+        self._pipe = self._twin(
+            lambda *call: self.run.network(*call), scheduler_like(self.scheduler, lambda: self.run)
+        )
+        if image is not None:
+            remember_images(self._pipe, self._remember)
 
     def ask(self, question: Question) -> Any:
         """Runs the pipeline's own code until the answer."""
-        self._question = question
-        self._stepped, self._encoded, self._counts = [], [], {}
+        self.run = self._new_run(question)
         at = None if question.until == "end" else question.at
         where = self.device if self.device.type != "meta" else torch.device("cpu")
         tell_time(self._pipe.scheduler, at, self.scale, where)
-        kwargs = self._keywords(question)
         try:
-            made = self._run(self._pipe, **kwargs)
+            made = self._call(self._pipe)
         except ReachedError as reached:
             return reached.answer
         if question.until != "end":
             raise UnsupportedError(
                 f"it came to its end before its {_PLACES[question.until]}: it called "
-                f"scheduler.step {len(self._stepped)} times in a step"
+                f"scheduler.step {len(self.run.steps)} times in a step"
             )
         return made
 
@@ -112,24 +111,13 @@ class Seam:
 
         Its networks are its own, or `through`. Latents are float32, as those of a policy.
         """
-        self._question = Question("end", prompts, guidance=guidance, encoded=encoded, steps=steps)
-        self._encoded, self._counts = [], {}
+        self.run = self._new_run(
+            Question("end", prompts, guidance=guidance, encoded=encoded, steps=steps)
+        )
         stepped: list[Step] = []
-        own = twin_of(self.real, lambda: self.device)
-        own.__dict__[self._encoder] = self._encode_prompt
-        own.__dict__["scheduler"] = recording(self.scheduler, stepped)
-        if hasattr(own, "prepare_latents"):
-            own.__dict__["prepare_latents"] = partial(self._prepare, own, 0)
-        if self.any_image is not None:
-            encode_most_probable(own)
-        for name, network in self.networks.items():
-            own.__dict__[name] = network_like(
-                network, _named(through or self._call, name), partial(self._told_type, network)
-            )
-        if self.manner.guided_by == "guider":
-            own.__dict__["guider"] = self.real.guider.new(guidance_scale=guidance or 1.0)
-        made = self._run(own, **self._keywords(self._question) | {"output_type": output})
-        return OwnRun(stepped, made[0] if isinstance(made, tuple) else made, self.prepared)
+        own = self._twin(through or self._call_network, recording(self.scheduler, stepped))
+        made = self._call(own, output_type=output)
+        return OwnRun(stepped, made[0] if isinstance(made, tuple) else made, self.run.prepared)
 
     @contextmanager
     def on(self, device: torch.device) -> Iterator[None]:
@@ -141,20 +129,9 @@ class Seam:
         finally:
             self.device = before
 
-    @property
-    def asked(self) -> Question:
-        """What it was asked last."""
-        return self._question
-
-    def asked_with(self) -> str:
-        """All that every question to it has in common."""
-        images = self.any_image if isinstance(self.any_image, list) else [self.any_image]
-        sizes = [getattr(image, "size", None) for image in images]
-        return repr((self.family, self._more, self._negative, sizes))
-
-    def given(self) -> frozenset[str]:
+    def given(self) -> dict[str, Any]:
         """The keywords that its call was given last."""
-        return frozenset(self._keywords(self._question))
+        return self.keywords.of(self.run.question, self.manner)
 
     @property
     def vae(self) -> Any:
@@ -165,52 +142,7 @@ class Seam:
         """What the pipeline's `encode_prompt` gives for these prompts, which share input images."""
         encoded = Encoded([], images)
         self.ask(Question("network", prompts, guidance=guidance, encoded=encoded))
-        return Encoded(self._encoded, images, encoded.kept)
-
-    def _keywords(self, q: Question) -> dict[str, Any]:
-        kwargs: dict[str, Any] = {
-            "prompt": _texts(q.prompts),
-            "num_inference_steps": q.steps,
-            "output_type": "pt" if q.until == "end" else "latent",
-            # The same every time, and the global state is left alone.
-            "generator": seeds.generator(0, "pipeline"),
-            "return_dict": False,
-            **self._more,
-        }
-        if self.any_image is not None:
-            given = None if q.encoded is None else q.encoded.images
-            images = self.any_image if given is None else given
-            kwargs["image"] = (
-                [images] * len(q.prompts) if self.manner.batching == "each" else images
-            )
-        if self.manner.by_keyword:
-            kwargs |= dict(zip(self.family.states, q.latents, strict=False))
-        if q.guidance is not None:
-            kwargs["negative_prompt"] = _texts([self._negative] * len(q.prompts))
-        if self.manner.guided_by == "guider":
-            guider = self.real.guider.new(guidance_scale=q.guidance or 1.0)
-            self._pipe.__dict__["guider"] = guider
-        elif self.manner.guided_by is not None:
-            kwargs[self.manner.guided_by] = self.manner.off if q.guidance is None else q.guidance
-        return {key: value for key, value in kwargs.items() if key in self.takes}
-
-    # The pipeline's side: what its stand-ins ask.
-
-    def set_grid(self, steps: int | None, given: dict[str, Any]) -> None:
-        """By the real scheduler, where the grid is the question."""
-        if self._question.until == "grid":
-            by_number = (
-                {} if {"sigmas", "timesteps"} & given.keys() else {"num_inference_steps": steps}
-            )
-            self.scheduler.set_timesteps(**by_number, **given)
-            raise ReachedError(self.scheduler)
-
-    def stepped(self, output: Tensor, sample: Tensor) -> Tensor:
-        """The answer, once all states were stepped."""
-        self._stepped.append((output, sample))
-        if len(self._stepped) < len(self.family.states):
-            return sample
-        raise ReachedError(self._stepped)
+        return Encoded(self.run.replies, images, encoded.kept)
 
     def typed(self, name: str, given: Any) -> Any:
         """A network's arguments in the types that the pipeline itself would give them."""
@@ -223,102 +155,63 @@ class Seam:
 
         return mapped(given, one)
 
-    def _call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """By the network itself."""
-        given = self.typed(name, {"args": args, "kwargs": kwargs})
-        made = self.networks[name](*given["args"], **given["kwargs"])
-        return on_tensors(made, lambda leaf: leaf.float())
+    def _new_run(self, question: Question) -> Run:
+        return Run(question, self.manner, len(self.family.states))
+
+    def _call(self, pipe: Any, **more: Any) -> Any:
+        """A twin's own call, for the question."""
+        if self.manner.guided_by == "guider":
+            scale = self.run.question.guidance or 1.0
+            pipe.__dict__["guider"] = self.real.guider.new(guidance_scale=scale)
+        return self._own_call(pipe, **self.given() | more)
+
+    def _twin(self, call: Through, scheduler: Any) -> Any:
+        """The pipeline with this scheduler, its networks called so; a run has its other answers."""
+        twin = twin_of(self.real, lambda: self.device)
+        cls, parts = type(self.real), twin.__dict__
+        for name, network in self.networks.items():
+            told_type = partial(self._told_type, network)
+            parts[name] = network_like(network, partial(call, name), told_type)
+        parts["scheduler"] = scheduler
+        encode = partial(getattr(cls, self._encoder), twin)
+        parts[self._encoder] = partial(self._encode_prompt, encode)
+        for state, keyword in enumerate(self.family.states):
+            if hasattr(cls, f"prepare_{keyword}"):
+                prepare = partial(getattr(cls, f"prepare_{keyword}"), twin)
+                parts[f"prepare_{keyword}"] = partial(self._prepare, prepare, state)
+        if self.any_image is not None:
+            encode_most_probable(twin)
+        return twin
+
+    # What is in a twin's place of the pipeline's own.
 
     def _told_type(self, network: Any) -> torch.dtype:
         """What a pipeline does beside its networks it does in float32, but where it is `native`."""
         return network.dtype if self.native else torch.float32
 
-    def _network(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._question.until == "network" or self._question.through is None:
-            raise ReachedError(name)
-        return self._question.through(name, args, kwargs)
+    def _call_network(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """By the network itself."""
+        given = self.typed(name, {"args": args, "kwargs": kwargs})
+        made = self.networks[name](*given["args"], **given["kwargs"])
+        return on_tensors(made, lambda leaf: leaf.float())
 
-    def _encode_prompt(self, *args: Any, **kwargs: Any) -> Any:
-        count = self._count("encode_prompt")
-        encoded = self._question.encoded
-        if encoded is not None and count < len(encoded.replies):
-            return self._widened(encoded.replies[count])
-        own = getattr(type(self.real), self._encoder)
-        with torch.no_grad():
-            self._encoded.append(own(self._pipe, *args, **kwargs))
-        return self._widened(self._encoded[-1])
-
-    def _widened(self, reply: Any) -> Any:
+    def _encode_prompt(self, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        reply = self.run.encode_prompt(partial(own, *args, **kwargs))
         if self.native:
             return reply
         return on_tensors(reply, lambda leaf: leaf.float() if leaf.is_floating_point() else leaf)
 
-    def _prepare_latents(self, state: int, *args: Any, **kwargs: Any) -> Any:
-        """Those given, in the layout that is stepped, float32 whatever the pipeline's type."""
-        made = self._prepare(self._pipe, state, *args, **kwargs)
-        if len(self._question.latents) <= state:
-            return made
-        given, part = self._question.latents[state], self.manner.part if state == 0 else None
-        if part is None:
-            return (given, *made[1:]) if isinstance(made, tuple) else given
-        put = part.ended if self._question.until == "end" else part.told
-        told = put(self.prepared, given)
-        return told if isinstance(made, tuple) else told[0]
-
-    def _prepare(self, twin: Any, state: int, *args: Any, **kwargs: Any) -> Any:
-        """What a twin's own method prepares of a state."""
-        made = getattr(type(self.real), f"prepare_{self.family.states[state]}")(
-            twin, *args, **kwargs
-        )
-        if state == 0:
-            self.prepared = made if isinstance(made, tuple) else (made,)
-        return made
+    def _prepare(self, own: Callable[..., Any], state: int, *args: Any, **kwargs: Any) -> Any:
+        return self.run.latents(state, own(*args, **kwargs))
 
     def _remember(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Of the prompts' images, the same calls come in every run: their results are kept."""
+        def lent(*args: Any, **kwargs: Any) -> Any:
+            with torch.no_grad(), self.lent():
+                return function(*args, **kwargs)
 
         def remembered(*args: Any, **kwargs: Any) -> Any:
-            key = (name, self._count(name), len(self._question.prompts))
+            make = partial(lent, *args, **kwargs)
             # What was found with numbers is of no use to shapes alone.
-            encoded = None if self.device.type == "meta" else self._question.encoded
-            if encoded is not None and key in encoded.kept:
-                return encoded.kept[key]
-            with torch.no_grad(), self.lent():
-                result = function(*args, **kwargs)
-            if encoded is not None:
-                encoded.kept[key] = result
-            return result
+            return make() if self.device.type == "meta" else self.run.kept(name, make)
 
         return remembered
-
-    def _count(self, name: str) -> int:
-        count = self._counts.get(name, 0)
-        self._counts[name] = count + 1
-        return count
-
-    def _stand_in(self) -> Any:
-        """A twin of the pipeline whose networks and scheduler ask."""
-        twin = twin_of(self.real, lambda: self.device)
-        cls, parts = type(self.real), twin.__dict__
-        for name, network in self.networks.items():
-            parts[name] = network_like(
-                network, _named(self._network, name), partial(self._told_type, network)
-            )
-        parts["scheduler"] = scheduler_like(self.scheduler, self)
-        parts[self._encoder] = self._encode_prompt
-        for state, keyword in enumerate(self.family.states):
-            if hasattr(cls, f"prepare_{keyword}"):
-                parts[f"prepare_{keyword}"] = partial(self._prepare_latents, state)
-        if self.any_image is not None:
-            encode_most_probable(twin)
-            remember_images(twin, self._remember)
-        return twin
-
-
-def _texts(texts: Sequence[str]) -> str | list[str]:
-    """One as it is: some pipelines take no list."""
-    return texts[0] if len(texts) == 1 else list(texts)
-
-
-def _named(network: Through, name: str) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
-    return lambda args, kwargs: network(name, args, kwargs)

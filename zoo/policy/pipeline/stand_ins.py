@@ -39,15 +39,15 @@ class Step(NamedTuple):
 class Questions(Protocol):
     """Who answers for the scheduler."""
 
-    def set_grid(self, steps: int | None, given: dict[str, Any]) -> None:
+    def set_grid(self, scheduler: Any, steps: int | None, given: dict[str, Any]) -> None:
         """The pipeline sets its grid, by a number of steps or by sigmas and their shift."""
 
     def stepped(self, output: Tensor, sample: Tensor) -> Tensor:
         """The pipeline came to its solver with what it made of the network's outputs."""
 
 
-def scheduler_like(real: Any, asked: Questions) -> Any:
-    """A copy of a scheduler whose steps are questions.
+def scheduler_like(real: Any, asked: Callable[[], Questions]) -> Any:
+    """A copy of a scheduler whose steps are questions to whoever is `asked` just then.
 
     Pipelines ask for the very class, so that it is no other: closures take its methods' places,
     which a copy of it has, too.
@@ -63,12 +63,12 @@ def scheduler_like(real: Any, asked: Questions) -> Any:
     ) -> None:
         given = {"timesteps": timesteps, "sigmas": sigmas, "mu": mu, **more}
         given = {key: value for key, value in given.items() if value is not None}
-        asked.set_grid(num_inference_steps, given)
+        asked().set_grid(real, num_inference_steps, given)
 
     def step(
         model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor]:
-        return (asked.stepped(model_output, sample),)
+        return (asked().stepped(model_output, sample),)
 
     def unscaled(sample: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return sample

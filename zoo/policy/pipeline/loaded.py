@@ -1,0 +1,222 @@
+"""A policy of a loaded pipeline: run as it is, for rows that have a time each, with gradients."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.policy.base import Images, Latents
+from zoo.policy.parts import num_numbers
+from zoo.policy.pipeline.clock import PREDICTIONS
+from zoo.policy.pipeline.conditions import Conditions
+from zoo.policy.pipeline.embeddings import Embeddings, Entry
+from zoo.policy.pipeline.families import targets_of
+from zoo.policy.pipeline.inputs import InputImages
+from zoo.policy.pipeline.kept import with_kept
+from zoo.policy.pipeline.keywords import CallOptions
+from zoo.policy.pipeline.learned import Learned
+from zoo.policy.pipeline.networks import NetworkOptions, Trained
+from zoo.policy.pipeline.parts import HollowEncoder, place_parts
+from zoo.policy.pipeline.pictures import Pictures
+from zoo.policy.pipeline.predict import Predictions
+from zoo.policy.pipeline.refusals import telling_why
+from zoo.policy.pipeline.seam import Seam
+from zoo.policy.pipeline.source import Source
+from zoo.policy.pipeline.step import Steps
+from zoo.policy.pipeline.told import Told
+from zoo.policy.pipeline.trees import differing
+from zoo.policy.pipeline.unloaded import Unloaded
+from zoo.policy.pipeline.verify import verify
+from zoo.policy.pretrained import Precision
+from zoo.policy.weights import WeightSets
+from zoo.prompt import Prompt
+from zoo.rollout import Cond, Lookup
+
+_SIZE = 512, 512
+"""Of input images where a pipeline is told no size."""
+
+
+class PipelinePolicy(Unloaded):
+    """What `diffusers` and its presets are; their constructors name the options of recipes.
+
+    Its networks, encoders and weights are loaded once. What the pipeline does is found at a size of
+    pictures, and anew for another: `sized`.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        source: Source,
+        call: CallOptions,
+        network: NetworkOptions,
+        *,
+        cached_prompts: int,
+        decode_batch: int,
+        allow_unguided: bool = False,
+    ) -> None:
+        """Loads the pipeline and finds out what it does.
+
+        Raises:
+            UnsupportedError: the pipeline does not keep the contract.
+            ValueError: the model cannot be had, or an option does not fit it.
+        """
+        self.device, self._source, self._call = device, source, call
+        self._precision = Precision.of(network.dtype, network.lora, source.family.wide)
+        self.num_inputs, self._portion = source.family.inputs, decode_batch
+        call.keywords(source.cls, source.family)  # what is wrong is said before weights load
+        self._pipe = source.load(self._precision, device)
+        place_parts(self._pipe, device)
+        self._learn(call)
+        self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
+        self._trained = Trained(self.seam.networks, network.trains)
+        self.weights = WeightSets(
+            self._trained.network,
+            network.lora,
+            default_targets=source.family.targets or targets_of(self._trained.network),
+            copies_on=network.copies_on,
+            casts=self._precision.casts,
+        )
+        self.needs_guidance = self._learned.clock.noise is not None and not allow_unguided
+        self._connect()
+
+    def sized(self, size: Mapping[str, Any]) -> "PipelinePolicy":
+        """The same networks and encoders, asked for images of another size.
+
+        All that was found of the pipeline is found anew, and checked against its own loop again.
+
+        Raises:
+            UnsupportedError: the pipeline does not keep the contract at this size.
+            ValueError: it takes no such size.
+        """
+        other = copy.copy(self)
+        with self._texts.on_device():
+            other._learn(
+                replace(self._call, resolution=size["resolution"], frames=size.get("frames"))
+            )
+            alike = not differing(other._learned.some.replies, self._learned.some.replies)
+            other._texts = self._texts.of(other.seam, other.contract, alike=alike)
+            other._connect()
+        return other
+
+    def _learn(self, call: CallOptions) -> None:
+        """Finds out what the pipeline does when it is asked so."""
+        family, kind = self._source.family, type(self._pipe).__name__
+        self._inputs = InputImages(self.num_inputs, call.size or _SIZE, kind)
+        keywords = call.keywords(self._source.cls, family)
+        self.seam = Seam(
+            self._pipe, family, keywords, negative=call.negative, image=self._inputs.any()
+        )
+        self._learned = Learned(self.seam, self._learns_on)
+        self.contract = self._learned.contract
+
+    def _connect(self) -> None:
+        """Has velocities and pictures made as was found, and checks them."""
+        seam, contract = self.seam, self.contract
+        steps = Steps(seam, contract, partial(self._trained.forward, self.weights))
+        seam.device = self.device
+        self._conditions = Conditions(self._texts, contract, self._inputs, self.device)
+        any_told = self._conditions.tell([Entry("a", "any")], None, {"any": seam.any_image})
+        self._pictures = Pictures(seam, contract, any_told.tables[0].encoded, portion=self._portion)
+        self._predict = Predictions(steps, self._pictures, contract, self._trained, self.weights)
+        alone = contract.manner.batching == "alone" or self.num_inputs > 0
+        self.even_forwards = not alone and contract.boundary is None
+        self.latent_shape = self._shape()
+        self.verified: Mapping[str, float] = {}
+        if self.device.type != "meta":  # where there are numbers
+            with self._texts.on_device(), telling_why(seam):
+                self.verified = verify(
+                    seam, contract, steps, self._precision.computing, self._pictures.decode
+                )
+
+    def _shape(self) -> tuple[int, ...]:
+        """Of one latent, as velocities take them."""
+        return self.contract.latent_shape
+
+    @property
+    def network_folder(self) -> str:  # type: ignore[override]
+        """The part of the pipeline that is trained."""
+        return self._trained.names[0]
+
+    def findings(self) -> Mapping[str, Any]:
+        """How the pipeline is asked, what reaches its networks, and how it was checked."""
+        import diffusers
+
+        return {
+            **self.contract.describe(),
+            "trained": list(self._trained.names),
+            "predicts": PREDICTIONS[self._learned.clock.kind],
+            "diffusers": diffusers.__version__,
+            "differs from its own loop": dict(self.verified),
+        }
+
+    def encoder_bytes(self) -> int:
+        """Those of the pipeline's encoders of texts and images, by their files or configurations.
+
+        Raises:
+            ValueError: they cannot be had.
+        """
+        encoders = [
+            name
+            for name, part in self.seam.real.components.items()
+            if isinstance(part, HollowEncoder)
+        ]
+        return sum(
+            num_numbers(self._source.files, name)
+            * self._precision.part(name, is_network=False).itemsize
+            for name in encoders
+        )
+
+    def write_rest(self, folder: Path) -> None:
+        """All parts of the pipeline but for the network, and its index."""
+        self._source.files.copy_parts(
+            folder, network=self.network_folder, without=self._source.without
+        )
+
+    def expect(self, coming: Callable[[], Sequence[Prompt]], *, guidance: float = 1.0) -> None:
+        """Of prompts without input images the embeddings are made with the next that are."""
+        if not self.num_inputs:
+            texts = lambda: [prompt.text for prompt in coming()]  # noqa: E731
+            self._texts.expect(texts, guided=guidance != 1.0)
+
+    def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
+        """Tables of what the pipeline's own encoders give, for all texts together."""
+        return self._conditions(prompts, guidance)
+
+    def velocity(self, x: Latents, t: Float[Tensor, " batch"], cond: Cond) -> Latents:
+        """dx/dt; the branch without the prompt has no gradient."""
+        entry = cond.tensors["entry"]
+        assert isinstance(entry, Lookup)
+        told: Told = cond.layout.at(cond.guidance)
+        entries = entry.index.tolist()
+        made = self._learned.clock.velocity(
+            lambda inner, times: self._predict(inner, times, entries, told), x, t
+        )
+        return with_kept(self.seam, self.contract, made, x, t, entries, told)
+
+    def decode(self, latents: Latents) -> Images:
+        """Images or videos by the pipeline's own end, a few at a time."""
+        return self._pictures.decode(latents)
+
+    def latents(self, images: Images) -> Latents:
+        """The most probable latents.
+
+        Raises:
+            ValueError: the images are not of the policy's size.
+            UnsupportedError: the pipeline decodes no shifted, scaled and permuted latent.
+        """
+        return self._pictures.encode(images)
+
+    def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
+        """The pipeline's own, which may depend on the number of steps."""
+        return self._learned.grid(num_steps)
+
+    @property
+    def _learns_on(self) -> torch.device:
+        """Numbers are needed to learn, also where the networks are shapes alone."""
+        return torch.device("cpu") if self.device.type == "meta" else self.device

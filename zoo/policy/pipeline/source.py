@@ -1,0 +1,39 @@
+"""Which pipeline a policy is of: its files, its class of diffusers, and what is known of that."""
+
+from typing import Any
+
+import torch
+
+from zoo.policy.pipeline.contract import Family
+from zoo.policy.pipeline.families import family_of
+from zoo.policy.pipeline.parts import load_pipeline, pipeline_class, shape_pipeline
+from zoo.policy.pretrained import Precision, Pretrained
+
+
+class Source:
+    """A published pipeline that can be loaded, `without` some of its parts."""
+
+    def __init__(
+        self,
+        files: Pretrained,
+        pipeline: str | None,
+        without: tuple[str, ...] = (),
+        family: Family | None = None,
+    ) -> None:
+        """`pipeline` is a class of diffusers; None is the one that the model names.
+
+        Raises:
+            ValueError: diffusers has no such class, or the model cannot be had.
+        """
+        self.files, self.without = files, without
+        self.cls: Any = pipeline_class(files, pipeline)
+        self.family = family or family_of(self.cls.__name__)
+
+    def load(self, precision: Precision, device: torch.device) -> Any:
+        """The pipeline with its weights, on the CPU; where the device is meta, shapes alone.
+
+        Raises:
+            ValueError: it is missing, broken, has no such part, or cannot be had.
+        """
+        load = shape_pipeline if device.type == "meta" else load_pipeline
+        return load(self.files, self.cls, precision, self.without)
