@@ -50,9 +50,13 @@ OWN = {
 
 def overrides(algorithm: str, out: Path, **changes: object) -> list[str]:
     """`-s` arguments of a short run that writes under `out`; `__` in `changes` is a dot."""
-    options = {**SHORT, **OWN[algorithm], "output_dir": out}
-    options |= {key.replace("__", "."): value for key, value in changes.items()}
-    return [part for key, value in options.items() for part in ("-s", f"{key}={value}")]
+    return settings({**SHORT, **OWN[algorithm], "output_dir": out}, **changes)
+
+
+def settings(options: Mapping[str, object], **changes: object) -> list[str]:
+    """`-s` arguments of these options and changes, in whose names `__` is a dot."""
+    whole = {**options, **{key.replace("__", "."): value for key, value in changes.items()}}
+    return [part for key, value in whole.items() for part in ("-s", f"{key}={value}")]
 
 
 def written(options: Mapping[str, object]) -> str:

@@ -67,6 +67,11 @@ def first_line(error: BaseException) -> str:
     return (text_of(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def reason(error: BaseException) -> str:
+    """What the system says of it, without a number and a path; all that it says if that is none."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def one_line(error: BaseException) -> str:
     """The error's type and the first line that it says."""
     name, first = type(error).__name__, first_line(error)

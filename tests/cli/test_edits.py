@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.pictures import encoded, flat, noise
 from tests.report.checked_html import Checked
-from tests.runs import RECIPES, metrics, only_run
+from tests.runs import RECIPES, metrics, only_run, settings
 from zoo.data.digits import WORDS
 
 CHANGES = {
@@ -33,8 +33,8 @@ def written(folder, num=4):
 
 
 def overrides(out, source, **changes):
-    options = {**CHANGES, "data.train": source, "data.eval": source, "output_dir": out, **changes}
-    return [part for key, value in options.items() for part in ("-s", f"{key}={value}")]
+    options = {**CHANGES, "data.train": source, "data.eval": source, "output_dir": out}
+    return settings(options, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -2,25 +2,13 @@
 
 import signal
 import socket
-import subprocess
 import time
 from contextlib import closing
 
 import psutil
 import pytest
 
-from tests.runs import (
-    RECIPES,
-    ROOT,
-    clean_environment,
-    command,
-    metrics,
-    only_run,
-    overrides,
-    require_same,
-    without_clocks,
-    zoo,
-)
+from tests.runs import RECIPES, metrics, only_run, overrides, require_same, without_clocks, zoo
 from zoo.run import checkpoint
 
 NFT = RECIPES["nft"]
@@ -205,7 +193,7 @@ def test_a_run_that_is_restarted_ends_as_if_nothing_had_been(
 
 
 @pytest.mark.slow
-def test_two_runs_at_once_do_not_meet_and_need_no_fixed_port(tmp_path):
+def test_two_runs_at_once_do_not_meet_and_need_no_fixed_port(start, tmp_path):
     with closing(socket.socket()) as busy:
         busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         busy.bind(("127.0.0.1", 29500))
@@ -213,12 +201,7 @@ def test_two_runs_at_once_do_not_meet_and_need_no_fixed_port(tmp_path):
         runs = []
         for name in ("one", "two"):
             arguments = overrides("nft", tmp_path / name, epochs=2, engine__processes=2)
-            runs.append(
-                subprocess.Popen(
-                    command("train", NFT, *arguments), env=clean_environment(), cwd=ROOT,
-                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                )
-            )  # fmt: skip
+            runs.append(start("train", NFT, *arguments))
         for run in runs:
             _, err = run.communicate(timeout=120)
             assert run.returncode == 0, err

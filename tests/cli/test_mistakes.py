@@ -169,17 +169,17 @@ def test_an_override_that_is_none_is_said(out, mistake):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("text", "said"),
     [
-        ("empty.txt", "\n \n", "has no prompts"),
-        ("bad.jsonl", '{"prompt": "seven"}\n{"prompt": \n', ":2: not a JSON object"),
-        ("bad.jsonl", '{"text": "seven"}\n', ':1: each line is an object with a text "prompt"'),
-        ("bad.jsonl", "[1]\n", ":1: each line is an object"),
+        ("\n \n", "has no prompts"),
+        ('{"prompt": "seven"}\n{"prompt": \n', ":2: not a JSON object"),
+        ('{"text": "seven"}\n', ':1: each line is an object with a text "prompt"'),
+        ("[1]\n", ":1: each line is an object"),
     ],
 )
-def test_a_broken_prompt_file_is_said_with_its_line(name, text, said, tmp_path, recipe, mistake):
-    (tmp_path / name).write_text(text)
-    path = recipe(f"data: {{train: {tmp_path / name}}}")
+def test_a_broken_prompt_file_is_said_with_its_line(text, said, tmp_path, recipe, mistake):
+    (tmp_path / "bad.jsonl").write_text(text)
+    path = recipe(f"data: {{train: {tmp_path / 'bad.jsonl'}}}")
     line = mistake("train", path)
     assert line.startswith(f"{path}:3: data.train: ")
     assert said in line

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import RECIPES, clean_environment, metrics, only_run
+from tests.runs import RECIPES, clean_environment, metrics, only_run, settings
 from zoo.cli.new_plugin import KINDS
 
 SHORT = {"data.groups_per_epoch": 2, "data.group_size": 4, "sampler.steps": 3, "eval": "null"}
@@ -59,11 +59,7 @@ def environment(tmp_path):
 def overrides(said):
     """What the command says to train with, as a user would copy it."""
     (override,) = re.findall(r"^  zoo train recipes/nft_digits.yaml -s '(.+)'$", said, re.MULTILINE)
-    short = {**SHORT, "output_dir": "runs"}
-    return [part for key, value in short.items() for part in ("-s", f"{key}={value}")] + [
-        "-s",
-        override,
-    ]
+    return [*settings({**SHORT, "output_dir": "runs"}), "-s", override]
 
 
 def lives(environment, kind, name):
@@ -133,26 +129,31 @@ def test_nothing_of_the_template_is_left(zoo_here, tmp_path, kind):
     assert (folder / "zoo_soft_edges" / "py.typed").exists()
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "said"),
-    [
-        ("rewards", "x", "unknown kind 'rewards'; did you mean 'reward'? allowed: policy, "),
-        ("reward", "SoftEdges", "'SoftEdges' cannot name a reward; use words of small letters"),
-        ("reward", "soft-edges", "'soft-edges' cannot name a reward"),
-        ("reward", "soft__edges", "'soft__edges' cannot name a reward"),
-        ("reward", "2d", "'2d' cannot name a reward"),
-        ("reward", "class", "'class' cannot name a reward"),
-        ("reward", "../up", "'../up' cannot name a reward"),
-        ("reward", "digit", "the reward 'digit' is there already, of diffusion-rl-zoo"),
-        ("solver", "step", "its class would be Step, which the code uses for something else"),
-    ],
-)
-def test_what_cannot_be_written_is_refused_in_a_line(zoo_here, tmp_path, kind, name, said):
-    done = zoo_here("new-plugin", kind, name, "--out", tmp_path)
-    assert done.code == 2
-    (line,) = done.lines
-    assert said in line
-    assert not list(tmp_path.iterdir())
+@pytest.fixture
+def refusal(zoo_here, tmp_path):
+    """Asks for what cannot be written; gives the one line that says so."""
+
+    def ask(kind, name):
+        done = zoo_here("new-plugin", kind, name, "--out", tmp_path)
+        assert done.code == 2
+        assert not list(tmp_path.iterdir())
+        (line,) = done.lines
+        return line
+
+    return ask
+
+
+@pytest.mark.parametrize("name", ["SoftEdges", "soft-edges", "soft__edges", "2d", "class", "../up"])
+def test_a_name_that_is_not_words_of_small_letters_is_refused(name, refusal):
+    assert f"'{name}' cannot name a reward; use words of small letters" in refusal("reward", name)
+
+
+def test_what_cannot_be_written_is_refused_in_a_line(refusal):
+    assert "unknown kind 'rewards'; did you mean 'reward'? allowed: policy, " in refusal(
+        "rewards", "x"
+    )
+    assert "the reward 'digit' is there already, of diffusion-rl-zoo" in refusal("reward", "digit")
+    assert "its class would be Step, which the code uses" in refusal("solver", "step")
 
 
 def test_a_folder_that_exists_is_left_as_it_is(zoo_here, tmp_path):

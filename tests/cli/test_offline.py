@@ -11,6 +11,7 @@ from tests.runs import (
     metrics,
     only_run,
     require_same_tensors,
+    settings,
     tensors,
     without_clocks,
     written,
@@ -34,9 +35,7 @@ SHORT = {
 
 
 def short(out, **changes):
-    options = {**SHORT, "output_dir": out}
-    options |= {key.replace("__", "."): value for key, value in changes.items()}
-    return [part for key, value in options.items() for part in ("-s", f"{key}={value}")]
+    return settings({**SHORT, "output_dir": out}, **changes)
 
 
 @pytest.fixture

@@ -8,15 +8,14 @@ import torch
 from PIL import Image
 
 from tests.report.checked_html import Checked
-from tests.runs import RECIPES, metrics, only_run
+from tests.runs import RECIPES, metrics, only_run, settings
 from tests.videos import CHANGES, FRAMES, register_videos
 from zoo.run import moving
 from zoo.training.looks import MEASURES
 
 
 def overrides(out, **changes):
-    options = {**CHANGES, "output_dir": out, **changes}
-    return [part for key, value in options.items() for part in ("-s", f"{key}={value}")]
+    return settings({**CHANGES, "output_dir": out}, **changes)
 
 
 @pytest.fixture(autouse=True)

@@ -12,19 +12,19 @@ from zoo.compare.results import (
     Comparison,
     Contender,
     FailedRun,
-    Target,
     as_json,
     cost,
     cost_ratio,
     final,
     over_seeds,
 )
+from zoo.recipe.sections import ScoreTarget
 from zoo.report.page import Table
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.record import RunRecord
 from zoo.storage import files as json_file
 
-TARGET = Target("judge", 0.8)
+TARGET = ScoreTarget(label="judge", at_least=0.8)
 
 
 def run(*points, label="judge"):
@@ -113,7 +113,7 @@ def test_held_out_labels_come_first():
 
 
 def test_what_a_reward_says_besides_may_be_a_target():
-    of = Target("judge/mean_of_tags", 0.8)
+    of = ScoreTarget(label="judge/mean_of_tags", at_least=0.8)
     tagged = run((0, 0.0), (100, 1.0), label="judge/mean_of_tags")
     one = Contender("one", {}, {0: replace(tagged, evaluations=FAST[0].evaluations)})
     made = Comparison("c", "", {}, (0,), (one,), (of,), "x")

@@ -20,24 +20,24 @@ def brightness(images, prompts):
 
 
 ELSEWHERE = {
-    ("diffusion-rl-zoo", "motion"): "tests/reward/test_motion.py",
-    ("diffusion-rl-zoo", "nearest"): "tests/reward/test_nearest.py",
-    ("diffusion-rl-zoo", "preference"): "tests/reward/test_preference.py",
-    ("diffusion-rl-zoo", "preservation"): "tests/reward/test_preservation.py",
-    ("diffusion-rl-zoo", "remote"): "tests/reward/test_remote.py",
-    ("diffusion-rl-zoo", "scenes"): "tests/reward/scenes/test_detectors.py",
-    ("diffusion-rl-zoo", "scenes_judge"): "tests/reward/scenes/test_detectors.py",
-    ("diffusion-rl-zoo", "smoothness"): "tests/reward/test_smoothness.py",
-    ("diffusion-rl-zoo", "sde_window"): "tests/sampler/test_window.py",
-    ("diffusion-rl-zoo", "wandb"): "tests/tracker/test_wandb_tracker.py",
-    ("zoo-example", "asked_brightness"): "plugins/zoo-example/tests/test_example.py",
-    ("zoo-geneval", "geneval"): "plugins/zoo-geneval/tests/test_geneval_reward.py",
-    ("zoo-human", "human"): "plugins/zoo-human/tests/test_human_contract.py",
-    ("zoo-ocr", "ocr"): "plugins/zoo-ocr/tests/test_ocr_contract.py",
-    ("zoo-unified-reward", "unified_reward"): (
+    "diffusion-rl-zoo:motion": "tests/reward/test_motion.py",
+    "diffusion-rl-zoo:nearest": "tests/reward/test_nearest.py",
+    "diffusion-rl-zoo:preference": "tests/reward/test_preference.py",
+    "diffusion-rl-zoo:preservation": "tests/reward/test_preservation.py",
+    "diffusion-rl-zoo:remote": "tests/reward/test_remote.py",
+    "diffusion-rl-zoo:scenes": "tests/reward/scenes/test_detectors.py",
+    "diffusion-rl-zoo:scenes_judge": "tests/reward/scenes/test_detectors.py",
+    "diffusion-rl-zoo:smoothness": "tests/reward/test_smoothness.py",
+    "diffusion-rl-zoo:sde_window": "tests/sampler/test_window.py",
+    "diffusion-rl-zoo:wandb": "tests/tracker/test_wandb_tracker.py",
+    "zoo-example:asked_brightness": "plugins/zoo-example/tests/test_example.py",
+    "zoo-geneval:geneval": "plugins/zoo-geneval/tests/test_geneval_reward.py",
+    "zoo-human:human": "plugins/zoo-human/tests/test_human_contract.py",
+    "zoo-ocr:ocr": "plugins/zoo-ocr/tests/test_ocr_contract.py",
+    "zoo-unified-reward:unified_reward": (
         "plugins/zoo-unified-reward/tests/test_unified_contract.py"
     ),
-    ("zoo-unified-reward", "vlm_judge"): "plugins/zoo-unified-reward/tests/test_vlm_judge.py",
+    "zoo-unified-reward:vlm_judge": "plugins/zoo-unified-reward/tests/test_vlm_judge.py",
 }
 """What cannot be built or asked in general, by package and name, and who inherits the checks.
 
@@ -78,7 +78,7 @@ def parameters(kind: str) -> list[Any]:
     return [
         pytest.param(entry, id=f"{entry.package}-{entry.name}")
         for entry in entries(kind)
-        if (entry.package, entry.name) not in ELSEWHERE
+        if f"{entry.package}:{entry.name}" not in ELSEWHERE
     ]
 
 

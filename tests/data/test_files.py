@@ -196,19 +196,25 @@ def test_a_folder_without_prompts_says_what_it_has(file, tmp_path):
         load(str(tmp_path / "empty"))
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ("split", "'split' has no value; write .*option=value"),
-        ("split=", "'split=' has no value"),
-        ("=x", "'=x' has no value"),
-        ("split=a&split=b", "the option 'split' is written twice"),
-        ("colum=x", "unknown option 'colum'; did you mean 'column'. allowed: split, column"),
-    ],
-)
-def test_options_that_are_wrong_are_said(options, said, tmp_path):
-    with pytest.raises(PromptError, match=said):
-        load(f"{tmp_path}?{options}")
+WRONG = {
+    "?split": "'split' has no value; write .*option=value",
+    "?split=": "'split=' has no value",
+    "?=x": "'=x' has no value",
+    "?split=a&split=b": "the option 'split' is written twice",
+    "?colum=x": "unknown option 'colum'; did you mean 'column'. allowed: split, column",
+    "/a.csv?separator=ab": "separator is one character or tab, not 'ab'",
+    '/a.csv?separator="': "separator is one character or tab",
+    "/a.jsonl?separator=;": "is no .csv or .tsv",
+}
+"""What is wrong in the options of a folder and of its files."""
+
+
+@pytest.mark.parametrize("source", WRONG)
+def test_options_that_are_wrong_are_said(source, file, tmp_path):
+    for name in ("a.csv", "a.jsonl"):
+        file(name, "")
+    with pytest.raises(PromptError, match=WRONG[source]):
+        load(f"{tmp_path}{source}")
 
 
 @pytest.mark.parametrize(
@@ -223,19 +229,6 @@ def test_another_separator_is_read_where_it_is_named_and_guessed_where_not(
     assert (prompt.text, prompt.metadata) == (f"a {separator} b", {"digit": "7"})
     with pytest.raises(PromptError, match=r"has one column, .*; if its separator is .*separator="):
         load(source)
-
-
-@pytest.mark.parametrize(
-    ("name", "separator", "said"),
-    [
-        ("a.csv", "ab", "separator is one character or tab, not 'ab'"),
-        ("a.csv", '"', "separator is one character or tab"),
-        ("a.jsonl", ";", "is no .csv or .tsv"),
-    ],
-)
-def test_a_separator_that_cannot_be_is_refused(file, name, separator, said):
-    with pytest.raises(PromptError, match=said):
-        load(f"{file(name, '')}?separator={separator}")
 
 
 def test_a_heading_that_repeats_itself_is_refused(file, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants
 from pyarrow import parquet
 
-from tests.data.hub_server import COMMIT, Hub, in_place_of_the_hub, serving
+from tests.data.hub_server import COMMIT, Hub, serving
 from zoo.data.prompts import load
 from zoo.prompt import PromptError
 
@@ -21,14 +21,6 @@ def shard(**columns):
     file = io.BytesIO()
     parquet.write_table(pyarrow.table(columns), file)
     return file.getvalue()
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """An empty hub that huggingface_hub takes for the real one, and an empty cache."""
-    found = Hub()
-    with in_place_of_the_hub(found, monkeypatch, tmp_path / "cache"):
-        yield found
 
 
 def texts(source):

@@ -14,15 +14,6 @@ from zoo.data.prompts import load
 from zoo.prompt import ImageCell, ImageFile, Prompt, PromptError
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A folder of pictures of one colour each, beside which tables are written."""
-    (tmp_path / "pictures").mkdir()
-    for name in ("red", "green", "blue"):
-        (tmp_path / "pictures" / f"{name}.png").write_bytes(encoded(flat(name)))
-    return tmp_path
-
-
 def written(folder, name, *rows):
     path = folder / name
     if name.endswith(".jsonl"):

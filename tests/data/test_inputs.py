@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from tests.data.hub_server import Hub, in_place_of_the_hub
 from tests.pictures import encoded, flat, noise
 from tests.runs import RECIPES
 from tests.train_here import recipe
@@ -18,15 +17,6 @@ from zoo.data import images
 from zoo.data.prompts import load
 from zoo.plan.preflight import count_prompts
 from zoo.prompt import ImageBytes, ImageCell, ImageFile, Prompt, PromptError
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder of pictures of one colour each, beside which tables are written."""
-    (tmp_path / "pictures").mkdir()
-    for name in ("red", "green", "blue"):
-        (tmp_path / "pictures" / f"{name}.png").write_bytes(encoded(flat(name)))
-    return tmp_path
 
 
 def table(*rows):
@@ -187,13 +177,6 @@ def test_a_split_of_a_folder_is_a_file_whatever_pictures_are_beside_it(tmp_path)
     pairs(tmp_path, "train.png")
     (tmp_path / "train.txt").write_text("one\ntwo\n")
     assert [prompt.text for prompt in load(f"{tmp_path}?split=train")] == ["one", "two"]
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    found = Hub()
-    with in_place_of_the_hub(found, monkeypatch, tmp_path / "cache"):
-        yield found
 
 
 def test_files_that_a_table_of_the_hub_names_are_fetched_where_the_column_is_named(hub):

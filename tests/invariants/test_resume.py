@@ -2,21 +2,12 @@
 
 import random
 import signal
-import subprocess
 import time
 
 import pytest
 
-from tests.runs import (
-    RECIPES,
-    clean_environment,
-    command,
-    metrics,
-    only_run,
-    overrides,
-    require_same,
-    zoo,
-)
+from tests.processes import starting
+from tests.runs import RECIPES, metrics, only_run, overrides, require_same, zoo
 
 # The kills are about where one stage ends and the next begins.
 VARIED = "rewards: [{name: digit}, {name: diversity}]"
@@ -45,19 +36,15 @@ def test_a_run_killed_at_several_instants_ends_as_one_that_was_not(algorithm, ch
     broken = tmp_path / "broken"
     arguments = ["train", recipe, *overrides(algorithm, broken, epochs=6, **changes)]
     instants = random.Random(algorithm)
-    for kill in range(2):
-        process = subprocess.Popen(
-            command(*arguments),
-            env=clean_environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        # An epoch is saved after its line: with that of epoch 2 there is a checkpoint for sure.
-        wait_for_lines(broken, 3 + 2 * kill, process)
-        time.sleep(instants.uniform(0, 0.2))  # anywhere in the epochs after that line
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        arguments = ["train", "--resume", only_run(broken)]
+    with starting() as start:
+        for kill in range(2):
+            process = start(*arguments)
+            # An epoch is saved after its line: with that of epoch 2 there is a checkpoint for sure.
+            wait_for_lines(broken, 3 + 2 * kill, process)
+            time.sleep(instants.uniform(0, 0.2))  # anywhere in the epochs after that line
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            arguments = ["train", "--resume", only_run(broken)]
     resumed = zoo(*arguments)
     assert resumed.returncode == 0, resumed.stderr
     require_same(only_run(broken), only_run(tmp_path / "whole"))

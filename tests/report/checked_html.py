@@ -32,6 +32,10 @@ class Checked(HTMLParser):
     def text(self) -> str:
         return " ".join(" ".join(self._text).split())
 
+    def require(self, *parts: str) -> None:
+        """Its text has all these."""
+        assert [part for part in parts if part not in self.text] == []
+
     def handle_starttag(self, tag, attrs):
         self._note(tag, attrs)
         if tag not in _EMPTY:

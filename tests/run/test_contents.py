@@ -16,18 +16,33 @@ from zoo.run import folder as run_folder
 REWARD = "def bright(images, prompts):\n    return images.flatten(1).mean(1)\n"
 
 
-@pytest.fixture
-def begun(tmp_path):
-    """A folder of a run with prompts and a reward of its own."""
-    (tmp_path / "p.txt").write_text("the digit seven\nthe digit two\n")
-    (tmp_path / "r.py").write_text(REWARD)
-    made = recipe(
-        RECIPES["nft"], output_dir=tmp_path / "out", data__train=tmp_path / "p.txt",
-        rewards=f"[{{name: python, path: '{tmp_path}/r.py:bright', label: bright}}]",
-    )  # fmt: skip
+def begin(tmp_path, **changes):
+    """The folder of a run that has just begun."""
+    made = recipe(RECIPES["nft"], output_dir=tmp_path / "out", **changes)
     folder = run_folder.create(made)
     contents.write(folder, made)
     return folder
+
+
+def with_a_reward(tmp_path, source):
+    """The same, with these prompts and a reward of its own."""
+    (tmp_path / "r.py").write_text(REWARD)
+    rewards = f"[{{name: python, path: '{tmp_path}/r.py:bright', label: bright}}]"
+    return begin(tmp_path, data__train=source, rewards=rewards)
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    """A file of two prompts."""
+    path = tmp_path / "p.txt"
+    path.write_text("the digit seven\nthe digit two\n")
+    return path
+
+
+@pytest.fixture
+def begun(prompts, tmp_path):
+    """A folder of a run with prompts and a reward of its own."""
+    return with_a_reward(tmp_path, prompts)
 
 
 def going_on(folder, *overrides, accept=False):
@@ -92,14 +107,9 @@ def test_no_prompts_to_evaluate_with_are_another_content(begun, tmp_path):
 
 
 @pytest.mark.slow
-def test_stages_have_places_of_their_own(tmp_path):
-    (tmp_path / "p.txt").write_text("the digit seven\nthe digit two\n")
-    made = recipe(
-        RECIPES["nft"], output_dir=tmp_path / "out", epochs=2,
-        stages=f"[{{epochs: 1}}, {{epochs: 1, data: {{train: '{tmp_path}/p.txt'}}}}]",
-    )  # fmt: skip
-    folder = run_folder.create(made)
-    contents.write(folder, made)
+def test_stages_have_places_of_their_own(prompts, tmp_path):
+    stages = f"[{{epochs: 1}}, {{epochs: 1, data: {{train: '{prompts}'}}}}]"
+    folder = begin(tmp_path, epochs=2, stages=stages)
     shutil.copy(tmp_path / "p.txt", tmp_path / "same.txt")
     assert going_on(folder, f"stages.1.data.train={tmp_path}/same.txt") == []
     with pytest.raises(UserError, match=r"stages\.0\.data\.train=.*its content is another"):
@@ -136,15 +146,10 @@ def test_a_damaged_file_of_fingerprints_is_named(begun, tmp_path):
         going_on(begun, f"data.train={tmp_path}/same.txt")
 
 
-def test_a_source_of_several_may_be_elsewhere_and_their_weights_are_the_runs(begun, tmp_path):
+def test_a_source_of_several_may_be_elsewhere_and_their_weights_are_the_runs(prompts, tmp_path):
     (tmp_path / "q.txt").write_text("the digit one\n")
-    entries = f"[{{source: {tmp_path}/p.txt, weight: 2}}, {{source: {tmp_path}/q.txt}}]"
-    made = recipe(
-        RECIPES["nft"], output_dir=tmp_path / "mixed", data__train=entries,
-        rewards=f"[{{name: python, path: '{tmp_path}/r.py:bright', label: bright}}]",
-    )  # fmt: skip
-    folder = run_folder.create(made)
-    contents.write(folder, made)
+    entries = f"[{{source: {prompts}, weight: 2}}, {{source: {tmp_path}/q.txt}}]"
+    folder = with_a_reward(tmp_path, entries)
     shutil.move(tmp_path / "q.txt", tmp_path / "moved.txt")
     assert going_on(folder, f"data.train.1.source={tmp_path}/moved.txt") == []
     (tmp_path / "other.txt").write_text("the digit nine\n")

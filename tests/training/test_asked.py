@@ -21,23 +21,21 @@ from zoo.training.build import build
 from zoo.training.collect import shard_groups
 from zoo.training.epoch import advantages, collect_epoch, groups_of, judged
 
-MIXTURE = ROOT / "recipes" / "nft_digits_mixture.yaml"
-SHORT = {
-    "epochs": 2,
-    "sampler__steps": 2,
-    "data__groups_per_epoch": 6,
-    "data__group_size": 3,
-    "optim__updates_per_epoch": 1,
-    "eval__images_per_prompt": 2,
-    "eval__steps": 2,
-    "advantage": "{mix: sum, std: global}",
-}
 LABELS = {"digit", "diversity"}
+
+
+def mixture(**changes):
+    """A short run on sources with rewards of their own."""
+    return recipe(
+        ROOT / "recipes" / "nft_digits_mixture.yaml", epochs=2, sampler__steps=2,
+        data__groups_per_epoch=6, data__group_size=3, optim__updates_per_epoch=1,
+        eval__images_per_prompt=2, eval__steps=2, advantage="{mix: sum, std: global}", **changes,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def stage():
-    return build(recipe(MIXTURE, **SHORT)).stages[0]
+    return build(mixture()).stages[0]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +134,7 @@ def test_a_run_evaluates_each_source_by_its_rewards(tmp_path):
         "[{source: builtin:digits/eval, rewards: [digit, judge]}, "
         "{source: 'builtin:digits/images?num=4', rewards: [diversity]}]"
     )
-    train_here(recipe(MIXTURE, **SHORT, data__eval=held_out, eval__every=2), tmp_path)
+    train_here(mixture(data__eval=held_out, eval__every=2), tmp_path)
     lines = lines_of(tmp_path)
     assert [(line["groups/0"], line["groups/1"]) for line in lines[1:]] == [(4, 2), (4, 2)]
     found = read_epoch(tmp_path, 2)

@@ -11,15 +11,8 @@ import typer
 from rich.table import Table
 
 from zoo import devices
-from zoo.cli.output import (
-    IMAGES,
-    ImageFolder,
-    is_picture,
-    remove_earlier,
-    require_free,
-    save_picture,
-    video_hint,
-)
+from zoo.cli import output
+from zoo.cli.output import ImageFolder
 from zoo.cli.processes import join_processes, launch_workers
 from zoo.cli.source import ImageJob, load_model, say_cut
 from zoo.engine.interrupt import Interrupt, Interrupted
@@ -111,7 +104,7 @@ def evaluate(job: ImageJob) -> None:
         RewardError: a reward could not score one image; what there is is printed and written.
     """
     if job.out is not None and not rank():
-        require_free(job.out, overwrite=job.overwrite)
+        output.require_free(job.out, overwrite=job.overwrite)
     processes = _num_processes(job.processes, len(job.prompts))
     if processes > 1 and not is_worker():
         raise typer.Exit(launch_workers(processes, 0))
@@ -137,17 +130,17 @@ def _work(job: ImageJob, size: int) -> int:
     out = job.out
     with Writer() as writer:
         folder = None
-        if out is not None and not is_picture(out):
+        if out is not None and not output.is_picture(out):
             fps = job.source.evaluation.fps
             folder = ImageFolder(out, job.images_per_prompt, writer, fps)
             if first:
-                remove_earlier(out)
+                output.remove_earlier(out)
             model.engine.barrier()  # none may write before
         try:
             result = _make(job, model, judge, folder)
         except Interrupted as stop:
             if first and folder is not None:
-                say(f"the images so far are in {folder.path / IMAGES}")
+                say(f"the images so far are in {folder.path / output.IMAGES}")
             return stop.number
         if folder is not None:
             folder.finish()
@@ -202,10 +195,10 @@ def _write(
         return
     picture = result.picture(job.source.evaluation.fps)
     if folder is None:
-        say(f"wrote {save_picture(picture, job.out)}")
+        say(f"wrote {output.save_picture(picture, job.out)}")
         return
     folder.write(job.prompts, result.scores, picture, _results(job, result, made, size))
-    say(f"wrote {job.out}", *video_hint(picture))
+    say(f"wrote {job.out}", *output.video_hint(picture))
 
 
 def _results(job: ImageJob, result: EvaluationResult, made: Made, size: int) -> dict[str, Any]:

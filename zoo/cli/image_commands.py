@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Best, Checkpoint, Debug, Overrides, Tiny, Weights
+from zoo.cli.options import Best, Checkpoint, Debug, Overrides, Tiny, Weights, out_option
 from zoo.errors import UserError
 
 SourceOf = Annotated[Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")]
@@ -70,11 +70,7 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="A folder for every score and image; or x.png (x.webp), one picture.",
-        ),
+        out_option("A folder for every score and image; or x.png (x.webp), one picture."),
     ] = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
@@ -131,11 +127,7 @@ def sample(
     weights: Weights = None,
     out: Annotated[
         Path,
-        typer.Option(
-            "--out",
-            "-o",
-            help="One picture, x.png (videos: .webp, .gif, .mp4), or a folder, a file an image.",
-        ),
+        out_option("One picture, x.png (videos: .webp, .gif, .mp4), or a folder, a file an image."),
     ] = Path("samples.png"),
     overwrite: Overwrite = False,
     overrides: Overrides = None,

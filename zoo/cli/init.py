@@ -15,18 +15,9 @@ import psutil
 import typer
 
 from zoo import devices, registry
+from zoo.cli import init_recipe
 from zoo.cli.check_cost import UTILISATION
-from zoo.cli.init_recipe import (
-    ON_A_CPU,
-    Wish,
-    base_of,
-    comments_of,
-    draft,
-    rewards_of,
-    with_epochs,
-    with_settings,
-    write_out,
-)
+from zoo.cli.init_recipe import ON_A_CPU, Wish
 from zoo.errors import UserError
 from zoo.plan.flops import reachable
 from zoo.plan.footprint import NoEstimateError
@@ -82,14 +73,14 @@ def init(file: Path | None, given: Given) -> None:
         _require_free(file)
     model = _ask(
         given.model, "Model (digits, scenes, sd3, flux, or OWNER/NAME)", "digits", "model",
-        lambda answer: base_of(answer, given.algorithm),
+        lambda answer: init_recipe.base_of(answer, given.algorithm),
     )  # fmt: skip
-    base = base_of(model, given.algorithm)
+    base = init_recipe.base_of(model, given.algorithm)
     slug = re.sub(r"[^a-z0-9]+", "_", model.rpartition("/")[2].lower())
     file = Path(f"my_{slug}.yaml") if file is None else file
     _require_free(file)
     wish = _wish(model, base, given)
-    data = draft(wish, base, file.stem)
+    data = init_recipe.draft(wish, base, file.stem)
     # What is wrong by itself is refused before a minute is spent on it.
     recipe_from(data, str(file))
     _write(file, _text(wish, base, data))
@@ -104,7 +95,7 @@ def _require_free(file: Path) -> None:
 def _wish(model: str, base: str, given: Given) -> Wish:
     """All that is asked, in order."""
     on_cpu = model in ON_A_CPU
-    usual = " ".join(rewards_of(base)) if on_cpu or "/" in model else "pickscore"
+    usual = " ".join(init_recipe.rewards_of(base)) if on_cpu or "/" in model else "pickscore"
     question = "What should get better (rewards, a space between)"
     named = " ".join(given.rewards) or None
     rewards = tuple(_ask(named, question, usual, "reward", _require_rewards).split())
@@ -174,22 +165,22 @@ def _text(wish: Wish, base: str, data: dict[str, Any]) -> str:
     try:
         with _measurable(data) as shapes:
             fit = find_fit(
-                lambda settings: recipe_from(with_settings(shapes, settings), base),
+                lambda settings: recipe_from(init_recipe.with_settings(shapes, settings), base),
                 machine,
                 most,
             )
     except NoEstimateError as error:
         say(f"warning: no estimate of memory and time ({error}); micro-batches are small")
         engine = "There was no estimate when it was written: zoo check says more."
-        whole, epochs = with_settings(data, _CAUTIOUS), f"As many as {base} has."
+        whole, epochs = init_recipe.with_settings(data, _CAUTIOUS), f"As many as {base} has."
     else:
         total = f"{fit.estimate.parts.total / 1e9:.1f} of {machine.memory / 1e9:.3g} GB a process"
         engine = (
             f"It fits: by the estimate at most {total}, while {fit.estimate.phase}. Micro-batches "
             "and what saves memory change the speed, not what is learned."
         )
-        whole, epochs = _with_time(with_settings(data, fit.settings), wish, fit, base)
-    return write_out(whole, comments_of(wish, base, whole, engine, epochs))
+        whole, epochs = _with_time(init_recipe.with_settings(data, fit.settings), wish, fit, base)
+    return init_recipe.write_out(whole, init_recipe.comments_of(wish, base, whole, engine, epochs))
 
 
 def _machine(wish: Wish) -> Machine:
@@ -231,7 +222,7 @@ def _with_time(
         f"About {wish.hours:g} hours by the estimate, at {used:.0%} of {rate:.1e} operations a "
         f"second; {base} has {data['epochs']}."
     )
-    return with_epochs(data, max(1, epochs)), said
+    return init_recipe.with_epochs(data, max(1, epochs)), said
 
 
 def _write(file: Path, text: str) -> None:

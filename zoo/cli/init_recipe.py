@@ -40,8 +40,7 @@ _HELD_OUT = ("image_reward", "pickscore", "aesthetic")
 _SMALL_CARD = 40.0
 """GB of memory below which rewards leave the device while it trains, at some cost in time."""
 
-_GROUPS_A_GPU = 6
-_FEWEST_GROUPS = 8
+_GROUPS_A_GPU, _FEWEST_GROUPS = 6, 8
 _WIDTH = 96
 _FULL_RATE = 1 / 30
 """Of LoRA's learning rate: 1e-5 of 3e-4, as full fine-tuning is published (Flow-GRPO)."""

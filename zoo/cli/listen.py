@@ -4,7 +4,7 @@ import socket
 from importlib.util import find_spec
 from typing import Any
 
-from zoo.errors import UserError
+from zoo.errors import UserError, reason
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Addresses that only this machine reaches."""
@@ -29,9 +29,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        why = error.strerror if isinstance(error, OSError) else None
         raise UserError(
-            f"--host {host} --port {port}: cannot listen there: {why or error}; "
+            f"--host {host} --port {port}: cannot listen there: {reason(error)}; "
             "choose another port, or an address of this machine"
         ) from error
 

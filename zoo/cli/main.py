@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli import image_commands, init_command, report_commands, serving_commands
-from zoo.cli.options import DEBUG, Debug, Overrides, Tiny
+from zoo.cli.options import DEBUG, Debug, Overrides, Tiny, out_option
 from zoo.cli.streams import outlive_readers
 from zoo.terminal import say
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 
 _RECIPE_HELP = "A recipe: its file, or its name where it comes with zoo (`zoo recipes`)."
+_PROMPTS_HELP = "As in a recipe's data.train; none: the built-in ones."
 Epochs = Annotated[
     int | None, typer.Option("--epochs", help="Instead of the recipe's epochs.", min=1)
 ]
@@ -175,9 +176,7 @@ def recipes(
     name: Annotated[
         str | None, typer.Argument(help="The recipe to copy.", show_default=False)
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file to write; default: NAME.yaml.")
-    ] = None,
+    out: Annotated[Path | None, out_option("The file to write; default: NAME.yaml.")] = None,
     debug: Debug = False,
 ) -> None:
     """List the recipes that come with zoo, what was verified and what they need; or copy one."""
@@ -197,10 +196,7 @@ app.command()(image_commands.sample)
 
 @app.command()
 def prompts(
-    source: Annotated[
-        str | None,
-        typer.Argument(help="As in a recipe's data.train; none: the built-in ones."),
-    ] = None,
+    source: Annotated[str | None, typer.Argument(help=_PROMPTS_HELP)] = None,
     num: Annotated[int, typer.Option("--num", "-n", help="Prompts to print.", min=0)] = 10,
     debug: Debug = False,
 ) -> None:
@@ -238,9 +234,7 @@ def environments(debug: Debug = False) -> None:
 @env.command()
 def create(
     plugin: Annotated[str, typer.Argument(help="What pip can install: a folder, name or wheel.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The folder; default: envs/PLUGIN.")
-    ] = None,
+    out: Annotated[Path | None, out_option("The folder; default: envs/PLUGIN.")] = None,
     python: Annotated[
         str | None, typer.Option("--python", help="The interpreter; default: zoo's own.")
     ] = None,
@@ -254,9 +248,7 @@ def create(
 
 @app.command()
 def schema(
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The JSON file to write; default: print it.")
-    ] = None,
+    out: Annotated[Path | None, out_option("The JSON file to write; default: print it.")] = None,
     debug: Debug = False,
 ) -> None:
     """Write a JSON schema of recipes with all that is installed, for editors."""
@@ -271,7 +263,7 @@ def new_plugin(
         str, typer.Argument(help="reward, solver, objective, policy, sampler or tracker.")
     ],
     name: Annotated[str, typer.Argument(help="What recipes will call it: my_reward.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write it in.")] = Path(),
+    out: Annotated[Path, out_option("The folder to write it in.")] = Path(),
     debug: Debug = False,
 ) -> None:
     """Write a package with a component of your own, with tests, to change and install."""

@@ -1,6 +1,6 @@
 """Options that several commands have."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,12 @@ Overrides = Annotated[
 ]
 DEBUG, TINY = "--debug", "--tiny"
 """Looked for in the command line itself where an error is said."""
+
+
+def out_option(text: str) -> Any:
+    """`--out`, with what it names as its help."""
+    return typer.Option("--out", "-o", help=text)
+
 
 Debug = Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")]
 Weights = Annotated[

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from zoo.errors import UserError
+from zoo.errors import UserError, reason
 from zoo.prompt import Prompt
 from zoo.run import moving, pictures
 from zoo.run.moving import Picture
@@ -73,8 +73,7 @@ def in_place_of(out: Path) -> Iterator[Path]:
         new.rename(final)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        why = error.strerror if isinstance(error, OSError) else None
-        raise UserError(f"--out {out} cannot be written: {why or error}") from error
+        raise UserError(f"--out {out} cannot be written: {reason(error)}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -232,7 +231,7 @@ def writing(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from error
+        raise UserError(f"--out {out} cannot be written: {reason(error)}") from error
 
 
 def _earlier(out: Path) -> list[Path]:

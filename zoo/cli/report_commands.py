@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Best, Checkpoint, Debug, Overrides, Tiny, Weights
+from zoo.cli.options import Best, Checkpoint, Debug, Overrides, Tiny, Weights, out_option
+
+RunDir = Annotated[Path, typer.Argument(help="A run folder.")]
+AnyRunDir = Annotated[Path, typer.Argument(help="A run folder, also of a run that goes on.")]
+ReportFile = Annotated[Path | None, out_option("The file to write; default: RUN_DIR/report.html.")]
+PairsFile = Annotated[
+    Path | None, out_option("Write pairs to this .parquet file, for dpo and kto.")
+]
 
 
 def compare(
@@ -14,10 +21,7 @@ def compare(
         typer.Argument(help="A suite, as in benchmarks/: a file, or its name.", show_default=False),
     ],
     overrides: Overrides = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="The folder; default: comparisons/NAME."),
-    ] = None,
+    out: Annotated[Path | None, out_option("The folder; default: comparisons/NAME.")] = None,
     tiny: Tiny = False,
     debug: Debug = False,
 ) -> None:
@@ -30,14 +34,7 @@ def compare(
     compare_suite(suite, overrides or [], out, tiny=tiny)
 
 
-def report(
-    run_dir: Annotated[Path, typer.Argument(help="A run folder, also of a run that goes on.")],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="The file to write; default: RUN_DIR/report.html."),
-    ] = None,
-    debug: Debug = False,
-) -> None:
+def report(run_dir: AnyRunDir, out: ReportFile = None, debug: Debug = False) -> None:
     """Write a run's page: scores, samples over time, monitor, times; one file, opens anywhere."""
     from zoo.cli.report import report as write_report
 
@@ -45,7 +42,7 @@ def report(
 
 
 def best(
-    run_dir: Annotated[Path, typer.Argument(help="A run folder.")],
+    run_dir: RunDir,
     by: Annotated[
         str | None,
         typer.Option(help="A score of the evaluations, by label; default: the held-out score."),
@@ -58,14 +55,7 @@ def best(
     show_best(run_dir, by)
 
 
-def votes(
-    run_dir: Annotated[Path, typer.Argument(help="A run folder, also of a run that goes on.")],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Write pairs to this .parquet file, for dpo and kto."),
-    ] = None,
-    debug: Debug = False,
-) -> None:
+def votes(run_dir: AnyRunDir, out: PairsFile = None, debug: Debug = False) -> None:
     """Show who voted on a run's images; write what they prefer as a table of pairs."""
     from zoo.cli.votes import show_votes
 
@@ -73,10 +63,8 @@ def votes(
 
 
 def export(
-    run_dir: Annotated[Path, typer.Argument(help="A run folder.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The folder to write; an earlier export goes.")
-    ],
+    run_dir: RunDir,
+    out: Annotated[Path, out_option("The folder to write; an earlier export goes.")],
     form: Annotated[str, typer.Option("--format", help="diffusers or peft.")] = "diffusers",
     epoch: Checkpoint = None,
     best: Best = False,

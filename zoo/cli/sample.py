@@ -8,14 +8,7 @@ import torch
 import typer
 from torch import Tensor
 
-from zoo.cli.output import (
-    ImageFolder,
-    is_picture,
-    remove_earlier,
-    require_free,
-    save_picture,
-    video_hint,
-)
+from zoo.cli import output
 from zoo.cli.source import ImageJob, load_model, say_cut
 from zoo.devices import send
 from zoo.engine.interrupt import Interrupt, Interrupted
@@ -40,7 +33,7 @@ def sample(job: ImageJob) -> None:
     """
     out = job.out
     assert out is not None  # the command has a default
-    require_free(out, overwrite=job.overwrite)
+    output.require_free(out, overwrite=job.overwrite)
     try:
         made = make(job, out)
     except Interrupted as stop:
@@ -50,7 +43,7 @@ def sample(job: ImageJob) -> None:
     say(
         f"wrote {made.path}: {job.num_images} images "
         f"with the {job.source.weights.value} weights of {job.source.origin}",
-        *(video_hint(made.picture) if made.path == out else []),
+        *(output.video_hint(made.picture) if made.path == out else []),
     )
 
 
@@ -81,7 +74,7 @@ def make(job: ImageJob, out: Path) -> Made:
         Draws(job.seed, "sample", 0, key, model.engine.device),
         largest=job.num_images,
     )  # fmt: skip
-    single = is_picture(out)
+    single = output.is_picture(out)
     # Beside single files a picture of the first prompts is enough.
     shown = job.num_images if single else min(job.num_images, _SHOWN_PROMPTS * num)
     images: list[Tensor] = []
@@ -96,8 +89,8 @@ def make(job: ImageJob, out: Path) -> Made:
     ):
         folder = None
         if not single:
-            remove_earlier(out)
-            folder = ImageFolder(out, num, writer, source.evaluation.fps)
+            output.remove_earlier(out)
+            folder = output.ImageFolder(out, num, writer, source.evaluation.fps)
         batches = generate(
             model.policy, sampler, wanted,
             weights=source.weights,
@@ -116,7 +109,7 @@ def make(job: ImageJob, out: Path) -> Made:
         tiles = _sheet(shown, torch.cat(images), torch.cat(places))
         picture = pictures.sheet(tiles, num, source.evaluation.fps)
         if folder is None:
-            out = save_picture(picture, out)
+            out = output.save_picture(picture, out)
         else:
             folder.finish()
             folder.write(job.prompts, {}, picture)

@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterator
 
 from zoo.compare.page_plots import who_trains
-from zoo.compare.results import AXES, Comparison, Target, cost, cost_ratio, final, final_keys
+from zoo.compare.results import AXES, Comparison, cost, cost_ratio, final, final_keys
 from zoo.compare.statistics import LEVEL, Interval
+from zoo.recipe.sections import ScoreTarget
 from zoo.report.page import Block, Note, Section, Table, count, duration, missing, number
 from zoo.storage.files import or_nan
 from zoo.training.looks import MEASURES
@@ -101,7 +102,7 @@ def _short(comparison: Comparison, label: str) -> str:
     )
 
 
-def _target_table(comparison: Comparison, target: Target, axes: tuple[str, ...]) -> Table:
+def _target_table(comparison: Comparison, target: ScoreTarget, axes: tuple[str, ...]) -> Table:
     first = comparison.contenders[0]
     rows = []
     for contender in comparison.contenders:

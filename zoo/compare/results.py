@@ -7,6 +7,7 @@ from typing import Any
 
 from zoo.compare import statistics
 from zoo.compare.statistics import Band, Interval, band, crossing
+from zoo.recipe.sections import ScoreTarget
 from zoo.run.record import RunRecord
 from zoo.storage.files import or_nan
 
@@ -19,14 +20,6 @@ AXES: Mapping[str, str] = {
 """What scores are shown against, and the metric that counts it: all are 0 before any update."""
 
 _OF_AN_EVALUATION = ("eval/", "eval_error/", "monitor/", "monitor_std/")
-
-
-@dataclass(frozen=True)
-class Target:
-    """A score to be reached: of `eval/<label>`; `geneval/mean_of_tags` is a label too."""
-
-    label: str
-    at_least: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,8 @@ class Contender:
 class Comparison:
     """A suite that has been run: its name, the budget (`{forwards: 60000}`), and the contenders.
 
-    `command` makes it again; the first contender is the one that ratios are to.
+    `command` makes it again; the first contender is the one that ratios are to. A target is of
+    `eval/<label>`; `geneval/mean_of_tags` is a label too.
     """
 
     name: str
@@ -65,7 +59,7 @@ class Comparison:
     budget: Mapping[str, float]
     seeds: tuple[int, ...]
     contenders: tuple[Contender, ...]
-    targets: tuple[Target, ...]
+    targets: tuple[ScoreTarget, ...]
     command: str
 
     @property
@@ -111,7 +105,7 @@ def over_seeds(contender: Contender, key: str, axis: str) -> Band:
     return band(lines) if lines else Band()
 
 
-def costs(contender: Contender, target: Target, axis: str) -> dict[int, float]:
+def costs(contender: Contender, target: ScoreTarget, axis: str) -> dict[int, float]:
     """What each seed took to a target; infinity where it did not get there."""
     key = f"eval/{target.label}"
     return {
@@ -120,12 +114,12 @@ def costs(contender: Contender, target: Target, axis: str) -> dict[int, float]:
     }
 
 
-def cost(contender: Contender, target: Target, axis: str) -> Interval:
+def cost(contender: Contender, target: ScoreTarget, axis: str) -> Interval:
     """The median over seeds of what a target took."""
     return statistics.median(list(costs(contender, target, axis).values()))
 
 
-def cost_ratio(contender: Contender, to: Contender, target: Target, axis: str) -> Interval:
+def cost_ratio(contender: Contender, to: Contender, target: ScoreTarget, axis: str) -> Interval:
     """How much more a target took than another contender: the ratio of medians."""
     mine, theirs = (list(costs(contender, target, axis).values()) for contender in (contender, to))
     return statistics.ratio(mine, theirs)
@@ -160,9 +154,9 @@ def _contender(comparison: Comparison, contender: Contender) -> dict[str, Any]:
     }
 
 
-def _target(comparison: Comparison, contender: Contender, target: Target) -> dict[str, Any]:
+def _target(comparison: Comparison, contender: Contender, target: ScoreTarget) -> dict[str, Any]:
     first = comparison.contenders[0]
-    numbers: dict[str, Any] = asdict(target)
+    numbers = target.model_dump()
     for axis in AXES:
         numbers[axis] = {
             "median": asdict(cost(contender, target, axis)),

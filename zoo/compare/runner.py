@@ -11,7 +11,7 @@ from typing import Any
 from zoo.compare import reuse
 from zoo.compare.planned_runs import PlannedRun
 from zoo.compare.process import ProcessRunner, last_error
-from zoo.compare.results import Comparison, Contender, FailedRun, Target
+from zoo.compare.results import Comparison, Contender, FailedRun
 from zoo.compare.suite import Budget, LoadedSuite
 from zoo.errors import UserError, suggest
 from zoo.recipe.errors import RecipeError
@@ -75,7 +75,7 @@ class SuiteRunner:
                 Contender(name, fragment, runs[name], tuple(failed[name]))
                 for name, fragment in suite.contenders.items()
             ),
-            tuple(Target(target.label, target.at_least) for target in suite.targets),
+            suite.targets,
             command,
         )  # fmt: skip
 

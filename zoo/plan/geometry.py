@@ -41,6 +41,12 @@ class Batches:
     rows: int
     filled: float
 
+    @classmethod
+    def of(cls, largest: Sequence[int], rows: int, wanted: float) -> "Batches":
+        """What the largest shares need, against the rows that a process has on average."""
+        count = sum(num_micro_batches(most, rows) for most in largest)
+        return cls(count, rows, 1 - wanted / (count * rows))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -114,13 +120,8 @@ class StandIn(Policy):
         return torch.linspace(1, 0, num_steps + 1, dtype=torch.float64)
 
 
-class PlanError(ValueError):
+class PlanError(MisfitError):
     """An epoch that cannot be formed; `loc` is the part of the recipe to change."""
-
-    def __init__(self, loc: Loc, text: str) -> None:
-        """`text` says what does not fit, and the fix."""
-        super().__init__(text)
-        self.loc = loc
 
 
 @dataclass(frozen=True)
@@ -177,10 +178,10 @@ def plan(recipe: Recipe, processes: int) -> Plan:
     images = data.groups_per_epoch * data.group_size
     return Plan(
         processes, data.groups_per_epoch, data.group_size,
-        sampling=_batches([share], sample, images / processes),
+        sampling=Batches.of([share], sample, images / processes),
         rows=len(rank),
         updates=optim.updates_per_epoch,
-        training=_batches(largest, train, len(rank) / processes),
+        training=Batches.of(largest, train, len(rank) / processes),
         collect_forwards=None if depends else collect_forwards,
         train_forwards=round(forwards * len(rank)),
         gradient_forwards=round(gradient * len(rank)),
@@ -316,9 +317,3 @@ def _recall_forwards(policy: StandIn, objective: Objective[Any], rows: Rows) -> 
     one = take(rows, torch.zeros(1, dtype=torch.long))
     objective.recall(policy, one, Draws(0, "plan", 0, one.key))
     return policy.weights.num_rows - before
-
-
-def _batches(largest: Sequence[int], batch: int, wanted: float) -> Batches:
-    """What the largest shares need, against the rows that a process has on average."""
-    count = sum(num_micro_batches(most, batch) for most in largest)
-    return Batches(count, batch, 1 - wanted / (count * batch))

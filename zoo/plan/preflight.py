@@ -1,6 +1,6 @@
 """What can be known to fail before anything is paid for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo import devices
@@ -110,9 +110,8 @@ def _refused(
 
 def _refused_of(
     recipe: Recipe, source: Source, prompts: Sequence[Prompt], rewards: Sequence[RewardEntry]
-) -> list[str]:
+) -> Iterator[str]:
     """Those of one source."""
-    lines = []
     for reward in rewards:
         why = [text for prompt in prompts if (text := _why_refused(reward, prompt))]
         if not why:
@@ -127,8 +126,7 @@ def _refused_of(
                 f"{recipe.origin(source.loc)}: {line} (scoring.max_invalid allows "
                 f"{recipe.scoring.max_invalid:.0%})"
             )
-        lines.append(f"{line}; their images are invalid")
-    return lines
+        yield f"{line}; their images are invalid"
 
 
 def _why_refused(reward: RewardEntry, prompt: Prompt) -> str:

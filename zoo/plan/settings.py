@@ -47,6 +47,10 @@ class Machine:
     cuda: bool
     runtime: int = 0
 
+    def holds(self, estimate: MemoryEstimate) -> bool:
+        """Whether each process has as much, with a tenth to spare."""
+        return estimate.parts.total <= (1 - SPARE) * self.memory
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -74,7 +78,7 @@ def find_fit(make: Callable[[Settings], Recipe], machine: Machine, most: tuple[i
             settings = Settings(*smallest, checkpointing, Layout(None))
             of = footprint(make(settings), machine.processes)
             tried += _largest_of_each_layout(of, settings, machine, most)
-            fits = [one for one in tried if _is_within(one.estimate, machine)]
+            fits = [one for one in tried if machine.holds(one.estimate)]
             enough = min(_FEW, most[1])
             best = min(fits, key=lambda one: _slowness(one.settings, enough), default=None)
             if best is not None and (checkpointing or _is_fast(best.settings, enough)):
@@ -100,7 +104,7 @@ def _largest_of_each_layout(
         for sample, train in sizes:
             larger = replace(settings, sample=sample, train=train, layout=layout)
             fit = Fit(larger, _estimate(of, settings, larger, machine), of)
-            if _is_within(fit.estimate, machine) or (sample, train) == sizes[-1]:
+            if machine.holds(fit.estimate) or (sample, train) == sizes[-1]:
                 yield fit
                 break
 
@@ -125,10 +129,6 @@ def _estimate(of: Footprint, ran: Settings, now: Settings, machine: Machine) -> 
     return estimate(
         larger, now.layout, machine.processes, cuda=machine.cuda, runtime=machine.runtime
     )
-
-
-def _is_within(one: MemoryEstimate, machine: Machine) -> bool:
-    return one.parts.total <= (1 - SPARE) * machine.memory
 
 
 def _is_fast(settings: Settings, enough: int) -> bool:

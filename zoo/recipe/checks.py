@@ -63,7 +63,7 @@ def _copies_are_with_the_engine(recipe: Recipe) -> Mistakes:
     if stage is not None and recipe.policy.options.get("copies_on") == "cpu":
         yield (
             ("policy", "copies_on"),
-            f"policy.copies_on is cpu, which the plain engine does, and engine.zero_stage is "
+            "policy.copies_on is cpu, which the plain engine does, and engine.zero_stage is "
             f"{stage}; write engine.zero_stage: null, or copies_on: device (with engine.zero_stage "
             "3, engine.offload: parameters moves them)",
         )

@@ -229,17 +229,17 @@ def _parse(text: str, place: Callable[[int | None], Origin]) -> Node:
         raise RecipeError(f"{place(_line(error))}: {what} written twice; keep one") from error
     except MarkedYAMLError as error:
         problem = " ".join(" ".join(filter(None, (error.context, error.problem))).split())
-        raise RecipeError(
-            f"{place(_line(error))}: this is not YAML: {problem}; correct the syntax"
-        ) from error
+        raise _no_yaml(place(_line(error)), problem) from error
     except RecursionError as error:
         raise RecipeError(f"{place(None)}: {too_deep}") from error
     # ruamel raises anything for a tag that does not suit what it is on.
     except Exception as error:
-        raise RecipeError(
-            f"{place(None)}: this is not YAML: {join_lines(error)}; correct the syntax"
-        ) from error
+        raise _no_yaml(place(None), join_lines(error)) from error
     return _Tree(place).node(loaded, 1)
+
+
+def _no_yaml(place: Origin, why: str) -> RecipeError:
+    return RecipeError(f"{place}: this is not YAML: {why}; correct the syntax")
 
 
 def _line(error: MarkedYAMLError) -> int:

@@ -3,7 +3,7 @@
 import json
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,8 +55,7 @@ class Tracker:
 
     def record(self, metrics: Mapping[str, float]) -> None:
         """One epoch's numbers; `epoch` counts those done."""
-        for sink in self._sinks:
-            sink.record(metrics)
+        self._tell(lambda sink: sink.record(metrics))
 
     def warn(self, *texts: str) -> None:
         """Visible lines, each once however often it is said; all of them are in `run.log`."""
@@ -68,18 +67,12 @@ class Tracker:
 
     def say(self, text: str) -> None:
         """A line on the console."""
-        for sink in self._sinks:
-            sink.say(text)
+        self._tell(lambda sink: sink.say(text))
 
     def bar(self, phase: str, steps: int) -> Bar:
         """Begins a phase of so many steps, which the bar counts."""
-        for sink in self._sinks:
-            sink.begin(phase, steps)
-        return Bar(self._step)
-
-    def _step(self) -> None:
-        for sink in self._sinks:
-            sink.step()
+        self._tell(lambda sink: sink.begin(phase, steps))
+        return Bar(lambda: self._tell(lambda sink: sink.step()))
 
     def picture(self, picture: Picture, epoch: int) -> None:
         """Saves an epoch's picture under `images/`, and it beside the first one."""
@@ -111,29 +104,26 @@ class Tracker:
         return path
 
     def _show(self, name: str, picture: Picture, path: Path, epoch: int) -> None:
-        for sink in self._sinks:
-            sink.picture(name, picture, path, epoch)
+        self._tell(lambda sink: sink.picture(name, picture, path, epoch))
 
     def evaluation(self, record: EvaluationRecord) -> None:
         """Saves an evaluation's scores, image by image."""
-        for sink in self._sinks:
-            sink.evaluation(record)
+        self._tell(lambda sink: sink.evaluation(record))
 
     def note(self, name: str, data: object) -> None:
         """Puts a JSON file into the run's folder."""
-        for sink in self._sinks:
-            sink.note(name, data)
+        self._tell(lambda sink: sink.note(name, data))
 
-    def close(self, error: BaseException | None = None) -> None:
-        """Ends the display and lets trackers finish, for a minute at most."""
+    def _tell(self, tell: Callable[[Sink], None]) -> None:
         for sink in self._sinks:
-            sink.close(error)
+            tell(sink)
 
     def __enter__(self) -> "Tracker":
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.close(error)
+        """Ends the display and lets trackers finish, for a minute at most."""
+        self._tell(lambda sink: sink.close(error))
 
 
 def open_tracker(
