@@ -19,6 +19,7 @@ from zoo.objective.base import Objective
 from zoo.plan.dry_collect import DryCollect, evaluated_images, training_images, with_steps
 from zoo.plan.flops import counter
 from zoo.plan.geometry import OneImage, Plan, epoch_rows, plan
+from zoo.plan.known_values import known_values
 from zoo.plan.live_bytes import META, LiveBytes, num_bytes
 from zoo.plan.reward_bytes import RewardBytes, reward_bytes
 from zoo.plan.stored import StoredOnShapes
@@ -113,7 +114,7 @@ def footprint(recipe: Recipe, processes: int, run: Recipe | None = None) -> Foot
     """
     planned, run = plan(recipe, processes), run or recipe
     try:
-        with LiveBytes() as live:
+        with known_values(), LiveBytes() as live:
             return _dry_run(recipe, planned, run, live)
     except RecipeError as error:
         raise NoEstimateError(str(error)) from error

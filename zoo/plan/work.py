@@ -15,6 +15,7 @@ from zoo.errors import one_line
 from zoo.plan.flops import counter, reachable
 from zoo.plan.footprint import NoEstimateError
 from zoo.plan.geometry import Plan
+from zoo.plan.known_values import known_values
 from zoo.plan.live_bytes import META, LiveBytes
 from zoo.prompt import Prompt
 from zoo.recipe.model import Recipe
@@ -79,7 +80,7 @@ def row_of(recipe: Recipe) -> Row:
 
 
 def _counted(recipe: Recipe, prompts: Sequence[Prompt]) -> Row:
-    with LiveBytes():  # whose attention is counted as one
+    with known_values(), LiveBytes():  # whose attention is counted as one
         policy = recipe.build(recipe.policy, {"device": META})
         with META:
             policy.weights.allocate((), seed=recipe.seed)
