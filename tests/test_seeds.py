@@ -60,6 +60,28 @@ def test_anything_of_the_name_changes_the_numbers() -> None:
     assert not torch.equal(draws([1]).uniform((4,)), draws([1]).normal((4,)))
 
 
+def test_names_whose_seeds_share_their_lower_half_have_numbers_of_their_own() -> None:
+    # The first two of this stem: torch's generator on the CPU keeps 32 bits of a seed.
+    alike = [1740, 79004]
+    first, second = (derive(0, "test", 0, "normal", key) % 2**32 for key in alike)
+    assert first == second
+    one, other = draws(alike).normal((64,))
+    assert float(torch.corrcoef(torch.stack([one, other]))[0, 1].abs()) < 5 / math.sqrt(64)
+
+
+def test_a_name_s_numbers_never_change_but_with_the_version() -> None:
+    assert seeds.VERSION == 2
+    found = draws([0]).normal((3,))[0].tolist()
+    assert found == pytest.approx(
+        [0.2378314584493637, 0.5042430758476257, -0.16076578199863434], rel=1e-6
+    )
+    assert draws([0]).uniform((3,))[0].tolist() == [
+        0.928245484828949,
+        0.14461183547973633,
+        0.7424849271774292,
+    ]
+
+
 def test_the_global_generator_neither_matters_nor_moves() -> None:
     torch.manual_seed(1)
     first, after = draws([3]).normal((8,)), torch.rand(3)

@@ -232,7 +232,7 @@ def _build_and_train(
         if engine.rank == 0:
             tell_lengths(tracker, recipe)
         if start is not None:
-            tracker.warn(*run_state.tell_other_cut(run, start))
+            tracker.warn(*run_state.tell_other_version(run, start))
             tell_rate(tracker, before, recipe, progress)
         trained = run_loop(run.of_works(works) if works else run, progress, tracker)
 

@@ -10,7 +10,7 @@ from annotated_types import Ge
 from pydantic import AliasChoices, AllowInfNan, BaseModel, ConfigDict, Field, Strict, TypeAdapter
 from torch import Tensor
 
-from zoo import __version__, registry
+from zoo import __version__, registry, seeds
 from zoo.errors import one_line
 from zoo.rollout import Weights
 from zoo.run import checkpoint
@@ -101,6 +101,7 @@ def save(run: StageRun, tracker: Tracker, progress: Progress) -> None:
         "objective": run.objective.state(),
         "tracking_id": tracker.tracking_id,
         "cut": CUT,
+        "draws": seeds.VERSION,
         "zoo": __version__,
         "packages": registry.packages(),
     }
@@ -137,22 +138,31 @@ def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
     return progress, saved.tracking_id
 
 
-def tell_other_cut(run: Run, folder: Path) -> tuple[str, ...]:
-    """What to warn of where a checkpoint's run was cut into updates in another way until now.
+def tell_other_version(run: Run, folder: Path) -> tuple[str, ...]:
+    """What to warn of where a run was drawn, or cut into updates, in another way until now.
 
-    With one update an epoch every way is the same.
+    With one update an epoch every way of cutting is the same.
 
     Raises:
         CheckpointError: it is damaged.
     """
     saved = checkpoint.load(folder)
     left = [stage for stage in run.stages if saved.epoch < stage.stage.end]
-    if saved.state.get("cut", 1) == CUT or all(each.learner.num_updates == 1 for each in left):
-        return ()
-    return (
-        "an earlier version began this run and drew at random which images are trained in which "
-        "update of an epoch; from here on each group's are spread evenly over them: as good, "
-        "not bit for bit what that version would have given",
+    one_update = all(each.learner.num_updates == 1 for each in left)
+    other = []
+    if saved.state.get("cut", 1) != CUT and not one_update:
+        other.append(
+            "drew at random which images are trained in which update of an epoch; from here on "
+            "each group's are spread evenly over them"
+        )
+    if saved.state.get("draws", 1) != seeds.VERSION:
+        other.append(
+            "drew its noise by 32 bits of each image's seed; from here on all of them count"
+        )
+    return tuple(
+        f"an earlier version began this run and {how}: as good, not bit for bit what that version "
+        "would have given"
+        for how in other
     )
 
 
