@@ -4,8 +4,9 @@
 
 For each a tiny random model of its classes is written, loaded by the policy `diffusers` and tried:
 its velocity against the pipeline's own loop with and without guidance, rows with times of their
-own, gradients, Euler's samples, decoding, encoding. Results are written as they come; those of
-pipelines that are not named stay. The table of docs/models.md is written of them.
+own, gradients, Euler's samples, decoding, encoding; what `zoo export` writes of its LoRA, loaded by
+the pipeline itself; an epoch by each of three objectives. Results are written as they come; those
+of pipelines that are not named stay. The table of docs/models.md is written of them.
 """
 
 import argparse
@@ -25,11 +26,17 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.policy.pipelines_of_diffusers import VARIANTS, WORKING
+from tests.train_here import train_here
+from zoo import seeds
+from zoo.cli.export_formats import DiffusersLora
 from zoo.cli.models import prompts_for
 from zoo.errors import join_lines
 from zoo.policy.lora import Lora
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pipeline.trial import try_pipeline
+from zoo.prompt import Prompt
+from zoo.recipe.recipe import load_recipe
+from zoo.testing.policies import perturb
 
 OUT = Path(__file__).parent / "results" / "pipelines.json"
 _OTHERS = re.compile("Inpaint|Fill|Img2Img|VideoToVideo|PAG|Control|Variation|StableVideo|VACE|HDR")
@@ -42,25 +49,98 @@ def names() -> list[str]:
     return [*of_one_kind, *(f"{name}@{variant}" for name, variant in VARIANTS)]
 
 
-def row(name: str, folder: Path) -> dict[str, Any]:
-    """What came of one: its trial, or in one line why there is none."""
+_LORA = Lora(rank=4, alpha=8)
+_OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {
+    "nft": ("dpm2", {}),
+    "flow_grpo": ("flow_sde", {}),
+    "dpo": ("dpm2", {"draws_per_pair": 4}),
+}
+"""With the solver that each collects by, and its options."""
+
+
+def row(name: str, folder: Path, *, trial_alone: bool = True) -> dict[str, Any]:
+    """What came of one: its trial, or in one line why there is none; then export and training."""
     start = time.perf_counter()
     try:
         options = Diffusers.write_tiny(folder / name, name)
     except Exception as error:
-        return {"tiny": f"{type(error).__name__}: {join_lines(error)[:200]}"}
+        return {"tiny": _said(error)}
     try:
-        policy = Diffusers(torch.device("cpu"), **options, lora=Lora(rank=4, alpha=8))
-        trial = try_pipeline(policy, prompts_for(policy))
+        policy = Diffusers(torch.device("cpu"), **options, lora=_LORA)
+        prompts = prompts_for(policy)
+        trial = try_pipeline(policy, prompts)
     except Exception as error:
         return {"refused": join_lines(error)[:300]}
+    cells = trial.cells()
+    if not trial_alone:
+        cells["exported"] = exported(policy, prompts[0], folder / f"{name}-lora")
+        for objective in _OBJECTIVES:
+            out = folder / f"{name}-{objective}"
+            cells[objective] = trained(policy, options, objective, out)
     took = round(time.perf_counter() - start, 1)
-    return {**trial.cells(), "holds": trial.holds, "seconds": took}
+    return {**cells, "holds": trial.holds, "seconds": took}
+
+
+def exported(policy: Diffusers, prompt: Prompt, folder: Path) -> float | str:
+    """How far what the pipeline draws with LoRA that `zoo export` wrote is from what is drawn here.
+
+    Its weights are moved. It is loaded as the export says; where the pipeline cannot, that is said.
+    """
+    pipe, seam = policy.seam.real, policy.seam
+    if not hasattr(pipe, "load_lora_weights"):
+        return "no loader"
+    perturb(policy)
+    encoded = policy.encode([prompt]).layout.tables[0].encoded
+    here = seam.run_own_loop([prompt.text], None, encoded, steps=2, output="pt").made
+    keywords = seam.given() | {"generator": seeds.generator(0, "pipeline"), "output_type": "pt"}
+    tensors = {name: p.detach() for name, p in policy.weights.parameters().items()}
+    lora = DiffusersLora(tensors, _LORA, str(pipe.name_or_path), policy.findings()["trained"])
+    folder.mkdir()
+    lora.write(folder)
+    said: dict[str, Any] = {}
+    try:
+        exec("\n".join(lora.loading(str(folder))), said)  # what a user is told to type
+        there = said["pipeline"](**keywords)[0]
+    except Exception as error:
+        return _said(error)
+    here, there = (torch.as_tensor(each).float() for each in (here, there))
+    return float((there - here).abs().max() / here.abs().max().clamp(min=1))
+
+
+def trained(policy: Diffusers, options: dict[str, Any], objective: str, folder: Path) -> str:
+    """Whether an epoch of the objective moves it: `yes`, or in a line why not."""
+    solver, more = _OBJECTIVES[objective]
+    edits = "edits/moving" if "frames" in options else "edits/train"
+    data = edits if policy.num_inputs else "general/eval"
+    recipe = {
+        "name": "family", "seed": 1, "epochs": 1,
+        "policy": {
+            "name": "diffusers", "lora": {"rank": 4, "alpha": 8}, "allow_unguided": True, **options,
+        },
+        "sampler": {"solver": {"name": solver}, "steps": 3},
+        "rewards": [{"name": "jpeg_compressibility", "frames": "mean"}],
+        "objective": {"name": objective, **more},
+        "data": {"train": f"builtin:{data}", "groups_per_epoch": 2, "group_size": 4},
+        "optim": {"lr": 1e-3},
+        "engine": {"device": "cpu"},
+    }  # fmt: skip
+    path = folder.with_suffix(".json")  # which is YAML
+    path.write_text(json.dumps(recipe))
+    try:
+        last = train_here(load_recipe(path), folder)[-1]
+    except Exception as error:
+        return _said(error)
+    moved = last["step"] > 0 and last["dropped_updates"] == 0
+    return "yes" if moved else f"no: {last['step']} updates, {last['dropped_updates']} dropped"
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {join_lines(error)[:200]}"
 
 
 _COLUMNS = (
     "velocity", "guided", "rows", "trained", "branches", "sampled", "decoded", "encoded",
-    "milliseconds",
+    "milliseconds", "exported", "nft", "flow_grpo", "dpo",
 )  # fmt: skip
 _TABLE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- /table -->)", re.DOTALL)
 
@@ -73,7 +153,7 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     lines = [f"{held} of {len(found)} do all of it.", "", f"| | {' | '.join(_COLUMNS)} |"]
     lines.append("|---" * (len(_COLUMNS) + 1) + "|")
     for name, each in tried.items():
-        cells = " | ".join(_cell(each[column]) for column in _COLUMNS)
+        cells = " | ".join(_cell(each.get(column)) for column in _COLUMNS)
         lines.append(f"| {name.replace('Pipeline', '')} | {cells} |")
     lines += ["", "Refused, with what they do instead:", "", "| | |", "|---|---|"]
     for name, why in refused.items():
@@ -97,8 +177,9 @@ def main() -> None:
     found = json.loads(options.out.read_text()) if options.out.is_file() else {}
     with tempfile.TemporaryDirectory() as folder:
         for name in options.names or names():
-            with contextlib.redirect_stderr(io.StringIO()):
-                found[name] = row(name, Path(folder))
+            nowhere = io.StringIO()
+            with contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere):
+                found[name] = row(name, Path(folder), trial_alone=False)
             print(name, json.dumps(found[name]), flush=True)
             options.out.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
     page = Path(__file__).parent.parent / "docs" / "models.md"
