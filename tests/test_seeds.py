@@ -120,6 +120,10 @@ def test_permutations_are_even() -> None:
     assert float((counts - 600).abs().max()) < 5 * math.sqrt(3000 * 0.2 * 0.8)
 
 
+def test_the_order_of_a_data_set_never_changes() -> None:
+    assert order(6, seed=0, purpose="a").tolist() == [3, 5, 0, 4, 2, 1]
+
+
 def test_order_depends_on_seed_purpose_and_epoch() -> None:
     base = order(50, seed=0, purpose="a")
     assert torch.equal(base, order(50, seed=0, purpose="a", epoch=0))
