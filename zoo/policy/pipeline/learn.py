@@ -97,14 +97,14 @@ class _Learning:
     ) -> None:
         """What networks in half precision are given in it, by a run that knows of their types."""
         seam, probes = self._seam, Probes(self._seam)
-        types: dict[str, Any] = {name: network.dtype for name, network in seam.networks.items()}
+        types = seam.dtypes.own
         if set(types.values()) == {torch.float32}:
             return
         probes.texts = self._probes.texts
         narrow: dict[str, frozenset[Path]] = {}
         own = next(iter(types.values()))
         many = [a.expand(len(probes.texts), *a.shape[1:]).to(own) for a in x]
-        seam.native = True
+        seam.dtypes.native = True
         try:
             for at, guidance in product(times, guidances):
                 for name, given, _ in probes.step(probes.texts, at, many, guidance)[0]:
@@ -115,7 +115,7 @@ class _Learning:
                     }
                     narrow[name] = narrow.get(name, frozenset()) | has
         finally:
-            seam.native = False
+            seam.dtypes.native = False
         self._change(narrow=narrow)
 
     def _change(self, **changes: Any) -> None:
