@@ -19,6 +19,7 @@ from zoo.policy.pipeline.dtypes import Dtypes
 from zoo.policy.pipeline.keywords import CallKeywords
 from zoo.policy.pipeline.names import encoder_of, guidance_keyword, is_network
 from zoo.policy.pipeline.questions import Encoded, OwnRun, Question, Through
+from zoo.policy.pipeline.remember import Remembered
 from zoo.policy.pipeline.run import Run
 from zoo.policy.pipeline.stand_ins import (
     ReachedError,
@@ -29,12 +30,7 @@ from zoo.policy.pipeline.stand_ins import (
     tell_time,
 )
 from zoo.policy.pipeline.trees import on_tensors
-from zoo.policy.pipeline.twins import (
-    encode_most_probable,
-    remember_images,
-    remember_prompts,
-    twin_of,
-)
+from zoo.policy.pipeline.twins import encode_most_probable, twin_of
 
 _PLACES = {
     "network": "network was called",
@@ -77,9 +73,10 @@ class Seam:
         self._pipe = self._twin(
             lambda *call: self.run.network(*call), scheduler_like(self.scheduler, lambda: self.run)
         )
+        remembered = Remembered(lambda: self.run, lambda: self.lent(), lambda: self.device)
+        remembered.prompts(self._pipe)
         if image is not None:
-            remember_images(self._pipe, self._remember)
-        remember_prompts(self._pipe, self._remember_rows)
+            remembered.images(self._pipe)
 
     def ask(self, question: Question) -> Any:
         """Runs the pipeline's own code until the answer."""
@@ -187,22 +184,3 @@ class Seam:
 
     def _prepare(self, own: Callable[..., Any], state: int, *args: Any, **kwargs: Any) -> Any:
         return self.run.latents(state, own(*args, **kwargs))
-
-    def _remember(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def lent(*args: Any, **kwargs: Any) -> Any:
-            with torch.no_grad(), self.lent():
-                return function(*args, **kwargs)
-
-        def remembered(*args: Any, **kwargs: Any) -> Any:
-            make = partial(lent, *args, **kwargs)
-            # What was found with numbers is of no use to shapes alone.
-            return make() if self.device.type == "meta" else self.run.kept(name, make)
-
-        return remembered
-
-    def _remember_rows(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def remembered(*args: Any, **kwargs: Any) -> Any:
-            make = torch.no_grad()(partial(function, *args, **kwargs))
-            return make() if self.device.type == "meta" else self.run.kept_of_rows(name, make)
-
-        return remembered

@@ -1,7 +1,7 @@
 """A pipeline's twin: the same parts in another object, some of which answer otherwise."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,22 +11,6 @@ from torch import Tensor, nn
 from zoo.policy.pipeline.made_up import numbers_of
 from zoo.policy.pipeline.names import is_network
 from zoo.policy.pipeline.trees import on_tensors
-
-_OF_IMAGES = (
-    ("vae", "encode"),
-    ("feature_extractor", "preprocess"),
-    ("image_processor", "preprocess"),
-    ("image_processor", "resize"),
-    ("video_processor", "preprocess"),
-    ("video_processor", "resize"),
-)
-"""Of parts, what a pipeline does to its input images anew in every run."""
-_OF_PROMPTS = (("connectors", "forward"),)
-"""What a pipeline does in every run to what its text encoders gave, and to nothing else: LTX-2's
-networks between them and its transformer."""
-
-Remember = Callable[[str, Callable[..., Any]], Callable[..., Any]]
-"""A function by its name, and what takes its place."""
 
 
 def twin_of(real: Any, device: Callable[[], torch.device]) -> Any:
@@ -47,12 +31,12 @@ def twin_of(real: Any, device: Callable[[], torch.device]) -> Any:
     vae = getattr(real, "vae", None)
     for method in ("encode", "decode"):
         if hasattr(vae, method):
-            _replace(twin, "vae", method, _typed(getattr(vae, method), vae, device))
+            replace_method(twin, "vae", method, _typed(getattr(vae, method), vae, device))
     for name, part in parts.items():
         # What is between the text encoders and the network: the connectors of LTX-2, say.
         if isinstance(part, nn.Module) and type(part).__module__.startswith("diffusers.pipelines."):
             known = getattr(twin, name)
-            _replace(twin, name, "forward", partial(_narrowed, part.forward, known))
+            replace_method(twin, name, "forward", partial(_narrowed, part.forward, known))
     return twin
 
 
@@ -95,29 +79,10 @@ def _typed(
     return typed
 
 
-def remember_images(twin: Any, remember: Remember) -> None:
-    """What the twin does to its input images goes through `remember`."""
-    if hasattr(twin, "encode_image"):
-        twin.__dict__["encode_image"] = remember("encode_image", twin.encode_image)
-    _remember_parts(twin, _OF_IMAGES, remember)
-
-
-def remember_prompts(twin: Any, remember: Remember) -> None:
-    """What the twin does to its prompts' embeddings goes through `remember`."""
-    _remember_parts(twin, _OF_PROMPTS, remember)
-
-
-def _remember_parts(twin: Any, methods: Sequence[tuple[str, str]], remember: Remember) -> None:
-    for part, method in methods:
-        inner = getattr(twin, part, None)
-        if hasattr(inner, method):
-            _replace(twin, part, method, remember(f"{part}.{method}", getattr(inner, method)))
-
-
 def encode_most_probable(twin: Any) -> None:
     """The twin's autoencoder gives of a picture the most probable latent, and draws none."""
     if getattr(twin, "vae", None) is not None:
-        _replace(twin, "vae", "encode", partial(_most_probable, twin.vae.encode))
+        replace_method(twin, "vae", "encode", partial(_most_probable, twin.vae.encode))
 
 
 def _most_probable(encode: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -128,7 +93,8 @@ def _most_probable(encode: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
     return encoded
 
 
-def _replace(twin: Any, part: str, method: str, function: Callable[..., Any]) -> None:
+def replace_method(twin: Any, part: str, method: str, function: Callable[..., Any]) -> None:
+    """In a copy of the part, which is the twin's alone."""
     inner = copy.copy(getattr(twin, part))
     object.__setattr__(inner, method, function)
     twin.__dict__[part] = inner
