@@ -7,13 +7,16 @@ from typing import Any
 from zoo.data.images import open_inputs
 from zoo.prompt import Prompt, PromptError, StoredImage
 
+_SIZE = 512, 512
+"""Where a pipeline is told no size."""
+
 
 @dataclass(frozen=True)
 class InputImages:
-    """Of a pipeline that takes so `many` with each prompt, made to cover a `size` in pixels."""
+    """Of a pipeline that takes so `many` with each prompt, made to cover its `size` in pixels."""
 
     many: int
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     pipeline: str
 
     def of(self, prompt: Prompt) -> tuple[StoredImage, ...]:
@@ -51,5 +54,6 @@ class InputImages:
     def _fitted(self, images: Sequence[Any]) -> Any:
         from PIL import Image, ImageOps
 
-        fitted = [ImageOps.fit(image, self.size, Image.Resampling.BICUBIC) for image in images]
+        size = self.size or _SIZE
+        fitted = [ImageOps.fit(image, size, Image.Resampling.BICUBIC) for image in images]
         return fitted[0] if len(fitted) == 1 else fitted

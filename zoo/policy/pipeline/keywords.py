@@ -1,7 +1,7 @@
 """The keywords of a pipeline's call: those that a recipe sets for all, and those of a question."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zoo import seeds
@@ -38,6 +38,10 @@ class CallOptions:
         """Width and height, where they are said."""
         side = self.resolution
         return (side, side) if isinstance(side, int) else side
+
+    def sized(self, size: Mapping[str, Any]) -> "CallOptions":
+        """The same for pictures or videos of another size."""
+        return replace(self, resolution=size["resolution"], frames=size.get("frames"))
 
     def keywords(self, cls: Any, family: Family) -> dict[str, Any]:
         """What every call of a pipeline of that class is given.

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,34 +11,29 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.policy.base import Images, Latents
-from zoo.policy.parts import num_numbers
 from zoo.policy.pipeline.clock import PREDICTIONS
 from zoo.policy.pipeline.conditions import Conditions
 from zoo.policy.pipeline.embeddings import Embeddings, Entry
 from zoo.policy.pipeline.families import targets_of
 from zoo.policy.pipeline.inputs import InputImages
-from zoo.policy.pipeline.kept import with_kept
 from zoo.policy.pipeline.keywords import CallOptions
 from zoo.policy.pipeline.learned import Learned
 from zoo.policy.pipeline.networks import NetworkOptions, Trained
-from zoo.policy.pipeline.parts import HollowEncoder, place_parts
+from zoo.policy.pipeline.parts import place_parts
 from zoo.policy.pipeline.pictures import Pictures
 from zoo.policy.pipeline.predict import Predictions
 from zoo.policy.pipeline.refusals import telling_why
 from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.source import Source
 from zoo.policy.pipeline.step import Steps
-from zoo.policy.pipeline.told import Told
 from zoo.policy.pipeline.trees import differing
 from zoo.policy.pipeline.unloaded import Unloaded
+from zoo.policy.pipeline.velocities import Velocities
 from zoo.policy.pipeline.verify import verify
 from zoo.policy.pretrained import Precision
 from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
-from zoo.rollout import Cond, Lookup
-
-_SIZE = 512, 512
-"""Of input images where a pipeline is told no size."""
+from zoo.rollout import Cond
 
 
 class PipelinePolicy(Unloaded):
@@ -96,9 +90,7 @@ class PipelinePolicy(Unloaded):
         """
         other = copy.copy(self)
         with self._texts.on_device():
-            other._learn(
-                replace(self._call, resolution=size["resolution"], frames=size.get("frames"))
-            )
+            other._learn(self._call.sized(size))
             alike = not differing(other._learned.some.replies, self._learned.some.replies)
             other._texts = self._texts.of(other.seam, other.contract, alike=alike)
             other._connect()
@@ -107,7 +99,7 @@ class PipelinePolicy(Unloaded):
     def _learn(self, call: CallOptions) -> None:
         """Finds out what the pipeline does when it is asked so."""
         family, kind = self._source.family, type(self._pipe).__name__
-        self._inputs = InputImages(self.num_inputs, call.size or _SIZE, kind)
+        self._inputs = InputImages(self.num_inputs, call.size, kind)
         keywords = call.keywords(self._source.cls, family)
         self.seam = Seam(
             self._pipe, family, keywords, negative=call.negative, image=self._inputs.any()
@@ -123,7 +115,8 @@ class PipelinePolicy(Unloaded):
         self._conditions = Conditions(self._texts, contract, self._inputs, self.device)
         any_told = self._conditions.tell([Entry("a", "any")], None, {"any": seam.any_image})
         self._pictures = Pictures(seam, contract, any_told.tables[0].encoded, portion=self._portion)
-        self._predict = Predictions(steps, self._pictures, contract, self._trained, self.weights)
+        predict = Predictions(steps, self._pictures, contract, self._trained, self.weights)
+        self._velocities = Velocities(seam, contract, self._learned.clock, predict)
         alone = contract.manner.batching == "alone" or self.num_inputs > 0
         self.even_forwards = not alone and contract.boundary is None
         self.latent_shape = self._shape()
@@ -161,22 +154,11 @@ class PipelinePolicy(Unloaded):
         Raises:
             ValueError: they cannot be had.
         """
-        encoders = [
-            name
-            for name, part in self.seam.real.components.items()
-            if isinstance(part, HollowEncoder)
-        ]
-        return sum(
-            num_numbers(self._source.files, name)
-            * self._precision.part(name, is_network=False).itemsize
-            for name in encoders
-        )
+        return self._source.encoder_bytes(self.seam.real, self._precision)
 
     def write_rest(self, folder: Path) -> None:
         """All parts of the pipeline but for the network, and its index."""
-        self._source.files.copy_parts(
-            folder, network=self.network_folder, without=self._source.without
-        )
+        self._source.write_rest(folder, self.network_folder)
 
     def expect(self, coming: Callable[[], Sequence[Prompt]], *, guidance: float = 1.0) -> None:
         """Of prompts without input images the embeddings are made with the next that are."""
@@ -190,14 +172,7 @@ class PipelinePolicy(Unloaded):
 
     def velocity(self, x: Latents, t: Float[Tensor, " batch"], cond: Cond) -> Latents:
         """dx/dt; the branch without the prompt has no gradient."""
-        entry = cond.tensors["entry"]
-        assert isinstance(entry, Lookup)
-        told: Told = cond.layout.at(cond.guidance)
-        entries = entry.index.tolist()
-        made = self._learned.clock.velocity(
-            lambda inner, times: self._predict(inner, times, entries, told), x, t
-        )
-        return with_kept(self.seam, self.contract, made, x, t, entries, told)
+        return self._velocities(x, t, cond)
 
     def decode(self, latents: Latents) -> Images:
         """Images or videos by the pipeline's own end, a few at a time."""

@@ -11,7 +11,6 @@ from zoo.policy.pipeline.contract import Contract, UnsupportedError
 from zoo.policy.pipeline.decoder import decoder_input
 from zoo.policy.pipeline.questions import Encoded, Question
 from zoo.policy.pipeline.seam import Seam
-from zoo.policy.pipeline.trees import rows_at
 from zoo.seeds import Draws
 
 _CLOSE = {True: 1e-4, False: 2e-2}
@@ -82,13 +81,7 @@ class Pictures:
         return made[0] if isinstance(made, tuple) else made
 
     def _question(self, x: Tensor) -> Question:
-        axes, first = (
-            self._contract.encoded[False],
-            torch.zeros(len(x), dtype=torch.long, device="cpu"),
-        )
-        encoded = Encoded(
-            rows_at(self._encoded.replies, axes, first), self._encoded.images, self._encoded.kept
-        )
+        encoded = self._encoded.of_rows(self._contract.encoded[False], [0] * len(x))
         return Question("end", [""] * len(x), latents=self.states(x), encoded=encoded)
 
     def states(self, x: Float[Tensor, "batch *latent"]) -> list[Tensor]:

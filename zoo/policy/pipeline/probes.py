@@ -1,6 +1,7 @@
 """Questions to a pipeline that is being learned: what reaches its networks in a step."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,6 +33,10 @@ class Probes:
         self.texts: Sequence[str] = (SHORT,)
         self._encoded: dict[Any, Encoded] = {}
         self._outputs: dict[Any, Any] = {}
+
+    def change_manner(self, **changes: Any) -> None:
+        """From now on the pipeline is asked in another manner."""
+        self.seam.manner = replace(self.seam.manner, **changes)
 
     def step(
         self,

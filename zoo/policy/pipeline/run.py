@@ -74,13 +74,22 @@ class Run:
         return told if isinstance(made, tuple) else told[0]
 
     def kept(self, name: str, make: Callable[[], Any]) -> Any:
-        """Of the prompts' images, the same calls come in every run: their results are kept."""
+        """What a call makes of the prompts' images: the same calls come in every run."""
         key, encoded = (name, self._count(name), len(self.question.prompts)), self.question.encoded
         if encoded is None:
             return make()
         if key not in encoded.kept:
             encoded.kept[key] = make()
         return encoded.kept[key]
+
+    def kept_of_rows(self, name: str, make: Callable[[], Any]) -> Any:
+        """What a call makes of the prompts: of those rows that were asked for last it is kept."""
+        key, encoded = (name, self._count(name)), self.question.encoded
+        if encoded is None:
+            return make()
+        if key not in encoded.kept or encoded.kept[key][0] != encoded.rows:
+            encoded.kept[key] = encoded.rows, make()
+        return encoded.kept[key][1]
 
     def _count(self, name: str) -> int:
         count = self._counts.get(name, 0)

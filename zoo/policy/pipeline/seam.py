@@ -12,12 +12,14 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zoo.policy.pipeline.contract import Family, Manner, UnsupportedError
+from zoo.policy.pipeline.dtypes import Dtypes
 from zoo.policy.pipeline.keywords import CallKeywords
 from zoo.policy.pipeline.names import encoder_of, guidance_keyword, is_network
 from zoo.policy.pipeline.questions import Encoded, OwnRun, Question, Through
+from zoo.policy.pipeline.remember import Remembered
 from zoo.policy.pipeline.run import Run
 from zoo.policy.pipeline.stand_ins import (
     ReachedError,
@@ -27,12 +29,8 @@ from zoo.policy.pipeline.stand_ins import (
     scheduler_like,
     tell_time,
 )
-from zoo.policy.pipeline.trees import Path, in_list, mapped, on_tensors
-from zoo.policy.pipeline.twins import (
-    encode_most_probable,
-    remember_images,
-    twin_of,
-)
+from zoo.policy.pipeline.trees import on_tensors
+from zoo.policy.pipeline.twins import encode_most_probable, twin_of
 
 _PLACES = {
     "network": "network was called",
@@ -69,15 +67,16 @@ class Seam:
         self.manner = Manner(guidance_keyword(pipe, family, takes))
         self.lent: Callable[[], AbstractContextManager[None]] = nullcontext
         """Inside, the encoders of texts and images are on the device."""
-        self.native = False
-        """Whether the pipeline is told the types of its networks."""
+        self.dtypes = Dtypes(self.networks)
         self.run = self._new_run(Question("network", ()))
         """The last one: what was asked, and what was noted on the way to the answer."""
         self._pipe = self._twin(
             lambda *call: self.run.network(*call), scheduler_like(self.scheduler, lambda: self.run)
         )
+        remembered = Remembered(lambda: self.run, lambda: self.lent(), lambda: self.device)
+        remembered.prompts(self._pipe)
         if image is not None:
-            remember_images(self._pipe, self._remember)
+            remembered.images(self._pipe)
 
     def ask(self, question: Question) -> Any:
         """Runs the pipeline's own code until the answer."""
@@ -144,17 +143,6 @@ class Seam:
         self.ask(Question("network", prompts, guidance=guidance, encoded=encoded))
         return Encoded(self.run.replies, images, encoded.kept)
 
-    def typed(self, name: str, given: Any) -> Any:
-        """A network's arguments in the types that the pipeline itself would give them."""
-        dtype: Any = self.networks[name].dtype
-        narrow = self.manner.narrow.get(name, frozenset())
-
-        def one(path: Path, leaf: Any) -> Any:
-            is_narrow = in_list(path) in narrow and isinstance(leaf, Tensor)
-            return leaf.to(dtype) if is_narrow and leaf.is_floating_point() else leaf
-
-        return mapped(given, one)
-
     def _new_run(self, question: Question) -> Run:
         return Run(question, self.manner, len(self.family.states))
 
@@ -170,8 +158,8 @@ class Seam:
         twin = twin_of(self.real, lambda: self.device)
         cls, parts = type(self.real), twin.__dict__
         for name, network in self.networks.items():
-            told_type = partial(self._told_type, network)
-            parts[name] = network_like(network, partial(call, name), told_type)
+            told = partial(self.dtypes.told, name)
+            parts[name] = network_like(network, partial(call, name), told)
         parts["scheduler"] = scheduler
         encode = partial(getattr(cls, self._encoder), twin)
         parts[self._encoder] = partial(self._encode_prompt, encode)
@@ -185,33 +173,14 @@ class Seam:
 
     # What is in a twin's place of the pipeline's own.
 
-    def _told_type(self, network: Any) -> torch.dtype:
-        """What a pipeline does beside its networks it does in float32, but where it is `native`."""
-        return network.dtype if self.native else torch.float32
-
     def _call_network(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """By the network itself."""
-        given = self.typed(name, {"args": args, "kwargs": kwargs})
+        given = self.dtypes.given(name, {"args": args, "kwargs": kwargs}, self.manner)
         made = self.networks[name](*given["args"], **given["kwargs"])
         return on_tensors(made, lambda leaf: leaf.float())
 
     def _encode_prompt(self, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        reply = self.run.encode_prompt(partial(own, *args, **kwargs))
-        if self.native:
-            return reply
-        return on_tensors(reply, lambda leaf: leaf.float() if leaf.is_floating_point() else leaf)
+        return self.dtypes.replied(self.run.encode_prompt(partial(own, *args, **kwargs)))
 
     def _prepare(self, own: Callable[..., Any], state: int, *args: Any, **kwargs: Any) -> Any:
         return self.run.latents(state, own(*args, **kwargs))
-
-    def _remember(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def lent(*args: Any, **kwargs: Any) -> Any:
-            with torch.no_grad(), self.lent():
-                return function(*args, **kwargs)
-
-        def remembered(*args: Any, **kwargs: Any) -> Any:
-            make = partial(lent, *args, **kwargs)
-            # What was found with numbers is of no use to shapes alone.
-            return make() if self.device.type == "meta" else self.run.kept(name, make)
-
-        return remembered

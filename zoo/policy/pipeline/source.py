@@ -1,12 +1,15 @@
 """Which pipeline a policy is of: its files, its class of diffusers, and what is known of that."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from zoo.policy.parts import num_numbers
 from zoo.policy.pipeline.contract import Family
 from zoo.policy.pipeline.families import family_of
-from zoo.policy.pipeline.parts import load_pipeline, pipeline_class, shape_pipeline
+from zoo.policy.pipeline.hollow import HollowEncoder, shape_pipeline
+from zoo.policy.pipeline.parts import load_pipeline, pipeline_class
 from zoo.policy.pretrained import Precision, Pretrained
 
 
@@ -37,3 +40,19 @@ class Source:
         """
         load = shape_pipeline if device.type == "meta" else load_pipeline
         return load(self.files, self.cls, precision, self.without)
+
+    def encoder_bytes(self, hollow: Any, precision: Precision) -> int:
+        """Those of the encoders of the pipeline of shapes alone, by their files.
+
+        Raises:
+            ValueError: they cannot be had.
+        """
+        return sum(
+            num_numbers(self.files, name) * precision.part(name, is_network=False).itemsize
+            for name, part in hollow.components.items()
+            if isinstance(part, HollowEncoder)
+        )
+
+    def write_rest(self, folder: Path, network: str) -> None:
+        """All parts but for the network, and the index."""
+        self.files.copy_parts(folder, network=network, without=self.without)

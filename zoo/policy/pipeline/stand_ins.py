@@ -5,6 +5,7 @@ a difference; only the calls that a question is about go elsewhere.
 """
 
 import copy
+import inspect
 from collections.abc import Callable
 from types import MethodType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -73,8 +74,11 @@ def scheduler_like(real: Any, asked: Callable[[], Questions]) -> Any:
     def unscaled(sample: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return sample
 
+    # Most pipelines ask for it in every run, and LTX-2 for a deep copy of its scheduler.
+    set_timesteps.__signature__ = inspect.signature(set_timesteps)  # type: ignore[attr-defined]
     made = copy.deepcopy(real)
     made.__dict__ |= {
+        "__deepcopy__": lambda memo: copy.copy(made),
         "set_timesteps": set_timesteps,
         "step": step,
         "set_begin_index": lambda begin_index=0: None,

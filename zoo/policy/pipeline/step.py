@@ -55,7 +55,7 @@ class Steps:
 
     def _pass(self, one: Pass, name: str, given: Any, t: Tensor) -> Any:
         given = mapped(given, lambda path, leaf: self._argument(one, path, leaf, t))
-        given = self._seam.typed(name, given)
+        given = self._seam.dtypes.given(name, given, self._seam.manner)
         if all(one.told) or not torch.is_grad_enabled():
             made = self._forward(name, *given["args"], **given["kwargs"])
         else:

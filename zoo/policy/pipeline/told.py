@@ -1,17 +1,15 @@
 """Rows of prompts, as they go through a pipeline: those of a table and of an expert at once."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from zoo.policy.pipeline.contract import Contract
 from zoo.policy.pipeline.embeddings import Table
 from zoo.policy.pipeline.questions import Encoded
-from zoo.policy.pipeline.trees import rows_at
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,8 @@ class Told:
 
     def rows(self, group: "Group", contract: Contract) -> Encoded:
         """What the pipeline is told of a group's prompts."""
-        encoded = self.tables[group.table].encoded
         axes = contract.encoded[self.scale is not None]
-        places = torch.tensor(group.places, device="cpu")
-        return replace(encoded, replies=rows_at(encoded.replies, axes, places))
+        return self.tables[group.table].encoded.of_rows(axes, group.places)
 
 
 @dataclass(frozen=True)

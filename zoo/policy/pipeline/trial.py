@@ -3,7 +3,6 @@
 Works on any model that the policy loads; on a tiny one it takes seconds.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.policy.pipeline.measure import milliseconds
 from zoo.policy.pipeline.pictures import on_white
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pipeline.verify import latents_of, whole
@@ -23,7 +23,6 @@ from zoo.seeds import Draws
 _GUIDED = 4.0
 _TIMES = (0.9, 0.3)
 _STEPS = 4
-_CALLS = 11
 _ALLOWED = 1e-3
 """Of a difference, where numbers are float32."""
 
@@ -35,8 +34,8 @@ class Trial:
     `velocity` and `guided` are to the pipeline's own loop, `rows` of rows with a time each together
     and alone; `sampled` is of Euler's latents at the end and `decoded` of images, to the pipeline's
     own. `trained` counts the LoRA layers that a gradient reaches, `branches` the forwards with and
-    without gradients of a guided velocity. `milliseconds` are of a velocity beside its networks.
-    None: there is no such thing, or a sentence says why not.
+    without gradients of a guided velocity. `milliseconds` are of a velocity beside its networks:
+    the least of many. None: there is no such thing, or a sentence says why not.
     """
 
     pipeline: str
@@ -88,7 +87,7 @@ def try_pipeline(policy: Diffusers, prompts: tuple[Prompt, Prompt]) -> Trial:
         sampled=sampled,
         decoded=decoded,
         encoded=_encode(policy, images),
-        milliseconds=_measure(policy, x, t, policy.encode(prompts)),
+        milliseconds=milliseconds(policy, x, t, policy.encode(prompts)),
     )
     trained, branches = _count_gradients(policy, x, t, policy.encode(prompts, guidance=guided))
     return replace(trial, trained=trained, branches=branches)
@@ -168,32 +167,6 @@ def _watched(policy: Diffusers, called: Callable[[], None]) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-@torch.no_grad()
-def _measure(policy: Diffusers, x: Tensor, t: Tensor, cond: Cond) -> float:
-    """Milliseconds of a velocity whose networks' outputs are there already: a median."""
-    kept: dict[Any, Any] = {}
-    forward = policy.weights.module
-
-    def remembered(*args: Any, **kwargs: Any) -> Any:
-        shapes = [each.shape for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
-        key = (args[0] if args and isinstance(args[0], str) else "", *shapes)
-        if key not in kept:
-            kept[key] = forward(*args, **kwargs)
-        return kept[key]
-
-    policy.weights.attach(remembered)
-    try:
-        policy.velocity(x, t, cond)
-        took = []
-        for _ in range(_CALLS):
-            start = time.perf_counter()
-            policy.velocity(x, t, cond)
-            took.append(time.perf_counter() - start)
-    finally:
-        policy.weights.attach(forward)
-    return 1000 * sorted(took)[len(took) // 2]
 
 
 def _difference(got: Tensor, wanted: Tensor) -> float:

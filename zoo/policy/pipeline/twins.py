@@ -12,20 +12,11 @@ from zoo.policy.pipeline.made_up import numbers_of
 from zoo.policy.pipeline.names import is_network
 from zoo.policy.pipeline.trees import on_tensors
 
-_REMEMBERED = (
-    ("vae", "encode"),
-    ("image_processor", "preprocess"),
-    ("image_processor", "resize"),
-    ("video_processor", "preprocess"),
-)
-"""Of parts, what a pipeline does to its input images anew in every run."""
-
-Remember = Callable[[str, Callable[..., Any]], Callable[..., Any]]
-"""A function by its name, and what takes its place."""
-
 
 def twin_of(real: Any, device: Callable[[], torch.device]) -> Any:
     """The same parts in another object, which nothing moves between devices."""
+    from diffusers import ModelMixin
+
     twin = copy.copy(real)
     cls: Any = type(real)
     # The pipeline's own looks at every module of every part, several times a call.
@@ -33,17 +24,32 @@ def twin_of(real: Any, device: Callable[[], torch.device]) -> Any:
     members = {"_execution_device": here, "device": here, "__module__": cls.__module__}
     twin.__class__ = type(cls.__name__, (cls,), members)
     twin.set_progress_bar_config(disable=True)
+    parts = {name: part for name, part in real.components.items() if not is_network(part)}
+    twin.__dict__ |= {
+        name: _known(part) for name, part in parts.items() if isinstance(part, ModelMixin)
+    }
     vae = getattr(real, "vae", None)
     for method in ("encode", "decode"):
         if hasattr(vae, method):
-            _replace(twin, "vae", method, _typed(getattr(vae, method), vae, device))
-    for name, part in real.components.items():
-        if is_network(part):
-            continue
+            replace_method(twin, "vae", method, _typed(getattr(vae, method), vae, device))
+    for name, part in parts.items():
         # What is between the text encoders and the network: the connectors of LTX-2, say.
         if isinstance(part, nn.Module) and type(part).__module__.startswith("diffusers.pipelines."):
-            _replace(twin, name, "forward", partial(_narrowed, part.forward, part))
+            known = getattr(twin, name)
+            replace_method(twin, name, "forward", partial(_narrowed, part.forward, known))
     return twin
+
+
+def _known(part: Any) -> Any:
+    """A copy of a part that says its type at once.
+
+    Diffusers looks through all modules of a part for it and for hooks that move the part, several
+    times a step, which may take longer than all else beside the networks. No part here has hooks.
+    """
+    made, cls, dtype = copy.copy(part), type(part), part.dtype
+    members = {"dtype": dtype, "modules": lambda self: iter((self,)), "__module__": cls.__module__}
+    made.__class__ = type(cls.__name__, (cls,), members)
+    return made
 
 
 def _narrowed(function: Callable[..., Any], part: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -73,20 +79,10 @@ def _typed(
     return typed
 
 
-def remember_images(twin: Any, remember: Remember) -> None:
-    """What the twin does to its input images goes through `remember`."""
-    if hasattr(twin, "encode_image"):
-        twin.__dict__["encode_image"] = remember("encode_image", twin.encode_image)
-    for part, method in _REMEMBERED:
-        inner = getattr(twin, part, None)
-        if hasattr(inner, method):
-            _replace(twin, part, method, remember(f"{part}.{method}", getattr(inner, method)))
-
-
 def encode_most_probable(twin: Any) -> None:
     """The twin's autoencoder gives of a picture the most probable latent, and draws none."""
     if getattr(twin, "vae", None) is not None:
-        _replace(twin, "vae", "encode", partial(_most_probable, twin.vae.encode))
+        replace_method(twin, "vae", "encode", partial(_most_probable, twin.vae.encode))
 
 
 def _most_probable(encode: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -97,7 +93,8 @@ def _most_probable(encode: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
     return encoded
 
 
-def _replace(twin: Any, part: str, method: str, function: Callable[..., Any]) -> None:
+def replace_method(twin: Any, part: str, method: str, function: Callable[..., Any]) -> None:
+    """In a copy of the part, which is the twin's alone."""
     inner = copy.copy(getattr(twin, part))
     object.__setattr__(inner, method, function)
     twin.__dict__[part] = inner

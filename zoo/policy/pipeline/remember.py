@@ -1,0 +1,88 @@
+"""What a pipeline makes of input images or of prompts alone, in every run: it is made once.
+
+Of images the same calls come in every run. Of prompts what is made of the last rows is kept: those
+of one time are mostly those of the next, and the rows of all prompts may be large.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import torch
+
+from zoo.policy.pipeline.run import Run
+from zoo.policy.pipeline.twins import replace_method
+
+_OF_IMAGES = (
+    ("vae", "encode"),
+    ("feature_extractor", "preprocess"),
+    ("image_processor", "preprocess"),
+    ("image_processor", "resize"),
+    ("video_processor", "preprocess"),
+    ("video_processor", "resize"),
+)
+"""Of parts, what a pipeline does to its input images anew in every run."""
+_OF_PROMPTS = (("connectors", "forward"),)
+"""What a pipeline does in every run to what its text encoders gave, and to nothing else: LTX-2's
+networks between them and its transformer."""
+
+_Replace = Callable[[str, Callable[..., Any]], Callable[..., Any]]
+"""A function by its name, and what takes its place."""
+
+
+class Remembered:
+    """Has a twin's functions answer with what is there already."""
+
+    def __init__(
+        self,
+        run: Callable[[], Run],
+        lent: Callable[[], AbstractContextManager[None]],
+        device: Callable[[], torch.device],
+    ) -> None:
+        """`run` is the one that the twin is in, on a `device`; `lent` has the encoders there."""
+        self._run, self._lent, self._device = run, lent, device
+
+    def images(self, twin: Any) -> None:
+        """What the twin does to its input images."""
+        if hasattr(twin, "encode_image"):
+            twin.__dict__["encode_image"] = self._of_images("encode_image", twin.encode_image)
+        _replace(twin, _OF_IMAGES, self._of_images)
+
+    def prompts(self, twin: Any) -> None:
+        """What the twin does to its prompts' embeddings."""
+        _replace(twin, _OF_PROMPTS, self._of_prompts)
+
+    def _of_images(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def lent(*args: Any, **kwargs: Any) -> Any:
+            with torch.no_grad(), self._lent():
+                return function(*args, **kwargs)
+
+        def remembered(*args: Any, **kwargs: Any) -> Any:
+            make = partial(lent, *args, **kwargs)
+            return make() if self._is_of_shapes() else self._run().kept(name, make)
+
+        return remembered
+
+    def _of_prompts(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def frozen(*args: Any, **kwargs: Any) -> Any:
+            with torch.no_grad():
+                return function(*args, **kwargs)
+
+        def remembered(*args: Any, **kwargs: Any) -> Any:
+            make = partial(frozen, *args, **kwargs)
+            return make() if self._is_of_shapes() else self._run().kept_of_rows(name, make)
+
+        return remembered
+
+    def _is_of_shapes(self) -> bool:
+        """What was found with numbers is of no use to shapes alone."""
+        return self._device().type == "meta"
+
+
+def _replace(twin: Any, methods: Sequence[tuple[str, str]], remember: _Replace) -> None:
+    for part, method in methods:
+        inner = getattr(twin, part, None)
+        if hasattr(inner, method):
+            function = remember(f"{part}.{method}", getattr(inner, method))
+            replace_method(twin, part, method, function)
