@@ -34,6 +34,7 @@ from zoo.errors import join_lines
 from zoo.policy.lora import Lora
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pipeline.trial import try_pipeline
+from zoo.policy.pipeline.twins import encode_most_probable
 from zoo.prompt import Prompt
 from zoo.recipe.recipe import load_recipe
 from zoo.testing.policies import perturb
@@ -100,6 +101,8 @@ def exported(policy: Diffusers, prompt: Prompt, folder: Path) -> float | str:
     said: dict[str, Any] = {}
     try:
         exec("\n".join(lora.loading(str(folder))), said)  # what a user is told to type
+        if policy.num_inputs:  # some draw what they make of them
+            encode_most_probable(said["pipeline"])
         there = said["pipeline"](**keywords)[0]
     except Exception as error:
         return _said(error)

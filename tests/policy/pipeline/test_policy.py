@@ -57,6 +57,21 @@ def test_in_bfloat16_all_but_the_networks_is_float32(tiny, kind):
     assert policy.weights.network.dtype == torch.bfloat16
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "trained", "other"),
+    [
+        ("Ideogram4Pipeline", "transformer", "unconditional_transformer"),
+        ("AnimateDiffSDXLPipeline", "unet", "motion_adapter"),
+    ],
+)
+def test_a_network_that_no_prompt_reaches_is_not_trained(tiny, kind, trained, other):
+    policy = made(tiny(kind), dtype="float32")
+    assert other in policy.seam.networks
+    assert policy.findings()["trained"] == [trained]
+    assert made(tiny(kind), dtype="float32", trains=(other,)).findings()["trained"] == [other]
+
+
 def calls_inside(part):
     calls = []
     for child in part.children():

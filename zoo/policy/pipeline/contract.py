@@ -57,13 +57,14 @@ class Manner:
 
 @dataclass(frozen=True)
 class Pass:
-    """One call of a network in a step.
+    """One call of the network of that name in a step.
 
     `rows` and `out_rows` are the axes of rows in what it takes and gives. `time` has the arguments
     that are a + b t of the scheduler's t, `latents` those that depend on the latents. The rows are
     in equal portions, and `told` says of each whether the prompt reaches it.
     """
 
+    name: str
     rows: Axes
     out_rows: Axes
     time: Mapping[Path, tuple[Float[Tensor, "..."], Float[Tensor, "..."]]]
@@ -90,6 +91,12 @@ class Contract:
     boundary: float | None
     encoded: Mapping[bool, Axes]
     independent: bool
+
+    @property
+    def told(self) -> frozenset[str]:
+        """The networks that a prompt reaches: others see no gradient."""
+        every = (one for passes in self.passes.values() for one in passes)
+        return frozenset(one.name for one in every if any(one.told))
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

@@ -68,7 +68,7 @@ class PipelinePolicy(Unloaded):
         place_parts(self._pipe, device)
         self._learn(call)
         self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
-        self._trained = Trained(self.seam.networks, network.trains)
+        self._trained = Trained(self.seam.networks, network.trains, self.contract.told)
         self.weights = WeightSets(
             self._trained.network,
             network.lora,

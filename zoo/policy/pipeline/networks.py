@@ -1,6 +1,6 @@
 """Which of a pipeline's networks are trained, as one network, and how each is called."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from zoo.policy.weights import CopiesOn, Lora, WeightSets
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """How networks are trained: those that `trains` names, or all; whole where `lora` is None."""
+    """How networks are trained: whole where `lora` is None; `trains` names them, or none."""
 
     dtype: Dtype
     lora: Lora | None
@@ -25,8 +25,10 @@ class NetworkOptions:
 class Trained:
     """Those that are trained are called through the sets of weights, others as they are."""
 
-    def __init__(self, networks: Mapping[str, nn.Module], wanted: Sequence[str]) -> None:
-        """`wanted` are names; none of them: all are trained.
+    def __init__(
+        self, networks: Mapping[str, nn.Module], wanted: Sequence[str], told: Container[str]
+    ) -> None:
+        """`wanted` are names; none of them: all that are `told` of prompts are trained.
 
         Raises:
             ValueError: the pipeline has no network of a name.
@@ -38,7 +40,7 @@ class Trained:
                     f"{', '.join(networks)}; write one of these, or leave it out"
                 )
         self._networks = networks
-        self.names = tuple(name for name in networks if not wanted or name in wanted)
+        self.names = tuple(name for name in networks if name in (wanted or told))
         self.network: nn.Module = networks[self.names[0]]
         """The only one, or all of them together."""
         if len(self.names) > 1:

@@ -47,7 +47,7 @@ def find_passes(
         ]
         told = tuple(bool(differing(*pair)) for pair in pairs)
         latents = frozenset(map(in_list, differing(given, calls[4][1])))
-        found.append(Pass({**dict.fromkeys(time, 0), **rows}, out_rows, time, latents, told))
+        found.append(Pass(name, {**dict.fromkeys(time, 0), **rows}, out_rows, time, latents, told))
     if not any(any(one.told) for one in found):
         raise UnsupportedError("the prompt does not reach the network")
     if not any(one.time for one in found):

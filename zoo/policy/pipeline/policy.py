@@ -70,8 +70,9 @@ class Diffusers(PipelinePolicy):
         embedded guidance, say. `family` is what the pipeline cannot be asked; null takes what is
         known of it here. Models that predict noise collapse without guidance: `allow_unguided`
         collects so nevertheless. Of a pipeline with two networks `trains` names those that are
-        trained, by default all. `max_text_tokens` null is the pipeline's own. `cached_prompts`
-        embeddings are kept in the host's memory where each depends on its text alone.
+        trained, by default all that a prompt reaches. `max_text_tokens` null is the pipeline's own.
+        `cached_prompts` embeddings are kept in the host's memory where each depends on its text
+        alone.
         `lora` null trains all, in float32 that is cast to `dtype` in every forward.
         `decode_batch` images or frames are decoded together. With `copies_on` cpu the old,
         reference and EMA weights of training all are in the host's memory, and on the device while
