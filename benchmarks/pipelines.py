@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.policy.pipelines_of_diffusers import VARIANTS, WORKING
 from tests.train_here import train_here
 from zoo import seeds
-from zoo.cli.export_formats import DiffusersLora
+from zoo.cli.export_formats import DiffusersLora, PeftLora
 from zoo.cli.models import prompts_for
 from zoo.errors import join_lines
 from zoo.policy.lora import Lora
@@ -85,21 +85,25 @@ def row(name: str, folder: Path, *, trial_alone: bool = True) -> dict[str, Any]:
 def exported(policy: Diffusers, prompt: Prompt, folder: Path) -> float | str:
     """How far what the pipeline draws with LoRA that `zoo export` wrote is from what is drawn here.
 
-    Its weights are moved. It is loaded as the export says; where the pipeline cannot, that is said.
+    Its weights are moved. It is loaded as the export says: by the pipeline, and where that has no
+    loader, by PEFT into its network.
     """
     pipe, seam = policy.seam.real, policy.seam
-    if not hasattr(pipe, "load_lora_weights"):
-        return "no loader"
     perturb(policy)
     encoded = policy.encode([prompt]).layout.tables[0].encoded
     here = seam.run_own_loop([prompt.text], None, encoded, steps=2, output="pt").made
     keywords = seam.given() | {"generator": seeds.generator(0, "pipeline"), "output_type": "pt"}
     tensors = {name: p.detach() for name, p in policy.weights.parameters().items()}
-    lora = DiffusersLora(tensors, _LORA, str(pipe.name_or_path), policy.findings()["trained"])
+    names = policy.findings()["trained"]
+    kind = DiffusersLora if hasattr(pipe, "load_lora_weights") else PeftLora
+    lora = kind(tensors, _LORA, str(pipe.name_or_path), names)
     folder.mkdir()
     lora.write(folder)
     said: dict[str, Any] = {}
     try:
+        if kind is PeftLora:
+            said["pipeline"] = type(pipe).from_pretrained(pipe.name_or_path)
+            said["network"] = getattr(said["pipeline"], names[0])
         exec("\n".join(lora.loading(str(folder))), said)  # what a user is told to type
         if policy.num_inputs:  # some draw what they make of them
             encode_most_probable(said["pipeline"])

@@ -1,5 +1,6 @@
 """`zoo export`: what others load is what the run has, and nothing of the user's is overwritten."""
 
+import json
 import re
 import shutil
 
@@ -222,6 +223,17 @@ def test_weights_that_a_run_has_not_are_said(lora_run, full_run, moved_reference
     line = mistake(moved_reference_run, "--out", "unused", "--weights", "old")
     assert line.startswith("--weights old: ")
     assert line.endswith("has live, reference, ema")
+
+
+def test_a_pipeline_that_reads_no_lora_is_said(lora_run, zoo_here, mistake, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(lora_run, run)
+    found = {"pipeline": "PixArtSigmaPipeline", "trained": ["transformer"]}
+    (run / "model.json").write_text(json.dumps(found))
+    line = mistake(run, "--out", tmp_path / "out")
+    assert line.startswith("--format diffusers: PixArtSigmaPipeline has no load_lora_weights")
+    assert not (tmp_path / "out").exists()
+    assert zoo_here("export", run, "--out", tmp_path / "out", "--format", "peft").code == 0
 
 
 def test_whole_networks_are_not_for_peft(full_run, mistake, tmp_path):

@@ -157,8 +157,23 @@ def _make_export(chosen: _CheckpointWeights, form: str) -> Export:
         lora_files.require(tensors, lora)
     except ValueError as error:
         raise checkpoint.CheckpointError(f"{chosen.folder}: {error}") from error
+    run = chosen.folder.parent.parent
+    if form == "diffusers":
+        _require_loader(model_record.pipeline(run))
     kind = PeftLora if form == "peft" else DiffusersLora
-    return kind(tensors, lora, chosen.base, model_record.trained(chosen.folder.parent.parent))
+    return kind(tensors, lora, chosen.base, model_record.trained(run))
+
+
+def _require_loader(pipeline: str | None) -> None:
+    """Sees that a pipeline, where it is known, can read LoRA by itself."""
+    import diffusers
+
+    cls = getattr(diffusers, pipeline or "", None)
+    if cls is not None and not hasattr(cls, "load_lora_weights"):
+        raise UserError(
+            f"--format diffusers: {pipeline} has no load_lora_weights to read it; use --format "
+            "peft, whose files go into its network"
+        )
 
 
 def _policy(recipe: Recipe) -> Policy:

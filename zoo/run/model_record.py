@@ -32,6 +32,12 @@ def trained(folder: Path) -> tuple[str, ...]:
     return tuple(json_data.read(path, _KIND)["trained"]) if path.is_file() else ("transformer",)
 
 
+def pipeline(folder: Path) -> str | None:
+    """The class of the pipeline that a run trained, where it is a pipeline's."""
+    path = folder / MODEL
+    return json_data.read(path, _KIND).get("pipeline") if path.is_file() else None
+
+
 def require_same(folder: Path, findings: Mapping[str, Any]) -> None:
     """Sees that a run goes on with a model that does what it did.
 
