@@ -107,6 +107,8 @@ def exported(policy: Diffusers, prompt: Prompt, folder: Path) -> float | str:
         exec("\n".join(lora.loading(str(folder))), said)  # what a user is told to type
         if policy.num_inputs:  # some draw what they make of them
             encode_most_probable(said["pipeline"])
+        if policy.contract.manner.guided_by == "guider":  # a part, and no keyword
+            said["pipeline"].guider = pipe.guider.new(guidance_scale=1.0)
         there = said["pipeline"](**keywords)[0]
     except Exception as error:
         return _said(error)

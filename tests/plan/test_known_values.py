@@ -98,6 +98,15 @@ def test_what_does_not_follow_cannot(kind):
             found.tolist()
 
 
+def test_numbers_that_cannot_be_are_not_known_and_their_shapes_are():
+    with known_values():
+        places = torch.zeros(4, dtype=torch.long, device=META)
+        found = torch.nn.functional.embedding(places, torch.zeros(0, 3, device=META))
+        assert found.shape == (4, 3)
+        with pytest.raises(RuntimeError, match="of which shapes alone are known"):
+            found.tolist()
+
+
 def test_nothing_is_kept_of_what_is_gone_and_the_count_of_bytes_is_as_it_was():
     with known_values(), LiveBytes() as live:
         kept = torch.zeros(4, 5, dtype=torch.int64, device=META)

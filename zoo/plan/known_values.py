@@ -105,7 +105,12 @@ class _Followed(TorchDispatchMode):
         writes = func._schema.is_mutable  # type: ignore[attr-defined]
         if not (writes or any(new)) or any(one.numel() > MOST for one in made):
             return  # a view of what is known, or too much
-        found = tree_leaves(self._on_host(func, args, kwargs))
+        try:
+            found = tree_leaves(self._on_host(func, args, kwargs))
+        except (IndexError, RuntimeError):
+            # Shapes may be of rows that there are none of: their numbers are no more known.
+            self._forget_written(func, args)
+            return
         for tensor, numbers, is_new in zip(made, found, new, strict=True):
             if is_new and tensor.device == META:
                 self._know(tensor, numbers)
