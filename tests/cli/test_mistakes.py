@@ -186,6 +186,14 @@ def test_a_broken_prompt_file_is_said_with_its_line(text, said, tmp_path, recipe
     assert mistake("check", path) == line
 
 
+def test_so_is_an_empty_list_of_prompts(tmp_path, recipe, mistake):
+    (tmp_path / "empty.txt").write_text("\n \n")
+    path = recipe(f"data: {{train: {tmp_path / 'empty.txt'}}}")
+    line = mistake("train", path)
+    assert "has no prompts" in line
+    assert mistake("check", path) == line
+
+
 def test_a_training_prompt_that_the_policy_cannot_read_is_said(tmp_path, recipe, mistake):
     (tmp_path / "a.jsonl").write_text('{"prompt": "a zebra", "digit": 7}\n')
     line = mistake("train", recipe(f"data: {{train: {tmp_path / 'a.jsonl'}}}"), begun=True)
