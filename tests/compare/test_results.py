@@ -13,8 +13,10 @@ from zoo.compare.results import (
     Contender,
     FailedRun,
     as_json,
+    at_cost,
     cost,
     cost_ratio,
+    equal_cost,
     final,
     over_seeds,
 )
@@ -136,3 +138,32 @@ def test_scores_by_kind_of_prompt_are_a_table_of_their_own():
     (table,) = (each for each in tables if "by kind of prompt" in each.caption)
     assert table.head == ("contender", "colors", "position", "mean_of_tags")
     assert [cell.split()[0] for cell in table.rows[0]] == ["one", "0.250", "0.500", "0.375"]
+
+
+def test_scores_are_compared_where_all_have_spent_the_same():
+    """At equal forwards, and at equal seconds where a contender's cost twice as many."""
+
+    def twice_as_slow(one):
+        lines = ({**line, "seconds": line["num_evals"] / 50} for line in one.metrics)
+        return replace(one, metrics=tuple(lines))
+
+    dear = [twice_as_slow(one) for one in FAST]
+    both = comparison(slow=SLOW, dear=dear)
+    # The shortest of dear ends at 180 forwards, or after 3.6 s; slow comes to 10 s.
+    forwards, seconds = (equal_cost(both, "eval/judge", axis) for axis in ("forwards", "seconds"))
+    assert (forwards, seconds) == (180, pytest.approx(3.6))
+    slow, cheap = both.contenders
+    by_hand = [0.4 + 0.4 * (180 - at / 2) / (at / 2) for at in (250, 200, 260)]
+    assert at_cost(slow, "eval/judge", "forwards", forwards).value == pytest.approx(
+        sum(by_hand) / 3
+    )
+    assert at_cost(slow, "eval/judge", "seconds", seconds).value > 0.8
+    assert at_cost(cheap, "eval/judge", "seconds", seconds).value == pytest.approx(
+        sum(0.8 * 180 / at for at in (100, 90, 120)) / 3
+    )
+    table = verdict(both).blocks[2]
+    assert isinstance(table, Table)
+    assert table.head == ("contender", "3.60 s", "180 forwards", "18 images", "36 steps")
+    assert table.rows[1][1] == table.rows[1][2]
+    numbers = as_json(both)["contenders"]["slow"]["at_equal"]["judge"]["forwards"]
+    assert (numbers["spent"], numbers["num"]) == (180, 3)

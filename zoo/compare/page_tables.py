@@ -4,7 +4,16 @@ import math
 from collections.abc import Iterator
 
 from zoo.compare.page_plots import who_trains
-from zoo.compare.results import AXES, Comparison, cost, cost_ratio, final, final_keys
+from zoo.compare.results import (
+    AXES,
+    Comparison,
+    at_cost,
+    cost,
+    cost_ratio,
+    equal_cost,
+    final,
+    final_keys,
+)
 from zoo.compare.statistics import LEVEL, Interval
 from zoo.recipe.sections import ScoreTarget
 from zoo.report.page import Block, Note, Section, Table, count, duration, missing, number
@@ -13,6 +22,8 @@ from zoo.training.looks import MEASURES
 from zoo.training.standard_errors import MEAN_OF_TAGS
 
 _COSTS = {"seconds": "time", "forwards": "forwards", "images": "images", "steps": "steps"}
+
+_UNITS = {axis: "" if axis == "seconds" else f" {what}" for axis, what in _COSTS.items()}
 
 _INTERVAL = (
     f"A number is the mean over seeds, in brackets its {LEVEL:.0%} bootstrap interval over seeds. "
@@ -23,7 +34,9 @@ _INTERVAL = (
 
 def verdict(comparison: Comparison) -> Section:
     """The last scores, and the cost of each target beside the first contender's."""
-    blocks: list[Block] = [Note(_INTERVAL), _finals(comparison), *_by_tag(comparison)]
+    blocks: list[Block] = [
+        Note(_INTERVAL), _finals(comparison), *_at_equal(comparison), *_by_tag(comparison),
+    ]  # fmt: skip
     for target in comparison.targets:
         blocks += [
             _target_table(comparison, target, ("seconds", "forwards")),
@@ -73,6 +86,23 @@ def _finals(comparison: Comparison) -> Table:
         for contender in comparison.contenders
     )
     return Table("Scores at the last evaluation, on the held-out prompts.", head, rows)
+
+
+def _at_equal(comparison: Comparison) -> Iterator[Table]:
+    """The first label's scores where all have spent the same: of time, of forwards, of images."""
+    for label in comparison.labels[:1]:
+        key = f"eval/{label}"
+        spent = {axis: equal_cost(comparison, key, axis) for axis in _COSTS}
+        if not all(map(math.isfinite, spent.values())):
+            return
+        rows = tuple(
+            (each.name, *(_mean(at_cost(each, key, axis, most)) for axis, most in spent.items()))
+            for each in comparison.contenders
+        )
+        head = (f"{_amount(most, axis)}{_UNITS[axis]}" for axis, most in spent.items())
+        caption = f"{label} where all have spent the same: the least of what any run spent. "
+        caption += "Between evaluations it is on the line."
+        yield Table(caption, ("contender", *head), rows)
 
 
 def _by_tag(comparison: Comparison) -> Iterator[Table]:

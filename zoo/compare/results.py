@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from zoo.compare import statistics
-from zoo.compare.statistics import Band, Interval, band, crossing
+from zoo.compare.statistics import Band, Interval, band, crossing, value_at
 from zoo.recipe.sections import ScoreTarget
 from zoo.run.record import RunRecord
 from zoo.storage.files import or_nan
@@ -125,6 +125,18 @@ def cost_ratio(contender: Contender, to: Contender, target: ScoreTarget, axis: s
     return statistics.ratio(mine, theirs)
 
 
+def equal_cost(comparison: Comparison, key: str, axis: str) -> float:
+    """The most of an axis that all runs with a curve of the metric were evaluated at; or NaN."""
+    lines = [line for each in comparison.contenders for line in curves(each, key, axis).values()]
+    return min((line[-1][0] for line in lines), default=math.nan)
+
+
+def at_cost(contender: Contender, key: str, axis: str, spent: float) -> Interval:
+    """The mean over seeds of a metric where so much was spent, between evaluations on a line."""
+    lines = curves(contender, key, axis).values()
+    return statistics.mean([value_at(line, spent) for line in lines])
+
+
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """All numbers of a comparison as JSON can hold them; what is not finite becomes null there."""
     return {
@@ -148,10 +160,20 @@ def _contender(comparison: Comparison, contender: Contender) -> dict[str, Any]:
         "written": dict(contender.written),
         "trained": [label for label in comparison.labels if contender.trains(label)],
         "final": {key: asdict(final(contender, key)) for key in keys},
+        "at_equal": {label: _at_equal(comparison, contender, label) for label in comparison.labels},
         "targets": [_target(comparison, contender, target) for target in comparison.targets],
         "runs": {str(seed): _run(run, keys) for seed, run in sorted(contender.runs.items())},
         "failed": [asdict(run) for run in contender.failed],
     }
+
+
+def _at_equal(comparison: Comparison, contender: Contender, label: str) -> dict[str, Any]:
+    """By axis, what was spent and the score there."""
+    key, found = f"eval/{label}", {}
+    for axis in AXES:
+        spent = equal_cost(comparison, key, axis)
+        found[axis] = {"spent": spent, **asdict(at_cost(contender, key, axis, spent))}
+    return found
 
 
 def _target(comparison: Comparison, contender: Contender, target: ScoreTarget) -> dict[str, Any]:

@@ -37,6 +37,11 @@ def crossing(curve: Points, target: float) -> float:
     return math.inf
 
 
+def value_at(curve: Points, x: float) -> float:
+    """On the line between the points about an x that the curve has."""
+    return float(np.interp(x, [x for x, _ in curve], [y for _, y in curve]))
+
+
 def band(curves: Sequence[Points]) -> Band:
     """Of curves with at least a point each, to where the shortest ends.
 
@@ -48,7 +53,7 @@ def band(curves: Sequence[Points]) -> Band:
     every = [tuple(x for x, _ in curve if start <= x <= end) for curve in curves]
     same = len(set(every)) == 1
     x = list(every[0]) if same else np.linspace(start, end, _GRID).tolist()
-    at = np.array([np.interp(x, [x for x, _ in curve], [y for _, y in curve]) for curve in curves])
+    at = np.array([[value_at(curve, place) for place in x] for curve in curves])
     return Band(tuple(x), *(tuple(line.tolist()) for line in (at.mean(0), at.min(0), at.max(0))))
 
 
