@@ -50,7 +50,8 @@ def test_the_base_draws_the_prompted_digit_in_about_half_of_its_images() -> None
     with safe_open(SHIPPED, "pt") as file:
         recorded = file.metadata()
     assert recorded["made_by"] == "python -m zoo.make_digits"
-    assert float(recorded["accuracy"]) == pytest.approx(accuracy, abs=0.01)
+    # It was of other noise: three standard errors of two shares of 1,000 images each.
+    assert float(recorded["accuracy"]) == pytest.approx(accuracy, abs=0.067)
 
 
 @BOTH
@@ -253,25 +254,29 @@ def test_a_checkpoint_of_another_model_is_one_clear_line(tmp_path: Path) -> None
         Digits(CPU, checkpoint=tmp_path / "shape")
 
 
-def test_a_bfloat16_network_says_nearly_the_same_in_float32() -> None:
+@pytest.mark.parametrize(("half", "most"), [("bfloat16", 0.1), ("float16", 0.01)])
+def test_a_network_in_half_precision_says_nearly_the_same_in_float32(half, most) -> None:
     prompts = [Prompt("a photo of the digit three")]
     x = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8)
     said = []
-    for dtype in ("float32", "bfloat16"):
+    for dtype in ("float32", half):
         policy = Digits(torch.device("cpu"), dtype=dtype)
         with torch.no_grad():
             said.append(policy.velocity(x, torch.tensor([0.5]), policy.encode(prompts)))
     assert said[1].dtype == torch.float32
     assert not torch.equal(said[0], said[1])
-    torch.testing.assert_close(said[1], said[0], rtol=0.1, atol=0.1)
+    torch.testing.assert_close(said[1], said[0], rtol=most, atol=most)
 
 
-def test_all_of_it_is_trained_in_float32_and_computes_in_bfloat16() -> None:
-    """Gradients are those of float32 but for the rounding of bfloat16, whose last bit is 1/256."""
+@pytest.mark.parametrize(
+    ("half", "least", "most"), [("bfloat16", 1e-4, 0.05), ("float16", 1e-5, 0.006)]
+)
+def test_all_of_it_is_trained_in_float32_and_computes_in_half_precision(half, least, most) -> None:
+    """Gradients are those of float32 but for rounding: a last bit of 1/256, or 1/2048."""
     prompts = [Prompt("a photo of the digit three")] * 2
     x = torch.linspace(-1, 1, 128).reshape(2, 1, 8, 8)
     made = {}
-    for dtype in ("float32", "bfloat16"):
+    for dtype in ("float32", half):
         policy = Digits(CPU, lora=None, dtype=dtype)
         policy.weights.allocate((Weights.OLD,), seed=0)
         velocity = policy.velocity(x, torch.tensor([0.5, 0.9]), policy.encode(prompts))
@@ -281,6 +286,6 @@ def test_all_of_it_is_trained_in_float32_and_computes_in_bfloat16() -> None:
         assert velocity.dtype == made[dtype].dtype == torch.float32
         for which in (Weights.LIVE, Weights.OLD):
             assert {p.dtype for p in policy.weights.parameters(which).values()} == {torch.float32}
-    exact, rounded = made["float32"].double(), made["bfloat16"].double()
+    exact, rounded = made["float32"].double(), made[half].double()
     away = float((rounded - exact).norm() / exact.norm())
-    assert 1e-4 < away < 0.05
+    assert least < away < most

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from zoo.engine.communication import Communication
+from zoo.engine.loss_scale import LossScale
 from zoo.storage.tensor_file import Sharded
 
 
@@ -29,12 +30,16 @@ class Engine(ABC):
     mean.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        """Takes its rank and size from the process group; where there is none, it is alone."""
+    def __init__(self, device: torch.device, *, scales: bool = False) -> None:
+        """Takes its rank and size from the process group; where there is none, it is alone.
+
+        One that `scales` its losses is for a network in float16.
+        """
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.size = dist.get_world_size() if dist.is_initialized() else 1
         self.device = device
         self.communication = Communication(device)
+        self.loss_scale = LossScale(moves=scales)
 
     @abstractmethod
     def backward(self, loss: Tensor) -> None:

@@ -26,7 +26,7 @@ class PlainEngine(Engine):
 
     def __init__(self, weights: WeightSets, optim: AdamWOptions, *, device: torch.device) -> None:
         """Every process must have the same live weights."""
-        super().__init__(device)
+        super().__init__(device, scales=weights.computing is torch.float16)
         self._named = weights.parameters(Weights.LIVE)
         self._max_grad_norm = optim.max_grad_norm
         self._optimizer = torch.optim.AdamW(
@@ -46,7 +46,7 @@ class PlainEngine(Engine):
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of a scalar loss."""
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss * self.loss_scale.value).backward()  # type: ignore[no-untyped-call]
 
     def update(self, lr: float) -> float:
         """One AdamW step; see `Engine.update`."""
@@ -58,6 +58,8 @@ class PlainEngine(Engine):
             with self.communication.on_device():
                 for portion in _portions(gradients):
                     self._average(portion)
+        if self.loss_scale.value != 1.0:
+            torch._foreach_div_(gradients, self.loss_scale.value)
         total = get_total_norm(gradients)
         with watchdog.waiting():  # On CUDA the average is not there yet.
             norm = float(total)
@@ -67,6 +69,7 @@ class PlainEngine(Engine):
                 group["lr"] = lr
             self._optimizer.step()
             self._weights.changed(Weights.LIVE)
+        self.loss_scale.updated(is_finite=norm < float("inf"))
         self._optimizer.zero_grad()
         return norm
 

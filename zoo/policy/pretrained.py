@@ -19,7 +19,7 @@ from zoo.policy.weights import Lora
 from zoo.storage.hub import Request
 from zoo.storage.tensor_file import TensorFile
 
-Dtype = Literal["float32", "bfloat16"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 Types = torch.dtype | Mapping[str, torch.dtype]
 """Of a pipeline's parts: one of all, or of each by its name, `default` for those not named."""

@@ -64,6 +64,8 @@ class WeightSets:
         self.lora = lora
         self.casts = casts
         """What the network's numbers are cast to, where that is not their own type."""
+        self.computing = casts or _narrowest(network)
+        """The type of its products."""
         if casts is not None:
             compute_in(network, casts)
         self.module = Networks(network, copies_on)
@@ -267,6 +269,12 @@ class WeightSets:
             f"name Weights.{which.name} in the objective's "
             f"{'`uses`' if which is Weights.REFERENCE else '`moves`'}"
         )
+
+
+def _narrowest(network: nn.Module) -> torch.dtype:
+    """Of the types of a network's numbers: some are float32 beside products in half precision."""
+    types = {p.dtype for p in network.parameters() if p.is_floating_point()}
+    return min(types, key=lambda dtype: dtype.itemsize, default=torch.float32)
 
 
 def _in_order(sets: set[Weights]) -> list[Weights]:

@@ -69,6 +69,17 @@ def _copies_are_with_the_engine(recipe: Recipe) -> Mistakes:
         )
 
 
+def _float16_is_plain(recipe: Recipe) -> Mistakes:
+    """Its losses are scaled, which is not built for DeepSpeed's engine."""
+    if recipe.engine.zero_stage is not None and recipe.policy.options.get("dtype") == "float16":
+        yield (
+            ("policy", "dtype"),
+            "policy.dtype is float16, whose losses the plain engine scales, and engine.zero_stage "
+            f"is {recipe.engine.zero_stage}; write policy.dtype: bfloat16, or "
+            "engine.zero_stage: null",
+        )
+
+
 def _deepspeed_options_are_open(recipe: Recipe) -> Mistakes:
     """Only what the recipe does not say elsewhere, and only where DeepSpeed is used."""
     options, stage = recipe.engine.deepspeed, recipe.engine.zero_stage
@@ -311,6 +322,7 @@ CHECKS: tuple[Callable[[Recipe], Mistakes], ...] = (
     _stop_conditions_can_be_seen,
     _offload_has_a_stage,
     _copies_are_with_the_engine,
+    _float16_is_plain,
     _deepspeed_options_are_open,
     _forwards_do_not_depend_on_data,
 )

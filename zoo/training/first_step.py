@@ -23,8 +23,11 @@ def try_step(learner: Learner, share: Shard) -> None:
 
     Nothing is changed: the gradient is NaN, so the engine drops it, as it does with any update's.
     """
+    engine = learner.engine
+    scale = engine.loss_scale.state()
     try_gradient(learner, share)
-    learner.engine.update(learner.rate.at(0))
+    engine.update(learner.rate.at(0))
+    engine.loss_scale.load(scale)  # that of losses in float16 is halved by what is not finite
 
 
 def try_gradient(learner: Learner, share: Shard) -> None:

@@ -73,11 +73,15 @@ _FORMERLY = "wandb_id"
 """The id that trackers have, in checkpoints of versions that knew no other tracker."""
 
 
+_Scale = dict[str, Annotated[float, Strict(), Ge(0), AllowInfNan(False)]]
+
+
 class _Saved(BaseModel):
     """The state of a checkpoint, less what only says by what it was made."""
 
     progress: Progress
     objective: dict[str, Any]
+    loss_scale: _Scale = Field(default_factory=dict)
     tracking_id: Annotated[
         str | None, Field(validation_alias=AliasChoices("tracking_id", _FORMERLY))
     ]
@@ -99,6 +103,7 @@ def save(run: StageRun, tracker: Tracker, progress: Progress) -> None:
     state: dict[str, Any] = {
         "progress": asdict(progress),
         "objective": run.objective.state(),
+        "loss_scale": engine.loss_scale.state(),
         "tracking_id": tracker.tracking_id,
         "cut": CUT,
         "draws": seeds.VERSION,
@@ -130,6 +135,7 @@ def restore(run: Run, folder: Path) -> tuple[Progress, str | None]:
     load_weights(run.model, tensors, folder)
     weights = run.model.policy.weights.tensors(Weights.LIVE)
     run.model.engine.load(_moments(weights, tensors, progress.step, folder))
+    run.model.engine.loss_scale.load(saved.loss_scale)
     try:
         run.stage_at(progress.epoch).objective.load(saved.objective)
     except (KeyError, TypeError, ValueError) as error:
