@@ -6,7 +6,8 @@
 Stable Diffusion 3.5 Medium's transformer at its published configuration in bfloat16, on the meta
 device: tensors have shapes and no numbers, so it takes seconds on any machine. The base alone
 (LoRA's adapters off, no gradients), with LoRA and no gradients as in sampling, and with gradients
-as in training: its forward and its backward. A forward before each has already made what is kept
+as in training: its forward and its backward; and with LoRA over products in float8, as in sampling
+with `sampler.quantization: fp8`. A forward before each has already made what is kept
 from one forward to the next. Then the same network in float32, all of which is trained, as it is
 and computing in bfloat16.
 
@@ -42,6 +43,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import random_sd3
 from zoo.plan.flops import counter
 from zoo.plan.live_bytes import META, LiveBytes
+from zoo.policy.float8 import products_in, quantize
 from zoo.policy.lora import ATTENTION
 from zoo.policy.weights import Lora, WeightSets
 from zoo.rollout import Weights
@@ -61,11 +63,12 @@ _PIXELS = 8
 
 @dataclass(frozen=True)
 class Operation:
-    """What one of torch's moves and computes; `wide` has factors of float32."""
+    """What one of torch's moves and computes; `wide` has factors of float32, `narrow` of float8."""
 
     bytes: int
     flops: int
     wide: bool
+    narrow: bool = False
 
 
 class Traffic(TorchDispatchMode):
@@ -102,11 +105,13 @@ class Traffic(TorchDispatchMode):
             return out
         touched = [*read.values(), *written.values()]
         flops = self._flops_of.get(packet)
+        dtype = next((t.dtype for t in read.values()), None)
         self.operations.append(
             Operation(
                 sum(map(_in_memory, touched)),
                 0 if flops is None else int(flops(*args, **(kwargs or {}), out_val=out)),
-                next((t.dtype for t in read.values()), None) == torch.float32,
+                wide=dtype == torch.float32,
+                narrow=dtype == torch.float8_e4m3fn,
             )
         )
         return out
@@ -192,6 +197,9 @@ def lora_counts(batch: Batch, lora: Lora) -> dict[str, Counts]:
                 with weights.using(which):
                     forward()
                     found[f"{name}, forward"] = counts(forward)
+            quantize(network)
+            with products_in(network, "fp8"):
+                found["LoRA over float8, forward"] = counts(forward)
         return found | _with_gradients("LoRA", forward, live)
 
 

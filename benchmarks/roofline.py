@@ -6,13 +6,14 @@ Every operation of SD3.5 Medium's transformer is given the time of its bytes at 
 or of its FLOPs at its speed, whichever is longer, by the data sheet: hardly a real one is faster.
 So are the epoch's forwards and backwards added up: with PEFT's layer for LoRA, with zoo's, and with
 zoo's where a compiler fuses all but products and attention with what is beside it, which none does
-quite. Launches, the autoencoder, rewards and text encoders are not in it.
+quite; then the sampling alone with products in float8. Launches, the autoencoder, rewards and text
+encoders are not in it.
 """
 
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,6 +25,7 @@ from benchmarks import random_sd3
 from benchmarks.counts import Batch, Operation, Traffic, forward_of
 from zoo.plan.live_bytes import META, LiveBytes
 from zoo.policy import lora_linear
+from zoo.policy.float8 import products_in, quantize
 from zoo.policy.lora import ATTENTION
 from zoo.policy.weights import Lora, WeightSets
 from zoo.recipe.recipe import Recipe, load_recipe
@@ -32,21 +34,26 @@ from zoo.rollout import Weights
 
 @dataclass(frozen=True)
 class Card:
-    """What a data sheet says, a second: bytes, and FLOPs of dense bfloat16 and TF32."""
+    """What a data sheet says, a second: bytes, and FLOPs of dense bfloat16, TF32 and float8."""
 
     bytes: float
     flops: float
     wide_flops: float
+    narrow_flops: float | None = None
+    """None where it has no float8."""
 
     def seconds(self, operation: Operation) -> float:
         """At best."""
         rate = self.wide_flops if operation.wide else self.flops
+        if operation.narrow and operation.flops:
+            assert self.narrow_flops is not None
+            rate = self.narrow_flops
         return max(operation.bytes / self.bytes, operation.flops / rate)
 
 
 CARDS = {
-    "H200": Card(4.8e12, 989e12, 494e12),
-    "H100": Card(3.35e12, 989e12, 494e12),
+    "H200": Card(4.8e12, 989e12, 494e12, 1979e12),
+    "H100": Card(3.35e12, 989e12, 494e12, 1979e12),
     "A100-80GB": Card(2.04e12, 312e12, 156e12),
 }
 
@@ -58,6 +65,8 @@ class Passes:
     base: float
     forward: float
     backward: float
+    float8: float | None = None
+    """One with LoRA over products in float8."""
 
 
 def passes(batch: Batch, lora: Lora, card: Card, *, fused: bool = False) -> Passes:
@@ -81,9 +90,14 @@ def passes(batch: Batch, lora: Lora, card: Card, *, fused: bool = False) -> Pass
                 with weights.using(which):
                     forward()
                     found.append(seconds(forward))
+            float8 = None
+            if card.narrow_flops is not None:
+                quantize(weights.network)
+                with products_in(weights.network, "fp8"):
+                    float8 = seconds(forward)
         out = forward()
         back = seconds(lambda: out.backward(torch.empty_like(out)))  # type: ignore[no-untyped-call]
-        return Passes(*found, back)
+        return Passes(*found, back, float8)
 
 
 def epoch(recipe: Recipe, of: Passes, batch: Batch) -> dict[str, float]:
@@ -109,8 +123,13 @@ def main() -> None:
     chosen = parser.parse_args()
     recipe, card = load_recipe(chosen.recipe), CARDS[chosen.card]
     batch, lora = Batch(8, 512, 205), Lora(rank=32, alpha=64)
-    ours = epoch(recipe, passes(batch, lora, card), batch)
-    fused = epoch(recipe, passes(batch, lora, card, fused=True), batch)
+    timed = [passes(batch, lora, card, fused=fused) for fused in (False, True)]
+    ours, fused = (epoch(recipe, of, batch) for of in timed)
+    in_float8 = [
+        epoch(recipe, replace(of, forward=of.float8), batch)["sampling"]
+        for of in timed
+        if of.float8 is not None
+    ]
     with patch.object(lora_linear, "half_precision_linear", lambda *args, **options: None):
         pefts = epoch(recipe, passes(batch, lora, card), batch)
     print(f"{'':16} {'PEFT':>8} {'zoo':>8} {'fused':>8}")
@@ -118,6 +137,8 @@ def main() -> None:
         print(f"{name:16} {pefts[name]:8.0f} {ours[name]:8.0f} {fused[name]:8.0f}")
     sums = (sum(of.values()) for of in (pefts, ours, fused))
     print(f"{'all':16}", *(f"{of:8.0f}" for of in sums))
+    if in_float8:
+        print(f"{'sampling in fp8':16} {'':8}", *(f"{of:8.0f}" for of in in_float8))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,15 @@ def test_what_an_operation_moves(call, moved, kernels, flops):
     assert counts(call) == Counts(moved, kernels, flops)
 
 
+def test_a_product_in_float8_reads_a_byte_a_number():
+    x, weight = (torch.empty(16, 32, device=META, dtype=torch.float8_e4m3fn) for _ in range(2))
+    scale, rows = torch.empty(16, 1, device=META), nn.functional.ScalingType.RowWise
+    found = counts(
+        lambda: nn.functional.scaled_mm(x, weight.t(), scale, rows, scale.t().contiguous(), rows)
+    )
+    assert found == Counts(2 * 16 * 32 + 2 * 4 * 16 + 2 * 16 * 16, 1, 2 * 16 * 16 * 32)
+
+
 def test_attention_keeps_no_scores():
     query = torch.empty(2, 3, 7, 8, device=META)
     one = 4 * 2 * 3 * 7 * 8

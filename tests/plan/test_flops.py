@@ -31,6 +31,15 @@ def test_products_and_attention_are_counted(device):
     assert flops.get_total_flops() == 2 * batch * heads * tokens * width * 5
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_products_in_float8_are_counted(device):
+    x = torch.ones(16, 32, device=device).to(torch.float8_e4m3fn)
+    scale, rows = torch.ones(16, 1, device=device), F.ScalingType.RowWise
+    with counter() as flops:
+        F.scaled_mm(x, x.t(), scale, rows, scale.t().contiguous(), rows)
+    assert flops.get_total_flops() == 2 * 16 * 16 * 32
+
+
 @pytest.mark.parametrize(
     ("algorithm", "checkpointing"),
     [

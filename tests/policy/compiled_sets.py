@@ -5,15 +5,17 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from zoo.policy.blocks import compile_blocks
+from zoo.policy.float8 import products_in, quantize
 from zoo.policy.weights import Lora, WeightSets
 from zoo.rollout import Weights
 
 
 class Blocks(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, side: int = 8) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(8, 8), nn.GELU()) for _ in range(3))
+        blocks = (nn.Sequential(nn.Linear(side, side), nn.GELU()) for _ in range(3))
+        self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         for block in self.blocks:
@@ -58,4 +60,41 @@ def check(_: None) -> None:
         assert len(graphs) == 4  # with gradients; the first block's input needs none
     assert not torch.equal(found(Weights.LIVE), plain[Weights.LIVE])
     assert len(graphs) == 4
+    assert not counters["graph_break"]
+
+
+def check_float8(_: None) -> None:
+    """Of all sets of weights one, and bit for bit what is not compiled."""
+    graphs: list[object] = []
+
+    def backend(graph, given):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = nn.Module.compile
+    nn.Module.compile = lambda self, **options: compiled(self, backend=backend, **options)
+    lora = Lora(rank=2, alpha=4)
+    weights = WeightSets(Blocks(16).to(torch.bfloat16), lora, default_targets=("0",))
+    weights.allocate((Weights.OLD,), seed=0)
+    with torch.no_grad():
+        for p in weights.parameters().values():
+            p.copy_(0.1 * torch.randn_like(p))
+    x = torch.linspace(-1, 1, 80, dtype=torch.bfloat16).reshape(5, 16)
+
+    def found(which: Weights) -> tuple[Tensor, Tensor]:
+        with torch.no_grad(), weights.using(which):
+            plain: Tensor = weights(x)[0]
+            with products_in(weights.network, "fp8"):
+                out: Tensor = weights(x)[0]
+        return plain, out
+
+    quantize(weights.network)
+    eager = {which: found(which) for which in (Weights.LIVE, Weights.OLD)}
+    compile_blocks(weights.network)
+    for which, (plain, out) in eager.items():
+        now = found(which)
+        assert torch.equal(now[0], plain)
+        assert torch.equal(now[1], out)
+        assert not torch.equal(plain, out)
+        assert len(graphs) == 2, which
     assert not counters["graph_break"]

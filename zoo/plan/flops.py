@@ -25,17 +25,24 @@ a slow one minutes: the side is doubled until one takes so many seconds."""
 def counter() -> FlopCounterMode:
     """Counts inside of a `with`; then `get_total_flops()`."""
     aten = torch.ops.aten
-    # Torch's own table leaves out products that are added in place, and attention on CPUs, which
-    # stands for all on the meta device.
+    # Torch's own table leaves out products that are added in place, those of float8, and attention
+    # on CPUs, which stands for all on the meta device.
     more = {
         aten.addmm_: _added_product,
         aten._scaled_dot_product_flash_attention_for_cpu: _attention,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
     }
+    float8 = getattr(aten, "_scaled_mm_v2", None)  # since torch 2.10
+    if float8 is not None:
+        more[float8] = _scaled_product
     return FlopCounterMode(display=False, custom_mapping=more)
 
 
 def _added_product(into: Any, one: Any, other: Any, **_: Any) -> int:
+    return 2 * int(one[0] * one[1] * other[1])
+
+
+def _scaled_product(one: Any, other: Any, *args: Any, **_: Any) -> int:
     return 2 * int(one[0] * one[1] * other[1])
 
 

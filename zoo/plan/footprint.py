@@ -31,6 +31,7 @@ from zoo.rollout import Rows, Weights, take
 from zoo.sampler.base import StoredImages
 from zoo.seeds import Draws
 from zoo.training.components import copies, keeps_reference
+from zoo.training.float8 import quantize_weights
 from zoo.training.policy_sizes import PolicySizes
 
 _COUNTS = ("policy", "rewards", "eval", "sampler", "objective", "data")
@@ -47,6 +48,7 @@ class Footprint:
 
     `frozen`, `trained` and `copies` are what an engine may cut in pieces: the network's parameters
     and its other sets. `outside` is all else that is loaded and stays: the autoencoder, buffers.
+    `quantized` are weights in float8 beside the frozen ones, whole on every process.
     `encoders` come to the device to encode prompts and leave it again. `building` is the most that
     making what is held held besides; `sampling`, `training` and `evaluating` the most that these
     phases hold besides, gradients not counted. `remembered` are the weights of which a forward with
@@ -76,6 +78,7 @@ class Footprint:
     """What of the network is trained, in words."""
     adapters: bool = False
     """Whether these are adapters, whose gradients an engine may hold whole."""
+    quantized: int = 0
     copies_on_host: bool = False
     """Whether the other sets are in the host's memory; what is lent of them is in the phases."""
     unknown: tuple[str, ...] = ()
@@ -132,6 +135,7 @@ def _dry_run(recipe: Recipe, planned: Plan, run: Recipe, live: LiveBytes) -> Foo
     policy, weights = sizes.first, sizes.first.weights
     with META:
         weights.allocate(copies(run), seed=recipe.seed, reference=keeps_reference(run))
+    quantized = quantize_weights(run, policy)
     if recipe.engine.gradient_checkpointing:
         checkpoint_gradients(weights.network)
     trained = tuple(weights.parameters().values())
@@ -146,7 +150,7 @@ def _dry_run(recipe: Recipe, planned: Plan, run: Recipe, live: LiveBytes) -> Foo
     with _Remembered(sharable) as remembered:
         training = dry.train() - loaded
     return Footprint(
-        outside=loaded - num_bytes(sharable),
+        outside=loaded - num_bytes(sharable) - quantized,
         encoders=encoders or 0,
         frozen=tuple(p for p in sharable if id(p) not in of_a_set),
         trained=trained,
@@ -162,6 +166,7 @@ def _dry_run(recipe: Recipe, planned: Plan, run: Recipe, live: LiveBytes) -> Foo
         dtype=weights.casts or max(sharable, key=torch.Tensor.numel).dtype,
         trains=weights.trained,
         adapters=weights.lora is not None,
+        quantized=quantized,
         copies_on_host=weights.copies_on == "cpu",
         unknown=tuple(_unknown(recipe, encoders, rewards)),
     )

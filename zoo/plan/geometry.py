@@ -248,6 +248,7 @@ def _require_a_row_fits(recipe: Recipe, objective: Objective[Any]) -> None:
 def _sample_one(recipe: Recipe, policy: StandIn) -> OneImage:
     """One image's path, of the structure that the sampler gives every image."""
     sampler = recipe.build(recipe.sampler, {})
+    sampler.quantization = "none"  # of which the stand-in has no layers
     objective: Objective[Any] = recipe.build(recipe.objective, {"solver": sampler.solver})
     _require_grid(recipe, sampler, objective)
     policy.weights.allocate(

@@ -229,7 +229,8 @@ def _with_what_is_beside(s: _Sizes, phases: Mapping[str, MemoryParts]) -> dict[s
 def _beside(s: _Sizes, phase: str, parts: MemoryParts) -> MemoryParts:
     """A phase with text encoders, autoencoder and rewards: on the device, or beside a GPU."""
     encoders, rewards = s.of.encoders, s.of.rewards
-    parts = replace(parts, autoencoder=s.of.outside)
+    network = parts.network + s.of.quantized
+    parts = replace(parts, network=network, autoencoder=s.of.outside)
     if not s.cuda:
         return replace(parts, encoders=encoders, rewards=rewards.everywhere)
     encoding = encoders if phase == "encoding" else 0

@@ -1,4 +1,4 @@
-"""What a run may do to a network's repeated blocks: compute them again for gradients, compile."""
+"""A network's repeated blocks, and what a run may do to them: compute them again, compile."""
 
 from torch import nn
 
@@ -31,13 +31,7 @@ def compile_blocks(network: nn.Module) -> None:
     Raises:
         ValueError: the network has no list of blocks.
     """
-    blocks = [
-        block
-        for part in _parts(network)
-        for child in part.children()
-        if isinstance(child, nn.ModuleList)
-        for block in child
-    ]
+    blocks = repeated_blocks(network)
     if not blocks:
         raise ValueError(
             f"{type(network).__name__} has no list of blocks (nn.ModuleList) to compile; leave it "
@@ -51,6 +45,17 @@ def compile_blocks(network: nn.Module) -> None:
     dynamo.fail_on_recompile_limit_hit = True
     for block in blocks:
         block.compile(dynamic=False)
+
+
+def repeated_blocks(network: nn.Module) -> list[nn.Module]:
+    """Those of its lists of blocks, in order."""
+    return [
+        block
+        for part in _parts(network)
+        for child in part.children()
+        if isinstance(child, nn.ModuleList)
+        for block in child
+    ]
 
 
 def _parts(network: nn.Module) -> list[nn.Module]:

@@ -71,8 +71,9 @@ class HalfLinear(Linear):  # type: ignore[misc]
                 rows, base.weight, base.bias, *masters, *casts, scale
             )
         else:
-            # Touches no adapter's parameters: what torch compiles of it is one for all sets.
-            out = _adapted(rows, base.weight, base.bias, *casts)[0]
+            # Touches no adapter's parameters: what torch compiles of it is one for all sets. The
+            # base may be in float8 now: it is called, as it is by PEFT.
+            out = base(rows).addmm_(rows @ casts[0].t(), casts[1].t())
         return out.view(*x.shape[:-1], out.shape[-1])
 
 

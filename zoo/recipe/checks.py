@@ -10,6 +10,7 @@ from zoo.recipe.component import Component, Strict
 from zoo.recipe.constructor_schema import Slot
 from zoo.recipe.errors import Loc, Origin, Origins, RecipeError
 from zoo.recipe.explain import validate
+from zoo.recipe.float8_checks import FLOAT8_CHECKS
 from zoo.recipe.model import Recipe
 from zoo.recipe.objective_checks import OBJECTIVE_CHECKS, Mistakes
 from zoo.recipe.sections import RewardEntry
@@ -309,6 +310,7 @@ def _labels_repeat(loc: Loc, rewards: tuple[RewardEntry, ...]) -> Mistakes:
 CHECKS: tuple[Callable[[Recipe], Mistakes], ...] = (
     *OBJECTIVE_CHECKS,
     *SOURCE_CHECKS,
+    *FLOAT8_CHECKS,
     _gdpo_without_group_std,
     _every_process_has_a_group,
     _every_update_has_an_image,

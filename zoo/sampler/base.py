@@ -20,6 +20,7 @@ from torch import Tensor
 
 from zoo.flow import Time
 from zoo.policy.base import Policy
+from zoo.policy.float8 import Quantization
 from zoo.prompt import Prompt
 from zoo.rollout import Cond, Path
 from zoo.seeds import Draws
@@ -45,6 +46,9 @@ class ImageSource:
 
     guidance: float = 1.0
     """The classifier-free guidance that prompts are encoded with; 1 is none."""
+
+    quantization: Quantization = "none"
+    """What the network's products are made in: fp8 of weights that the run has quantized."""
 
     solver: "Solver | None" = None
     """The solver that it runs, which an objective may ask for."""

@@ -38,6 +38,7 @@ from zoo.training.components import (
 )
 from zoo.training.drift import base_of
 from zoo.training.evaluate import EVALUATION, Evaluator
+from zoo.training.float8 import quantize_weights, require_float8_device
 from zoo.training.learn import Learner
 from zoo.training.learning_rate import rate_of
 from zoo.training.own_device import use_device
@@ -161,6 +162,7 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     if recipe.engine.deterministic:
         use_deterministic_kernels()
     device = use_device(recipe)
+    require_float8_device(recipe, device)
 
     # Prompts, rewards, samplers and objectives of all stages come first: they fail in seconds.
     shared = Shared(device)
@@ -178,6 +180,7 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     require_drift(recipe, policy.weights, moved)
     if not resumed:
         _start(recipe, policy.weights, moved)
+    quantize_weights(recipe, policy)
     _tune(recipe, policy)
 
     # The engine last: it takes the weights as they are to be trained.
