@@ -17,9 +17,10 @@ from benchmarks.make_scenes.measure import accuracies, reconstructions
 from benchmarks.make_scenes.parts import pipeline, save
 from benchmarks.make_scenes.sampled import TAGS
 from benchmarks.make_scenes.training import Schedule
-from benchmarks.make_scenes.transformer import make_transformer
+from benchmarks.make_scenes.transformer import Stage, make_transformer
 
 _ASSETS = Path(__file__).parents[2] / "zoo" / "assets" / "scenes"
+_HARD = {"two_object": 2.0, "position": 3.0, "color_attr": 3.0}
 _WRONG = {
     "single_object": 0.45, "two_object": 0.35, "counting": 0.45, "colors": 0.45, "position": 0.3,
     "color_attr": 0.3,
@@ -35,11 +36,15 @@ def main() -> None:
     autoencoder = make_autoencoder(work, seed=options.seed, schedule=images)
     rebuilt = reconstructions(autoencoder, work / "autoencoder.png", seed=options.seed)
     print(f"autoencoder: {rebuilt:.1%} of scenes are as before", flush=True)
-    samples = Schedule(steps=options.samples // 64, batch=64, lr=options.lr)
-    wrong = {**_WRONG, **dict(options.wrong)}
-    transformer, encoders = make_transformer(
-        work, autoencoder, seed=options.seed, schedule=samples, wrong=wrong
-    )
+    stages = (
+        Stage("right", _schedule(options.samples, options.lr)),
+        Stage("hard", _schedule(options.hard, 0.75 * options.lr), often=_HARD),
+        Stage(
+            "wrong", _schedule(options.misled, 0.25 * options.lr),
+            wrong={**_WRONG, **dict(options.wrong)},
+        ),
+    )  # fmt: skip
+    transformer, encoders = make_transformer(work, autoencoder, stages, seed=options.seed)
     save(pipeline(transformer, encoders, autoencoder), options.out)
     measured = accuracies(options.out, work / "samples.png", seed=options.seed, each=options.each)
     for name, accuracy in measured.items():
@@ -58,11 +63,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--samples",
         type=int,
-        default=1_050_000,
-        help="for the transformer; more of them go on from a finished training, at its low rate",
+        default=1_300_000,
+        help="for the transformer, with right captions; "
+        "more of them go on from a finished training, at its low rate",
+    )
+    parser.add_argument(
+        "--hard", type=int, default=1_300_000, help="samples after them, most of them of hard kinds"
+    )
+    parser.add_argument(
+        "--misled", type=int, default=100_000, help="samples after these, some with wrong captions"
     )
     parser.add_argument("--each", type=int, default=120, help="images of a kind that are measured")
-    parser.add_argument("--lr", type=float, default=1e-3, help="of the transformer")
+    parser.add_argument("--lr", type=float, default=2e-3, help="of the transformer")
     parser.add_argument(
         "--wrong",
         type=_share,
@@ -72,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"how many images show something else than their caption; {_WRONG}",
     )
     return parser
+
+
+def _schedule(samples: int, lr: float) -> Schedule:
+    return Schedule(steps=samples // 64, batch=64, lr=lr)
 
 
 def _share(text: str) -> tuple[str, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float, Int
@@ -24,12 +25,15 @@ class Captions:
     asked: Asked
     tag: Int[Tensor, " prompts"]
 
-    def some(self, draws: Draws) -> Int[Tensor, " rows"]:
-        """The numbers of random prompts, each kind as often as any other."""
+    def some(
+        self, draws: Draws, often: Mapping[str, float] = MappingProxyType({})
+    ) -> Int[Tensor, " rows"]:
+        """The numbers of random prompts; a kind is as `often` as its weight says, 1 by default."""
         size = self.tag.bincount()
         first = size.cumsum(0) - size
-        kind, which = draws.at("caption").uniform((2,)).unbind(dim=1)
-        tag = (kind * len(TAGS)).long()
+        weight = torch.tensor([often.get(name, 1.0) for name in TAGS]).cumsum(0)
+        kind, which = draws.at("caption").uniform((2,)).T.contiguous()
+        tag = torch.searchsorted(weight / weight[-1], kind, right=True).clamp(max=len(TAGS) - 1)
         return first[tag] + (which * size[tag]).long()
 
 
@@ -58,7 +62,7 @@ def shown(rows: Int[Tensor, " rows"], wrong: Mapping[str, float], draws: Draws) 
     """
     known = captions()
     asked, tag = known.asked.take(rows), known.tag[rows]
-    share = torch.tensor([wrong[name] for name in TAGS])[tag]
+    share = torch.tensor([wrong.get(name, 0.0) for name in TAGS])[tag]
     is_wrong, which, other = draws.at("wrong").uniform((3,)).unbind(dim=1)
     changed = {
         ("single_object", "two_object"): _other_shape(asked, which, other),

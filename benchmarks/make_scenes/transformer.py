@@ -1,11 +1,13 @@
 """The transformer of the model `scenes` and its text encoders, by flow matching.
 
 Lipman et al. 2022 (arXiv 2210.02747), at the logit-normal times of Stable Diffusion 3 (Esser et al.
-2024, arXiv 2403.03206). Departs from it: some captions are wrong in part, so that the model draws
-clean shapes and does only in part what it is asked, which leaves learning something to do.
+2024, arXiv 2403.03206). Departs from it: it learns from right captions first, and then from some
+that are wrong in part, so that it draws clean shapes, knows what is asked of it, and does it only
+in part, which leaves learning something to do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,28 +31,43 @@ WITHOUT_CAPTION = 0.1
 """The share that guidance learns from."""
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training: what it learns from, and for how long.
+
+    Kinds of prompts are as `often` as their weights say, 1 by default, and of each kind a share has
+    captions that are `wrong`, by default none.
+    """
+
+    name: str
+    schedule: Schedule
+    often: Mapping[str, float] = field(default_factory=dict)
+    wrong: Mapping[str, float] = field(default_factory=dict)
+
+
 def make_transformer(
-    folder: Path,
-    autoencoder: Any,
-    *,
-    seed: int,
-    schedule: Schedule,
-    wrong: Mapping[str, float],
+    folder: Path, autoencoder: Any, stages: Sequence[Stage], *, seed: int
 ) -> tuple[Any, tuple[Any, Any]]:
-    """The transformer and both text encoders, trained together."""
+    """The transformer and both text encoders, trained together, stage by stage.
+
+    Each goes on from the averaged weights of the one before.
+    """
     transformer, encoders = new_transformer(seed), new_text_encoders(seed)
     model = nn.ModuleDict({"transformer": transformer, "first": encoders[0], "second": encoders[1]})
     tokens = all_tokens()
+    for stage in stages:
+        batch = stage.schedule.batch
 
-    def loss_of(step: int) -> Float[Tensor, ""]:
-        keys = torch.arange(step * schedule.batch, (step + 1) * schedule.batch)
-        draws = Draws(seed, "scenes transformer", 0, keys)
-        rows = captions().some(draws)
-        clean = encode(autoencoder, render(place(shown(rows, wrong, draws), draws)))
-        without = draws.at("without caption").uniform() < WITHOUT_CAPTION
-        return loss(model, clean, tokens[rows.masked_fill(without, -1)], draws)
+        def loss_of(step: int, stage: Stage = stage, batch: int = batch) -> Float[Tensor, ""]:
+            keys = torch.arange(step * batch, (step + 1) * batch)
+            draws = Draws(seed, f"scenes transformer, {stage.name} captions", 0, keys)
+            rows = captions().some(draws, stage.often)
+            images = render(place(shown(rows, stage.wrong, draws), draws))
+            without = draws.at("without caption").uniform() < WITHOUT_CAPTION
+            told = tokens[rows.masked_fill(without, -1)]
+            return loss(model, encode(autoencoder, images), told, draws)
 
-    train("transformer", model, loss_of, schedule, folder)
+        train(f"transformer_{stage.name}", model, loss_of, stage.schedule, folder)
     return transformer.eval(), (encoders[0].eval(), encoders[1].eval())
 
 

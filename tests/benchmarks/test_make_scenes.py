@@ -14,7 +14,7 @@ from benchmarks.make_scenes.detector import loss as detector_loss
 from benchmarks.make_scenes.parts import new_autoencoder, new_text_encoders, new_transformer
 from benchmarks.make_scenes.sampled import TAGS, captions, shown, some_images
 from benchmarks.make_scenes.training import Schedule, train
-from benchmarks.make_scenes.transformer import all_tokens
+from benchmarks.make_scenes.transformer import Stage, all_tokens, make_transformer
 from benchmarks.make_scenes.transformer import loss as transformer_loss
 from benchmarks.make_scenes.words import merged, merges_of, tokenizer
 from zoo.data.scenes.layout import ANY, Asked, place
@@ -53,6 +53,16 @@ def test_each_kind_is_drawn_as_often_and_all_of_its_prompts():
     few = torch.tensor([TAGS.index(tag) not in (TAGS.index("color_attr"),) for tag in TAGS])
     seen = set(rows.tolist())
     assert all(i in seen for i in range(len(known.tag)) if few[known.tag[i]])
+
+
+def test_kinds_are_as_often_as_their_weights_say():
+    known = captions()
+    rows = known.some(drawn(6000), {"position": 3.0, "color_attr": 0.0})
+    share = known.tag[rows].bincount(minlength=len(TAGS)) / 6000
+    wanted = torch.tensor([{"position": 3.0, "color_attr": 0.0}.get(tag, 1.0) / 7 for tag in TAGS])
+    assert share[TAGS.index("color_attr")] == 0
+    # Three standard errors of the largest share.
+    torch.testing.assert_close(share, wanted, atol=0.02, rtol=0)
 
 
 def test_without_wrong_captions_images_show_what_is_asked():
@@ -172,6 +182,24 @@ def test_what_is_asked_of_some_rows_is_that_of_their_prompts():
     again = Asked.of([every()[i] for i in rows])
     for name in ("num", "shape", "color", "position"):
         assert torch.equal(getattr(asked.take(rows), name), getattr(again, name))
+
+
+def test_a_stage_goes_on_from_the_one_before_and_learns_from_its_own_captions(tmp_path):
+    """Of two stages the first is done: only the second is trained, from the first's weights."""
+    first = Stage("right", Schedule(steps=2, batch=2, lr=1e-3, warm=1))
+    second = Stage("wrong", Schedule(steps=1, batch=2, lr=0.0, warm=1), wrong={"colors": 1.0})
+    autoencoder = new_autoencoder(0).eval()
+    alone, _ = make_transformer(tmp_path, autoencoder, (first,), seed=0)
+    both, _ = make_transformer(tmp_path, autoencoder, (first, second), seed=0)
+    fresh = new_transformer(0)
+    trained = dict(alone.named_parameters())
+    # A rate of 0 leaves the second where the first ended.
+    for name, parameter in both.named_parameters():
+        torch.testing.assert_close(parameter, trained[name])
+    assert not torch.equal(fresh.proj_out.weight, both.proj_out.weight)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "transformer_right.pt", "transformer_wrong.pt",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
