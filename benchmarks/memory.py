@@ -3,10 +3,10 @@
     python benchmarks/memory.py [--processes 1 2] [--only WORD]
 
 Trains tests/plugin/random_sd3.yaml (Stable Diffusion 3's transformer of 31M random parameters) on
-the CPU in every layout; then, on one process, the policy `sd3` on such a network with text encoders
-of 44M parameters, an autoencoder and two rewards of 76M together (tests/real_shapes.py): NFT with
-LoRA, Flow-GRPO and full fine-tuning. Measured is the peak of resident memory above what the process
-holds once a tiny model has been trained in it, of the process that has most; see
+the CPU in every layout; then, on one process, the policy `diffusers` on such a network with text
+encoders of 44M parameters, an autoencoder and two rewards of 76M together (tests/real_shapes.py):
+NFT with LoRA, Flow-GRPO and full fine-tuning. Measured is the peak of resident memory above what
+the process holds once a tiny model has been trained in it, of the process that has most; see
 tests/memory_run.py. The last lines are what `zoo.plan.memory.ERROR` and `ERROR_OF_STAGE_3` must
 cover.
 """

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from zoo import seeds
-from zoo.policy.sd3 import SD3
+from zoo.policy.tiny_pipelines import write_tiny_pipeline
 
 _FULL: dict[str, Any] = {
     # transformer/config.json of stabilityai/stable-diffusion-3.5-medium.
@@ -46,7 +46,7 @@ def write(
     """
     import diffusers
 
-    SD3.write_tiny(folder)
+    write_tiny_pipeline("StableDiffusion3Pipeline", folder)
     sizes = _FULL if full_size else _SMALL
     with seeds.borrowed(0, "random sd3"), device or torch.device("cpu"):
         made = _transformer(sizes, text_width, text_width)

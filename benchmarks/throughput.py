@@ -54,7 +54,7 @@ def sd3_recipe(objective: str, folder: Path, batch: int, *, compiled: bool, lora
         "name": objective,
         "epochs": 1,
         "policy": {
-            "name": "sd3",
+            "name": "diffusers",
             "pretrained": str(folder),
             "resolution": 512 if cuda else 128,
             "max_text_tokens": 128 if cuda else 32,

@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks import random_sd3
 from tests.runs import written
+from tests.tiny_models import write_sd3
 from zoo import seeds
-from zoo.policy.sd3 import SD3
 from zoo.policy.tiny import clip_config, clip_tokenizer, t5_tokenizer
 from zoo.reward.image_reward import ImageReward, write_random
 from zoo.reward.networks.blip import Sizes
@@ -57,7 +57,7 @@ def write(folder: Path, lora: str) -> Written:
     return Written(
         _overrides({**model, "dtype": "float32"}, clip, blip, lora),
         _overrides(
-            SD3.write_tiny(small / "sd3"),
+            write_sd3(small / "sd3"),
             PickScore.write_tiny(small / "clip"),
             ImageReward.write_tiny(small / "blip"),
             lora,
@@ -72,7 +72,7 @@ def _overrides(
     pickscore = f"{{name: pickscore, {written(clip)}}}"
     image_reward = f"{{name: image_reward, {written(blip)}}}"
     return (
-        f"policy={{name: sd3, {written(options)}, lora: {lora}}}",
+        f"policy={{name: diffusers, {written(options)}, lora: {lora}}}",
         f"rewards=[{pickscore}, {image_reward}]",
         *SHORT,
     )

@@ -14,7 +14,7 @@ from benchmarks.acceptance_parts.part import Report, Setting
 from benchmarks.acceptance_parts.runs import OBJECTIVES, RECIPES, epoch, recipe, relative
 from zoo import devices
 from zoo.engine.interrupt import Interrupt
-from zoo.policy.sd3 import SD3
+from zoo.policy.tiny_pipelines import write_tiny_pipeline
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.rollout import Weights, take
 from zoo.run.tracker import Tracker
@@ -31,7 +31,7 @@ def make_model(setting: Setting, report: Report) -> None:
     """Writes the random model, made on the device."""
     setting.model.mkdir(parents=True, exist_ok=True)
     if setting.small:
-        SD3.write_tiny(setting.model)
+        write_tiny_pipeline("StableDiffusion3Pipeline", setting.model)
     else:
         random_sd3.write(setting.model, full_size=True, device=setting.torch_device)
     size = sum(file.stat().st_size for file in setting.model.rglob("*") if file.is_file())

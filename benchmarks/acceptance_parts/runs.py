@@ -14,7 +14,6 @@ from zoo import devices
 from zoo.engine.interrupt import Interrupt
 from zoo.plan.geometry import plan
 from zoo.plan.work import works
-from zoo.policy.tiny import options_of
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.run.tracker import Tracker
 from zoo.training.build import StageRun
@@ -49,9 +48,13 @@ def recipe(
     An epoch is one update of so many images, in two groups. In the names of `changes` `__` stands
     for a dot.
     """
-    own = options_of(setting.model) if setting.small else {"pretrained": str(setting.model)}
+    side, tokens = (64, 32) if setting.small else (512, 128)
+    policy = {
+        "name": "diffusers", "pretrained": str(setting.model), "resolution": side,
+        "max_text_tokens": tokens, "dtype": "bfloat16", "lora": LORA,
+    }  # fmt: skip
     usual = {
-        "policy": {"name": "sd3", "lora": LORA, **own, "dtype": "bfloat16"},
+        "policy": policy,
         "rewards": [{"name": "jpeg_compressibility"}],
         "data.train": "builtin:general/train", "data.eval": None, "eval": None,
         "data.groups_per_epoch": 2, "data.group_size": images // 2, "sampler.steps": steps,

@@ -7,9 +7,8 @@ from huggingface_hub import constants
 from tests.runs import RECIPES, ROOT, overrides
 from zoo.cli.errors import out_of_memory
 from zoo.engine.plain import PlainEngine
-from zoo.policy.base import Policy
 from zoo.policy.digits import Digits
-from zoo.policy.sd3 import SD3
+from zoo.policy.pipeline.policy import Diffusers
 
 NFT = RECIPES["nft"]
 SD3_RECIPE = ROOT / "recipes" / "nft_sd3_pickscore.yaml"
@@ -99,7 +98,7 @@ def test_who_tries_it_tiny_is_not_told_to(zoo_here, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     words = ["sample", SD3_RECIPE, "-p", "x", "-o", tmp_path / "x.png"]
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(SD3, "write_tiny", Policy.write_tiny)
+    monkeypatch.setattr(Diffusers, "write_tiny", lambda folder, kind: {})
     told = zoo_here(*words)
     assert told.lines[-1].endswith("; to try the recipe without it: --tiny")
     told = zoo_here(*words, "--tiny")

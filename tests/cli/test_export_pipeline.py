@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tests.runs import RECIPES, only_run, overrides, written
-from zoo.policy.sd3 import SD3
+from tests.tiny_models import write_sd3
+from zoo.policy.pipeline.policy import Diffusers
 from zoo.prompt import Prompt
 from zoo.run import checkpoint
 from zoo.run import folder as run_dir
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return SD3.write_tiny(tmp_path_factory.mktemp("sd3") / "tiny")
+    return write_sd3(tmp_path_factory.mktemp("sd3") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,8 @@ def run(model, tmp_path_factory):
 
     root = tmp_path_factory.mktemp("run")
     short = overrides(
-        "nft", root, epochs=1, eval="null", policy=f"{{name: sd3, {written(model)}, lora: null}}",
+        "nft", root, epochs=1, eval="null",
+        policy=f"{{name: diffusers, {written(model)}, lora: null}}",
         rewards="[{name: jpeg_compressibility}]", data__groups_per_epoch=1, data__group_size=2,
         sampler__steps=2, optim__updates_per_epoch=1, optim__lr=1e-3,
     )  # fmt: skip
@@ -51,10 +53,10 @@ def test_what_was_exported_is_read_again_with_the_weights_of_the_run(
     assert ended.code == 0, ended.err
     assert "the whole pipeline for diffusers" in ended.out
     saved = checkpoint.load(run / "checkpoints" / "000001").tensors
-    policy = SD3(CPU, **{**model, "pretrained": str(out), "lora": None})
+    policy = Diffusers(CPU, **{**model, "pretrained": str(out), "lora": None})
     parameters = dict(policy.weights.network.named_parameters())
     assert all(torch.equal(p, saved[f"live/{name}"]) for name, p in parameters.items())
-    untrained = SD3(CPU, **{**model, "lora": None})
+    untrained = Diffusers(CPU, **{**model, "lora": None})
     tables = [p.encode([Prompt("a cat")]).layout.tables[0] for p in (policy, untrained)]
     one, two = (table.encoded.replies[0][0] for table in tables)
     assert torch.equal(one, two)
@@ -85,15 +87,19 @@ def test_what_was_exported_is_read_again_with_the_weights_of_the_run(
 def test_parts_that_the_run_did_without_are_not_in_the_export(model, run, zoo_here, tmp_path):
     recipe = run_dir.recipe_of(run)
     without = shutil.copytree(run, tmp_path / "run")
-    options = recipe.policy.settings.model_copy(update={"option_t5": False})
+    options = recipe.policy.settings.model_copy(
+        update={"option_without": ("text_encoder_3", "tokenizer_3")}
+    )
     policy = type(recipe.policy)(recipe.policy.cls, options)
     run_dir.goes_on(without, recipe.model_copy(update={"policy": policy}))
     out = tmp_path / "out"
     assert zoo_here("export", without, "--out", out).code == 0
     assert not (out / "text_encoder_3").exists()
-    with pytest.raises(ValueError, match=r"has no T5 \(text_encoder_3\); write t5: false"):
-        SD3(CPU, **{**model, "pretrained": str(out)})
-    SD3(CPU, **{**model, "pretrained": str(out), "t5": False})
+    with pytest.raises(ValueError, match=r"has no text_encoder_3, tokenizer_3, of which a Sta"):
+        Diffusers(CPU, **{**model, "pretrained": str(out)})
+    Diffusers(
+        CPU, **{**model, "pretrained": str(out), "without": ("text_encoder_3", "tokenizer_3")}
+    )
 
 
 def test_parts_on_another_disk_are_copied(model, monkeypatch, tmp_path):
@@ -101,7 +107,7 @@ def test_parts_on_another_disk_are_copied(model, monkeypatch, tmp_path):
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr("os.link", another_disk)
-    SD3(torch.device("meta"), **model).write_rest(tmp_path)
+    Diffusers(torch.device("meta"), **model).write_rest(tmp_path)
     vae = Path("vae", "diffusion_pytorch_model.safetensors")
     assert (tmp_path / vae).read_bytes() == (Path(model["pretrained"]) / vae).read_bytes()
     assert not (tmp_path / vae).samefile(Path(model["pretrained"]) / vae)

@@ -44,7 +44,7 @@ def dry_runs(monkeypatch):
         asked.append(recipe)
         share = 0.2 if recipe.engine.gradient_checkpointing else 1.0
         rows = recipe.engine.micro_batch
-        flux = recipe.policy.name == "flux"
+        flux = recipe.policy.options["pipeline"] == "FluxPipeline"
         return a_footprint(
             network=24 if flux else 5, training=(4 if flux else 2.1) * rows.train * share,
             sampling=0.3 * rows.sample, encoders=9.1,

@@ -17,7 +17,7 @@ from tests.runs import (
     written,
     zoo,
 )
-from zoo.policy.sd3 import SD3
+from tests.tiny_models import write_sd3
 
 OFFLINE = ROOT / "recipes" / "dpo_digits_offline.yaml"
 SHORT = {
@@ -228,13 +228,13 @@ def test_training_prompts_with_images_can_be_evaluated_and_sampled_for(zoo_here,
 
 @pytest.mark.slow
 def test_sd3_trains_on_pictures_of_another_size(zoo_here, tmp_path):
-    options = SD3.write_tiny(tmp_path / "sd3")
+    options = write_sd3(tmp_path / "sd3")
     path = pairs(tmp_path, [(100, 50), (64, 64)], [(30, 80), (65, 64)], [(64, 64), (200, 200)])
     model = written(options)
     changed = short(
         tmp_path / "out",
         epochs=1,
-        policy=f"{{name: sd3, {model}, lora: {{rank: 4, alpha: 8}}}}",
+        policy=f"{{name: diffusers, {model}, lora: {{rank: 4, alpha: 8}}}}",
         data__train=path,
         data__groups_per_epoch=3,
         eval="null",

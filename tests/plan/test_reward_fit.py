@@ -5,7 +5,6 @@ import pytest
 from tests.runs import RECIPES, ROOT
 from zoo.plan.preflight import count_prompts
 from zoo.plan.reward_fit import require_fitting_rewards
-from zoo.policy.flux import Flux
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.prompt import PromptError
 from zoo.recipe.errors import RecipeError
@@ -66,7 +65,6 @@ def test_a_model_that_is_not_here_and_names_no_pipeline_says_nothing(tmp_path):
                         ("HunyuanVideo15Pipeline", "videos"), ("QwenImagePipeline", "images"),
                         ("WanVideoToVideoPipeline", None)):  # fmt: skip
         assert Diffusers.makes({**options, "pipeline": kind}) == makes, kind
-    assert Flux.makes(single_policy("flux", {}).options) == "images"
 
 
 def test_an_editing_reward_needs_prompts_with_images():

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from tests.tiny_models import write_sd3
 from zoo.plan.footprint import footprint
 from zoo.plan.stored import mean_encoded
-from zoo.policy.sd3 import SD3
 from zoo.recipe.recipe import recipe_from
 
 
@@ -39,7 +39,7 @@ def test_the_expectation_is_what_random_epochs_encode():
 @pytest.fixture(scope="module")
 def flops(tmp_path_factory):
     """Of an epoch of offline DPO on a tiny SD3, with changes to the recipe."""
-    options = SD3.write_tiny(tmp_path_factory.mktemp("sd3"))
+    options = write_sd3(tmp_path_factory.mktemp("sd3"))
 
     def of(**changes):
         return footprint(
@@ -47,7 +47,7 @@ def flops(tmp_path_factory):
                 {
                     "name": "offline",
                     "epochs": 1,
-                    "policy": {"name": "sd3", **options},
+                    "policy": {"name": "diffusers", **options},
                     "sampler": {"name": "dataset"},
                     "rewards": [{"name": "preference"}],
                     "objective": {"name": "dpo", "ref_update": 0},

@@ -2,23 +2,19 @@
 
 import pytest
 
-from zoo.policy.flux import Flux
-from zoo.policy.sd3 import SD3
-from zoo.policy.tiny import write_flux
+from tests.tiny_models import write_flux, write_sd3
 
 
 @pytest.fixture(scope="session")
 def sd3(tmp_path_factory):
-    return SD3.write_tiny(tmp_path_factory.mktemp("sd3") / "medium")
+    return write_sd3(tmp_path_factory.mktemp("sd3") / "medium")
 
 
 @pytest.fixture(scope="session")
 def dev(tmp_path_factory):
-    return Flux.write_tiny(tmp_path_factory.mktemp("flux") / "dev")
+    return write_flux(tmp_path_factory.mktemp("flux") / "dev")
 
 
 @pytest.fixture(scope="session")
-def schnell(tmp_path_factory, dev):
-    folder = tmp_path_factory.mktemp("flux") / "schnell"
-    write_flux(folder, "schnell")
-    return {**dev, "pretrained": str(folder), "guidance_embedding": None}
+def schnell(tmp_path_factory):
+    return write_flux(tmp_path_factory.mktemp("flux") / "schnell", "schnell")

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.runs import RECIPES, metrics, only_run, overrides, written, zoo
+from zoo.policy.pipeline.policy import Diffusers
 from zoo.prompt import Prompt
 from zoo.sampler.flow_sampler import FlowSampler
 from zoo.sampler.ode import Euler
@@ -48,9 +49,8 @@ def texts_encoded_by(policy, monkeypatch):
 
 
 class LatentFamily:
-    """`family` is the policy's class and `pipeline_class` diffusers'.
+    """`pipeline_class` is diffusers', and `own` the fixture with the options of its tiny pipeline.
 
-    `own` is the fixture with the options of its tiny pipeline, `other` that of another family's.
     `words` and `pooled` are the shapes of a prompt's embeddings, of which CLIP gives the first
     `clip_tokens`; the pipeline's `encode_prompt` has the pooled ones at `pooled_at`. A latent is
     (the autoencoder's - `shift`) * `scale`.
@@ -63,21 +63,20 @@ class LatentFamily:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def other_family(cls, request):
-        return request.getfixturevalue(cls.other)
-
-    @pytest.fixture(scope="class")
-    @classmethod
     def policy(cls, options):
-        return cls.family(CPU, **options)
+        return Diffusers(CPU, **options)
 
     @pytest.fixture(scope="class")
     @classmethod
     def pipeline(cls, options):
         return quiet(cls.pipeline_class, options)
 
+    def packed(self, latents):
+        """The autoencoder's latents as the pipeline steps them."""
+        return latents
+
     def made(self, options, **changes):
-        return self.family(CPU, **{**options, **changes})
+        return Diffusers(CPU, **{**options, **changes})
 
     def embedded(self, cond):
         """The embeddings of words and of the whole of each prompt."""
@@ -88,18 +87,18 @@ class LatentFamily:
 
     def refusal(self, options, device=CPU, **changes):
         with pytest.raises(ValueError, match=r"\w") as raised:
-            self.family(device, **{**options, **changes})
+            Diffusers(device, **{**options, **changes})
         line = str(raised.value)
         assert "\n" not in line
         return line
 
-    def their_images(self, pipeline, policy, steps, guidance=1.0, **embedding):
-        side, noise = policy.latent_shape[1], start().at("start").normal(policy.latent_shape)
+    def their_images(self, pipeline, policy, side, steps, guidance=1.0, **embedding):
+        noise = start().at("start").normal(policy.latent_shape)
         return pipeline(
             [prompt.text for prompt in PROMPTS],
             num_inference_steps=steps,
-            height=8 * side,
-            width=8 * side,
+            height=side,
+            width=side,
             max_sequence_length=32,
             output_type="pt",
             **self.arguments(noise, guidance, **embedding),
@@ -112,8 +111,7 @@ class TextTests(LatentFamily):
     @pytest.mark.parametrize("encoder", ["CLIP", "T5"])
     def test_what_is_beyond_a_limit_makes_no_difference(self, options, policy, encoder):
         limits = {
-            limit.encoder: limit
-            for limit in self.family.text_limits({"revision": None, "t5": True, **options})
+            limit.encoder: limit for limit in Diffusers.text_limits({"without": (), **options})
         }
         limit = limits[{"CLIP": "tokenizer", "T5": self.t5}[encoder]]
         assert limit.option == {"CLIP": None, "T5": "max_text_tokens"}[encoder]
@@ -207,13 +205,13 @@ class ImageTests(LatentFamily):
         policy = self.made(options, resolution=resolution)
         ours = own_images(policy, steps, guidance)
         assert ours.shape == (3, 3, resolution, resolution)
-        theirs = self.their_images(pipeline, policy, steps, guidance)
+        theirs = self.their_images(pipeline, policy, resolution, steps, guidance)
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
     def test_the_tiny_pipeline_is_small_and_the_same_every_time(self, options, tmp_path):
         files = [path for path in Path(options["pretrained"]).rglob("*") if path.is_file()]
         assert sum(path.stat().st_size for path in files) < 3e6
-        again = self.family.write_tiny(tmp_path / "again")
+        again = Diffusers.write_tiny(tmp_path / "again", self.pipeline_class.__name__)
         name = "transformer/diffusion_pytorch_model.safetensors"
         one, two = (load_file(Path(each["pretrained"]) / name) for each in (options, again))
         assert all(torch.equal(one[key], two[key]) for key in one)
@@ -230,7 +228,7 @@ class ImageTests(LatentFamily):
         images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             inner = pipeline.vae.encode(2 * images - 1).latent_dist.mode()
-        wanted = (inner - self.shift) * self.scale
+        wanted = self.packed((inner - self.shift) * self.scale)
         torch.testing.assert_close(policy.latents(images), wanted, rtol=0, atol=1e-5)
         with pytest.raises(ValueError, match=r"images of another size than the policy's"):
             policy.latents(images[:, :, :32])
@@ -239,7 +237,7 @@ class ImageTests(LatentFamily):
         self.require_the_same_shapes(options)
 
     def require_the_same_shapes(self, options):
-        bare, whole = self.family(torch.device("meta"), **options), self.made(options)
+        bare, whole = Diffusers(torch.device("meta"), **options), self.made(options)
         cond, real = (policy.encode(PROMPTS, guidance=2.0) for policy in (bare, whole))
         for one, other in zip(self.embedded(cond), self.embedded(real), strict=True):
             assert one.is_meta
@@ -251,7 +249,7 @@ class ImageTests(LatentFamily):
         assert (bare.latents(images).shape, bare.latents(images).is_meta) == (x.shape, True)
         assert torch.equal(bare.grid(10), whole.grid(10))
 
-    def test_what_cannot_be_loaded_is_said_in_a_line(self, options, other_family, tmp_path):
+    def test_what_cannot_be_loaded_is_said_in_a_line(self, options, tmp_path):
         def copied(name):
             folder = shutil.copytree(options["pretrained"], tmp_path / name)
             return folder, {"pretrained": str(folder)}
@@ -261,9 +259,6 @@ class ImageTests(LatentFamily):
         (tmp_path / "empty").mkdir()
         empty = self.refusal(options, pretrained=str(tmp_path / "empty"))
         assert "has no usable 'model_index.json'" in empty
-        ours = f"'{self.family.__name__.lower()}' runs a {self.pipeline_class.__name__}"
-        other = self.refusal(options, pretrained=other_family["pretrained"])
-        assert ours in other
         folder, cut = copied("cut")
         weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
@@ -274,14 +269,14 @@ class ImageTests(LatentFamily):
             assert f"'{part}'" in self.refusal(options, **gone)
 
 
-def short_run(algorithm, name, options, folder, **changes):
+def short_run(algorithm, options, folder, **changes):
     """The options of `zoo train` for a run of its recipe on a tiny pipeline."""
     return overrides(
         algorithm,
         folder,
         **{
             "eval": "null",
-            "policy": f"{{name: {name}, {written(options)}, lora: {{rank: 4, alpha: 8}}}}",
+            "policy": f"{{name: diffusers, {written(options)}, lora: {{rank: 4, alpha: 8}}}}",
             "rewards": "[{name: jpeg_compressibility}]",
             "data__groups_per_epoch": 2,
             "data__group_size": 3,
@@ -290,11 +285,10 @@ def short_run(algorithm, name, options, folder, **changes):
     )
 
 
-def require_trained(algorithm, name, options, folder):
+def require_trained(algorithm, options, folder):
     """As published, over a base in bfloat16: one epoch of the algorithm's recipe."""
     short = short_run(
         algorithm,
-        name,
         {**options, "dtype": "bfloat16"},
         folder,
         epochs=1,

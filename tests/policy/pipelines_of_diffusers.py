@@ -162,6 +162,7 @@ WORDLESS = {"StableDiffusionImageVariationPipeline", "StableVideoDiffusionPipeli
 """Which are asked by a picture alone."""
 
 VARIANTS = [
+    ("FluxPipeline", "schnell"),
     ("WanPipeline", "2.2-A14B"),
     ("WanPipeline", "2.2-5B"),
     ("WanImageToVideoPipeline", "2.2-A14B"),

@@ -25,7 +25,7 @@ STEPS = 3
 def run(dev, tmp_path_factory):
     """A run folder."""
     out = tmp_path_factory.mktemp("run")
-    short = short_run("nft", "flux", dev, out, epochs=2, optim__lr=0.05, optim__schedule="constant")
+    short = short_run("nft", dev, out, epochs=2, optim__lr=0.05, optim__schedule="constant")
     ended = zoo("train", RECIPES["nft"], *short)
     assert ended.returncode == 0, ended.stderr
     return only_run(out)
@@ -61,7 +61,6 @@ def test_an_export_makes_the_runs_own_images(dev, run, form, tmp_path):
         pipeline.load_lora_weights(tmp_path / "out")
     else:
         pipeline.transformer = PeftModel.from_pretrained(pipeline.transformer, tmp_path / "out")
-    noise = draws().at("start").normal((16, 8, 8))
     theirs = pipeline(
         [prompt.text for prompt in PROMPTS],
         num_inference_steps=STEPS,
@@ -69,7 +68,7 @@ def test_an_export_makes_the_runs_own_images(dev, run, form, tmp_path):
         height=64,
         width=64,
         max_sequence_length=32,
-        latents=FluxPipeline._pack_latents(noise, len(PROMPTS), 16, 8, 8),
+        latents=draws().at("start").normal((16, 64)),
         output_type="pt",
     ).images
     trained, untrained = own_images(run)

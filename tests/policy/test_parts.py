@@ -9,10 +9,9 @@ from diffusers import SD3Transformer2DModel
 
 from tests.runs import RECIPES, written
 from zoo.plan.live_bytes import LiveBytes
-from zoo.policy.flux import Flux
 from zoo.policy.parts import num_numbers
+from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pretrained import Pretrained
-from zoo.policy.sd3 import SD3
 
 META = torch.device("meta")
 
@@ -21,13 +20,12 @@ META = torch.device("meta")
 def copy(sd3, tmp_path):
     """A copy of the tiny pipeline that a test may break, and the options of its policy."""
     folder = shutil.copytree(sd3["pretrained"], tmp_path / "medium")
-    defaults = {"revision": None, "t5": True}
-    return folder, {**defaults, **sd3, "pretrained": str(folder)}
+    return folder, {"without": (), **sd3, "pretrained": str(folder)}
 
 
-def refusal(options, cls=SD3):
+def refusal(options):
     with pytest.raises(ValueError, match=r"\w") as raised:
-        cls.check_start(options)
+        Diffusers.check_start(options)
     line = str(raised.value)
     assert "\n" not in line
     return line
@@ -44,10 +42,10 @@ def no_weights(monkeypatch):
 
 
 def test_a_whole_model_can_start(copy, dev, no_weights):
-    SD3.check_start(copy[1])
-    Flux.check_start({"revision": None, "guidance_embedding": 3.5, **dev})
+    Diffusers.check_start(copy[1])
+    Diffusers.check_start({"without": (), **dev})
     # What is on the hub may be fetched.
-    SD3.check_start({**copy[1], "pretrained": "someone/model"})
+    Diffusers.check_start({**copy[1], "pretrained": "someone/model"})
 
 
 @pytest.mark.parametrize("part", ["transformer", "vae", "text_encoder", "text_encoder_3"])
@@ -67,7 +65,7 @@ def test_one_part_must_have_the_variant(copy, no_weights):
     (weights,) = (folder / "transformer").glob("*.safetensors")
     weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
     # The other parts' own will do, as they do for diffusers' pipelines.
-    SD3.check_start(options)
+    Diffusers.check_start(options)
 
 
 def test_a_shard_that_is_missing_is_named(copy, no_weights):
@@ -88,16 +86,25 @@ def test_without_t5_the_fix_is_to_do_without(how, copy, no_weights):
         index = json.loads((folder / "model_index.json").read_text())
         index["text_encoder_3"] = [None, None]
         (folder / "model_index.json").write_text(json.dumps(index))
-    assert refusal(options).endswith("has no T5 (text_encoder_3); write t5: false")
-    SD3.check_start({**options, "t5": False})
+    said = {
+        "folder": "has no folder 'text_encoder_3'; ",
+        "index": "has no text_encoder_3, of which",
+    }
+    line = refusal(options)
+    assert said[how] in line
+    assert "policy.without" in line
+    Diffusers.check_start({**options, "without": ("text_encoder_3",)})
 
 
 def test_other_folders_are_refused(copy, dev, no_weights, tmp_path):
     folder, options = copy
     shutil.rmtree(folder / "tokenizer")
     assert f"the model '{folder}' has no folder 'tokenizer'" in refusal(options)
-    assert "'sd3' runs a StableDiffusion3Pipeline" in refusal(
-        {**options, "pretrained": dev["pretrained"]}
+    other = {"pretrained": dev["pretrained"], "pipeline": "StableDiffusion3Pipeline"}
+    assert refusal({**options, **other}) == (
+        f"the model '{dev['pretrained']}', a FluxPipeline, has no text_encoder_3, tokenizer_3, of "
+        "which a StableDiffusion3Pipeline is made; name another by policy.pretrained or "
+        "policy.pipeline, or do without: policy.without: [text_encoder_3, tokenizer_3]"
     )
     gone = str(tmp_path / "gone")
     assert refusal({**options, "pretrained": gone}).startswith(f"the model '{gone}' is no folder")
@@ -109,13 +116,13 @@ def test_the_command_says_no(command, copy, monkeypatch, tmp_path, capsys):
 
     folder, options = copy
     (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
-    policy = f"policy={{name: sd3, {written({k: v for k, v in options.items() if v is not None})}}}"
+    policy = f"policy={{name: diffusers, {written(options)}}}"
     chosen = ["-s", policy, "-s", "rewards=[{name: jpeg_compressibility}]", "-s", "eval=null"]
     arguments = ["zoo", command, str(RECIPES["nft"]), *chosen, "-s", f"output_dir={tmp_path}/runs"]
     monkeypatch.setattr("sys.argv", arguments)
     assert main._run() == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert ": policy: 'sd3' refuses its options: the model " in line
+    assert ": policy: 'diffusers' refuses its options: the model " in line
     assert "vae has no file of weights" in line
     assert not (tmp_path / "runs").exists()
 
@@ -129,8 +136,8 @@ def test_encoders_are_as_large_by_their_files_as_by_their_configurations(
 ):
     files = Pretrained(sd3["pretrained"])
     by_files = [num_numbers(files, part) for part in ENCODERS]
-    whole = SD3(META, **{**sd3, "dtype": "bfloat16"})
-    without = SD3(META, **{**sd3, "t5": False})
+    whole = Diffusers(META, **{**sd3, "dtype": "bfloat16"})
+    without = Diffusers(META, **{**sd3, "without": ("text_encoder_3", "tokenizer_3")})
     assert whole.encoder_bytes() == 2 * sum(by_files)
     assert without.encoder_bytes() == 4 * sum(by_files[:2])
     # As of a model that is on the hub.
@@ -142,7 +149,7 @@ def test_encoders_are_as_large_by_their_files_as_by_their_configurations(
 
 @pytest.mark.slow
 def test_on_the_meta_device_parts_are_made_in_their_own_type(sd3, no_weights):
-    policy = SD3(META, **{**sd3, "dtype": "bfloat16"})
+    policy = Diffusers(META, **{**sd3, "dtype": "bfloat16"})
     assert policy.seam.real.vae.dtype == torch.bfloat16
     assert policy.weights.network.dtype == torch.bfloat16
     with LiveBytes() as live:

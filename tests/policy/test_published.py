@@ -6,27 +6,26 @@ import diffusers
 import pytest
 import torch
 
-from zoo.policy.flux import Flux
 from zoo.policy.parts import num_numbers
 from zoo.policy.pretrained import Pretrained
 from zoo.policy.published import published, write_shapes
-from zoo.policy.sd3 import SD3
 
 T5_XXL = 4_762_310_656
 
 
 @pytest.mark.parametrize(
-    ("policy", "source", "network", "parameters", "t5"),
+    ("pipeline", "source", "network", "parameters", "t5"),
     [
-        (SD3, "stabilityai/stable-diffusion-3.5-medium", "SD3Transformer2DModel", 2.24e9,
-         "text_encoder_3"),
-        (Flux, "black-forest-labs/FLUX.1-dev", "FluxTransformer2DModel", 11.9e9, "text_encoder_2"),
+        ("StableDiffusion3Pipeline", "stabilityai/stable-diffusion-3.5-medium",
+         "SD3Transformer2DModel", 2.24e9, "text_encoder_3"),
+        ("FluxPipeline", "black-forest-labs/FLUX.1-dev", "FluxTransformer2DModel", 11.9e9,
+         "text_encoder_2"),
     ],
 )  # fmt: skip
 def test_a_models_shapes_have_its_number_of_parameters(
-    tmp_path, policy, source, network, parameters, t5
+    tmp_path, pipeline, source, network, parameters, t5
 ):
-    write_shapes(policy, source, tmp_path)
+    write_shapes(source, pipeline, tmp_path)
     config = json.loads((tmp_path / "transformer" / "config.json").read_text())
     with torch.device("meta"):
         made = getattr(diffusers, network).from_config(config)

@@ -6,15 +6,13 @@ from diffusers import StableDiffusion3Pipeline
 
 from tests.policy.latent_families import PROMPTS, ImageTests, TextTests, require_trained
 from zoo.flow import shift_of
-from zoo.policy.sd3 import SD3
 
 
 class TestSD3(ImageTests, TextTests):
-    family, pipeline_class = SD3, StableDiffusion3Pipeline
-    own, other = "sd3", "dev"
+    pipeline_class, own = StableDiffusion3Pipeline, "sd3"
     words, pooled = (77 + 32, 64), (64,)
     clip_tokens, pooled_at, t5 = 77, 2, "tokenizer_3"
-    shift, scale = 0.0609, 1.5305
+    shift, scale = 0.1159, 0.3611
 
     def arguments(self, noise, guidance):
         return {"latents": noise, "guidance_scale": guidance}
@@ -30,7 +28,9 @@ class TestSD3(ImageTests, TextTests):
 
     @pytest.mark.slow
     def test_without_t5_zeros_stand_in_for_it(self, options, policy):
-        words, _ = self.embedded(self.made(options, t5=False).encode(PROMPTS))
+        words, _ = self.embedded(
+            self.made(options, without=("text_encoder_3", "tokenizer_3")).encode(PROMPTS)
+        )
         assert words.shape == (3, 77 + 32, 64)
         assert bool((words[:, 77:] == 0).all())
         whole, _ = self.embedded(policy.encode(PROMPTS))
@@ -45,4 +45,4 @@ class TestSD3(ImageTests, TextTests):
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["nft", "flow_grpo", "dpo"])
 def test_every_algorithm_trains_it(sd3, algorithm, tmp_path):
-    require_trained(algorithm, "sd3", sd3, tmp_path)
+    require_trained(algorithm, sd3, tmp_path)

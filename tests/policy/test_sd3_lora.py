@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from tests.loras import values
 from zoo.policy import lora_files
-from zoo.policy.sd3 import SD3
+from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.weights import Lora
 from zoo.prompt import Prompt
 from zoo.sampler.flow_sampler import FlowSampler
@@ -22,7 +22,7 @@ DRAWS = Draws(0, "test", 0, torch.arange(len(PROMPTS)))
 
 
 def policy(sd3, lora=LORA):
-    made = SD3(CPU, **sd3, lora=lora)
+    made = Diffusers(CPU, **sd3, lora=lora)
     made.weights.allocate((), seed=0)
     return made
 
@@ -105,7 +105,7 @@ def test_a_policy_that_starts_from_an_export_makes_the_same_images(write, sd3, t
 def test_the_settings_of_an_export_are_the_policys_targets(sd3, trained, tmp_path):
     made, _ = trained
     lora_files.write_peft(tmp_path, values(made.weights), LORA)
-    bare = SD3(torch.device("meta"), **sd3, lora=None).weights.network
+    bare = Diffusers(torch.device("meta"), **sd3, lora=None).weights.network
     found = lora_files.settings(str(tmp_path), bare)
     lora = Lora(found["rank"], found["alpha"], tuple(found["targets"]))
     assert len(lora.targets) <= 8

@@ -289,10 +289,10 @@ def test_evaluations_are_of_sizes_that_the_policy_takes():
         "-s eval.frames=5: eval.frames is 5, and the policy 'digits' has no option 'frames' that "
         "evaluations could change; remove it"
     )
-    sd3 = ["stages=null", "policy={name: sd3}", "sampler.steps=4"]
+    sd3 = ["stages=null", "policy={name: diffusers, pretrained: a/b}", "sampler.steps=4"]
     assert load_recipe("r.yaml", [*sd3, "eval.resolution=256"]).evaluated_size["resolution"] == 256
-    said = refusal(*sd3, "eval.resolution=100")
-    assert said.startswith("-s eval.resolution=100: policy.resolution must be a whole number")
+    said = refusal(*sd3, "eval.resolution=4")
+    assert said.startswith("-s eval.resolution=4: policy.resolution must be a whole number")
 
 
 def test_tiny_stages_keep_sizes_that_are_small_enough():

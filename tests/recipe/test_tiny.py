@@ -6,14 +6,19 @@ import pytest
 
 from tests.runs import RECIPES, metrics, only_run, zoo
 from zoo.errors import UserError
-from zoo.policy.sd3 import SD3
+from zoo.policy.pipeline.policy import Diffusers
 from zoo.recipe.recipe import load_recipe
 from zoo.recipe.tiny import AT_MOST
 
 SD3_RECIPE = """
 name: own
 epochs: 300
-policy: {name: sd3, lora: {rank: 32, alpha: 64}, dtype: bfloat16}
+policy:
+  name: diffusers
+  pretrained: stabilityai/stable-diffusion-3.5-medium
+  pipeline: StableDiffusion3Pipeline
+  lora: {rank: 32, alpha: 64}
+  dtype: bfloat16
 sampler: {solver: {name: dpm2}, steps: 40}
 rewards: [{name: jpeg_compressibility, weight: 0.5}, {name: image_reward}]
 objective: {name: nft, beta: 0.1, trained_steps: 30}
@@ -59,8 +64,8 @@ def test_numbers_are_at_most_those_of_the_overlay(own):
 def test_weights_are_random_ones_in_the_published_layout(own):
     made = load_recipe(own, tiny=True)
     options = made.policy.options
-    assert options["resolution"] == 64
-    assert SD3.write_tiny.__doc__  # the usual loader reads them: tests/policy/test_sd3.py
+    assert options["resolution"] == (64, 64)
+    assert Diffusers.write_tiny.__doc__  # the usual loader reads them: tests/policy/test_sd3.py
     with open(f"{options['pretrained']}/model_index.json") as index:
         assert json.load(index)["_class_name"] == "StableDiffusion3Pipeline"
     trained, evaluated = made.rewards[1], made.eval.rewards[0]
@@ -101,7 +106,7 @@ def test_a_recipe_without_weights_is_made_smaller_alone():
 
 def test_weights_are_written_once(own, monkeypatch):
     first = load_recipe(own, tiny=True).resolved()
-    monkeypatch.setattr(SD3, "write_tiny", None)
+    monkeypatch.setattr(Diffusers, "write_tiny", None)
     assert load_recipe(own, tiny=True).resolved() == first
 
 

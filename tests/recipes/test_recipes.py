@@ -111,11 +111,10 @@ FAST = {
 ELSEWHERE = {
     *(("rewards", name) for name in ("vlm_judge", "preservation", "smoothness", "motion")),
     *(("rewards", name) for name in ("geneval", "ocr", "clipscore")),
-    ("policy", "flux"),
 }
 """What has a whole run in the slow suite alone, and in the fast one tests of its own: what asks a
 server, of which there is none here, and reads edited pictures or videos (tests/cli/test_videos.py);
-detectors and readers, in their plugins; the preset of one model."""
+detectors and readers, in their plugins."""
 
 
 def parts(path):

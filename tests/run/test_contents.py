@@ -6,10 +6,10 @@ import shutil
 import pytest
 
 from tests.runs import RECIPES
+from tests.tiny_models import write_sd3
 from tests.train_here import recipe
 from zoo.errors import UserError
 from zoo.policy.pretrained import Pretrained
-from zoo.policy.tiny import write_sd3
 from zoo.run import contents
 from zoo.run import folder as run_folder
 

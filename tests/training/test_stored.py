@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from tests.pictures import encoded, flat, noise, pixels
+from tests.tiny_models import write_sd3
 from zoo.policy.digits import Digits
-from zoo.policy.sd3 import SD3
+from zoo.policy.pipeline.policy import Diffusers
 from zoo.prompt import ImageBytes, Prompt, PromptError
 from zoo.sampler.dataset import Dataset
 from zoo.seeds import Draws
@@ -139,7 +140,7 @@ def test_grey_images_look_the_same_bit_for_bit_whether_or_not_they_are_decoded()
 @pytest.mark.slow
 def test_latents_do_not_depend_on_which_images_are_kept_already(tmp_path):
     """A resumed run keeps none of what the whole one does."""
-    policy = SD3(CPU, **SD3.write_tiny(tmp_path))
+    policy = Diffusers(CPU, **write_sd3(tmp_path))
     images = [ImageBytes(f"noise {i}", encoded(noise(i, (64, 64)))) for i in range(7)]
     whole = empty(policy)
     read(whole, images[2:5], 3)

@@ -199,7 +199,7 @@ def _measurable(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
         return
     with tempfile.TemporaryDirectory() as folder:
         shapes = Path(folder) / "shapes"
-        write_shapes(registry.load("policies", policy["name"]), policy["pretrained"], shapes)
+        write_shapes(policy["pretrained"], policy["pipeline"], shapes)
         yield {**data, "policy": {**policy, "pretrained": str(shapes)}}
 
 

@@ -15,6 +15,7 @@ from zoo.policy.pretrained import Pretrained
 from zoo.storage.weight_files import num_elements, weight_files
 
 _FIX = "fetch it again, or name another with policy.pretrained and policy.variant"
+_OR = "; where the pipeline can do without it, say so with policy.without"
 
 
 def require_files(files: Pretrained, *, without: Collection[str]) -> None:
@@ -41,7 +42,7 @@ def require_files(files: Pretrained, *, without: Collection[str]) -> None:
         if part in without or not is_part(named):
             continue
         if not (Path(files.source) / part).is_dir():
-            raise ValueError(f"the model '{files.source}' has no folder '{part}'; {_FIX}")
+            raise ValueError(f"the model '{files.source}' has no folder '{part}'; {_FIX}{_OR}")
         if (Path(files.source) / part / "config.json").is_file():
             try:
                 _weight_files(files, part)

@@ -158,19 +158,6 @@ class Pretrained:
         except Exception as error:
             raise self._refusal(_INDEX, error) from error
 
-    def require(self, name: str, *, policy: str) -> None:
-        """Refuses a model of another family.
-
-        Raises:
-            ValueError: it is no pipeline of the class `name`, or cannot be had.
-        """
-        pipeline = self.index().get("_class_name")
-        if pipeline != name:
-            raise ValueError(
-                f"the model '{self.source}' is a {pipeline}, and the policy '{policy}' runs a "
-                f"{name}; name one of these, or another policy (zoo list policies)"
-            )
-
     def network_in_file(self, cls: Any, part: str, dtype: torch.dtype) -> Any:
         """The network from its own file, whose published names diffusers knows.
 
@@ -191,11 +178,6 @@ class Pretrained:
         if missing:
             raise self._file_refusal(f"it lacks '{missing[0]}'")
         return network
-
-    def lacks(self, part: str) -> bool:
-        """Whether the pipeline is without a part: it names none, or the folder has none."""
-        named, folder = self.index().get(part), Path(self.source)
-        return not named or not any(named) or (folder.is_dir() and not (folder / part).is_dir())
 
     def copy_parts(self, folder: Path, *, network: str, without: Collection[str]) -> None:
         """Puts the pipeline's index and parts into a folder, as links where the disk is the same.

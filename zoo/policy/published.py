@@ -9,8 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from zoo.policy.base import Policy
-
 
 @cache
 def published() -> dict[str, dict[str, dict[str, Any]]]:
@@ -19,13 +17,15 @@ def published() -> dict[str, dict[str, dict[str, Any]]]:
     return dict(json.loads(text))
 
 
-def write_shapes(policy: type[Policy], source: str, folder: Path) -> None:
+def write_shapes(source: str, pipeline: str, folder: Path) -> None:
     """Writes a model's layout with its published sizes and no weights: it can be measured, not run.
 
-    `source` is one of `published`, and `policy` a preset for it. Its tokenizers are tiny: prompts
-    are made as long as the policy's options say in any case.
+    `source` is one of `published`, and `pipeline` its class of diffusers. Its tokenizers are tiny:
+    prompts are made as long as the policy's options say in any case.
     """
-    policy.write_tiny(folder)
+    from zoo.policy.tiny_pipelines import write_tiny_pipeline
+
+    write_tiny_pipeline(pipeline, folder)
     for weights in folder.glob("*/*.safetensors"):
         weights.unlink()
     for part, sizes in published()[source].items():

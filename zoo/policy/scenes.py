@@ -3,7 +3,7 @@
 `python -m benchmarks.make_scenes` made its weights.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -13,10 +13,12 @@ import torch
 from annotated_types import Ge
 
 from zoo.data.scenes.shapes import SIZE
+from zoo.data.text_limit import TextLimit
+from zoo.policy.base import Makes
 from zoo.policy.pipeline.keywords import CallOptions
+from zoo.policy.pipeline.loaded import PipelinePolicy
 from zoo.policy.pipeline.networks import NetworkOptions
 from zoo.policy.pipeline.source import Source
-from zoo.policy.preset import Preset
 from zoo.policy.pretrained import Dtype, Pretrained
 from zoo.policy.weights import CopiesOn, Lora
 from zoo.storage.place import Place
@@ -27,7 +29,7 @@ _TOKENS_OF_T5 = 1
 """In place of which the model has zeros; the pipeline takes no fewer."""
 
 
-class Scenes(Preset):
+class Scenes(PipelinePolicy):
     """Draws coloured shapes of 32 x 32 pixels from captions such as 'a red star above a ring'.
 
     A latent model of 2.9 million parameters in diffusers' layout, with an autoencoder and CLIPs of
@@ -66,24 +68,53 @@ class Scenes(Preset):
             )
 
     @classmethod
-    def as_diffusers(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Of SD3's pipeline without T5, and of the model that ships with the package."""
-        return {
-            **options,
-            "pretrained": _folder(options["pretrained"]),
-            "pipeline": _PIPELINE,
-            "without": _T5,
-            "max_text_tokens": _TOKENS_OF_T5,
-            "call": {},
-        }
+    def check_start(cls, options: Mapping[str, Any]) -> None:
+        """Looks for the files of a model in a folder here.
+
+        Raises:
+            ValueError: it lacks a part.
+        """
+        super().check_start(_as_diffusers(options))
+
+    @classmethod
+    def text_limits(cls, options: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """Of each of the pipeline's tokenizers.
+
+        Raises:
+            ValueError: the model or a tokenizer cannot be had.
+        """
+        return super().text_limits(_as_diffusers(options))
+
+    @classmethod
+    def makes(cls, options: Mapping[str, Any]) -> Makes:
+        """Pictures."""
+        return "images"
+
+    @classmethod
+    def tiny_kind(cls, options: Mapping[str, Any]) -> str:
+        """There is one."""
+        return ""
 
     @classmethod
     def write_tiny(cls, folder: Path, kind: str = "") -> dict[str, Any]:
         """A pipeline of SD3's layout with random weights, 2.5 MB."""
-        from zoo.policy.tiny import write_sd3
+        from zoo.policy.tiny_pipelines import write_tiny_pipeline
 
-        write_sd3(folder)
+        write_tiny_pipeline(_PIPELINE, folder)
         return {"pretrained": str(folder)}
+
+
+def _as_diffusers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a recipe as those of the policy `diffusers`."""
+    return {
+        **options,
+        "pretrained": _folder(options["pretrained"]),
+        "pipeline": _PIPELINE,
+        "without": _T5,
+        "resolution": SIZE,
+        "max_text_tokens": _TOKENS_OF_T5,
+        "call": {},
+    }
 
 
 @contextmanager

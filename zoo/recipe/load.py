@@ -23,6 +23,7 @@ from zoo.errors import closest, join_lines
 from zoo.recipe import shipped
 from zoo.recipe.errors import FileOrigin, Loc, OptionOrigin, Origin, Origins, RecipeError, shown
 from zoo.recipe.expand import expanded
+from zoo.recipe.presets import merged, without_presets
 from zoo.recipe.renamed import renamed
 from zoo.recipe.tree import Node, merge, plain, put, require_scalar, to_tree
 
@@ -89,8 +90,8 @@ def stage_of(raw: Raw, index: int) -> Raw:
     stage = whole.value["stages"].value[index]
     base = {key: node for key, node in whole.value.items() if key != "stages"}
     own = {key: node for key, node in stage.value.items() if key != "name"}
-    merged = merge(Node(base, whole.origin), Node(own, stage.origin), ())
-    return _raw(merged, (), (), raw.origins.source)
+    node = merge(Node(base, whole.origin), Node(own, stage.origin), ())
+    return _raw(node, (), (), raw.origins.source)
 
 
 def apply_overrides(raw: Raw, overrides: Overrides) -> Raw:
@@ -125,7 +126,7 @@ def merge_fragments(base: Raw, fragments: Sequence[Raw]) -> Raw:
     for fragment in fragments:
         over = to_tree(fragment.data, fragment.origins.at)
         whole = {key: child for key, child in over.value.items() if "." not in key}
-        node = merge(node, Node(whole, node.origin), ())
+        node = merged(node, Node(whole, node.origin))
         for key, child in over.value.items():
             if key not in whole:
                 node = put(node, key.split("."), child, ())
@@ -165,7 +166,7 @@ def _file(path: Path, trail: tuple[Path, ...]) -> Node:
             f"not {shown(plain(node))}"
         )
     if "extends" not in node.value:
-        return node
+        return without_presets(node)
     extends = node.value["extends"]
     own = {key: value for key, value in node.value.items() if key != "extends"}
     if not isinstance(extends.value, str):
@@ -183,7 +184,7 @@ def _file(path: Path, trail: tuple[Path, ...]) -> Node:
         raise RecipeError(
             f"{extends.origin}: extends {base}, which is no file{_sibling(base, path)}"
         )
-    return merge(_file(base, seen), Node(own, node.origin), ())
+    return merged(_file(base, seen), Node(own, node.origin))
 
 
 def _text(path: Path) -> str:

@@ -12,7 +12,7 @@ from zoo.recipe.errors import Origins, RecipeError
 from zoo.recipe.explain import validate
 from zoo.recipe.load import Overrides, Raw, apply_overrides, read, read_data, stage_of
 from zoo.recipe.model import Recipe, RecipeSections
-from zoo.recipe.renamed import TRACKING
+from zoo.recipe.renamed import is_older
 from zoo.recipe.sections import RewardEntry, Weighted, reward_class
 from zoo.recipe.stages import ends_early_by_wish, read_stages
 from zoo.recipe.tiny import put, smaller
@@ -90,7 +90,7 @@ def recipe_from(data: Mapping[str, Any], source: str = "recipe") -> Recipe:
     """
     raw = Raw(dict(data), Origins(source))
     # What is read from a file is renamed as it is read.
-    now = apply_overrides(raw, ()) if TRACKING in data else raw
+    now = apply_overrides(raw, ()) if is_older(data) else raw
     return _recipe(now, may_end_early=True)
 
 

@@ -1,8 +1,13 @@
-"""What recipes were once written with, put where it is now: `tracking.wandb`, in `trackers`."""
+"""What recipes were once written with, put where it is now: `tracking.wandb`, in `trackers`.
 
+Of the policies that there once were see `presets`.
+"""
+
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from zoo.recipe.presets import PRESETS, without_presets
 from zoo.recipe.tree import Node, merge
 
 TRACKING = "tracking"
@@ -11,7 +16,18 @@ TRACKING = "tracking"
 _NAME = "wandb"
 
 
+def is_older(data: Mapping[str, Any]) -> bool:
+    """Whether a resolved recipe has something of them."""
+    policy = data.get("policy")
+    return TRACKING in data or (isinstance(policy, Mapping) and policy.get("name") in PRESETS)
+
+
 def renamed(root: Node) -> Node:
+    """The tree of a recipe with nothing of them."""
+    return _without_tracking(without_presets(root))
+
+
+def _without_tracking(root: Node) -> Node:
     """The tree of a recipe with no such section: its options are those of the tracker `wandb`.
 
     They are merged over those that `trackers` has; null takes that tracker away. What was never a

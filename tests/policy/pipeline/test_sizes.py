@@ -3,11 +3,9 @@
 import pytest
 import torch
 
-from zoo.policy.flux import Flux
 from zoo.policy.lora import Lora
 from zoo.policy.pipeline.contract import UnsupportedError
 from zoo.policy.pipeline.policy import Diffusers
-from zoo.policy.sd3 import SD3
 from zoo.prompt import Prompt
 from zoo.rollout import Weights
 from zoo.seeds import Draws
@@ -53,11 +51,10 @@ def test_a_video_of_another_length_is_as_of_a_model_loaded_for_it(tiny, frames):
 
 @pytest.mark.parametrize("kind", ["sd3", "dev"])
 def test_a_picture_of_another_size_is_as_of_a_model_loaded_for_it(kind, request):
-    cls = {"sd3": SD3, "dev": Flux}[kind]
     options = {**request.getfixturevalue(kind), "lora": SMALL}
-    policy = cls(CPU, **options)
+    policy = Diffusers(CPU, **options)
     sized = policy.sized({"resolution": 32})
-    require_same(sized, cls(CPU, **options | {"resolution": 32}))
+    require_same(sized, Diffusers(CPU, **options | {"resolution": 32}))
     # A step at one size is a step of the model at every size.
     policy.weights.allocate((Weights.OLD,), seed=0)
     x, t = noise(sized)
@@ -69,7 +66,7 @@ def test_a_picture_of_another_size_is_as_of_a_model_loaded_for_it(kind, request)
 
 
 def test_texts_that_were_encoded_are_not_encoded_again(sd3, monkeypatch):
-    policy = SD3(CPU, **sd3)
+    policy = Diffusers(CPU, **sd3)
     policy.encode(PROMPTS)
     sized = policy.sized({"resolution": 32})
 
@@ -81,7 +78,7 @@ def test_texts_that_were_encoded_are_not_encoded_again(sd3, monkeypatch):
 
 
 def test_a_size_that_the_model_has_not_is_refused(sd3, tiny):
-    policy = SD3(CPU, **sd3)
+    policy = Diffusers(CPU, **sd3)
     with pytest.raises(ValueError, match="has positions for"):
         policy.sized({"resolution": 4096})
     flat = Diffusers(CPU, **tiny("StableDiffusionPipeline"), lora=SMALL)

@@ -26,7 +26,13 @@ def limits_of(options: Mapping[str, Any]) -> Sequence[TextLimit]:
     told = options["max_text_tokens"] or (options["call"] or {}).get(_KEYWORD)
     told = told or keywords_of(cls).get(_KEYWORD)
     limits = _limits(files, told if isinstance(told, int) else None)
-    return [limit for limit in limits if limit.encoder not in options["without"]]
+    absent = {*options["without"]}
+    return [limit for limit in limits if not {limit.encoder, _encoder(limit.encoder)} & absent]
+
+
+def _encoder(tokenizer: str) -> str:
+    """The part that reads what a tokenizer makes."""
+    return tokenizer.replace("tokenizer", "text_encoder")
 
 
 def _limits(files: Pretrained, told: int | None) -> Iterator[TextLimit]:

@@ -37,7 +37,7 @@ from zoo.rollout import Cond
 
 
 class PipelinePolicy(Unloaded):
-    """What `diffusers` and its presets are; their constructors name the options of recipes.
+    """What `diffusers` and `scenes` are; their constructors name the options of recipes.
 
     Its networks, encoders and weights are loaded once. What the pipeline does is found at a size of
     pictures, and anew for another: `sized`.
@@ -63,7 +63,7 @@ class PipelinePolicy(Unloaded):
         self.device, self._source, self._call = device, source, call
         self._precision = Precision.of(network.dtype, network.lora, source.family.wide)
         self.num_inputs, self._portion = source.family.inputs, decode_batch
-        call.keywords(source.cls, source.family)  # what is wrong is said before weights load
+        source.require(call)  # what is wrong is said before weights load
         self._pipe = source.load(self._precision, device)
         place_parts(self._pipe, device)
         self._learn(call)
@@ -88,9 +88,11 @@ class PipelinePolicy(Unloaded):
             UnsupportedError: the pipeline does not keep the contract at this size.
             ValueError: it takes no such size.
         """
+        call = self._call.sized(size)
+        self._source.require(call)
         other = copy.copy(self)
         with self._texts.on_device():
-            other._learn(self._call.sized(size))
+            other._learn(call)
             alike = not differing(other._learned.some.replies, self._learned.some.replies)
             other._texts = self._texts.of(other.seam, other.contract, alike=alike)
             other._connect()
@@ -119,17 +121,13 @@ class PipelinePolicy(Unloaded):
         self._velocities = Velocities(seam, contract, self._learned.clock, predict)
         alone = contract.manner.batching == "alone" or self.num_inputs > 0
         self.even_forwards = not alone and contract.boundary is None
-        self.latent_shape = self._shape()
+        self.latent_shape = contract.latent_shape
         self.verified: Mapping[str, float] = {}
         if self.device.type != "meta":  # where there are numbers
             with self._texts.on_device(), telling_why(seam):
                 self.verified = verify(
                     seam, contract, steps, self._precision.computing, self._pictures.decode
                 )
-
-    def _shape(self) -> tuple[int, ...]:
-        """Of one latent, as velocities take them."""
-        return self.contract.latent_shape
 
     @property
     def network_folder(self) -> str:  # type: ignore[override]

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 
 from zoo.policy.parts import num_numbers
+from zoo.policy.pipeline.configured import require_configured
 from zoo.policy.pipeline.contract import Family
 from zoo.policy.pipeline.families import family_of
 from zoo.policy.pipeline.hollow import HollowEncoder, shape_pipeline
+from zoo.policy.pipeline.keywords import CallOptions
 from zoo.policy.pipeline.parts import load_pipeline, pipeline_class
 from zoo.policy.pretrained import Precision, Pretrained
 
@@ -31,6 +33,15 @@ class Source:
         self.files, self.without = files, without
         self.cls: Any = pipeline_class(files, pipeline)
         self.family = family or family_of(self.cls.__name__)
+
+    def require(self, call: CallOptions) -> None:
+        """Sees that there is all that the pipeline is made of, and that it can be called so.
+
+        Raises:
+            ValueError: a part is missing, or an option does not fit the class or a network.
+        """
+        call.keywords(self.cls, self.family)
+        require_configured(self.files, self.cls, self.without, call)
 
     def load(self, precision: Precision, device: torch.device) -> Any:
         """The pipeline with its weights, on the CPU; where the device is meta, shapes alone.

@@ -9,6 +9,8 @@ from zoo.data.text_limit import TextLimit
 from zoo.policy.base import Makes, Policy
 from zoo.policy.parts import is_here, require_files
 from zoo.policy.pipeline import tiny
+from zoo.policy.pipeline.configured import require_configured
+from zoo.policy.pipeline.keywords import CallOptions
 from zoo.policy.pipeline.limits import limits_of
 from zoo.policy.pipeline.parts import files_of, keywords_of, network_of, pipeline_class
 
@@ -35,14 +37,17 @@ class Unloaded(Policy):
         """Looks for the files of a model in a folder here, and for the pipeline's class.
 
         Raises:
-            ValueError: it lacks a part, or diffusers the class.
+            ValueError: it lacks a part, or what the options ask for; or diffusers the class.
         """
         files = files_of(options)
         # A single file has its network.
         own = (network_of(files),) if files.file else ()
         require_files(files, without=(*options["without"], *own))
         if options["pipeline"] or is_here(files):
-            pipeline_class(files, options["pipeline"])
+            pipeline = pipeline_class(files, options["pipeline"])
+            if is_here(files):
+                call = CallOptions(options["resolution"], call=options["call"])
+                require_configured(files, pipeline, options["without"], call)
 
     @classmethod
     def tiny_kind(cls, options: Mapping[str, Any]) -> str:

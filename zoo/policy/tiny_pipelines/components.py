@@ -46,7 +46,7 @@ def components(pipeline: Any, variant: Variant) -> dict[str, Any]:
             quiet = name.startswith(DENOISERS) or cls.__name__ in QUIET
             made[name] = louder(new) if quiet else new
         elif "scheduler" in name:
-            made[name] = scheduler(cls, pipeline, denoiser)
+            made[name] = scheduler(cls, pipeline, denoiser, variant.networks.get(name))
     made |= words
     options = {**PIPELINES.get(denoiser.__name__, {}), **variant.options}
     return {**_without(pipeline, made), **made, **options}

@@ -46,15 +46,15 @@ def latent_channels(pipeline: Any, autoencoder: Any, denoiser: Any) -> int:
     return int(expected) // (4 if hasattr(pipeline, "_pack_latents") else 1)
 
 
-def scheduler(cls: Any, pipeline: Any, denoiser: Any) -> Any:
-    """A scheduler of that class, or where any of Karras's kind will do, DDIM's."""
+def scheduler(cls: Any, pipeline: Any, denoiser: Any, own: Mapping[str, Any] | None = None) -> Any:
+    """A scheduler of that class, with its `own` options; of any of Karras's kind, DDIM's."""
     import diffusers
 
     if issubclass(cls, enum.Enum):
         return diffusers.DDIMScheduler(**_STABLE_DIFFUSION)
     if cls is diffusers.SchedulerMixin:
         cls = diffusers.FlowMatchEulerDiscreteScheduler
-    said = SCHEDULERS.get(pipeline.__name__) or SCHEDULERS.get(denoiser.__name__)
+    said = own or SCHEDULERS.get(pipeline.__name__) or SCHEDULERS.get(denoiser.__name__)
     if said is None and cls is diffusers.FlowMatchEulerDiscreteScheduler:
         # A pipeline says the shift of each image's size, or none does.
         dynamic = "mu=mu" in inspect.getsource(pipeline.__call__)

@@ -26,6 +26,14 @@ _WAN22_5B = {
 }
 
 VARIANTS: Mapping[str, Mapping[str, Variant]] = {
+    "FluxPipeline": {
+        "schnell": Variant(
+            networks={
+                "transformer": {"guidance_embeds": False},
+                "scheduler": {"shift": 1.0, "use_dynamic_shifting": False},
+            }
+        ),
+    },
     "WanPipeline": {
         "2.2-A14B": Variant(("transformer_2",), {"boundary_ratio": 0.875}),
         "2.2-5B": Variant(options={"expand_timesteps": True}, networks=_WAN22_5B),
