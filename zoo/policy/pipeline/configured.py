@@ -64,7 +64,7 @@ def _require_positions(
 ) -> None:
     """`pos_embed_max_size` are the tokens of a side, or of the whole picture: never fewer."""
     positions = [one for one in networks if one.get("pos_embed_max_size")]
-    vae = files.index().get("vae")
+    vae: Any = files.index().get("vae")
     if size is None or not positions or not is_part(vae):
         return
     import diffusers
