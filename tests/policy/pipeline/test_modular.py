@@ -1,16 +1,23 @@
 """Pipelines that are made of blocks, asked like any other."""
 
+import json
+
 import diffusers
 import pytest
 import torch
 
 from tests.policy.pipeline.toy import Toy
+from tests.runs import RECIPES
+from tests.train_here import ONE_UPDATE, recipe
 from zoo.errors import UserError
+from zoo.plan.footprint import footprint
 from zoo.policy.lora import Lora
+from zoo.policy.parts import is_part
 from zoo.policy.pipeline.contract import UnsupportedError
 from zoo.policy.pipeline.modular import as_called, is_modular
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pipeline.trial import try_pipeline
+from zoo.policy.pretrained import Pretrained
 from zoo.prompt import Prompt
 from zoo.seeds import Draws
 
@@ -54,9 +61,56 @@ def test_all_that_is_promised_holds(policy):
     assert trial.branches.endswith("1 without")
 
 
-def test_its_shapes_alone_are_not_made(options):
-    with pytest.raises(ValueError, match=r"made of blocks.*before its weights are loaded"):
-        Diffusers(META, **options)
+def test_its_shapes_alone_are_found_to_do_the_same(policy, options):
+    planned = Diffusers(META, **options)
+    assert all(p.is_meta for p in planned.weights.module.parameters())
+    assert planned.contract.describe() == policy.contract.describe()
+    assert torch.equal(planned.grid(5), policy.grid(5))
+
+
+def test_its_estimate_is_that_of_the_classic_pipeline(options):
+    own, classic = (
+        footprint(recipe(RECIPES["nft"], **ONE_UPDATE, policy=written, **OTHERS), 1)
+        for written in (_policy(options, KIND), _policy(options, "null"))
+    )
+    for count in ("flops", "encoders", "outside", "trains"):
+        assert getattr(own, count) == getattr(classic, count)
+    # Blocks pass on a state, which holds what another call has forgotten.
+    assert own.sampling == pytest.approx(classic.sampling, rel=0.1)
+    assert own.training == pytest.approx(classic.training, rel=0.05)
+
+
+OTHERS = {"rewards": "[{name: jpeg_compressibility}]"}
+
+
+def _policy(options, pipeline):
+    """That of a recipe."""
+    wide, high = options["resolution"]
+    return (
+        f"{{name: diffusers, pretrained: {options['pretrained']}, pipeline: {pipeline}, "
+        f"resolution: [{wide}, {high}], dtype: float32}}"
+    )
+
+
+def test_parts_may_be_of_another_model(options, tmp_path):
+    (tmp_path / "blocks").mkdir()
+    blocks = diffusers.StableDiffusion3ModularPipeline.default_blocks_name
+    index = {"_class_name": KIND, "_blocks_class_name": blocks}
+    for name, named in Pretrained(options["pretrained"]).index().items():
+        if is_part(named):
+            place = {"pretrained_model_name_or_path": options["pretrained"], "subfolder": name}
+            index[name] = [*named, {"type_hint": named, **place}]
+    (tmp_path / "blocks" / "modular_model_index.json").write_text(json.dumps(index))
+    elsewhere = {"pretrained": str(tmp_path / "blocks"), "pipeline": None}
+    planned = Diffusers(META, **options | elsewhere)
+    assert planned.latent_shape == (16, 8, 8)
+    assert planned.encoder_bytes() == Diffusers(META, **options).encoder_bytes()
+
+
+@pytest.mark.parametrize("device", [CPU, META])
+def test_it_is_loaded_whole(options, device):
+    with pytest.raises(ValueError, match=r"made of blocks.*leave policy\.without out"):
+        Diffusers(device, **options, without=("text_encoder_3",))
 
 
 def test_a_keyword_that_no_block_takes_is_refused(options):

@@ -1,14 +1,15 @@
 """A pipeline whose networks and autoencoder are shapes alone: no weights are read for it."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import one_line
-from zoo.policy.parts import is_part
+from zoo.policy.parts import is_part, num_numbers
 from zoo.policy.pipeline import modular
 from zoo.policy.pipeline.names import is_network_class
 from zoo.policy.pipeline.parts import require_named
@@ -27,12 +28,11 @@ def shape_pipeline(
     shapes.
 
     Raises:
-        ValueError: a part's configuration cannot be had, or it is made of blocks.
+        ValueError: a part's configuration cannot be had.
     """
     if modular.is_modular(cls):
-        raise ValueError(
-            f"{cls.__name__} is made of blocks, and its shapes alone are not: nothing is known of "
-            "it before its weights are loaded; see docs/models.md"
+        return modular.with_parts(
+            cls, files, without, lambda *named: _shape_part(*named, precision=precision)
         )
     import diffusers
     import transformers
@@ -53,8 +53,7 @@ def shape_pipeline(
         part = getattr(module, kind, None) if module is not None else None
         if part is None:
             part = getattr(_own_module(cls), kind, None)
-        dtype = precision.part(name, is_network=is_network_class(part))
-        kwargs[name] = None if part is None else _shape_part(files, part, name, dtype)
+        kwargs[name] = None if part is None else _shape_part(files, part, name, precision=precision)
     try:
         return cls(**kwargs)
     except (TypeError, ValueError) as error:
@@ -68,15 +67,17 @@ def _own_module(cls: Any) -> Any:
     return importlib.import_module(cls.__module__.rpartition(".")[0])
 
 
-def _shape_part(files: Pretrained, cls: Any, name: str, dtype: torch.dtype) -> Any:
+def _shape_part(files: Pretrained, cls: Any, name: str, *, precision: Precision) -> Any:
     if not issubclass(cls, nn.Module):
         return files.load(cls, name)
+    dtype = precision.part(name, is_network=is_network_class(cls))
     if cls.__module__.startswith("diffusers."):
         return files.empty(cls, name, dtype).eval()
     from transformers import AutoConfig
 
     projects = "WithProjection" in cls.__name__
-    return HollowEncoder(files.load(AutoConfig, name), dtype, projects=projects)
+    config, count = files.load(AutoConfig, name), partial(num_numbers, files, name)
+    return HollowEncoder(config, dtype, projects=projects, num_numbers=count)
 
 
 class HollowEncoder(nn.Module):
@@ -84,10 +85,16 @@ class HollowEncoder(nn.Module):
 
     device = torch.device("cpu")
 
-    def __init__(self, config: Any, dtype: torch.dtype, *, projects: bool) -> None:
-        """With the configuration of transformers; of a model that projects what it pools."""
+    def __init__(
+        self, config: Any, dtype: torch.dtype, *, projects: bool, num_numbers: Callable[[], int]
+    ) -> None:
+        """With the configuration of transformers; of a model that projects what it pools.
+
+        `num_numbers` says how many its weights are.
+        """
         super().__init__()
         self.config, self.dtype, self._projects = config, dtype, projects
+        self.num_numbers = num_numbers
 
     def forward(self, input_ids: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
         """Made-up hidden states that depend on the tokens, of every layer, and what is pooled."""

@@ -7,7 +7,7 @@ asked like any other.
 
 import copy
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from zoo.policy.pipeline.contract import UnsupportedError
@@ -27,17 +27,50 @@ def is_modular(cls: Any) -> bool:
     return isinstance(cls, type) and modular is not None and issubclass(cls, modular)
 
 
-def load_modular(cls: Any, files: Pretrained, types: Types) -> Any:
+def load_modular(cls: Any, files: Pretrained, types: Types, without: Collection[str]) -> Any:
     """A modular pipeline with its weights, on the CPU.
 
     Raises:
         UnsupportedError: it has no block that encodes texts, or no loop.
+        ValueError: it is to be `without` a part, or of a single file.
     """
+    _require_whole(cls, files, without)
     pipe = cls(pretrained_model_name_or_path=files.source)
     which = {"revision": files.revision, "variant": files.variant}
     said = {key: value for key, value in which.items() if value is not None}
     pipe.load_components(dtype=types, **said)
     return as_called(pipe)
+
+
+def with_parts(
+    cls: Any, files: Pretrained, without: Collection[str], make: Callable[..., Any]
+) -> Any:
+    """A modular pipeline with parts that `make` gives, by where one is, its class and its name.
+
+    Parts that are of no file, as its guider is, are its own.
+
+    Raises:
+        UnsupportedError: it has no block that encodes texts, or no loop.
+        ValueError: it is to be `without` a part, or of a single file.
+    """
+    _require_whole(cls, files, without)
+    pipe = cls(pretrained_model_name_or_path=files.source)
+    for name, spec in pipe._component_specs.items():
+        source = spec.pretrained_model_name_or_path
+        if spec.default_creation_method != "from_pretrained" or not source:
+            continue
+        # The index may say that a part is of another model.
+        place = files if source == files.source else Pretrained(source, spec.revision)
+        pipe.register_components(**{name: make(place, spec.type_hint, spec.subfolder)})
+    return as_called(pipe)
+
+
+def _require_whole(cls: Any, files: Pretrained, without: Collection[str]) -> None:
+    if without or files.file:
+        raise ValueError(
+            f"{cls.__name__} is made of blocks, which are loaded whole from a folder or hub id; "
+            "leave policy.without out, and name no single file"
+        )
 
 
 def as_called(pipe: Any) -> Any:

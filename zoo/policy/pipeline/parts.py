@@ -59,8 +59,7 @@ def load_pipeline(files: Pretrained, cls: Any, precision: Precision, without: Se
     import diffusers
 
     if modular.is_modular(cls):
-        _require_whole(cls, files, without)
-        return modular.load_modular(cls, files, _types(files, precision))
+        return modular.load_modular(cls, files, _types(files, precision), without)
     require_named(cls, without)
     own = (network_of(files),) if files.file else ()
     require_files(files, without=(*without, *own))
@@ -84,14 +83,6 @@ def _types(files: Pretrained, precision: Precision) -> Types:
     if {*types.values()} <= {precision.computing}:
         return precision.computing
     return {"default": precision.computing, **types}
-
-
-def _require_whole(cls: Any, files: Pretrained, without: Sequence[str]) -> None:
-    if without or files.file:
-        raise ValueError(
-            f"{cls.__name__} is made of blocks, which are loaded whole from a folder or hub id; "
-            "leave policy.without out, and name no single file"
-        )
 
 
 def require_named(cls: Any, without: Sequence[str]) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from zoo.policy.parts import num_numbers
 from zoo.policy.pipeline.configured import require_configured
 from zoo.policy.pipeline.contract import Family
 from zoo.policy.pipeline.families import family_of
@@ -59,7 +58,7 @@ class Source:
             ValueError: they cannot be had.
         """
         return sum(
-            num_numbers(self.files, name) * precision.part(name, is_network=False).itemsize
+            part.num_numbers() * precision.part(name, is_network=False).itemsize
             for name, part in hollow.components.items()
             if isinstance(part, HollowEncoder)
         )
