@@ -10,6 +10,7 @@ from rich.table import Table
 
 from zoo import devices
 from zoo.errors import UserError
+from zoo.policy.base import EXACT
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pipeline.trial import try_pipeline
 from zoo.prompt import ImageBytes, Prompt
@@ -22,7 +23,7 @@ _TEXTS = ("a red cat on a mat", "two dogs")
 def describe_model(model: str, overrides: Sequence[str]) -> None:
     """Prints how its pipeline is asked and what reaches its networks; reads no weights."""
     policy = _load(model, overrides, torch.device("meta"))
-    _print(policy.findings())
+    _print({key: found for key, found in policy.findings().items() if key != EXACT})
 
 
 def try_model(model: str, recipes: Sequence[Path], overrides: Sequence[str]) -> None:

@@ -1,5 +1,7 @@
 """`zoo train`: starts the processes, builds the run, trains, and says where it ended."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -178,7 +180,14 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
 
 def _work(recipe: Recipe, resume: _GoingOn | None) -> "Trained":
     """One process of the run: the only one, or one of those that a launcher started."""
-    with join_processes(recipe, sharded=recipe.engine.zero_stage is not None) as (size, output):
+    from zoo.policy.pipeline import known
+    from zoo.run import model_record
+
+    began_with = {} if resume is None else model_record.contracts(resume.folder)
+    with (
+        join_processes(recipe, sharded=recipe.engine.zero_stage is not None) as (size, output),
+        known.recalling(began_with),
+    ):
         trained = _build_and_train(recipe, resume, size, output)
     if rank() == 0:
         say_the_end(trained)
@@ -190,7 +199,7 @@ def _build_and_train(
 ) -> "Trained":
     """Builds the run and trains."""
     from zoo.plan.preflight import geometries
-    from zoo.run import checkpoint, writer
+    from zoo.run import checkpoint, model_record, writer
     from zoo.run import folder as run_dir
     from zoo.training import state as run_state
     from zoo.training.build import build
@@ -233,6 +242,7 @@ def _build_and_train(
             tell_lengths(tracker, recipe)
         if start is not None:
             tracker.warn(*run_state.tell_other_version(run, start))
+            tracker.warn(*model_record.tell_other_version(folder, run.sizes.findings()))
             tell_rate(tracker, before, recipe, progress)
         trained = run_loop(run.of_works(works) if works else run, progress, tracker)
 
@@ -243,9 +253,16 @@ def _build_and_train(
 
 def _run_folder(recipe: Recipe, resume: _GoingOn | None, run: "Run") -> Path:
     """The run's, new or gone on with; the same on every process."""
-    own, engine = [], run.model.engine
+    from zoo.run import model_record
+
+    own, engine, findings = [], run.model.engine, run.sizes.findings()
+    exact = json.dumps(model_record.exact(findings))
+    if len(engine.gather_lines([hashlib.sha256(exact.encode()).hexdigest()])) > 1:
+        raise UserError(
+            "the processes of this run found different things of its pipeline; have the same "
+            "diffusers, torch and zoo on every machine, and delete the cache's folder zoo/contracts"
+        )
     if engine.rank == 0:
-        findings = run.sizes.findings()
         own = [
             str(
                 _new_folder(recipe, findings)
@@ -273,6 +290,7 @@ def _old_folder(recipe: Recipe, folder: Path, findings: Mapping[str, Any]) -> Pa
     leftovers.remove(folder)
     contents.goes_on(folder, recipe)
     model_record.require_same(folder, findings)
+    model_record.keep_exact(folder, findings)
     run_dir.goes_on(folder, recipe)
     return folder
 

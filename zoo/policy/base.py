@@ -13,6 +13,8 @@ from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.rollout import Cond
 
+EXACT = "exact"
+"""In what was found of a pipeline: its contracts as `zoo.policy.pipeline.written` has them."""
 Makes = Literal["images", "videos"]
 Latents = Float[Tensor, "batch *latent"]
 Images = Float[Tensor, "batch *frames 3 height width"]
@@ -100,7 +102,8 @@ class Policy(ABC):
     def findings(self) -> Mapping[str, Any]:
         """What was found of the model as it was loaded, for a run's records; as JSON can hold it.
 
-        A run that goes on with a model of which other things are found is refused.
+        A run that goes on with a model of which other things are found is refused. `EXACT` is no
+        part of what is shown.
         """
         return {}
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from zoo.run import checkpoint, evaluations, votes
 from zoo.run.contents import CONTENTS
 from zoo.run.folder import END, ENVIRONMENT, PROBES, PROMPT_LENGTHS, RECIPE
-from zoo.run.model_record import MODEL
+from zoo.run.model_record import CONTRACTS, MODEL
 from zoo.run.tracker import BEFORE_AFTER, METRICS
 from zoo.storage.files import find_leftovers
 
-_NAMES = (RECIPE, ENVIRONMENT, PROBES, PROMPT_LENGTHS, END, CONTENTS, METRICS, MODEL)
+_NAMES = (RECIPE, ENVIRONMENT, PROBES, PROMPT_LENGTHS, END, CONTENTS, METRICS, MODEL, CONTRACTS)
 _OWN = {
     "": re.compile("|".join(map(re.escape, _NAMES))),
     evaluations.FOLDER: evaluations.FILE,

@@ -101,11 +101,11 @@ class CallKeywords:
             kwargs[manner.guided_by] = manner.off if q.guidance is None else q.guidance
         return {key: value for key, value in kwargs.items() if key in self.takes}
 
-    def shared(self) -> str:
-        """All that every question to the pipeline has in common, in a word."""
+    def shared(self) -> list[Any]:
+        """All that every question to the pipeline has in common; of images, their sizes."""
         images = self.image if isinstance(self.image, list) else [self.image]
         sizes = [getattr(image, "size", None) for image in images]
-        return repr((self.family, self.fixed, self.negative, sizes))
+        return [self.fixed, self.negative, sizes]
 
 
 def _texts(texts: Sequence[str]) -> str | list[str]:

@@ -13,7 +13,6 @@ from zoo.policy.pipeline.contract import Contract, UnsupportedError
 from zoo.policy.pipeline.find_guidance import find_guidance, find_offset
 from zoo.policy.pipeline.find_part import find_kept, find_part
 from zoo.policy.pipeline.find_rows import encoded_axes, is_independent
-from zoo.policy.pipeline.known import known
 from zoo.policy.pipeline.made_up import noise
 from zoo.policy.pipeline.passes import find_passes, require_no_other_time
 from zoo.policy.pipeline.probes import GUIDED, HIGH, LONG, LOW, SHORT, Probes
@@ -31,7 +30,7 @@ def learn(seam: Seam) -> Contract:
         UnsupportedError: it does not keep the contract.
     """
     with telling_why(seam):
-        return known(seam, _Learning(seam).contract)
+        return _Learning(seam).contract()
 
 
 class _Learning:

@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.policy.base import Images, Latents
-from zoo.policy.pipeline.clock import PREDICTIONS
 from zoo.policy.pipeline.conditions import Conditions
 from zoo.policy.pipeline.embeddings import Embeddings, Entry
 from zoo.policy.pipeline.families import targets_of
 from zoo.policy.pipeline.inputs import InputImages
 from zoo.policy.pipeline.keywords import CallOptions
+from zoo.policy.pipeline.known import made_anew_if_outdated
 from zoo.policy.pipeline.learned import Learned
 from zoo.policy.pipeline.networks import NetworkOptions, Trained
 from zoo.policy.pipeline.parts import place_parts
@@ -61,28 +61,39 @@ class PipelinePolicy(Unloaded):
             ValueError: the model cannot be had, or an option does not fit it.
         """
         self.device, self._source, self._call = device, source, call
+        self._learns_on = torch.device("cpu") if device.type == "meta" else device  # has numbers
         self._precision = Precision.of(network.dtype, network.lora, source.family.wide)
         self.num_inputs, self._portion = source.family.inputs, decode_batch
         source.require(call)  # what is wrong is said before weights load
-        self._pipe = source.load(self._precision, device)
-        place_parts(self._pipe, device)
-        self._learn(call)
-        self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
-        self._trained = Trained(self.seam.networks, network.trains, self.contract.told)
-        self.weights = WeightSets(
-            self._trained.network,
-            network.lora,
-            default_targets=source.family.targets or targets_of(self._trained.network),
-            copies_on=network.copies_on,
-            casts=self._precision.casts,
-        )
+        options = dict(vars(self))
+
+        def make() -> None:
+            self.__dict__ = dict(options)  # what another attempt has loaded goes first
+            self._load(network, cached_prompts)
+
+        made_anew_if_outdated(make)
         self.needs_guidance = self._learned.clock.noise is not None and not allow_unguided
-        self._connect()
+
+    def _load(self, network: NetworkOptions, cached_prompts: int) -> None:
+        self._pipe = self._source.load(self._precision, self.device)
+        place_parts(self._pipe, self.device)
+        self._learn(self._call)
+        with self._learned.known.kept():
+            self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
+            self._trained = Trained(self.seam.networks, network.trains, self.contract.told)
+            self.weights = WeightSets(
+                self._trained.network,
+                network.lora,
+                default_targets=self._source.family.targets or targets_of(self._trained.network),
+                copies_on=network.copies_on,
+                casts=self._precision.casts,
+            )
+            self._connect()
 
     def sized(self, size: Mapping[str, Any]) -> "PipelinePolicy":
         """The same networks and encoders, asked for images of another size.
 
-        All that was found of the pipeline is found anew, and checked against its own loop again.
+        All that was found is found anew, and checked against the pipeline's own loop again.
 
         Raises:
             UnsupportedError: the pipeline does not keep the contract at this size.
@@ -91,21 +102,24 @@ class PipelinePolicy(Unloaded):
         call = self._call.sized(size)
         self._source.require(call)
         other = copy.copy(self)
-        with self._texts.on_device():
+
+        def make() -> None:
             other._learn(call)
             alike = not differing(other._learned.some.replies, self._learned.some.replies)
-            other._texts = self._texts.of(other.seam, other.contract, alike=alike)
-            other._connect()
+            with other._learned.known.kept():
+                other._texts = self._texts.of(other.seam, other.contract, alike=alike)
+                other._connect()
+
+        with self._texts.on_device():
+            made_anew_if_outdated(make)
         return other
 
     def _learn(self, call: CallOptions) -> None:
         """Finds out what the pipeline does when it is asked so."""
         family, kind = self._source.family, type(self._pipe).__name__
         self._inputs = InputImages(self.num_inputs, call.size, kind)
-        keywords = call.keywords(self._source.cls, family)
-        self.seam = Seam(
-            self._pipe, family, keywords, negative=call.negative, image=self._inputs.any()
-        )
+        keywords, image = call.keywords(self._source.cls, family), self._inputs.any()
+        self.seam = Seam(self._pipe, family, keywords, negative=call.negative, image=image)
         self._learned = Learned(self.seam, self._learns_on)
         self.contract = self._learned.contract
 
@@ -136,15 +150,8 @@ class PipelinePolicy(Unloaded):
 
     def findings(self) -> Mapping[str, Any]:
         """How the pipeline is asked, what reaches its networks, and how it was checked."""
-        import diffusers
-
-        return {
-            **self.contract.describe(),
-            "trained": list(self._trained.names),
-            "predicts": PREDICTIONS[self._learned.clock.kind],
-            "diffusers": diffusers.__version__,
-            "differs from its own loop": dict(self.verified),
-        }
+        found = {"trained": list(self._trained.names), "differs from its own loop": self.verified}
+        return {**self._learned.findings(), **found}
 
     def encoder_bytes(self) -> int:
         """Those of the pipeline's encoders of texts and images, by their files or configurations.
@@ -188,8 +195,3 @@ class PipelinePolicy(Unloaded):
     def grid(self, num_steps: int) -> Float[Tensor, " num_points"]:
         """The pipeline's own, which may depend on the number of steps."""
         return self._learned.grid(num_steps)
-
-    @property
-    def _learns_on(self) -> torch.device:
-        """Numbers are needed to learn, also where the networks are shapes alone."""
-        return torch.device("cpu") if self.device.type == "meta" else self.device

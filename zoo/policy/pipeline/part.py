@@ -81,6 +81,10 @@ class Part:
         """The one in the places of what moves, the other in those of what is kept."""
         return torch.where(self._on(moving.device)[1], moving, kept)
 
+    def fields(self) -> dict[str, Any]:
+        """What it is made of: the arguments of its constructor."""
+        return {"box": self.box, "place": self._place, "moved": self._moved, "kept": self.kept}
+
     @property
     def keeps(self) -> bool:
         """Whether any of a latent is kept, and not all moves."""

@@ -53,6 +53,7 @@ def verify(
             times = torch.full((len(texts),), at, device=seam.device)
             with torch.no_grad():
                 states = latents_of([step.seen for step in now], run, contract)
+                _require_shapes(states, contract)
                 got = steps(states, times, encoded, scale, at=at)
             worst = max(worst, _relative(got, flat([step.output for step in now], contract)))
         if not worst <= _ALLOWED[dtype]:
@@ -64,6 +65,14 @@ def verify(
         found[f"guidance {guidance:g}"] = worst
     _verify_pictures(seam, contract, decode, _ALLOWED_PIXEL[dtype])
     return found
+
+
+def _require_shapes(states: Sequence[Tensor], contract: Contract) -> None:
+    shapes = tuple(tuple(state.shape[1:]) for state in states)
+    if shapes != contract.shapes:
+        raise UnsupportedError(
+            f"its own loop has latents of shapes {shapes}, and its step alone {contract.shapes}"
+        )
 
 
 def _require_nothing_between(own: Sequence[Sequence[OwnStep]]) -> None:
