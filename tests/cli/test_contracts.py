@@ -16,6 +16,7 @@ from zoo.policy.base import EXACT
 from zoo.policy.pipeline import known, learned
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pipeline.written import from_json
+from zoo.recipe.recipe import load_recipe
 
 __all__ = ["zoo_here"]
 
@@ -88,8 +89,9 @@ def test_what_does_otherwise_now_is_refused_in_a_line(run, zoo_here):
 def test_processes_that_found_different_things_are_refused():
     engine = SimpleNamespace(rank=0, gather_lines=lambda local: (*local, "another"))
     sizes = SimpleNamespace(findings=lambda: {EXACT: {"asked": {"format": 1}}})
+    run = SimpleNamespace(model=SimpleNamespace(engine=engine), sizes=sizes)
     with pytest.raises(UserError, match=r"found different things.*delete the cache's folder"):
-        _run_folder(None, None, SimpleNamespace(model=SimpleNamespace(engine=engine), sizes=sizes))
+        _run_folder(load_recipe(RECIPES["nft"]), None, run)
 
 
 def test_a_damaged_file_is_named_and_may_be_deleted(run, zoo_here):
