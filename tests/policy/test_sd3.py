@@ -39,6 +39,7 @@ class TestSD3(ImageTests, TextTests):
     def test_a_resolution_without_positions_is_refused(self, options):
         line = self.refusal(options, resolution=528)
         assert "positions for 512 pixels a side and resolution is 528; write 512 or less" in line
+        assert self.refusal(options, resolution=(64, 528)) == line
 
 
 # Every recipe of it, of all three, is trained tiny in tests/recipes.
