@@ -98,7 +98,7 @@ def test_a_comparison_in_which_something_else_differs_is_void(recipes, change, s
 def test_models_must_be_the_same(recipes):
     own = RECIPES["nft"].with_name("nft_sd3_pickscore.yaml")
     found = refusal(recipes, rest=f"contenders:\n  a: {{}}\n  b: {{extends: {own}}}\n")
-    assert any("contender 'b': policy.name is 'sd3', and that of 'a' is 'digits'" in line
+    assert any("contender 'b': policy.name is 'diffusers', and that of 'a' is 'digits'" in line
                for line in found)  # fmt: skip
 
 
