@@ -72,28 +72,6 @@ def test_a_network_that_no_prompt_reaches_is_not_trained(tiny, kind, trained, ot
     assert made(tiny(kind), dtype="float32", trains=(other,)).findings()["trained"] == [other]
 
 
-def calls_inside(part):
-    calls = []
-    for child in part.children():
-        child.register_forward_pre_hook(lambda *_: calls.append(None))
-    return calls
-
-
-def test_what_a_pipeline_makes_of_prompts_alone_is_made_once_for_the_same_rows(tiny):
-    policy = made(tiny("LTX2Pipeline"), dtype="float32")
-    x, t = noise(policy)
-    cond = policy.encode(PROMPTS)
-    calls = calls_inside(policy.seam.real.connectors)
-    first = policy.velocity(x, t, cond)
-    once = len(calls)
-    assert torch.equal(policy.velocity(x, t, cond), first)
-    assert len(calls) == once > 0
-    turned = torch.tensor([1, 0, 2])
-    other = policy.velocity(x[turned], t[turned], take(cond, turned))
-    assert torch.allclose(other, first[turned], atol=1e-5)
-    assert len(calls) == 2 * once
-
-
 @first_fast("Wan", "ChronoEdit", "Kandinsky5T2I", "Krea2", "StableDiffusion3", "Wan@2.2-A14B")
 @pytest.mark.parametrize("lora", [SMALL, None])
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # As in its own loop.

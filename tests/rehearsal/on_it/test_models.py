@@ -38,7 +38,9 @@ def test_a_model_has_the_same_numbers(case, tmp_path, monkeypatch, tmp_path_fact
     path = ROOT / "recipes" / f"{recipe}.yaml"
     # Products with a single row, as of a text that is encoded alone, convolutions and attention of
     # tensors that lie otherwise in memory are summed otherwise; rewards then round other pixels.
-    rounding = 5e-3 if case.startswith("a pipeline") else 1e-3
+    # The gradient of all weights is a sum of many that nearly cancel.
+    is_rounded_more = case.startswith("a pipeline") or "all trained" in case
+    rounding = 5e-3 if is_rounded_more else 1e-3
     rehearse(path, tmp_path, tiny=True, rounding=rounding, **{**ONE, **changes})
     if case.startswith("sd3"):
         # Others' pipelines prepare more for every forward, in code of their own that waits.

@@ -5,6 +5,8 @@ What else the machine does makes some calls longer and none shorter.
 
 import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,8 +21,35 @@ _CALLS = 50
 @torch.no_grad()
 def milliseconds(policy: Diffusers, x: Tensor, t: Tensor, cond: Cond) -> float:
     """Of a velocity whose networks' outputs are there already."""
-    kept: dict[Any, Any] = {}
+    with _remembered_networks(policy):
+        policy.velocity(x, t, cond)
+        least = math.inf
+        for _ in range(_CALLS):
+            start = time.perf_counter()
+            policy.velocity(x, t, cond)
+            least = min(least, time.perf_counter() - start)
+    return 1000 * least
+
+
+@contextmanager
+def _remembered_networks(policy: Diffusers) -> Iterator[None]:
+    """Inside, a network runs once for arguments of the same shapes: trained ones, and others."""
     forward = policy.weights.module
+    trained = policy.findings()["trained"]
+    others = [net for name, net in policy.seam.networks.items() if name not in trained]
+    policy.weights.attach(_remembered(forward))
+    for network in others:
+        network.__dict__["forward"] = _remembered(network.forward)
+    try:
+        yield
+    finally:
+        policy.weights.attach(forward)
+        for network in others:
+            del network.__dict__["forward"]
+
+
+def _remembered(forward: Callable[..., Any]) -> Callable[..., Any]:
+    kept: dict[Any, Any] = {}
 
     def remembered(*args: Any, **kwargs: Any) -> Any:
         shapes = [each.shape for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
@@ -29,14 +58,4 @@ def milliseconds(policy: Diffusers, x: Tensor, t: Tensor, cond: Cond) -> float:
             kept[key] = forward(*args, **kwargs)
         return kept[key]
 
-    policy.weights.attach(remembered)
-    try:
-        policy.velocity(x, t, cond)
-        least = math.inf
-        for _ in range(_CALLS):
-            start = time.perf_counter()
-            policy.velocity(x, t, cond)
-            least = min(least, time.perf_counter() - start)
-    finally:
-        policy.weights.attach(forward)
-    return 1000 * least
+    return remembered

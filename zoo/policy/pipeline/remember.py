@@ -14,6 +14,8 @@ import torch
 from zoo.policy.pipeline.run import Run
 from zoo.policy.pipeline.twins import replace_method
 
+_ENCODES_IMAGES = ("encode_image", "_get_image_embeds")
+"""A pipeline's own methods by which its image encoder reads the input images."""
 _OF_IMAGES = (
     ("vae", "encode"),
     ("feature_extractor", "preprocess"),
@@ -45,8 +47,9 @@ class Remembered:
 
     def images(self, twin: Any) -> None:
         """What the twin does to its input images."""
-        if hasattr(twin, "encode_image"):
-            twin.__dict__["encode_image"] = self._of_images("encode_image", twin.encode_image)
+        for name in _ENCODES_IMAGES:
+            if hasattr(twin, name):
+                twin.__dict__[name] = self._of_images(name, getattr(twin, name))
         _replace(twin, _OF_IMAGES, self._of_images)
 
     def prompts(self, twin: Any) -> None:
