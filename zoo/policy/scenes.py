@@ -1,6 +1,6 @@
 """The model of the task `scenes`, which ships with the package: Stable Diffusion 3 in miniature.
 
-`python -m benchmarks.make_scenes` made its weights.
+`python -m benchmarks.make_scenes` makes such weights.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a velocity costs beside its networks: of many calls, the least.
+"""What a call of a pipeline for a velocity costs beside its networks: of many, the least.
 
 What else the machine does makes some calls longer and none shorter.
 """
@@ -20,7 +20,10 @@ _CALLS = 50
 
 @torch.no_grad()
 def milliseconds(policy: Diffusers, x: Tensor, t: Tensor, cond: Cond) -> float:
-    """Of a velocity whose networks' outputs are there already."""
+    """Of a velocity whose networks' outputs are there already.
+
+    Rows with one input image, or without any, go through a pipeline in one call.
+    """
     with _remembered_networks(policy):
         policy.velocity(x, t, cond)
         least = math.inf

@@ -35,6 +35,7 @@ class Part:
         self.shape = tuple(stop - start for start, stop in self.box)
         self._inside = (slice(None), *(slice(start, stop) for start, stop in self.box))
         self._place, self._moved = place, moved
+        self._in_order = torch.equal(place, torch.arange(len(moved), device=place.device))
         self._there: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def told(self, prepared: Sequence[Any], x: Float[Tensor, "batch *latent"]) -> tuple[Any, ...]:
@@ -43,10 +44,13 @@ class Part:
         if self.kept:
             return (x, *rest)
         _, moved = self._on(x.device)
-        whole = send(first, x.device, torch.float32).clone()
-        inner = torch.where(moved, x.flatten(1), whole[self._inside].flatten(1))
-        whole[self._inside] = inner.reshape(x.shape)
-        return (whole, *rest)
+        whole = send(first, x.device, torch.float32)
+        inner = torch.where(moved, x.flatten(1), whole[self._inside].flatten(1)).reshape(x.shape)
+        if inner.shape != whole.shape:
+            whole = whole.clone()
+            whole[self._inside] = inner
+            return (whole, *rest)
+        return (inner, *rest)
 
     def ended(self, prepared: Sequence[Any], x: Float[Tensor, "batch *latent"]) -> tuple[Any, ...]:
         """What is prepared to be decoded: all of the latent."""
@@ -67,8 +71,10 @@ class Part:
     def spread(self, stepped: Float[Tensor, "batch *sample"]) -> Float[Tensor, "batch latent"]:
         """What is stepped in the places that it has in a latent, flat; 0 for what is kept."""
         place, moved = self._on(stepped.device)
-        flat = stepped.new_zeros(len(stepped), len(moved))
-        return flat.index_copy(1, place, stepped.flatten(1)) * moved
+        flat = stepped.flatten(1)
+        if not self._in_order:
+            flat = flat.new_zeros(len(flat), len(moved)).index_copy(1, place, flat)
+        return flat * moved
 
     def latent(self, stepped: Tensor, prepared: Sequence[Any]) -> Float[Tensor, "batch *latent"]:
         """What is stepped, and what is kept beside it."""

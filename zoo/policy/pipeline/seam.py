@@ -19,7 +19,7 @@ from zoo.policy.pipeline.dtypes import Dtypes
 from zoo.policy.pipeline.keywords import CallKeywords
 from zoo.policy.pipeline.names import encoder_of, guidance_keyword, is_network
 from zoo.policy.pipeline.questions import Encoded, OwnRun, Question, Through
-from zoo.policy.pipeline.remember import Remembered
+from zoo.policy.pipeline.remember import Prepared, Remembered
 from zoo.policy.pipeline.run import Run
 from zoo.policy.pipeline.stand_ins import (
     ReachedError,
@@ -73,6 +73,7 @@ class Seam:
         self._pipe = self._twin(
             lambda *call: self.run.network(*call), scheduler_like(self.scheduler, lambda: self.run)
         )
+        self._prepared = Prepared()
         remembered = Remembered(lambda: self.run, lambda: self.lent(), lambda: self.device)
         remembered.prompts(self._pipe)
         if image is not None:
@@ -183,4 +184,7 @@ class Seam:
         return self.dtypes.replied(self.run.encode_prompt(partial(own, *args, **kwargs)))
 
     def _prepare(self, own: Callable[..., Any], state: int, *args: Any, **kwargs: Any) -> Any:
-        return self.run.latents(state, own(*args, **kwargs))
+        make = partial(own, *args, **kwargs)
+        asks_again = self.run.question.until == "step" and not self.manner.by_keyword
+        made = self._prepared.of(self.run.question, state, make) if asks_again else make()
+        return self.run.latents(state, made)

@@ -87,7 +87,7 @@ def try_pipeline(policy: Diffusers, prompts: tuple[Prompt, Prompt]) -> Trial:
         sampled=sampled,
         decoded=decoded,
         encoded=_encode(policy, images),
-        milliseconds=milliseconds(policy, x, t, policy.encode(prompts)),
+        milliseconds=milliseconds(policy, x, t, policy.encode(prompts[:1] * 2)),
     )
     trained, branches = _count_gradients(policy, x, t, policy.encode(prompts, guidance=guided))
     return replace(trial, trained=trained, branches=branches)
