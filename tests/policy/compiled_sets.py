@@ -11,7 +11,7 @@ from zoo.rollout import Weights
 
 
 class Blocks(nn.Module):
-    def __init__(self, side: int = 8) -> None:
+    def __init__(self, side: int) -> None:
         super().__init__()
         torch.manual_seed(0)
         blocks = (nn.Sequential(nn.Linear(side, side), nn.GELU()) for _ in range(3))
@@ -23,8 +23,8 @@ class Blocks(nn.Module):
         return (x,)
 
 
-def check(_: None) -> None:
-    """Graphs are counted and run as they are."""
+def counted_graphs() -> list[object]:
+    """The graphs that are compiled from now on; they run as they are."""
     graphs: list[object] = []
 
     def backend(graph, given):
@@ -33,11 +33,24 @@ def check(_: None) -> None:
 
     compiled = nn.Module.compile
     nn.Module.compile = lambda self, **options: compiled(self, backend=backend, **options)
-    weights = WeightSets(Blocks().to(torch.bfloat16), Lora(rank=2, alpha=4), default_targets=("0",))
-    weights.allocate((Weights.OLD, Weights.EMA), seed=0)
+    return graphs
+
+
+def moved_sets(side: int, *copies: Weights) -> WeightSets:
+    """Of blocks of that width in half precision, whose adapters say something."""
+    network = Blocks(side).to(torch.bfloat16)
+    weights = WeightSets(network, Lora(rank=2, alpha=4), default_targets=("0",))
+    weights.allocate(copies, seed=0)
     with torch.no_grad():
         for p in weights.parameters().values():
             p.copy_(0.1 * torch.randn_like(p))
+    return weights
+
+
+def check(_: None) -> None:
+    """Graphs are counted and run as they are."""
+    graphs = counted_graphs()
+    weights = moved_sets(8, Weights.OLD, Weights.EMA)
     x = torch.linspace(-1, 1, 40, dtype=torch.bfloat16).reshape(5, 8)
 
     def found(which: Weights) -> Tensor:
@@ -65,20 +78,8 @@ def check(_: None) -> None:
 
 def check_float8(_: None) -> None:
     """Of all sets of weights one, and bit for bit what is not compiled."""
-    graphs: list[object] = []
-
-    def backend(graph, given):
-        graphs.append(graph)
-        return graph.forward
-
-    compiled = nn.Module.compile
-    nn.Module.compile = lambda self, **options: compiled(self, backend=backend, **options)
-    lora = Lora(rank=2, alpha=4)
-    weights = WeightSets(Blocks(16).to(torch.bfloat16), lora, default_targets=("0",))
-    weights.allocate((Weights.OLD,), seed=0)
-    with torch.no_grad():
-        for p in weights.parameters().values():
-            p.copy_(0.1 * torch.randn_like(p))
+    graphs = counted_graphs()
+    weights = moved_sets(16, Weights.OLD)
     x = torch.linspace(-1, 1, 80, dtype=torch.bfloat16).reshape(5, 16)
 
     def found(which: Weights) -> tuple[Tensor, Tensor]:
