@@ -1,11 +1,10 @@
 """What collecting in float8 (`sampler.quantization: fp8`) asks of a recipe's other parts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from zoo.recipe.errors import Loc
 from zoo.recipe.model import Recipe
+from zoo.recipe.objective_checks import Mistakes
 
-Mistakes = Iterator[tuple[Loc, str]]
 _NONE = "write sampler.quantization: none"
 
 

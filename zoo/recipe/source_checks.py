@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from zoo.errors import suggest
 from zoo.recipe.data_section import Which
-from zoo.recipe.errors import Loc, dotted_path
+from zoo.recipe.errors import dotted_path
 from zoo.recipe.model import Recipe
+from zoo.recipe.objective_checks import Mistakes
 from zoo.recipe.sections import RewardEntry
 from zoo.sampler.base import StoredImages
-
-Mistakes = Iterator[tuple[Loc, str]]
 
 
 def _labels_are_of_rewards(recipe: Recipe) -> Mistakes:

@@ -63,7 +63,11 @@ def _require_positions(
     files: Pretrained, networks: list[dict[str, Any]], size: tuple[int, int] | None
 ) -> None:
     """`pos_embed_max_size` are the tokens of a side, or of the whole picture: never fewer."""
-    positions = [one for one in networks if one.get("pos_embed_max_size")]
+    positions = [
+        one
+        for one in networks
+        if one.get("pos_embed_max_size") and isinstance(one.get("patch_size"), int)
+    ]
     vae: Any = files.index().get("vae")
     if size is None or not positions or not is_part(vae):
         return
