@@ -41,6 +41,7 @@ CPU = torch.device("cpu")
                 zero_checks.adapters_are_float32_over_a_bfloat16_base,
                 zero_checks.layers_of_half_precision_multiply_by_the_updated_values,
                 zero_checks.a_whole_network_in_float32_computes_in_bfloat16,
+                zero_checks.a_pipeline_in_pieces_keeps_its_own_loop,
             ),
         ),
         (

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from tests.runs import OWN, RECIPES, SHORT
+from tests.runs import OWN, RECIPES, ROOT, SHORT
+from zoo.policy.pipeline.loaded import PipelinePolicy
 from zoo.recipe.recipe import load_recipe
 from zoo.rollout import Weights
 from zoo.training.build import Model, StageRun, build
@@ -301,3 +302,17 @@ def _updates(run: Model, lr: float = 1e-2) -> list[float]:
         found += [float(loss), run.engine.update(lr)]
     assert len(set(found)) == len(found)
     return found
+
+
+def a_pipeline_in_pieces_keeps_its_own_loop() -> None:
+    """What a policy asks for in `ready`, beside a GPU: here it has asked once before it was cut."""
+    options = {**SHORT, "engine.zero_stage": 3, "engine.deepspeed": PIECES, "eval": "null"}
+    path = ROOT / "recipes" / "nft_scenes.yaml"
+    run = build(load_recipe(path, [f"{k}={v}" for k, v in options.items()]))
+    policy = run.model.policy
+    assert isinstance(policy, PipelinePolicy)
+    assert all(p.numel() == 0 for p in policy.weights.module.parameters())
+    before, policy.verified, policy._waits = policy.verified, {}, True
+    policy.ready()
+    assert policy.verified.keys() == before.keys()
+    assert max(policy.verified.values()) < 1e-3

@@ -57,6 +57,17 @@ def test_a_stage_of_zero_divides_neither(found):
         assert all(parts.autoencoder == found.outside for parts in phases.values())
 
 
+def test_a_network_that_is_to_be_cut_waits_on_the_host(found):
+    whole, cut = (
+        estimate(found, layout, 8, cuda=True).phases["loading"] for layout in (Layout(2), Layout(3))
+    )
+    assert whole.host == 23 * GB
+    assert cut.host == 23 * GB + whole.network + whole.copies + whole.buffers
+    assert cut.network < whole.network / 2
+    # Where the device's memory is the host's it is the same.
+    assert estimate(found, Layout(3), 8).phases["loading"].network == whole.network
+
+
 @pytest.mark.slow
 def test_without_an_evaluation_there_is_none():
     of = footprint(recipe(RECIPES["nft"], sampler__steps=2, eval="null"), 1)

@@ -3,12 +3,15 @@
 Synchronous, as that is: DeepSpeed's streams are not rehearsed.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import torch
 from deepspeed.accelerator import real_accelerator
 from deepspeed.accelerator.cpu_accelerator import CPU_Accelerator
+from deepspeed.runtime.zero.partition_parameters import Init
+from torch import nn
 
 from tests.rehearsal.device import NAME, is_page_locked
 
@@ -60,3 +63,14 @@ class Accelerator(CPU_Accelerator):
 def use(monkeypatch: Any) -> None:
     """From here on DeepSpeed finds it."""
     monkeypatch.setattr(real_accelerator, "ds_accelerator", Accelerator())
+    cut = Init._convert_to_zero_parameters
+
+    def moved(self: Init, parameters: Iterable[nn.Parameter]) -> None:
+        # What DeepSpeed does, sets a parameter's data, is not possible from the host to here.
+        for parameter in parameters:
+            if parameter.device.type != NAME:
+                there = nn.Parameter(parameter.detach().to(HERE), parameter.requires_grad)
+                torch.utils.swap_tensors(parameter, there)
+            cut(self, [parameter])
+
+    monkeypatch.setattr(Init, "_convert_to_zero_parameters", moved)

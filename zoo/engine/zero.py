@@ -53,21 +53,21 @@ class ZeroEngine(Engine):
         self._named = weights.parameters(Weights.LIVE)
         self._shapes = {name: tuple(p.shape) for name, p in self._named.items()}
         self._adam = _AdamW(self._named.values(), optim, clips=options.stage == 0)
-        if self._stage == 3:
-            _register_masters(deepspeed, weights.module)
+        config = configuration(
+            options,
+            optim.max_grad_norm,
+            device,
+            elements=sum(p.numel() for p in weights.network.parameters()),
+            trained=sum(p.numel() for p in self._named.values()),
+            reduces_once=self._reduces_once,
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if self._stage == 3:
+                _cut(deepspeed, weights.module, config, device)
+                _register_masters(deepspeed, weights.module)
             self._engine: Any = deepspeed.initialize(
-                model=weights.module,
-                optimizer=self._adam,
-                config=configuration(
-                    options,
-                    optim.max_grad_norm,
-                    device,
-                    elements=sum(p.numel() for p in weights.network.parameters()),
-                    trained=sum(p.numel() for p in self._named.values()),
-                    reduces_once=self._reduces_once,
-                ),
+                model=weights.module, optimizer=self._adam, config=config
             )[0]
         side_streams = SideStreams(self.communication, deepspeed.accelerator.get_accelerator())
         side_streams.count(deepspeed.comm.comm.cdb)
@@ -208,6 +208,18 @@ class _AdamW(torch.optim.AdamW):
                 return None
             clip_grads_with_norm_(parameters, self.max_grad_norm, total)
         return super().step(closure)
+
+
+def _cut(
+    deepspeed: Any, module: nn.Module, config: Mapping[str, Any], device: torch.device
+) -> None:
+    """Leaves every process its piece of each parameter, on the device.
+
+    One parameter after the other goes there whole: of a network that waits in the host's memory
+    the device never holds more.
+    """
+    deepspeed.zero.Init(module=module, config_dict_or_path=config)
+    module.to(device)  # What is no parameter; of these nothing is left to move.
 
 
 def _register_masters(deepspeed: Any, module: nn.Module) -> None:

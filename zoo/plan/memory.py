@@ -184,6 +184,7 @@ def _stage_3(s: _Sizes) -> dict[str, MemoryParts]:
     forward = s.bucket + fetched.forward
     whole = s.trained if s.of.adapters else 0  # until an update reduces them
     return {
+        **(_waiting(s) if s.cuda else {}),
         "collecting": replace(held, activations=s.of.sampling, buffers=forward),
         "training": replace(
             held, gradients=s.piece + whole, activations=s.of.training,
@@ -196,6 +197,14 @@ def _stage_3(s: _Sizes) -> dict[str, MemoryParts]:
             held, gradients=2 * s.piece, buffers=s.bucket + s.step_of_piece
         ),
     }  # fmt: skip
+
+
+def _waiting(s: _Sizes) -> dict[str, MemoryParts]:
+    """A network in the host's memory, of which one parameter after the other is cut."""
+    host = s.network + s.copies + s.of.building
+    largest = max(num_bytes([p]) for p in (*s.of.frozen, *s.of.trained))
+    network, copies = s.network // s.processes + largest, s.copies // s.processes
+    return {"loading": MemoryParts(network=network, copies=copies, host=host)}
 
 
 _PHASES: Mapping[Stage, Callable[[_Sizes], dict[str, MemoryParts]]] = {
@@ -214,7 +223,7 @@ def _with_what_is_beside(s: _Sizes, phases: Mapping[str, MemoryParts]) -> dict[s
     """All phases of a run, with what is there beside the network and what trains it."""
     collecting = phases["collecting"]
     every = {
-        # Every process loads all of it before any of it is cut in pieces.
+        # Every process loads all of it; at stage 3 beside a GPU its network waits on the host.
         "loading": MemoryParts(network=s.network, copies=s.copies, buffers=s.of.building),
         "encoding": replace(collecting, activations=0),
         # Images are scored while the next ones are made.
@@ -236,7 +245,8 @@ def _beside(s: _Sizes, phase: str, parts: MemoryParts) -> MemoryParts:
     encoding = encoders if phase == "encoding" else 0
     scoring = {"scoring": rewards.trained, "evaluating": rewards.evaluated}.get(phase, 0)
     away = encoders - encoding + rewards.resting - scoring + rewards.on_host
-    return replace(parts, encoders=encoding, rewards=rewards.stay + scoring, host=away)
+    stay = rewards.stay + scoring
+    return replace(parts, encoders=encoding, rewards=stay, host=parts.host + away)
 
 
 def _offload(parts: MemoryParts, layout: Layout, cuda: bool, copies_on_host: bool) -> MemoryParts:

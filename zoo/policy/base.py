@@ -99,6 +99,12 @@ class Policy(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} makes images of one size")
 
+    def ready(self) -> None:  # noqa: B027
+        """Called once an engine has cut a network that waited for it: see `zoo.policy.waiting`.
+
+        What the policy looks at with the network's numbers it then does; by default nothing.
+        """
+
     def findings(self) -> Mapping[str, Any]:
         """What was found of the model as it was loaded, for a run's records; as JSON can hold it.
 

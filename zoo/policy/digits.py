@@ -22,6 +22,7 @@ from zoo.policy.base import Makes, Policy
 from zoo.policy.lora import ATTENTION
 from zoo.policy.pretrained import Dtype, Precision
 from zoo.policy.tiny import WIDTH, sd3_transformer
+from zoo.policy.waiting import network_device
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt, PromptError
 from zoo.rollout import Cond, Lookup, rows_of
@@ -119,7 +120,7 @@ class Digits(Policy):
             modules = {"network": network, "text_encoder": self._text_encoder}
             _load(nn.ModuleDict(modules), checkpoint)
         self._text_encoder.to(device).requires_grad_(False)
-        nn.Module.to(network, device, self._dtype).eval()
+        nn.Module.to(network, network_device(device), self._dtype).eval()
         self.weights = WeightSets(
             network, lora, default_targets=ATTENTION, copies_on=copies_on, casts=precision.casts
         )

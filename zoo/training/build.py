@@ -5,6 +5,7 @@ weights load.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from zoo.objective.base import Objective
 from zoo.policy import lora_files
 from zoo.policy.base import Policy
 from zoo.policy.blocks import checkpoint_gradients, compile_blocks
+from zoo.policy.waiting import networks_wait
 from zoo.policy.weights import Lora, WeightSets
 from zoo.recipe.component import rebuild
 from zoo.recipe.errors import RecipeError
@@ -169,7 +171,9 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
     components = [shared.components(stage.recipe) for stage in recipe.timeline]
 
     # The model, with room for each set of weights that any stage writes.
-    sizes = PolicySizes(recipe, device)
+    cuts = make_engine is engine and recipe.engine.zero_stage == 3
+    with networks_wait() if cuts else nullcontext():
+        sizes = PolicySizes(recipe, device)
     policy = sizes.first
     require_fitting_rewards(recipe, components, policy)
     for stage in recipe.timeline:
@@ -185,6 +189,9 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
 
     # The engine last: it takes the weights as they are to be trained.
     model = Model(make_engine(recipe, policy.weights, device), policy, moved)
+    if cuts:
+        for each in sizes.every:
+            each.ready()
     caches = _image_caches(components, sizes)
     models = [_at_size(model, sizes.trained(stage.recipe)) for stage in recipe.timeline]
     stages = zip(models, recipe.timeline, components, compared_since(recipe), strict=True)

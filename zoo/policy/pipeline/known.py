@@ -59,12 +59,15 @@ def made_anew_if_outdated(make: Callable[[], None]) -> None:
 class Known:
     """A contract that was known, or is found."""
 
-    def __init__(self, seam: Seam, find: Callable[[], Contract]) -> None:
-        """Looks in the run that goes on, then for the same classes and configurations."""
+    def __init__(self, seam: Seam, find: Callable[[], Contract], *, anew: bool = False) -> None:
+        """Looks in the run that goes on, then for the same classes and configurations.
+
+        `anew` looks nowhere: where the check comes too late to find out anything anew.
+        """
         self.asked = asked(seam)
         self._key = (type(seam.real), _digest(seam, self.asked))
         self._is_diffusers = self._key[0].__module__.startswith("diffusers.")
-        known = _OF_RUN.get(self.asked) or _FOUND.get(self._key) or self._cached()
+        known = None if anew else self._known()
         self._was_known = known is not None
         self.contract = known or find()
         seam.manner = self.contract.manner
@@ -105,6 +108,9 @@ class Known:
         _OF_RUN.pop(self.asked, None)
         _FOUND.pop(self._key, None)
         _FORGOTTEN.add(self._key[1])
+
+    def _known(self) -> Contract | None:
+        return _OF_RUN.get(self.asked) or _FOUND.get(self._key) or self._cached()
 
     def _path(self) -> Path | None:
         """The cache's file; none of a pipeline whose code is not a library's."""

@@ -21,8 +21,8 @@ from zoo.policy.pipeline.written import to_json
 class Learned:
     """The contract that it keeps, known or found, what its times mean, and its grids."""
 
-    def __init__(self, seam: Seam, device: torch.device) -> None:
-        """On a device where there are numbers.
+    def __init__(self, seam: Seam, device: torch.device, *, anew: bool = False) -> None:
+        """On a device where there are numbers; `anew` asks for no contract that is known.
 
         Raises:
             OutdatedError: what was known of the pipeline does not hold.
@@ -35,7 +35,7 @@ class Learned:
                 self.some = seam.encode(["a"], None)
                 """Any prompt's embeddings."""
                 self.clock = read_clock(seam.scheduler, self._set_grid)
-            self.known = Known(seam, lambda: learn(seam))
+            self.known = Known(seam, lambda: learn(seam), anew=anew)
             self.contract = self.known.contract
             with self.known.holding(), telling_why(seam):
                 self.clock = aligned(seam, self.contract, self.clock, self.grid)

@@ -2,8 +2,8 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo.policy.base import Images, Latents
 from zoo.policy.pipeline.conditions import Conditions
+from zoo.policy.pipeline.described import Described
 from zoo.policy.pipeline.embeddings import Embeddings, Entry
 from zoo.policy.pipeline.families import targets_of
 from zoo.policy.pipeline.inputs import InputImages
@@ -27,16 +28,16 @@ from zoo.policy.pipeline.seam import Seam
 from zoo.policy.pipeline.source import Source
 from zoo.policy.pipeline.step import Steps
 from zoo.policy.pipeline.trees import differing
-from zoo.policy.pipeline.unloaded import Unloaded
 from zoo.policy.pipeline.velocities import Velocities
 from zoo.policy.pipeline.verify import verify
 from zoo.policy.pretrained import Precision
+from zoo.policy.waiting import network_device
 from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.rollout import Cond
 
 
-class PipelinePolicy(Unloaded):
+class PipelinePolicy(Described):
     """What `diffusers` and `scenes` are; their constructors name the options of recipes.
 
     Its networks, encoders and weights are loaded once. What the pipeline does is found at a size of
@@ -65,6 +66,7 @@ class PipelinePolicy(Unloaded):
         self._precision = Precision.of(network.dtype, network.lora, source.family.wide)
         self.num_inputs, self._portion = source.family.inputs, decode_batch
         source.require(call)  # what is wrong is said before weights load
+        self._waits = network_device(device) != device
         options = dict(vars(self))
 
         def make() -> None:
@@ -76,11 +78,12 @@ class PipelinePolicy(Unloaded):
 
     def _load(self, network: NetworkOptions, cached_prompts: int) -> None:
         self._pipe = self._source.load(self._precision, self.device)
-        place_parts(self._pipe, self.device)
+        place_parts(self._pipe, self.device, networks_on=network_device(self.device))
         self._learn(self._call)
-        with self._learned.known.kept():
+        with self._found():
             self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
             self._trained = Trained(self.seam.networks, network.trains, self.contract.told)
+            self._trained.place_others(self.device)
             self.weights = WeightSets(
                 self._trained.network,
                 network.lora,
@@ -106,7 +109,7 @@ class PipelinePolicy(Unloaded):
         def make() -> None:
             other._learn(call)
             alike = not differing(other._learned.some.replies, self._learned.some.replies)
-            with other._learned.known.kept():
+            with other._found():
                 other._texts = self._texts.of(other.seam, other.contract, alike=alike)
                 other._connect()
 
@@ -120,7 +123,7 @@ class PipelinePolicy(Unloaded):
         self._inputs = InputImages(self.num_inputs, call.size, kind)
         keywords, image = call.keywords(self._source.cls, family), self._inputs.any()
         self.seam = Seam(self._pipe, family, keywords, negative=call.negative, image=image)
-        self._learned = Learned(self.seam, self._learns_on)
+        self._learned = Learned(self.seam, self._learns_on, anew=self._waits)
         self.contract = self._learned.contract
 
     def _connect(self) -> None:
@@ -137,33 +140,28 @@ class PipelinePolicy(Unloaded):
         self.even_forwards = not alone and contract.boundary is None
         self.latent_shape = contract.latent_shape
         self.verified: Mapping[str, float] = {}
-        if self.device.type != "meta":  # where there are numbers
-            with self._texts.on_device(), telling_why(seam):
-                self.verified = verify(
-                    seam, contract, steps, self._precision.computing, self._pictures.decode
-                )
+        self._verify = partial(verify, seam, contract, steps, self._precision.computing)
+        if self.device.type != "meta" and not self._waits:
+            self._require_own_loop()
 
-    @property
-    def network_folder(self) -> str:  # type: ignore[override]
-        """The part of the pipeline that is trained."""
-        return self._trained.names[0]
+    def _require_own_loop(self) -> None:
+        """Asks for the numbers of the pipeline's own loop; the network is on the device."""
+        with self._texts.on_device(), telling_why(self.seam):
+            self.verified = self._verify(self._pictures.decode)
 
-    def findings(self) -> Mapping[str, Any]:
-        """How the pipeline is asked, what reaches its networks, and how it was checked."""
-        found = {"trained": list(self._trained.names), "differs from its own loop": self.verified}
-        return {**self._learned.findings(), **found}
+    def _found(self) -> AbstractContextManager[None]:
+        """What goes well inside is known from now on, but where no numbers were asked for yet."""
+        return nullcontext() if self._waits else self._learned.known.kept()
 
-    def encoder_bytes(self) -> int:
-        """Those of the pipeline's encoders of texts and images, by their files or configurations.
+    def ready(self) -> None:
+        """What was found is checked against the pipeline's own loop, which needs the network.
 
         Raises:
-            ValueError: they cannot be had.
+            UnsupportedError: the pipeline does not keep the contract.
         """
-        return self._source.encoder_bytes(self.seam.real, self._precision)
-
-    def write_rest(self, folder: Path) -> None:
-        """All parts of the pipeline but for the network, and its index."""
-        self._source.write_rest(folder, self.network_folder)
+        if self._waits:
+            with self._learned.known.kept():
+                self._require_own_loop()
 
     def expect(self, coming: Callable[[], Sequence[Prompt]], *, guidance: float = 1.0) -> None:
         """Of prompts without input images the embeddings are made with the next that are."""

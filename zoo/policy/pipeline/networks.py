@@ -46,6 +46,11 @@ class Trained:
         if len(self.names) > 1:
             self.network = Experts({name: networks[name] for name in self.names})
 
+    def place_others(self, device: torch.device) -> None:
+        """What is not trained is on the device, wherever the others are."""
+        for name in self._networks.keys() - {*self.names}:
+            self._networks[name].to(device)
+
     def forward(self, weights: WeightSets, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Of the network of that name, under the active weights."""
         if name not in self.names:

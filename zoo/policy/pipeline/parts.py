@@ -108,8 +108,8 @@ def keywords_of(cls: Any) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in taken.items()}
 
 
-def place_parts(pipe: Any, device: torch.device) -> None:
-    """The networks, the autoencoder and the rest on the device, frozen, without dropout.
+def place_parts(pipe: Any, device: torch.device, *, networks_on: torch.device) -> None:
+    """The networks, the autoencoder and the rest on their devices, frozen, without dropout.
 
     In the types that they were loaded in: diffusers keeps some of a network's numbers in float32.
     """
@@ -117,5 +117,7 @@ def place_parts(pipe: Any, device: torch.device) -> None:
         if not isinstance(part, nn.Module):
             continue
         part.requires_grad_(False).eval()
-        if is_network(part) or device.type != "meta":
+        if is_network(part):
+            part.to(networks_on)
+        elif device.type != "meta":
             part.to(device)
