@@ -73,6 +73,16 @@ def test_a_run_goes_on_with_what_it_found(run, zoo_here, monkeypatch):
     assert kept(run) == {asked: contract}
 
 
+def test_its_images_are_made_by_what_it_found(run, zoo_here, monkeypatch):
+    def learn(seam):
+        raise AssertionError("it is known")
+
+    monkeypatch.setattr(learned, "learn", learn)
+    for command in (("sample", run, "-p", "a one"), ("eval", run, "--limit", 1)):
+        done = zoo_here(*command, "-n", 1)
+        assert done.code == 0, done.err
+
+
 def test_what_does_otherwise_now_is_refused_in_a_line(run, zoo_here):
     text = (run / "contracts.json").read_text()
     assert '"offset": 0.0' in text

@@ -10,6 +10,7 @@ from zoo.errors import UserError
 from zoo.plan.cut_prompts import lengths_of
 from zoo.plan.preflight import require_device
 from zoo.policy import lora_files
+from zoo.policy.pipeline import known
 from zoo.prompt import Prompt
 from zoo.recipe.errors import FileOrigin, OptionOrigin, Origin
 from zoo.recipe.expand import expanded
@@ -17,7 +18,7 @@ from zoo.recipe.load import Override, Overrides, from_yaml
 from zoo.recipe.recipe import Recipe, load_stage
 from zoo.recipe.sections import EvalOptions, RewardEntry
 from zoo.rollout import Weights
-from zoo.run import checkpoint
+from zoo.run import checkpoint, model_record
 from zoo.run.folder import IMAGES, recipe_of
 from zoo.terminal import say
 from zoo.training.build import Model, image_model
@@ -176,7 +177,9 @@ def load_model(source: ModelSource) -> Model:
     """
     folder = source.checkpoint
     saved = checkpoint.load(folder) if folder is not None else None
-    model = image_model(source.recipe, source.weights, trained=saved is not None)
+    found = {} if folder is None else model_record.contracts(checkpoint.run_of(folder))
+    with known.recalling(found):
+        model = image_model(source.recipe, source.weights, trained=saved is not None)
     if saved is not None and folder is not None:
         load_weights(model, saved.tensors, folder)
     return model

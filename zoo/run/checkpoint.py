@@ -163,6 +163,11 @@ def folder_of(run_dir: Path, epoch: int) -> Path:
     return run_dir / _FOLDER / f"{epoch:06}"
 
 
+def run_of(folder: Path) -> Path:
+    """The run's folder that a checkpoint's folder is in."""
+    return folder.parents[1]
+
+
 def epoch_of(folder: Path) -> int:
     """The epoch of a checkpoint, by its folder's name."""
     return int(folder.name.removeprefix(".replaced-"))
