@@ -14,6 +14,7 @@ from zoo.cli.models import prompts_for
 from zoo.policy.lora import Lora
 from zoo.policy.pipeline.contract import Family, UnsupportedError
 from zoo.policy.pipeline.policy import Diffusers
+from zoo.policy.pipeline.source import Source
 from zoo.policy.pipeline.trial import try_pipeline
 from zoo.prompt import ImageBytes, Prompt, PromptError
 from zoo.rollout import Weights, take
@@ -301,9 +302,14 @@ class TestExperts:
         policy.velocity(x, torch.tensor([0.9, 0.2]), cond).square().mean().backward()
         assert any(p.grad is not None and p.grad.any() for p in live.values())
 
-    def test_a_network_that_is_not_there_is_refused(self, tiny):
+    def test_a_network_that_is_not_there_is_refused(self, tiny, monkeypatch):
+        made(tiny(self.KIND))
+        load, loaded = Source.load, []
+        monkeypatch.setattr(Source, "load", lambda *args: loaded.append(1) or load(*args))
         with pytest.raises(ValueError, match=r"'transformer_3'.*transformer, transformer_2"):
             made(tiny(self.KIND), trains=("transformer_3",))
+        # It is no word on what is known of the pipeline, which is not asked for anew.
+        assert len(loaded) == 1
 
 
 class TestInputImages:

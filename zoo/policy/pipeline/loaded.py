@@ -80,10 +80,10 @@ class PipelinePolicy(Described):
         self._pipe = self._source.load(self._precision, self.device)
         place_parts(self._pipe, self.device, networks_on=network_device(self.device))
         self._learn(self._call)
+        self._trained = Trained(self.seam.networks, network.trains, self.contract.told)
+        self._trained.place_others(self.device)
         with self._found():
             self._texts = Embeddings(self.seam, self.contract, self._learns_on, kept=cached_prompts)
-            self._trained = Trained(self.seam.networks, network.trains, self.contract.told)
-            self._trained.place_others(self.device)
             self.weights = WeightSets(
                 self._trained.network,
                 network.lora,
