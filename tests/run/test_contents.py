@@ -16,9 +16,9 @@ from zoo.run import folder as run_folder
 REWARD = "def bright(images, prompts):\n    return images.flatten(1).mean(1)\n"
 
 
-def begin(tmp_path, **changes):
+def begin(tmp_path, path=RECIPES["nft"], **changes):
     """The folder of a run that has just begun."""
-    made = recipe(RECIPES["nft"], output_dir=tmp_path / "out", **changes)
+    made = recipe(path, output_dir=tmp_path / "out", **changes)
     folder = run_folder.create(made)
     contents.write(folder, made)
     return folder
@@ -96,6 +96,37 @@ def test_what_an_earlier_version_began_is_not_known(begun, tmp_path):
     with pytest.raises(UserError, match="whether its content is the same is not known"):
         going_on(begun, override)
     assert len(going_on(begun, override, accept=True)) == 1
+
+
+def test_a_shipped_model_that_has_become_another_is_refused_and_taken_knowingly(begun):
+    path = begun / "contents.json"
+    known = json.loads(path.read_text())
+    assert list(known["policy"]) == ["digits.safetensors"]
+    of_today = known["policy"]["digits.safetensors"]
+    path.write_text(json.dumps(known | {"policy": {"digits.safetensors": "of last year"}}))
+    with pytest.raises(UserError, match=r"'digits', which comes with its package, is another") as e:
+        going_on(begun)
+    assert "(digits.safetensors); use the version" in str(e.value)
+    with pytest.raises(UserError, match=r"is another than the run began with"):
+        contents.require_shipped(begun, run_folder.recipe_of(begun))
+    (line,) = going_on(begun, accept=True)
+    assert line.endswith("(digits.safetensors) (--moved)")
+    # From now on it is this one.
+    assert going_on(begun) == []
+    assert json.loads(path.read_text())["policy"] == {"digits.safetensors": of_today}
+
+
+def test_a_shipped_folder_is_known_by_each_of_its_files(tmp_path):
+    folder = begin(tmp_path, RECIPES["nft"].with_name("nft_scenes.yaml"))
+    known = json.loads((folder / "contents.json").read_text())["policy"]
+    assert {"scenes/transformer/diffusion_pytorch_model.safetensors", "scenes/vae/config.json",
+            "scenes/model_index.json"} <= known.keys()  # fmt: skip
+
+
+def test_a_model_that_is_named_is_none_that_is_shipped(tmp_path):
+    (tmp_path / "d.safetensors").touch()
+    folder = begin(tmp_path, policy=f"{{name: digits, checkpoint: {tmp_path}/d.safetensors}}")
+    assert "policy" not in json.loads((folder / "contents.json").read_text())
 
 
 def test_no_prompts_to_evaluate_with_are_another_content(begun, tmp_path):

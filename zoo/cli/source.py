@@ -18,7 +18,7 @@ from zoo.recipe.load import Override, Overrides, from_yaml
 from zoo.recipe.recipe import Recipe, load_stage
 from zoo.recipe.sections import EvalOptions, RewardEntry
 from zoo.rollout import Weights
-from zoo.run import checkpoint, model_record
+from zoo.run import checkpoint, contents, model_record
 from zoo.run.folder import IMAGES, recipe_of
 from zoo.terminal import say
 from zoo.training.build import Model, image_model
@@ -174,9 +174,12 @@ def load_model(source: ModelSource) -> Model:
 
     Raises:
         CheckpointError: it is damaged, or of another model or recipe.
+        UserError: the model that comes with the policy is not the one that was trained.
     """
     folder = source.checkpoint
     saved = checkpoint.load(folder) if folder is not None else None
+    if folder is not None:
+        contents.require_shipped(checkpoint.run_of(folder), source.recipe)
     found = {} if folder is None else model_record.contracts(checkpoint.run_of(folder))
     with known.recalling(found):
         model = image_model(source.recipe, source.weights, trained=saved is not None)

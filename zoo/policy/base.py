@@ -145,6 +145,14 @@ class Policy(ABC):
         """
         return None
 
+    @classmethod
+    def shipped(cls, options: Mapping[str, Any]) -> Path | None:
+        """The file or folder of its package that is the model with these options; none by default.
+
+        A run remembers its content, for another version of the package may have another.
+        """
+        return None
+
     def write_rest(self, folder: Path) -> None:  # noqa: B027  (by default there is none)
         """Writes what a published model has beside its network into a folder, for an export."""
 

@@ -8,7 +8,7 @@ parameters, with a text encoder of words in place of CLIP and T5, and pixels in 
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,11 @@ class Digits(Policy):
         """Single images."""
         return "images"
 
+    @classmethod
+    def shipped(cls, options: Mapping[str, Any]) -> Path | None:
+        """The shipped checkpoint, where none is named."""
+        return _SHIPPED if options["checkpoint"] is None else None
+
     def encode(self, prompts: Sequence[Prompt], *, guidance: float = 1.0) -> Cond:
         """Tables of embeddings, a row a prompt; with guidance also the null caption's one row."""
         words, pooled = self._embed([prompt.text for prompt in prompts])
@@ -199,18 +204,18 @@ def _load(modules: nn.Module, checkpoint: Path | None) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    with as_file(files("zoo") / "assets" / "digits.safetensors") as shipped:
-        path = shipped if checkpoint is None else checkpoint
-        if not os.path.isfile(path):
-            raise ValueError(f"no such digits checkpoint: {path} ({_FIX})")
-        try:
-            tensors = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path} cannot be read as safetensors: {error} ({_FIX})") from error
+    path = _SHIPPED if checkpoint is None else checkpoint
+    if not os.path.isfile(path):
+        raise ValueError(f"no such digits checkpoint: {path} ({_FIX})")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as safetensors: {error} ({_FIX})") from error
     _match(path, tensors, modules.state_dict())
     modules.load_state_dict(tensors)
 
 
+_SHIPPED = Path(str(files("zoo") / "assets" / "digits.safetensors"))
 _FIX = "make one with: python -m benchmarks.make_digits --out DIR"
 
 

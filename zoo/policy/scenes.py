@@ -23,6 +23,7 @@ from zoo.policy.pretrained import Dtype, Pretrained
 from zoo.policy.weights import CopiesOn, Lora
 from zoo.storage.place import Place
 
+_SHIPPED = Path(str(files("zoo") / "assets" / "scenes"))
 _PIPELINE = "StableDiffusion3Pipeline"
 _T5 = ("text_encoder_3", "tokenizer_3")
 _TOKENS_OF_T5 = 1
@@ -91,6 +92,11 @@ class Scenes(PipelinePolicy):
         return "images"
 
     @classmethod
+    def shipped(cls, options: Mapping[str, Any]) -> Path | None:
+        """The shipped model, where none is named."""
+        return _SHIPPED if options["pretrained"] is None else None
+
+    @classmethod
     def tiny_kind(cls, options: Mapping[str, Any]) -> str:
         """There is one."""
         return ""
@@ -136,4 +142,4 @@ def _warnings_off() -> Iterator[None]:
 
 def _folder(pretrained: str | None) -> str:
     """The shipped model where none is named."""
-    return str(files("zoo") / "assets" / "scenes") if pretrained is None else pretrained
+    return str(_SHIPPED) if pretrained is None else pretrained

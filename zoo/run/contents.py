@@ -22,6 +22,9 @@ from zoo.run.folder import recipe_of
 from zoo.storage import files, json_data
 
 CONTENTS = "contents.json"
+_SHIPPED = "policy"
+"""Of what has no place, for it comes with a package."""
+_SAME = "use the version that it was begun with (see its environment.json)"
 
 Fingerprints = Mapping[str, str]
 """Of the parts of one thing, by name."""
@@ -31,7 +34,8 @@ _KIND = TypeAdapter(dict[str, dict[str, str]]).validate_json
 
 def write(folder: Path, recipe: Recipe) -> None:
     """Remembers what a new run is made of."""
-    files.write(folder / CONTENTS, {place: _fingerprints(recipe, place) for place in _at(recipe)})
+    found = {place: _fingerprints(recipe, place) for place in _at(recipe)}
+    files.write(folder / CONTENTS, found | _shipped(recipe))
 
 
 def compare_moved(folder: Path, recipe: Recipe, *, accept: bool) -> list[str]:
@@ -45,9 +49,15 @@ def compare_moved(folder: Path, recipe: Recipe, *, accept: bool) -> list[str]:
     """
     began = recipe_of(folder)
     _require_same_mixture(began, recipe)
+    other = _shipped_difference(folder, recipe)
+    if other is not None and not accept:
+        raise UserError(
+            f"{folder}: {other}; {_SAME}, start a new run, or take it knowingly with --moved"
+        )
     before, now = _at(began), _at(recipe)
     moved = _moved(before, now)
-    known, lines = _read(folder) if moved else {}, []
+    known = _read(folder) if moved else {}
+    lines = [] if other is None else [f"{other} (--moved)"]
     for place in moved:
         why = _difference(known.get(place), _fingerprints(recipe, place))
         if why is None:
@@ -62,6 +72,18 @@ def compare_moved(folder: Path, recipe: Recipe, *, accept: bool) -> list[str]:
             )
         lines.append(f"{place} is {place_now} from here on, and {why} (--moved)")
     return lines
+
+
+def require_shipped(folder: Path, recipe: Recipe) -> None:
+    """What a run has trained is of the model that came with its policy as it began.
+
+    Raises:
+        UserError: another comes with it now.
+        DamagedFileError: the run's fingerprints are not what was written.
+    """
+    other = _shipped_difference(folder, recipe)
+    if other is not None:
+        raise UserError(f"{folder}: {other}; {_SAME}")
 
 
 def _require_same_mixture(began: Recipe, recipe: Recipe) -> None:
@@ -81,9 +103,36 @@ def _mixture(recipe: Recipe) -> list[tuple[float, frozenset[str] | None]]:
 def goes_on(folder: Path, recipe: Recipe) -> None:
     """Remembers what is elsewhere now; to be called while the folder has the recipe as it was."""
     moved = _moved(_at(recipe_of(folder)), _at(recipe))
-    if moved:
-        new = {place: _fingerprints(recipe, place) for place in moved}
+    if moved or _shipped_difference(folder, recipe) is not None:
+        new = {place: _fingerprints(recipe, place) for place in moved} | _shipped(recipe)
         files.write(folder / CONTENTS, {**_read(folder), **new})
+
+
+def _shipped(recipe: Recipe) -> dict[str, Fingerprints]:
+    """Of the model that comes with the policy's package, where it is one."""
+    path = recipe.policy.cls.shipped(recipe.policy.options)
+    if path is None:
+        return {}
+    parts = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return {
+        _SHIPPED: {
+            part.relative_to(path.parent).as_posix(): _of_bytes(part)
+            for part in parts
+            if part.is_file()
+        }
+    }
+
+
+def _shipped_difference(folder: Path, recipe: Recipe) -> str | None:
+    """What is another in it than in the one that the run began with, if that is known."""
+    known, found = _read(folder).get(_SHIPPED), _shipped(recipe).get(_SHIPPED)
+    if known is None or found is None or known == found:
+        return None
+    other = min(part for part in {**known, **found} if known.get(part) != found.get(part))
+    return (
+        f"the model of policy '{recipe.policy.name}', which comes with its package, is another "
+        f"than the run began with ({other})"
+    )
 
 
 def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -152,8 +201,12 @@ def _of_file(written: str) -> Fingerprints:
     path, inside = (Path(name), function) if Path(name).is_file() else (Path(written), "")
     if not path.is_file():
         return {}
-    found = {"file": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+    found = {"file": _of_bytes(path)}
     return {**found, "function": inside} if inside else found
+
+
+def _of_bytes(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _content(prompt: Prompt) -> object:
