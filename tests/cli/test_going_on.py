@@ -133,7 +133,7 @@ def test_a_damaged_evaluation_does_not_end_a_run(text, run, zoo_here):
         path.write_text(text)
     ended = zoo_here("train", "--resume", run, "--epochs", 3)
     assert ended.code == 0, ended.err
-    assert "warning: epoch 3 is not compared with the best evaluation: " in ended.out
+    assert "warning: epoch 3 is not compared with epoch 0: " in ended.out
     assert metrics(run)[-1]["epoch"] == 3
     report = zoo_here("report", run)
     assert report.code == 0

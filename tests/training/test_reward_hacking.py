@@ -5,7 +5,7 @@ import math
 import torch
 
 from zoo.run.evaluations import EvaluationRecord
-from zoo.training.reward_hacking import detect
+from zoo.training.reward_hacking import detect, find_parting
 
 
 def record(epoch, trained, held_out, other=None, per_prompt=4):
@@ -71,3 +71,20 @@ def test_images_that_could_not_be_scored_are_left_out():
 
 def test_evaluations_of_other_images_are_not_compared():
     assert detect(BEFORE, record(10, 0.7 + noise(2, num=20), 0.8 + noise(3, num=20))) is None
+
+
+def test_a_reward_that_falls_from_its_best_and_stays_above_the_start_is_told_by_the_start():
+    start = record(0, 0.3 + noise(0), 0.6 + noise(1))
+    best = record(4, 0.8 + noise(2), 0.9 + noise(3))
+    now = record(8, 0.6 + noise(4), 0.4 + noise(5))
+    assert detect(best, now) is None
+    parting = find_parting([best, start], now)
+    assert (parting.since.epoch, parting.rose.label, parting.fell.label) == (0, "digit", "judge")
+    assert find_parting([best], now) is None
+    assert find_parting([], now) is None
+
+
+def test_where_both_tell_of_it_the_best_evaluation_does():
+    now = record(8, 0.9 + noise(4), 0.4 + noise(5))
+    earlier = [record(4, 0.8 + noise(2), 0.9 + noise(3)), record(0, 0.3 + noise(0), 0.6 + noise(1))]
+    assert find_parting(earlier, now).since.epoch == 4

@@ -30,7 +30,7 @@ from zoo.training.collect import require_finite
 from zoo.training.components import evaluated_rewards
 from zoo.training.evaluate import EvaluationResult, evaluate
 from zoo.training.made import made_by
-from zoo.training.reward_hacking import Change, detect
+from zoo.training.reward_hacking import Change, find_parting
 from zoo.training.standard_errors import Estimate, clusters, estimate
 from zoo.training.state import BestSoFar, Progress
 
@@ -143,7 +143,7 @@ def record_evaluation(evaluation: RunEvaluation, tracker: Tracker, progress: Pro
     now = evaluation.file(progress.epoch)
     tracker.evaluation(now)
     if best.best_epoch is not None:
-        _warn_of_hacking(tracker, best.best_epoch, now)
+        _warn_of_hacking(tracker, (best.best_epoch, evaluation.compared_since), now)
     if _has_the_first_size(tracker, now):
         _warn_of_departure(tracker, progress.epoch, evaluation.record)
     score = evaluation.score
@@ -163,24 +163,26 @@ def _picture_inputs(evaluation: RunEvaluation) -> Image.Image:
     return pictures.grid(tiles, num)
 
 
-def _warn_of_hacking(tracker: Tracker, best_epoch: int, now: EvaluationRecord) -> None:
-    try:
-        best = evaluations.read_epoch(tracker.run_dir, best_epoch)
-    except DamagedFileError as error:
-        tracker.warn(f"epoch {now.epoch} is not compared with the best evaluation: {error}")
+def _warn_of_hacking(tracker: Tracker, since: tuple[int, ...], now: EvaluationRecord) -> None:
+    """Compares with the evaluations of these epochs; one that tells of it is enough."""
+    earlier = []
+    for epoch in dict.fromkeys(since):
+        try:
+            earlier += filter(None, [evaluations.read_epoch(tracker.run_dir, epoch)])
+        except DamagedFileError as error:
+            tracker.warn(f"epoch {now.epoch} is not compared with epoch {epoch}: {error}")
+    parting = find_parting(earlier, now)
+    if parting is None:
         return
-    changes = detect(best, now) if best is not None else None
-    if best is None or changes is None:
-        return
-    rose, fell = changes
+    before, rose, fell = parting.since.epoch, parting.rose, parting.fell
     picture = tracker.picture_of_two(
         "parted",
-        (best.epoch, f"epoch {best.epoch}: {_at(rose, fell, after=False)}"),
+        (before, f"epoch {before}: {_at(rose, fell, after=False)}"),
         (now.epoch, f"epoch {now.epoch}: {_at(rose, fell, after=True)}"),
     )
     tracker.warn(
         f"epoch {now.epoch}: the trained reward '{rose.label}' has risen from "
-        f"{short(rose.before)} to {short(rose.after)} since epoch {best.epoch}, and the held-out "
+        f"{short(rose.before)} to {short(rose.after)} since epoch {before}, and the held-out "
         f"'{fell.label}' has fallen from {short(fell.before)} to {short(fell.after)} "
         f"({-fell.errors:.1f} standard errors): the reward may be cheated"
         + (f"; look at {picture}" if picture is not None else "")

@@ -5,7 +5,7 @@ has changed where the mean of the pairs' differences is more than two standard e
 are clustered by prompt as in `estimates`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,24 @@ class Change:
     before: float
     after: float
     errors: float
+
+
+@dataclass(frozen=True)
+class Parting:
+    """The evaluation since which rewards have parted, and how."""
+
+    since: EvaluationRecord
+    rose: Change
+    fell: Change
+
+
+def find_parting(earlier: Iterable[EvaluationRecord], now: EvaluationRecord) -> Parting | None:
+    """By the first of the earlier evaluations that tells of it."""
+    for before in earlier:
+        changes = detect(before, now)
+        if changes is not None:
+            return Parting(before, *changes)
+    return None
 
 
 def detect(before: EvaluationRecord, after: EvaluationRecord) -> tuple[Change, Change] | None:
