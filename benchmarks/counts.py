@@ -6,7 +6,8 @@
 Stable Diffusion 3.5 Medium's transformer at its published configuration in bfloat16, on the meta
 device: tensors have shapes and no numbers, so it takes seconds on any machine. The base alone
 (LoRA's adapters off, no gradients), with LoRA and no gradients as in sampling, and with gradients
-as in training: its forward and its backward; and with LoRA over products in float8, as in sampling
+as in training: its forward and its backward. First with diffusers' norms and PEFT's layers for
+LoRA, then with zoo's; and with LoRA over products in float8, as in sampling
 with `sampler.quantization: fp8`. A forward before each has already made what is kept
 from one forward to the next. Then the same network in float32, all of which is trained, as it is
 and computing in bfloat16.
@@ -29,9 +30,11 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -43,6 +46,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import random_sd3
 from zoo.plan.flops import counter
 from zoo.plan.live_bytes import META, LiveBytes
+from zoo.policy import lora_linear, rms_norm
 from zoo.policy.float8 import products_in, quantize
 from zoo.policy.lora import ATTENTION
 from zoo.policy.weights import Lora, WeightSets
@@ -184,6 +188,16 @@ class Batch:
     text_tokens: int
 
 
+@contextmanager
+def spelt_out() -> Iterator[None]:
+    """Inside, networks keep diffusers' norms and get PEFT's layers for LoRA."""
+    with (
+        patch.object(rms_norm, "fuse_norms", lambda network: None),
+        patch.object(lora_linear, "half_precision_linear", lambda *args, **options: None),
+    ):
+        yield
+
+
 def lora_counts(batch: Batch, lora: Lora) -> dict[str, Counts]:
     """Of SD3.5 Medium's transformer in bfloat16, by pass."""
     with LiveBytes() as live, META:
@@ -197,10 +211,20 @@ def lora_counts(batch: Batch, lora: Lora) -> dict[str, Counts]:
                 with weights.using(which):
                     forward()
                     found[f"{name}, forward"] = counts(forward)
-            quantize(network)
-            with products_in(network, "fp8"):
-                found["LoRA over float8, forward"] = counts(forward)
         return found | _with_gradients("LoRA", forward, live)
+
+
+def float8_counts(batch: Batch, lora: Lora) -> dict[str, Counts]:
+    """Of the same, with products in float8."""
+    with LiveBytes(), META, torch.no_grad():
+        network = random_sd3.transformer(torch.bfloat16)
+        weights = WeightSets(network, lora, default_targets=ATTENTION)
+        weights.allocate((), seed=0)
+        forward = forward_of(weights, batch, torch.bfloat16)
+        quantize(network)
+        with products_in(network, "fp8"):
+            forward()
+            return {"LoRA over float8, forward": counts(forward)}
 
 
 def whole_counts(batch: Batch) -> dict[str, Counts]:
@@ -269,7 +293,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="a file for the numbers")
     chosen = parser.parse_args()
     batch = Batch(chosen.images, chosen.resolution, chosen.text_tokens)
-    found = lora_counts(batch, Lora(rank=chosen.rank, alpha=2 * chosen.rank)) | whole_counts(batch)
+    lora = Lora(rank=chosen.rank, alpha=2 * chosen.rank)
+    with spelt_out():
+        found = {f"theirs: {name}": each for name, each in lora_counts(batch, lora).items()}
+    found |= lora_counts(batch, lora) | float8_counts(batch, lora) | whole_counts(batch)
     print("\n".join(table(found)))
     if chosen.json is not None:
         numbers = {name: asdict(of) for name, of in found.items()}

@@ -5,8 +5,9 @@ What an operation needs only while it runs (a convolution's workspace) is not se
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
@@ -32,7 +33,9 @@ class LiveBytes:
 
     def __enter__(self) -> "LiveBytes":
         """Starts to count."""
-        self._stack.enter_context(_fused_attention())
+        # It makes tensors as it loads, which are none of what is counted, and not to be on meta.
+        import_module("diffusers.hooks")
+        self._stack.enter_context(_fused_kernels())
         self._stack.enter_context(_Seen(self._see))
         return self
 
@@ -101,23 +104,44 @@ class _Seen(TorchDispatchMode):
 
 
 @contextmanager
-def _fused_attention() -> Iterator[None]:
-    """Attention keeps no score matrix, as on CPU and CUDA; on meta torch would spell it out.
+def _fused_kernels() -> Iterator[None]:
+    """What is one kernel on CUDA is one operation on meta, where torch would spell it out.
 
     Put in torch's place, not a mode of torch's: a backward pass, which may compute forwards again
     (gradient checkpointing), runs outside of modes.
     """
-    spelt_out = F.scaled_dot_product_attention
+    with (
+        _on_meta("scaled_dot_product_attention", "query", _attention),
+        _on_meta("rms_norm", "input", _rms_norm),
+    ):
+        yield
 
-    def attention(*args: Any, **kwargs: Any) -> Tensor:
-        query = args[0] if args else kwargs["query"]
-        return (_attention if query.device == META else spelt_out)(*args, **kwargs)
 
-    F.scaled_dot_product_attention = attention
+@contextmanager
+def _on_meta(name: str, first: str, fused: Callable[..., Tensor]) -> Iterator[None]:
+    """A function of torch is `fused` where its `first` argument is on meta."""
+    spelt_out = getattr(F, name)
+
+    def call(*args: Any, **kwargs: Any) -> Tensor:
+        given = args[0] if args else kwargs[first]
+        out: Tensor = (fused if given.device == META else spelt_out)(*args, **kwargs)
+        return out
+
+    setattr(F, name, call)
     try:
         yield
     finally:
-        F.scaled_dot_product_attention = spelt_out
+        setattr(F, name, spelt_out)
+
+
+def _rms_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """Moves and keeps what a layer norm does, which is one operation here; and wants rows."""
+    return F.layer_norm(input.contiguous(), normalized_shape, weight, None, eps or 0.0)
 
 
 def _attention(

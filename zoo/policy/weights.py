@@ -6,6 +6,7 @@ fine-tuning every set is a network of its own.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -24,6 +25,9 @@ __all__ = ["CopiesOn", "Lora", "Opened", "WeightSets"]
 
 Opened = Callable[[Sequence[Tensor], bool], AbstractContextManager[object]]
 """Inside, parameters are whole; where the second argument says so, what is written in is kept."""
+
+_DIFFUSERS = "diffusers.models.normalization"
+"""Where it is not loaded, no network has its layers."""
 
 _PORTION = 2**26
 """Elements that are made whole at a time: 256 MB of float32."""
@@ -66,6 +70,10 @@ class WeightSets:
         """What the network's numbers are cast to, where that is not their own type."""
         self.computing = casts or _narrowest(network)
         """The type of its products."""
+        if _DIFFUSERS in sys.modules:
+            from zoo.policy.rms_norm import fuse_norms
+
+            fuse_norms(network)
         if casts is not None:
             compute_in(network, casts)
         self.module = Networks(network, copies_on)

@@ -165,7 +165,7 @@ def _picture_inputs(evaluation: RunEvaluation) -> Image.Image:
 
 def _warn_of_hacking(tracker: Tracker, since: tuple[int, ...], now: EvaluationRecord) -> None:
     """Compares with the evaluations of these epochs; one that tells of it is enough."""
-    earlier = []
+    earlier: list[EvaluationRecord] = []
     for epoch in dict.fromkeys(since):
         try:
             earlier += filter(None, [evaluations.read_epoch(tracker.run_dir, epoch)])
