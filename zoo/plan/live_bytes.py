@@ -18,6 +18,9 @@ from torch.utils._pytree import tree_leaves
 
 META = torch.device("meta")
 
+_MAKE_TENSORS = ("diffusers.hooks", "diffusers.quantizers")
+"""Modules that every model of diffusers loads."""
+
 T = TypeVar("T")
 
 
@@ -33,8 +36,9 @@ class LiveBytes:
 
     def __enter__(self) -> "LiveBytes":
         """Starts to count."""
-        # It makes tensors as it loads, which are none of what is counted, and not to be on meta.
-        import_module("diffusers.hooks")
+        # They make tensors as they load, which are none of what is counted, and not to be on meta.
+        for name in _MAKE_TENSORS:
+            import_module(name)
         self._stack.enter_context(_fused_kernels())
         self._stack.enter_context(_Seen(self._see))
         return self
