@@ -103,8 +103,10 @@ def _mixture(recipe: Recipe) -> list[tuple[float, frozenset[str] | None]]:
 def goes_on(folder: Path, recipe: Recipe) -> None:
     """Remembers what is elsewhere now; to be called while the folder has the recipe as it was."""
     moved = _moved(_at(recipe_of(folder)), _at(recipe))
-    if moved or _shipped_difference(folder, recipe) is not None:
-        new = {place: _fingerprints(recipe, place) for place in moved} | _shipped(recipe)
+    new = {place: _fingerprints(recipe, place) for place in moved}
+    if _shipped_difference(folder, recipe) is not None:
+        new |= _shipped(recipe)
+    if new:
         files.write(folder / CONTENTS, {**_read(folder), **new})
 
 
