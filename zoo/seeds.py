@@ -13,16 +13,22 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.devices import CPU, generators_in_use, send
 
 VERSION = 2
 """Of which numbers a name gives, as checkpoints say it: 1 were torch's, by 32 bits of the name."""
+
+
+_LOW = 2**64 - 1
 
 
 def derive(*parts: object) -> int:
@@ -75,13 +81,26 @@ class Draws:
         self, draw: Callable[..., object], shape: tuple[int, ...], kind: str
     ) -> Float[Tensor, "rows *shape"]:
         stem = (self.seed, self.purpose, self.epoch, *self.labels, kind)
+        # numpy asks a seed sequence for the key; given the key itself it seeks entropy, for longer.
         # There, also where a caller has torch make tensors elsewhere: the generator is.
         out = torch.empty(len(self.keys), *shape, device=CPU)
         numbers = out.numpy()
         for row, key in enumerate(self.keys.tolist()):
-            generator = np.random.Generator(np.random.Philox(key=_hash((*stem, key), bits=128)))
+            named = cast(np.random.SeedSequence, _Key((*stem, key)))  # numpy's types know no other
+            generator = np.random.Generator(np.random.Philox(named))
             numbers[row] = draw(generator, shape, dtype=np.float32)
         return send(out, self.device)
+
+
+class _Key(ISeedSequence):
+    """The key of a Philox, for a name."""
+
+    def __init__(self, parts: tuple[object, ...]) -> None:
+        self._key = _hash(parts, bits=128)
+
+    def generate_state(self, n_words: int, dtype: object = np.uint32) -> NDArray[np.uint64]:
+        """Its two words, the low one first."""
+        return np.array((self._key & _LOW, self._key >> 64), dtype=np.uint64)
 
 
 def order(n: int, *, seed: int, purpose: str, epoch: int = 0) -> Int[Tensor, " n"]:
