@@ -37,6 +37,13 @@ def test_a_row_is_the_same_in_any_company_and_order(kind, shape) -> None:
     assert torch.equal(taken, whole[[1, 1, 3]])
 
 
+def test_rows_in_turn_have_the_numbers_of_rows_taken() -> None:
+    parts = [torch.tensor([2, 0]), torch.tensor([1])]
+    whole = draws([5, 0, 9])
+    turns = [one.at("t").normal((3,)) for one in whole.in_turn(parts)]
+    assert torch.equal(torch.cat(turns), whole.at("t").normal((3,))[[2, 0, 1]])
+
+
 def test_asking_twice_gives_the_same_numbers() -> None:
     one = draws([1, 2])
     assert torch.equal(one.normal((4,)), one.normal((4,)))

@@ -10,9 +10,11 @@ by chance. torch's on the CPU keeps 32 bits of a seed: of 100,000 rows two would
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import cast
 
 import numpy as np
@@ -22,7 +24,7 @@ from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.devices import CPU, generators_in_use, send
+from zoo.devices import CPU, generators_in_use, host_memory, is_accelerator, send
 
 VERSION = 2
 """Of which numbers a name gives, as checkpoints say it: 1 were torch's, by 32 bits of the name."""
@@ -56,6 +58,7 @@ class Draws:
     keys: Int[Tensor, " rows"]
     device: torch.device | str = "cpu"
     labels: tuple[object, ...] = ()
+    ahead: "_Ahead | None" = field(default=None, repr=False, compare=False)
 
     def normal(self, shape: tuple[int, ...] = ()) -> Float[Tensor, "rows *shape"]:
         """Standard normal numbers, of `shape` for each row."""
@@ -75,21 +78,80 @@ class Draws:
 
     def take(self, index: Int[Tensor, " taken"]) -> "Draws":
         """The draws of some of the rows."""
-        return replace(self, keys=self.keys[index.to(self.keys.device)])
+        return replace(self, keys=self.keys[index.to(self.keys.device)], ahead=None)
+
+    def in_turn(self, parts: Sequence[Int[Tensor, " taken"]]) -> Iterator["Draws"]:
+        """The draws of some rows after those of others, each as `take` gives them.
+
+        On the way to an accelerator what one part asks for is drawn for the next in a thread, while
+        the host queues the rest of the part.
+        """
+        if not is_accelerator(torch.device(self.device)):
+            yield from map(self.take, parts)
+            return
+        ready: dict[_Name, Future[Tensor]] = {}
+        taken = [self.take(part) for part in parts]
+        following = [part.keys for part in taken[1:]]
+        with ThreadPoolExecutor(1) as thread:
+            for part, keys in zip_longest(taken, following):
+                ahead = _Ahead(thread, keys, ready)
+                yield replace(part, ahead=ahead)
+                ready = ahead.coming
 
     def _draw(
         self, draw: Callable[..., object], shape: tuple[int, ...], kind: str
     ) -> Float[Tensor, "rows *shape"]:
-        stem = (self.seed, self.purpose, self.epoch, *self.labels, kind)
-        # numpy asks a seed sequence for the key; given the key itself it seeks entropy, for longer.
-        # There, also where a caller has torch make tensors elsewhere: the generator is.
-        out = torch.empty(len(self.keys), *shape, device=CPU)
-        numbers = out.numpy()
-        for row, key in enumerate(self.keys.tolist()):
-            named = cast(np.random.SeedSequence, _Key((*stem, key)))  # numpy's types know no other
-            generator = np.random.Generator(np.random.Philox(named))
-            numbers[row] = draw(generator, shape, dtype=np.float32)
+        name = (self.seed, self.purpose, self.epoch, *self.labels, kind)
+        out = None if self.ahead is None else self.ahead.ask(name, draw, shape, self.device)
+        if out is None:
+            out = _fill(host_memory((len(self.keys), *shape), self.device), name, self.keys, draw)
         return send(out, self.device)
+
+
+_Name = tuple[object, ...]
+
+
+def _fill(
+    out: Float[Tensor, "rows *shape"],
+    name: _Name,
+    keys: Int[Tensor, " rows"],
+    draw: Callable[..., object],
+) -> Float[Tensor, "rows *shape"]:
+    """With the numbers of a name and of each row's key."""
+    numbers = out.numpy()
+    for row, key in enumerate(keys.tolist()):
+        # numpy asks a seed sequence for the key; given the key itself it seeks entropy, for longer.
+        named = cast(np.random.SeedSequence, _Key((*name, key)))  # numpy's types know no other
+        generator = np.random.Generator(np.random.Philox(named))
+        numbers[row] = draw(generator, out.shape[1:], dtype=np.float32)
+    return out
+
+
+@dataclass
+class _Ahead:
+    """What one part of the rows asks for is drawn for the part after it."""
+
+    thread: ThreadPoolExecutor
+    following: Int[Tensor, " rows"] | None
+    """The keys of the part after it."""
+    ready: dict[_Name, Future[Tensor]]
+    """What is drawn, or being drawn, of this one."""
+    coming: dict[_Name, Future[Tensor]] = field(default_factory=dict)
+
+    def ask(
+        self,
+        name: _Name,
+        draw: Callable[..., object],
+        shape: tuple[int, ...],
+        device: torch.device | str,
+    ) -> Float[Tensor, "rows *shape"] | None:
+        """This part's numbers, if the part before it has asked for as many."""
+        if self.following is not None and (*name, shape) not in self.coming:
+            # Made here, as a thread of its own would be on the first device.
+            out = host_memory((len(self.following), *shape), device)
+            self.coming[*name, shape] = self.thread.submit(_fill, out, name, self.following, draw)
+        drawn = self.ready.pop((*name, shape), None)
+        return None if drawn is None else drawn.result()
 
 
 class _Key(ISeedSequence):

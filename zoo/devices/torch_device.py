@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from zoo.errors import text_of
@@ -74,6 +75,16 @@ def send(value: Tensor, device: torch.device | str, dtype: torch.dtype | None = 
     """
     there = torch.device(device)
     return value.to(there, dtype or value.dtype, non_blocking=is_accelerator(there))
+
+
+def host_memory(shape: tuple[int, ...], device: torch.device | str) -> Float[Tensor, "..."]:
+    """Memory of the host for numbers on the way to a device, float32, not yet written.
+
+    For an accelerator it is page-locked: any other `send` copies once more before it goes on.
+    """
+    # On the CPU, also where a caller has torch make tensors elsewhere.
+    made = torch.empty(shape, device=CPU)
+    return made.pin_memory() if is_accelerator(torch.device(device)) else made
 
 
 def synchronize(device: torch.device) -> None:

@@ -5,7 +5,7 @@ weighs them by the weight of the whole update, so that gradients averaged over p
 of one process with all rows.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -162,7 +162,8 @@ def learn(
             num_evals += evals
 
         # The gradient, a micro-batch at a time.
-        metrics, evals = _backward(learner, rows, draws, bar.over(micros), weight, done)
+        batches = bar.over(_batches(micros, rows.weight.cpu(), draws))
+        metrics, evals = _backward(learner, rows, batches, weight, done)
         num_evals, done = num_evals + evals, done + len(micros)
 
         # The optimizer's step, which is taken where the gradient of all processes is finite.
@@ -184,6 +185,39 @@ def learn(
         found["lr"] = learner.rate.at(step - 1)
     num_evals = int(learner.engine.gather(torch.tensor([num_evals])).sum())
     return Learned(step, found, num_evals, num_dropped, num_empty)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A micro-batch as it is run: the rows, how much each counts, and their random numbers."""
+
+    index: Int[Tensor, " batch"]
+    weight: Float[Tensor, " batch"]
+    """0 of fillers."""
+    draws: Draws
+    num_real: int
+
+    def part_of(self, num_rows: int) -> int:
+        """Of the rows that went through the network, those of no filler."""
+        return num_rows * self.num_real // len(self.index)
+
+
+def _batches(
+    micros: Iterable[MicroBatch], row_weight: Float[Tensor, " rows"], draws: Draws
+) -> Iterator[_Batch]:
+    """The random numbers of each are drawn while the one before is run."""
+    # Rows of weight 0 may hold anything, and a gradient of NaN times 0 is NaN: one that counts
+    # is run in their place.
+    stand_in = row_weight.argmax()
+    micros = list(micros)
+    weights = [row_weight[m.index] * (torch.arange(len(m.index)) < m.num_real) for m in micros]
+    indices = [
+        torch.where(weight > 0, micro.index, stand_in)
+        for micro, weight in zip(micros, weights, strict=True)
+    ]
+    every = zip(indices, weights, draws.in_turn(indices), micros, strict=True)
+    for index, weight, own, micro in every:
+        yield _Batch(index, weight, own, micro.num_real)
 
 
 def _recall(learner: Learner, rows: Rows, draws: Draws, cut: Cut) -> tuple[Rows, int]:
@@ -218,20 +252,16 @@ def _ask(
 ) -> tuple[Float[Tensor, "rows ..."], int]:
     """Numbers of each row of some micro-batches that has a weight, NaN of others; the forwards."""
     policy = learner.policy
-    row_weight = rows.weight.cpu()
-    stand_in = row_weight.argmax()
     places, found, num_evals = [], [], 0
-    for micro in micros:
+    for batch in _batches(micros, rows.weight.cpu(), draws):
         before = policy.weights.num_rows
-        index = torch.where(row_weight[micro.index] > 0, micro.index, stand_in)
-        found.append(question(policy, take(rows, index), draws.take(index)).detach())
-        real = (row_weight[micro.index] > 0) & (torch.arange(len(index)) < micro.num_real)
-        places.append(torch.where(real, index, -1))
-        num_evals += (policy.weights.num_rows - before) * micro.num_real // len(index)
+        found.append(question(policy, take(rows, batch.index), batch.draws).detach())
+        places.append(torch.where(batch.weight > 0, batch.index, -1))
+        num_evals += batch.part_of(policy.weights.num_rows - before)
     # All of them at once: to read any is to wait for all that was queued before.
     values = torch.cat(found).cpu() if found else torch.empty(0)
     exact = torch.float64 if values.ndim == 1 else torch.float32
-    measured = torch.full((len(row_weight), *values.shape[1:]), torch.nan, dtype=exact)
+    measured = torch.full((len(rows.weight), *values.shape[1:]), torch.nan, dtype=exact)
     if places:
         place = torch.cat(places)
         measured[place[place >= 0]] = values[place >= 0].to(exact)
@@ -239,34 +269,22 @@ def _ask(
 
 
 def _backward(
-    learner: Learner,
-    rows: Rows,
-    draws: Draws,
-    micros: Iterable[MicroBatch],
-    weight: float,
-    done: int,
+    learner: Learner, rows: Rows, batches: Iterable[_Batch], weight: float, done: int
 ) -> tuple["_Averages", int]:
     """Adds an update's gradients, `weight` being that of all processes' rows in it.
 
     So many micro-batches of the epoch were `done` before. Returns its metrics, not yet averaged,
     and the forwards of rows that are no fillers.
     """
-    # Rows of weight 0 may hold anything, and a gradient of NaN times 0 is NaN: one that counts
-    # is run in their place.
     engine, policy = learner.engine, learner.policy
-    row_weight = rows.weight.cpu()
-    stand_in = row_weight.argmax()
     metrics, num_evals = _Averages(engine), 0
-    for number, micro in enumerate(micros, done):
+    for number, batch in enumerate(batches, done):
         before = policy.weights.num_rows
-        counts = row_weight[micro.index]
-        counts[micro.num_real :] = 0
-        index = torch.where(counts > 0, micro.index, stand_in)
-        counts = send(counts, engine.device)
-        batch = replace(take(rows, index), batch=number)
-        loss = learner.objective.loss(policy, batch, draws.take(index))
+        counts = send(batch.weight, engine.device)
+        chosen = replace(take(rows, batch.index), batch=number)
+        loss = learner.objective.loss(policy, chosen, batch.draws)
         engine.backward((counts * loss.per_row).sum() * (engine.size / weight))
-        num_evals += (policy.weights.num_rows - before) * micro.num_real // len(micro.index)
+        num_evals += batch.part_of(policy.weights.num_rows - before)
         metrics.add({"loss": loss.per_row.detach(), **loss.metrics}, counts)
     return metrics, num_evals
 
