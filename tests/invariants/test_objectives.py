@@ -28,7 +28,8 @@ from zoo.sampler.ode import Euler
 from zoo.sampler.sde import FlowSDE
 from zoo.seeds import Draws
 from zoo.training.collect import Collector, Groups, collect, shard_groups
-from zoo.training.learn import Learned, Learner, cut, learn
+from zoo.training.cut import cut
+from zoo.training.learn import Learned, Learner, learn
 from zoo.training.learning_rate import LearningRate
 
 CPU = torch.device("cpu")

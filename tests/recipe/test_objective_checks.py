@@ -6,7 +6,7 @@ from tests.runs import ROOT
 from tests.train_here import recipe
 from zoo.plan.geometry import StandIn, _rows_of, _sample_one, plan
 from zoo.recipe.errors import RecipeError
-from zoo.training.learn import updates as updates_of
+from zoo.training.cut import updates as updates_of
 
 HELD_OUT = "[{name: digit}, {name: digit_judge, label: judge, weight: 0}]"
 GATE = "{rewards: [judge]}"

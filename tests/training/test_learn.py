@@ -14,7 +14,8 @@ from zoo.policy.base import Policy
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Rows, Weights
 from zoo.seeds import Draws
-from zoo.training.learn import Learned, Learner, cut, learn, updates
+from zoo.training.cut import cut, updates
+from zoo.training.learn import Learned, Learner, learn
 from zoo.training.learning_rate import LearningRate
 
 NAN = float("nan")

@@ -24,7 +24,7 @@ from zoo.reward.asking import AskingReward
 from zoo.rollout import Cond, Path, Rollout, Rows, Weights, take
 from zoo.sampler.base import ImageSource, StoredImages
 from zoo.seeds import Draws
-from zoo.training.learn import most_rows, updates
+from zoo.training.cut import most_rows, updates
 from zoo.training.micro_batches import (
     balanced_batch_size,
     largest_shard,

@@ -27,6 +27,7 @@ class Networks(nn.Module):
         self.active = Weights.LIVE
         self._on_host = copies_on == "cpu"
         self._lent: dict[Weights, dict[str, Tensor]] = {}
+        self._stays = copies_on != "cpu"
 
     def add(self, sets: Sequence[Weights]) -> dict[Weights, dict[str, nn.Parameter]]:
         """Has live trained, and makes a copy of it for the other sets: the parameters of all."""
@@ -45,7 +46,7 @@ class Networks(nn.Module):
     @contextmanager
     def lend(self, which: Weights) -> Iterator[None]:
         """Inside, the set is on live's device, moved there once."""
-        if not self._on_host or which is Weights.LIVE or which in self._lent:
+        if self._stays or which is Weights.LIVE or which in self._lent:
             yield
             return
         self._copy_to_device(which)
@@ -53,6 +54,15 @@ class Networks(nn.Module):
             yield
         finally:
             del self._lent[which]
+
+    @contextmanager
+    def lend_nothing(self) -> Iterator[None]:
+        """Inside no other set is moved: none is asked but what is lent already."""
+        before, self._stays = self._stays, True
+        try:
+            yield
+        finally:
+            self._stays = before
 
     def refresh(self, which: Weights) -> None:
         """A set has other values now, which its forwards must have too."""

@@ -15,9 +15,9 @@ from zoo.seeds import Draws
 from zoo.training import metrics, stop
 from zoo.training.build import StageRun
 from zoo.training.collect import Collected, shard_groups
+from zoo.training.cut import Cut, cut
 from zoo.training.epoch import advantages, collect_epoch, groups_of, judged
 from zoo.training.first_step import try_step
-from zoo.training.learn import Cut, cut
 from zoo.training.monitor import evaluate_run, record_evaluation
 from zoo.training.probes import probe, probe_images
 from zoo.training.state import Progress

@@ -23,8 +23,9 @@ from zoo.training.collect import (
     require_finite,
     shard_groups,
 )
+from zoo.training.cut import cut
 from zoo.training.generate import asked_guidance
-from zoo.training.learn import Learned, cut, learn, num_batches
+from zoo.training.learn import Learned, learn, num_batches
 from zoo.training.state import Progress
 
 _FORESEEN = 20

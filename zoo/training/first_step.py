@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 
 from zoo import seeds
+from zoo.objective.base import Loss
+from zoo.policy.base import Policy
 from zoo.policy.stand_in import WithVelocity
 from zoo.rollout import Cond, Path, Rollout, take
 from zoo.seeds import Draws
 from zoo.training.collect import Shard
-from zoo.training.learn import Learner, batch_size, cut
+from zoo.training.cut import cut
+from zoo.training.learn import Learner, batch_size
+from zoo.training.lending import with_lent_weights
 from zoo.training.stored import EncodedImages
 
 
@@ -49,9 +53,13 @@ def try_gradient(learner: Learner, share: Shard) -> None:
     )  # fmt: skip
     index = torch.arange(batch_size(learner, parts)) % len(rows.key)
     draws = Draws(groups.seed, "loss", groups.epoch, rows.key, engine.device)
+
+    def loss_of(asked: Policy, some: Tensor) -> Loss:
+        return objective.loss(asked, take(rows, some), draws.take(some))
+
     with seeds.borrowed(groups.seed, "first step"):
-        loss = objective.loss(policy, take(rows, index), draws.take(index))
-        engine.backward(loss.per_row.sum() * torch.nan)
+        for asked, some in with_lent_weights(policy, loss_of, [index], checked=True):
+            engine.backward(loss_of(asked, some).per_row.sum() * torch.nan)
     policy.weights.num_rows = num_rows
 
 

@@ -1,4 +1,4 @@
-"""Learning from rows: a seeded cut of the epoch's units into updates, for any number of processes.
+"""Learning from rows: an epoch's updates, the same for any number of processes.
 
 Every process knows every row's unit and weight, cuts the units alike, trains the rows it holds and
 weighs them by the weight of the whole update, so that gradients averaged over processes are those
@@ -16,12 +16,14 @@ from torch import Tensor
 
 from zoo.devices import send
 from zoo.engine.base import Engine
-from zoo.objective.base import Objective
+from zoo.objective.base import Loss, Objective
 from zoo.policy.base import Policy
 from zoo.rollout import Rows, Weights, take
 from zoo.run.console import NO_BAR, Bar
 from zoo.seeds import Draws
+from zoo.training.cut import Cut
 from zoo.training.learning_rate import LearningRate
+from zoo.training.lending import with_lent_weights
 from zoo.training.micro_batches import (
     MicroBatch,
     balanced_batch_size,
@@ -47,25 +49,6 @@ class Learner:
     ema_cap: float | None = None
 
 
-CUT = 2
-"""Of the way in which rows are cut. A checkpoint has that of its run; without one it is 1, where
-all units were shuffled together."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How the rows of all processes fall into updates, as every process computes it alike."""
-
-    rows: tuple[Int[Tensor, " _"], ...]
-    """By update, the indices of this process's own rows."""
-
-    weight: tuple[float, ...]
-    """By update, the weight of all processes' rows."""
-
-    largest: tuple[int, ...]
-    """By update, the rows of the process that holds most."""
-
-
 @dataclass(frozen=True)
 class Learned:
     """What an epoch's updates did: the averages of its metrics, and counts over all processes.
@@ -78,46 +61,6 @@ class Learned:
     num_evals: int
     num_dropped: int
     num_empty: int
-
-
-def cut(
-    engine: Engine, rows: Rows, num_updates: int, *, num_groups: int, seed: int, epoch: int
-) -> Cut:
-    """Cuts all processes' units, which are of so many groups, into nearly equal parts."""
-    unit = rows.unit.cpu()
-    rank = engine.gather(torch.full_like(unit, engine.rank))
-    every, weight = engine.gather(unit), engine.gather(rows.weight.double())
-    update = updates(every, num_updates, num_groups=num_groups, seed=seed, epoch=epoch)
-    local = update[rank == engine.rank]
-    return Cut(
-        rows=tuple((local == u).nonzero()[:, 0] for u in range(num_updates)),
-        weight=tuple(float(weight[update == u].sum()) for u in range(num_updates)),
-        largest=tuple(most_rows(rank[update == u]) for u in range(num_updates)),
-    )
-
-
-def updates(
-    unit: Int[Tensor, " rows"], num_updates: int, *, num_groups: int, seed: int, epoch: int
-) -> Int[Tensor, " rows"]:
-    """The update of each row, given the units of all processes' rows in any order.
-
-    Each group's units are shuffled and dealt out over the updates, so every process, which has
-    whole groups, has as much to do in each of them. Where the groups have not equally many units
-    all are dealt out as one.
-    """
-    every, member = torch.unique(unit, return_inverse=True)
-    groups = num_groups if len(every) % num_groups == 0 else 1
-    group = torch.arange(groups)
-    place = Draws(seed, "updates", epoch, group).permutation(len(every) // groups)
-    # What is left over of the first groups goes to the first update, of the next ones to the next:
-    # each process has groups from the first to the last, and so as much left over for each update.
-    first = group * num_updates // groups
-    return ((place + first[:, None]) % num_updates).flatten()[member]
-
-
-def most_rows(rank: Int[Tensor, " rows"]) -> int:
-    """The rows of the process that has most of them, given each row's process."""
-    return int(torch.bincount(rank).max()) if len(rank) else 0
 
 
 def batch_size(learner: Learner, cut: Cut) -> int:
@@ -162,8 +105,8 @@ def learn(
             num_evals += evals
 
         # The gradient, a micro-batch at a time.
-        batches = bar.over(_batches(micros, rows.weight.cpu(), draws))
-        metrics, evals = _backward(learner, rows, batches, weight, done)
+        batches = _batches(learner, micros, rows.weight.cpu(), draws)
+        metrics, evals = _backward(learner, rows, batches, weight, done, bar)
         num_evals, done = num_evals + evals, done + len(micros)
 
         # The optimizer's step, which is taken where the gradient of all processes is finite.
@@ -191,6 +134,8 @@ def learn(
 class _Batch:
     """A micro-batch as it is run: the rows, how much each counts, and their random numbers."""
 
+    number: int
+    """In its update."""
     index: Int[Tensor, " batch"]
     weight: Float[Tensor, " batch"]
     """0 of fillers."""
@@ -203,7 +148,10 @@ class _Batch:
 
 
 def _batches(
-    micros: Iterable[MicroBatch], row_weight: Float[Tensor, " rows"], draws: Draws
+    learner: Learner,
+    micros: Iterable[MicroBatch],
+    row_weight: Float[Tensor, " rows"],
+    draws: Draws,
 ) -> Iterator[_Batch]:
     """The random numbers of each are drawn while the one before is run."""
     # Rows of weight 0 may hold anything, and a gradient of NaN times 0 is NaN: one that counts
@@ -215,9 +163,12 @@ def _batches(
         torch.where(weight > 0, micro.index, stand_in)
         for micro, weight in zip(micros, weights, strict=True)
     ]
-    every = zip(indices, weights, draws.in_turn(indices), micros, strict=True)
-    for index, weight, own, micro in every:
-        yield _Batch(index, weight, own, micro.num_real)
+    # Where sets are lent a micro-batch asks for its numbers before and after its turn.
+    lent = learner.policy.weights.copies_on != "device"
+    own = map(draws.take, indices) if lent else draws.in_turn(indices)
+    every = zip(range(len(micros)), indices, weights, own, micros, strict=True)
+    for number, index, weight, mine, micro in every:
+        yield _Batch(number, index, weight, mine, micro.num_real)
 
 
 def _recall(learner: Learner, rows: Rows, draws: Draws, cut: Cut) -> tuple[Rows, int]:
@@ -251,13 +202,18 @@ def _ask(
     micros: Iterable[MicroBatch],
 ) -> tuple[Float[Tensor, "rows ..."], int]:
     """Numbers of each row of some micro-batches that has a weight, NaN of others; the forwards."""
-    policy = learner.policy
+
+    def ask(policy: Policy, batch: _Batch) -> Tensor:
+        return question(policy, take(rows, batch.index), batch.draws)
+
+    weights = learner.policy.weights
     places, found, num_evals = [], [], 0
-    for batch in _batches(micros, rows.weight.cpu(), draws):
-        before = policy.weights.num_rows
-        found.append(question(policy, take(rows, batch.index), batch.draws).detach())
+    batches = _batches(learner, micros, rows.weight.cpu(), draws)
+    for policy, batch in with_lent_weights(learner.policy, ask, batches):
+        before = weights.num_rows
+        found.append(ask(policy, batch).detach())
         places.append(torch.where(batch.weight > 0, batch.index, -1))
-        num_evals += batch.part_of(policy.weights.num_rows - before)
+        num_evals += batch.part_of(weights.num_rows - before)
     # All of them at once: to read any is to wait for all that was queued before.
     values = torch.cat(found).cpu() if found else torch.empty(0)
     exact = torch.float64 if values.ndim == 1 else torch.float32
@@ -269,22 +225,26 @@ def _ask(
 
 
 def _backward(
-    learner: Learner, rows: Rows, batches: Iterable[_Batch], weight: float, done: int
+    learner: Learner, rows: Rows, batches: Iterable[_Batch], weight: float, done: int, bar: Bar
 ) -> tuple["_Averages", int]:
     """Adds an update's gradients, `weight` being that of all processes' rows in it.
 
     So many micro-batches of the epoch were `done` before. Returns its metrics, not yet averaged,
     and the forwards of rows that are no fillers.
     """
-    engine, policy = learner.engine, learner.policy
+    engine, weights = learner.engine, learner.policy.weights
+
+    def loss_of(policy: Policy, batch: _Batch) -> Loss:
+        chosen = replace(take(rows, batch.index), batch=done + batch.number)
+        return learner.objective.loss(policy, chosen, batch.draws)
+
     metrics, num_evals = _Averages(engine), 0
-    for number, batch in enumerate(batches, done):
-        before = policy.weights.num_rows
+    for policy, batch in bar.over(with_lent_weights(learner.policy, loss_of, batches)):
+        before = weights.num_rows
         counts = send(batch.weight, engine.device)
-        chosen = replace(take(rows, batch.index), batch=number)
-        loss = learner.objective.loss(policy, chosen, batch.draws)
+        loss = loss_of(policy, batch)
         engine.backward((counts * loss.per_row).sum() * (engine.size / weight))
-        num_evals += batch.part_of(policy.weights.num_rows - before)
+        num_evals += batch.part_of(weights.num_rows - before)
         metrics.add({"loss": loss.per_row.detach(), **loss.metrics}, counts)
     return metrics, num_evals
 

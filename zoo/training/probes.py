@@ -14,7 +14,8 @@ from zoo.objective.base import Probe
 from zoo.rollout import Rollout, Rows, take
 from zoo.seeds import Draws
 from zoo.training.collect import Collected, Collector, furthest_outside
-from zoo.training.learn import Cut, Learner, batch_size
+from zoo.training.cut import Cut
+from zoo.training.learn import Learner, batch_size
 
 
 def probe(

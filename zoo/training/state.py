@@ -18,7 +18,7 @@ from zoo.run.tracker import Tracker
 from zoo.storage import tensor_file
 from zoo.storage.tensor_file import Sharded, TensorFile, dtype_name, is_finite
 from zoo.training.build import Model, Run, StageRun
-from zoo.training.learn import CUT
+from zoo.training.cut import CUT
 
 Count = Annotated[int, Strict(), Ge(0)]
 Number = Annotated[float, Strict()]
