@@ -114,7 +114,10 @@ class Objective(ABC, Generic[R]):
 
     @abstractmethod
     def loss(self, policy: Policy, rows: R, draws: Draws) -> Loss:
-        """The loss of some rows, by one forward of live with gradients; `draws` are by row."""
+        """The loss of some rows, by one forward of live with gradients; `draws` are by row.
+
+        It changes nothing of the objective: with `policy.copies_on: cpu` it is called more often.
+        """
 
     def measure(self, policy: Policy, rows: R, draws: Draws) -> PerRow:
         """What an update must know of each row before its losses; called without gradients.
