@@ -2,7 +2,16 @@
 
 import pytest
 
-from tests.runs import RECIPES, every_time, only_run, overrides, require_same_tensors
+from tests.runs import (
+    RECIPES,
+    ROOT,
+    SHORT,
+    every_time,
+    only_run,
+    overrides,
+    require_same_tensors,
+    settings,
+)
 from zoo.objective.dpo import DPO
 from zoo.objective.flow_grpo import FlowGRPO
 from zoo.objective.nft import NFT
@@ -32,6 +41,20 @@ def test_copies_on_the_host_train_the_same_run(algorithm, tmp_path):
         trained(tmp_path / place, algorithm, policy__copies_on=place) for place in ("device", "cpu")
     )
     require_same_tensors(on_host, on_device)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["crd", "kto"])
+def test_what_is_measured_before_an_update_is_the_same_too(recipe, tmp_path):
+    from zoo.cli.train import train
+
+    runs = []
+    for place in ("device", "cpu"):
+        options = {**SHORT, "output_dir": tmp_path / place}
+        changes = settings(options, **FULL, policy__copies_on=place)[1::2]
+        train(ROOT / "recipes" / f"{recipe}_digits.yaml", changes, None, None)
+        runs.append(only_run(tmp_path / place))
+    require_same_tensors(*runs)
 
 
 @pytest.mark.slow
