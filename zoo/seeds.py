@@ -80,7 +80,7 @@ class Draws:
         """The draws of some of the rows."""
         return replace(self, keys=self.keys[index.to(self.keys.device)], ahead=None)
 
-    def in_turn(self, parts: Sequence[Int[Tensor, " taken"]]) -> Iterator["Draws"]:
+    def in_turn(self, parts: Sequence[Int[Tensor, " _"]]) -> Iterator["Draws"]:
         """The draws of some rows after those of others, each as `take` gives them.
 
         On the way to an accelerator what one part asks for is drawn for the next in a thread, while

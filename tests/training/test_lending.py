@@ -12,7 +12,7 @@ from zoo.objective.base import Loss, Objective
 from zoo.policy.base import Policy
 from zoo.policy.weight_copies import Networks
 from zoo.policy.weights import WeightSets
-from zoo.rollout import Rows, Weights
+from zoo.rollout import Cond, Rows, Weights
 from zoo.seeds import Draws
 from zoo.training import lending
 from zoo.training.cut import cut
@@ -20,6 +20,7 @@ from zoo.training.learn import Learned, Learner, learn
 from zoo.training.learning_rate import LearningRate
 
 NUM = 11
+NO_COND = Cond({})
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Contrast(Objective[Wanted]):
 
     def others(self, policy: Policy, which: Weights, x: Tensor) -> Tensor:
         with torch.no_grad(), policy.weights.using(which):
-            return policy.velocity(x, torch.zeros(len(x)), None)
+            return policy.velocity(x, torch.zeros(len(x)), NO_COND)
 
     def measure(self, policy, rows, draws):
         return self.others(policy, Weights.OLD, draws.normal((3,))).mean(1)
@@ -69,7 +70,7 @@ class Contrast(Objective[Wanted]):
 
     def loss(self, policy: Policy, rows: Wanted, draws: Draws) -> Loss:
         x = draws.normal((3,))
-        off = policy.velocity(x, torch.zeros(len(x)), None) - self.others(policy, Weights.OLD, x)
+        off = policy.velocity(x, torch.zeros(len(x)), NO_COND) - self.others(policy, Weights.OLD, x)
         off = off + self.others(policy, Weights.OLD, -x) * rows.target[:, None]
         if rows.batch % 2:
             off = off - self.others(policy, Weights.REFERENCE, x)
@@ -87,7 +88,7 @@ class Chained(Contrast):
     def loss(self, policy: Policy, rows: Wanted, draws: Draws) -> Loss:
         old = self.others(policy, Weights.OLD, draws.normal((3,)))
         x = self.others(policy, Weights.REFERENCE, old)
-        off = policy.velocity(x, torch.zeros(len(x)), None)
+        off = policy.velocity(x, torch.zeros(len(x)), NO_COND)
         return Loss(off.square().sum(1), {})
 
 
