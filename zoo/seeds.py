@@ -94,7 +94,7 @@ class Draws:
         following = [part.keys for part in taken[1:]]
         with ThreadPoolExecutor(1) as thread:
             for part, keys in zip_longest(taken, following):
-                ahead = _Ahead(thread, keys, ready)
+                ahead = _Ahead(thread, part.keys, keys, ready)
                 yield replace(part, ahead=ahead)
                 ready = ahead.coming
 
@@ -102,7 +102,9 @@ class Draws:
         self, draw: Callable[..., object], shape: tuple[int, ...], kind: str
     ) -> Float[Tensor, "rows *shape"]:
         name = (self.seed, self.purpose, self.epoch, *self.labels, kind)
-        out = None if self.ahead is None else self.ahead.ask(name, draw, shape, self.device)
+        # Not where the rows were renamed since, as by their groups.
+        ahead = self.ahead if self.ahead is not None and self.ahead.keys is self.keys else None
+        out = None if ahead is None else ahead.ask(name, draw, shape, self.device)
         if out is None:
             out = _fill(host_memory((len(self.keys), *shape), self.device), name, self.keys, draw)
         return send(out, self.device)
@@ -132,6 +134,8 @@ class _Ahead:
     """What one part of the rows asks for is drawn for the part after it."""
 
     thread: ThreadPoolExecutor
+    keys: Int[Tensor, " rows"]
+    """Of this part; that very tensor."""
     following: Int[Tensor, " rows"] | None
     """The keys of the part after it."""
     ready: dict[_Name, Future[Tensor]]

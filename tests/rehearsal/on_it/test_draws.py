@@ -1,6 +1,7 @@
 """Random numbers on their way to a device: drawn while the rows before are computed with."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -65,3 +66,11 @@ def test_rows_taken_of_a_turn_are_drawn_for_themselves():
         one.normal((2,))
         taken = one.take(torch.tensor([0])).normal((2,)).cpu()
         assert torch.equal(taken, draws("cpu").take(part[:1]).normal((2,)))
+
+
+def test_rows_that_are_renamed_in_a_turn_have_the_numbers_of_their_names():
+    for one in draws("sim").in_turn(PARTS):
+        one.normal((2,))
+        named = replace(one, keys=one.keys // 2)
+        found = named.normal((2,)).cpu()
+        assert torch.equal(found, replace(draws("cpu"), keys=named.keys).normal((2,)))
