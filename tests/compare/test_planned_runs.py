@@ -3,10 +3,11 @@
 import pytest
 
 from tests.compare.suites import BOTH, SMALL, one_process, planned, write
-from tests.runs import RECIPES
+from tests.runs import RECIPES, ROOT
 from zoo.compare.planned_runs import MANY_EPOCHS
 from zoo.recipe.errors import RecipeError
 
+BENCHMARKS = ROOT / "benchmarks"
 SOLVERS = "contenders:\n  fixed: {}\n  adaptive: {sampler: {solver: {name: dopri5, rtol: 0.1}}}\n"
 
 
@@ -71,6 +72,24 @@ def test_a_schedule_of_unknown_length_is_refused(recipes):
     (said,) = refusal(recipes, budget="{seconds: 5}", rest=rest)
     assert "suite.yaml:14: contender 'b': optim.schedule is 'cosine', whose shape" in said
     assert recipes(budget="{forwards: 900}", rest=rest)["b"].optim.schedule == "cosine"
+
+
+@pytest.mark.parametrize("common", ["", "epochs: 7, "])
+def test_its_length_may_be_written_where_only_the_run_can_tell(recipes, common):
+    """And only there: what the budget buys is not what a suite guesses."""
+    adaptive = "{epochs: 6, sampler: {solver: {name: dopri5, rtol: 0.1}}}"
+    rest = f"common: {{{common}eval: {{every: 2}}, optim: {{schedule: linear}}}}\n"
+    rest += f"contenders:\n  fixed: {{epochs: 5000}}\n  adaptive: {adaptive}\n"
+    found = recipes(budget="{forwards: 9000}", rest=rest)
+    assert found["fixed"].epochs < 100
+    assert found["adaptive"].epochs == (7 if common else 6)
+    assert found["adaptive"].stop_when.forwards == 9000
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.yaml")))
+def test_the_suites_here_can_start(name, tmp_path):
+    written, runs = planned(BENCHMARKS / f"{name}.yaml", tmp_path)
+    assert len(runs) == len(written.suite.seeds) * len(written.suite.contenders)
 
 
 def test_stages_are_compared_by_epochs_alone(recipes):

@@ -90,11 +90,14 @@ def _spend(
             "write budget: {epochs: ...}, or stages: null for the contender"
         )
     epochs = _num_epochs(key, most, plan)
+    if epochs is None and written.writes(contender, "epochs"):
+        epochs = recipe.epochs
     if epochs is None and recipe.optim.schedule != "constant":
         raise RecipeError(
             f"{recipe.origin(('optim', 'schedule'))}: optim.schedule is '{recipe.optim.schedule}', "
             f"whose shape depends on the number of epochs, which a budget in {key} leaves open; "
-            "write optim.schedule: constant, or another budget"
+            f"write contenders.{contender}.epochs, after which the run ends at the latest, "
+            "optim.schedule: constant, or another budget"
         )
     end = Override(("stop_when", key), most, place)
     return [Override(("epochs",), epochs or MANY_EPOCHS, place), end]

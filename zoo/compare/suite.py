@@ -78,6 +78,10 @@ class LoadedSuite:
         """`benchmarks/digits.yaml:14`, or the override."""
         return self.raw.origins.at(loc)
 
+    def writes(self, contender: str, key: str) -> bool:
+        """Whether the suite itself sets a key of the contender's recipe."""
+        return key in self.suite.contenders[contender] or key in self.suite.common
+
     def refusal(self, contender: str, *lines: str) -> RecipeError:
         """What is wrong with a contender; each line has its place in front where it has none."""
         default = str(self.place("contenders", contender))
