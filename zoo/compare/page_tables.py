@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from zoo.compare.page_pairs import pairs
 from zoo.compare.page_plots import who_trains
 from zoo.compare.results import (
     AXES,
@@ -35,7 +36,8 @@ _INTERVAL = (
 def verdict(comparison: Comparison) -> Section:
     """The last scores, and the cost of each target beside the first contender's."""
     blocks: list[Block] = [
-        Note(_INTERVAL), _finals(comparison), *_at_equal(comparison), *_by_tag(comparison),
+        Note(_INTERVAL), _finals(comparison), *pairs(comparison), *_at_equal(comparison),
+        *_by_tag(comparison),
     ]  # fmt: skip
     for target in comparison.targets:
         blocks += [

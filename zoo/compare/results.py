@@ -93,6 +93,13 @@ def final(contender: Contender, key: str) -> Interval:
     return statistics.mean(list(finals(contender, key).values()))
 
 
+def differences(contender: Contender, other: Contender, key: str) -> dict[int, float]:
+    """How far a metric ends above another contender's, by each seed that both have."""
+    mine, theirs = finals(contender, key), finals(other, key)
+    found = {seed: mine[seed] - theirs[seed] for seed in mine if seed in theirs}
+    return {seed: value for seed, value in found.items() if math.isfinite(value)}
+
+
 def curves(contender: Contender, key: str, axis: str) -> dict[int, list[tuple[float, float]]]:
     """A metric against an axis, by seed; without what is not finite."""
     by_seed = {seed: _points(run, key, AXES[axis]) for seed, run in contender.runs.items()}
