@@ -27,7 +27,7 @@ class Networks(nn.Module):
         self.active = Weights.LIVE
         self._on_host = copies_on == "cpu"
         self._lent: dict[Weights, dict[str, Tensor]] = {}
-        self._stays = copies_on != "cpu"
+        self._lends_nothing = False
 
     def add(self, sets: Sequence[Weights]) -> dict[Weights, dict[str, nn.Parameter]]:
         """Has live trained, and makes a copy of it for the other sets: the parameters of all."""
@@ -46,7 +46,8 @@ class Networks(nn.Module):
     @contextmanager
     def lend(self, which: Weights) -> Iterator[None]:
         """Inside, the set is on live's device, moved there once."""
-        if self._stays or which is Weights.LIVE or which in self._lent:
+        here = not self._on_host or which is Weights.LIVE or which in self._lent
+        if here or self._lends_nothing:
             yield
             return
         self._copy_to_device(which)
@@ -58,11 +59,11 @@ class Networks(nn.Module):
     @contextmanager
     def lend_nothing(self) -> Iterator[None]:
         """Inside no other set is moved: none is asked but what is lent already."""
-        before, self._stays = self._stays, True
+        before, self._lends_nothing = self._lends_nothing, True
         try:
             yield
         finally:
-            self._stays = before
+            self._lends_nothing = before
 
     def refresh(self, which: Weights) -> None:
         """A set has other values now, which its forwards must have too."""
