@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from tests.objective.equations import latents, numbers, require_same
+from tests.objective.says import Says, one_step_rollout
 from zoo.objective.crd import CRD, centre_weights, crd_kl, crd_loss
+from zoo.objective.kl import KL
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Cond, Path, Rollout, Weights
 from zoo.seeds import Draws
@@ -74,6 +76,30 @@ def test_the_loss_and_its_gradient_are_those_of_the_equations(temp, split, adapt
         lambda u: equation(u, old, x0, noise, adv, **options),
         v,
     )
+
+
+@pytest.mark.parametrize("kind", ["mse", "bce"])
+@pytest.mark.parametrize("temp", [-1.0, 0.0, 0.3])
+def test_what_trains_is_that_loss(temp, kind):
+    """Of a group; its centre is measured before the update."""
+    live, old, x0 = (each.float() for each in latents(5, 3))
+    policy, adv = Says(live=live.requires_grad_(), old=old), numbers(5, scale=3.0)
+    objective = CRD(beta=0.8, weight_temp=temp, kind=kind, trained_steps=1, kl=KL(weight=0.0))
+    made = one_step_rollout(x0, torch.zeros(5, dtype=torch.long))
+    rows = objective.rows(made, adv, Draws(0, "rows", 0, made.key))
+    # Each image has a noise and a time of its own, and one draw is one place.
+    draws = Draws(0, "loss", 0, rows.key)
+    with torch.no_grad():
+        measured = objective.measure(policy, rows, draws)
+    rows = objective.settle(rows, measured, lambda own: own)
+    found = objective.loss(policy, rows, draws).per_row.mean()
+    wanted = crd_loss(
+        live, old, x0, rows.with_noise(draws).noise, adv.float(), beta=0.8, weight_temp=temp,
+        kind=kind, adaptive=objective.adaptive, adv_clip=objective.adv_clip, split=objective.split,
+    )  # fmt: skip
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    (gradient,), (wanted_,) = (torch.autograd.grad(x, live) for x in (found, wanted))
+    torch.testing.assert_close(gradient, wanted_, rtol=1e-4, atol=1e-6)
 
 
 def test_the_distance_grows_with_the_optimality():

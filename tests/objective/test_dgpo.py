@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from tests.objective.equations import latents, numbers, require_same
+from tests.objective.says import Says
+from tests.objective.says import one_step_rollout as rollout_of
 from zoo.objective.dgpo import DGPO, dgpo_loss
-from zoo.rollout import Cond, Path, Rollout, Weights
+from zoo.objective.kl import KL
+from zoo.rollout import Rollout, Weights
 from zoo.seeds import Draws
 
 
@@ -48,12 +51,45 @@ def test_the_loss_and_its_gradient_are_those_of_the_equations(clip_policy, clip_
     )
 
 
+GROUPS = torch.tensor([0, 0, 0, 1, 1, 1])
+
+
 def rollout() -> Rollout:
-    clean = torch.arange(6.0).reshape(6, 1, 1, 1)
-    grid = torch.linspace(1, 0, 5, dtype=torch.float64)
-    cond = Cond({"image": torch.arange(6)})
-    group = torch.tensor([0, 0, 0, 1, 1, 1])
-    return Rollout(torch.arange(6), group, Path(clean, 4), cond, grid)
+    return rollout_of(torch.arange(6.0).reshape(6, 1, 1, 1), GROUPS)
+
+
+@pytest.mark.parametrize("clip", ["none", "policy", "all"])
+@pytest.mark.parametrize(("kl", "over"), [(0.02, "reference"), (0.0, "reference"), (0.02, "old")])
+def test_what_trains_is_that_loss(clip, kl, over):
+    """Measured before the update, and summed by group."""
+    live, ref, old, x0 = (each.float() for each in latents(6, 4))
+    policy = Says(live=live.requires_grad_(), reference=ref, old=live.detach() + 0.05 * old)
+    objective = DGPO(
+        beta=3.0, clip=clip, prefer_over=over, adv_clip=1.5, trained_steps=1,
+        kl=KL(weight=kl, guidance=4.5),
+    )  # fmt: skip
+    made, adv = rollout_of(x0, GROUPS), 2 * numbers(6)
+    rows = objective.rows(made, adv, Draws(0, "rows", 0, made.key))
+    draws = Draws(0, "loss", 0, rows.key)
+    with torch.no_grad():
+        measured = objective.measure(policy, rows, draws)
+    # What images are preferred over has the guidance of the distance, also where that weighs 0.
+    assert policy.asked[1] == ((over, 1.0) if over == "old" else (over, 4.5))
+    rows = objective.settle(rows, measured, lambda own: own)
+    policy.asked.clear()
+    found = objective.loss(policy, rows, draws).per_row.mean()
+    asked = {who for who, _ in policy.asked}
+    assert asked == {"live"} | ({"old"} if clip != "none" else set()) | (
+        {"reference"} if kl else set()
+    )
+    wanted = dgpo_loss(
+        live, policy.said[over], ref, policy.said["old"], x0, rows.with_noise(draws).noise,
+        adv.clamp(-1.5, 1.5).float(), GROUPS, beta=3.0, group_size=3, kl=kl, clip=0.01,
+        clip_policy=clip != "none", clip_kl=clip == "all",
+    )  # fmt: skip
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    (gradient,), (wanted_,) = (torch.autograd.grad(x, live) for x in (found, wanted))
+    torch.testing.assert_close(gradient, wanted_, rtol=1e-4, atol=1e-6)
 
 
 def test_a_group_shares_its_noises_and_all_images_the_times():

@@ -1,13 +1,18 @@
 """The ELBO and its policy losses against their equations."""
 
+from dataclasses import replace
 from inspect import unwrap
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.objective.equations import latents, numbers, require_same, times
+from tests.objective.says import one_step_rollout
 from zoo.flow import noised
-from zoo.objective.elbo_pg import elbo, elbo_policy_loss
+from zoo.objective.dgpo import DGPO
+from zoo.objective.elbo_pg import ElboPG, elbo, elbo_policy_loss
+from zoo.seeds import Draws
 
 METHODS = ["epg", "pepg", "par", "epg_noratio", "pepg_noratio", "par_noratio"]
 
@@ -77,3 +82,18 @@ def test_what_is_unknown_is_refused_with_what_there_is():
         unwrap(elbo)(v, x0, x0, noise, times(2), weighting="l2")
     with pytest.raises(ValueError, match=r"method is one of epg, pepg, par, .*, not 'ppo'"):
         unwrap(elbo_policy_loss)(numbers(2), numbers(2), numbers(2), method="ppo")
+
+
+def test_noise_is_asked_for_by_the_rows_own_names():
+    """Drawn ahead is what is asked of the draws as they are given; a group's names are others."""
+    made = one_step_rollout(torch.zeros(4, 1, 1, 1), torch.tensor([0, 0, 1, 1]))
+    for objective, drawn_ahead in ((ElboPG(trained_steps=2), True), (DGPO(trained_steps=2), False)):
+        rows = objective.rows(made, torch.ones(4).double(), Draws(0, "rows", 0, made.key))
+        asked, numbers = [], torch.full((8, 1, 1, 1), 7.0)
+        draws = Draws(0, "loss", 0, rows.key)
+        ahead = SimpleNamespace(
+            keys=rows.key, ask=lambda *a, to=asked, of=numbers: to.append(a) or of
+        )
+        noise = unwrap(type(rows).with_noise)(rows, replace(draws, ahead=ahead)).noise
+        assert bool(asked) == drawn_ahead
+        assert torch.equal(noise, numbers) == drawn_ahead

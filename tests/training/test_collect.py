@@ -9,10 +9,12 @@ import torch
 
 from tests.runs import RECIPES
 from tests.train_here import images_of, recipe
+from zoo.policy.weight_copies import Networks
 from zoo.reward.reward_thread import MOST_HELD
 from zoo.rollout import Weights
 from zoo.training.build import build
 from zoo.training.collect import Groups, collect, shard_groups
+from zoo.training.epoch import groups_of
 
 SHORT = {"sampler__steps": 2, "engine__micro_batch__sample": 5}
 
@@ -139,3 +141,20 @@ def test_how_far_pixels_leave_their_range_is_measured(stage, monkeypatch):
     monkeypatch.setattr(stage.model.policy, "decode", lambda latents: decode(latents) * 0 + 1.25)
     share = shard_groups(stage.collector, groups(stage))
     assert collect(share, share.generate()).out_of_range == pytest.approx(0.25)
+
+
+def test_a_set_in_the_hosts_memory_moves_once_for_all_that_it_makes(monkeypatch):
+    seen, move = [], Networks._copy_to_device
+    monkeypatch.setattr(
+        Networks, "_copy_to_device", lambda self, which: seen.append(which) or move(self, which)
+    )
+    made = recipe(
+        RECIPES["nft"], policy__lora="null", policy__copies_on="cpu", sampler__steps=2,
+        data__groups_per_epoch=2, data__group_size=4, engine__micro_batch="{sample: 3, train: 4}",
+        eval="null",
+    )  # fmt: skip
+    run = build(made).stages[0]
+    batches = list(shard_groups(run.collector, groups_of(run, 0)).generate())
+    assert len(batches) == 3
+    assert seen == [Weights.OLD]
+    assert not run.model.policy.weights.module._lent

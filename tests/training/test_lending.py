@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from zoo.engine.base import AdamWOptions
 from zoo.engine.plain import PlainEngine
+from zoo.errors import UserError
 from zoo.objective.base import Loss, Objective
 from zoo.policy.base import Policy
 from zoo.policy.weight_copies import Networks
@@ -137,6 +138,13 @@ def test_a_set_moves_once_for_many_micro_batches(moves, monkeypatch) -> None:
     assert moves == 2 * measuring + 2 * training
 
 
+def test_where_sets_say_much_they_move_for_fewer_micro_batches(moves, monkeypatch) -> None:
+    """Of two rows of three numbers; old is asked twice when it is trained, the reference once."""
+    monkeypatch.setattr(lending, "KEPT", 2 * 24 + 1)
+    learned("cpu", num_updates=1)
+    assert moves == 2 * [Weights.OLD] + 3 * [Weights.OLD, Weights.REFERENCE]
+
+
 def test_no_set_is_left_on_the_device() -> None:
     policy, _ = learned("cpu")
     assert not policy.weights.module._lent
@@ -163,6 +171,6 @@ def refused(objective: Contrast, copies_on) -> str:
     try:
         for asked, number in lending.with_lent_weights(policy, ask, [0, 1], checked=True):
             ask(asked, number)
-    except RuntimeError as error:
+    except UserError as error:
         return str(error)
     return ""

@@ -21,7 +21,7 @@ from zoo.run.tracker import RunFiles, Tracker
 from zoo.training.build import build
 from zoo.training.collect import PolicyError
 from zoo.training.loop import RunError, train
-from zoo.training.state import Progress, restore
+from zoo.training.state import Progress, progress_of, restore
 
 SHORT = {
     "epochs": 3, "data__groups_per_epoch": 3, "data__group_size": 4, "sampler__steps": 2,
@@ -152,6 +152,35 @@ def test_an_interrupt_while_learning_finishes_the_epoch(tmp_path):
     assert (trained.progress.epoch, trained.signal) == (1, signal.SIGTERM)
     assert [line["epoch"] for line in metrics(tmp_path / "run")] == [0, 1]
     assert checkpoint.epochs(tmp_path / "run") == [1]
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_interrupted_evaluation_is_made_up_for_when_the_run_goes_on(at, tmp_path):
+    """Also that of the last epoch, and where it is interrupted again."""
+    learned = set()
+
+    def interrupt(phase, epoch):
+        if phase == "learning":
+            learned.add(epoch)
+        if phase == "evaluating" and len(learned) == at:
+            signal.raise_signal(signal.SIGTERM)
+
+    out, options = tmp_path / "run", {"eval__every": 1, "epochs": 2, "checkpoint__best": "true"}
+    for attempt in range(2):
+        before = {"progress": checkpoint.latest(out)} if attempt else {}
+        trained, heard = listen(out, interrupt, **before, **options)
+        assert (trained.progress.epoch, trained.signal, trained.end) == (at, signal.SIGTERM, None)
+        assert [name for name, _ in heard][-2:] == ["step", "say"]
+        assert [line["epoch"] for line in metrics(out)] == list(range(at))
+        assert progress_of(checkpoint.latest(out)).unevaluated["epoch"] == at
+    trained, heard = listen(out, progress=checkpoint.latest(out), **options)
+    assert trained.end.reason == "epochs"
+    assert heard[0][0] == "evaluating"
+    whole = train_here(small(**options), tmp_path / "whole")
+    assert without_clocks(metrics(out)) == without_clocks(whole)
+    ended = [progress_of(checkpoint.latest(path)) for path in (out, tmp_path / "whole")]
+    assert ended[0].watched == ended[1].watched
+    assert ended[0].unevaluated is None
 
 
 @pytest.mark.parametrize("phase", ["collecting", "evaluating"])

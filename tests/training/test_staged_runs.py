@@ -1,5 +1,10 @@
 """What stages share when a run is built, and what goes on from one to the next."""
 
+from pathlib import Path
+
+import pytest
+import torch
+
 from tests.engine.zero_checks import bound_changes
 from tests.runs import RECIPES
 from tests.train_here import recipe, train_here
@@ -8,9 +13,12 @@ from zoo.plan import preflight as ready
 from zoo.reward.digits import Digit
 from zoo.reward.known_answers import require_known_answers
 from zoo.rollout import Weights
+from zoo.run.tracker import Tracker
+from zoo.training import loop
 from zoo.training import state as run_state
 from zoo.training.build import Run, build
 from zoo.training.components import copies
+from zoo.training.state import Progress
 
 SMALL = {"data__groups_per_epoch": 2, "data__group_size": 2, "sampler__steps": 2, "eval": "null"}
 
@@ -68,6 +76,41 @@ def test_the_sets_that_any_stage_moves_are_there_from_the_start():
     ema = recipe(RECIPES["nft"], stages=stages.replace("ref_update: 0", ""), epochs=2,
                  optim__ema="{}")  # fmt: skip
     assert copies(ema) == {Weights.OLD, Weights.EMA}
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_set_that_the_stage_before_left_behind_starts_as_live_is(resumed):
+    """As at the run's start; else images would be collected with the untrained model again."""
+    stages = """[
+        {epochs: 1, objective: {collect_with: live}},
+        {epochs: 2, objective: {collect_with: sampling}},
+    ]"""
+    run = staged(stages, 3, "nft", objective="{name: crd}", optim__updates_per_epoch=1)
+    weights = run.model.policy.weights
+    for p in weights.parameters().values():
+        p.data += 1.0
+    current = run.stage_at(1) if resumed else run.stages[0]
+    entered = loop._enter_stage(run, current, Progress(1), Tracker(Path()))
+    assert entered.objective.acts_with is Weights.SAMPLING
+    sampling, old = (weights.parameters(which) for which in (Weights.SAMPLING, Weights.OLD))
+    for name, live in weights.parameters().items():
+        assert torch.equal(sampling[name], live)
+        assert not torch.equal(old[name], live)  # the stage before moved it, at its own pace
+        live.data += 1.0
+    # And not again in the stage's second epoch.
+    loop._enter_stage(run, entered, Progress(2), Tracker(Path()))
+    assert not any(torch.equal(sampling[k], live) for k, live in weights.parameters().items())
+
+
+def test_a_reference_that_moves_from_the_second_stage_on_is_the_untrained_model_until_then():
+    stages = "[{epochs: 1, objective: {ref_update: 0}}, {epochs: 1}]"
+    run = staged(stages, 2, "dpo", objective__pairs_per_group=1)
+    weights = run.model.policy.weights
+    for p in weights.parameters().values():
+        p.data += 1.0
+    loop._enter_stage(run, run.stages[0], Progress(1), Tracker(Path()))
+    for name, p in weights.parameters(Weights.REFERENCE).items():
+        assert not torch.equal(p, weights.parameters()[name])
 
 
 def test_the_objectives_state_goes_on_into_the_next_stage(tmp_path, monkeypatch):

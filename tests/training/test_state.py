@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.runs import RECIPES
 from tests.train_here import epoch_here, recipe
+from zoo.engine import watchdog
 from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run.checkpoint import CheckpointError
@@ -222,3 +223,22 @@ def test_without_an_error_every_fall_counts():
 def test_a_score_that_is_nan_tells_nothing():
     assert after(math.nan) == BestSoFar()
     assert after(0.5, 0.4, math.nan) == after(0.5, 0.4)
+
+
+def test_no_process_goes_on_before_a_checkpoint_is_written_and_writing_is_progress(
+    saved, tmp_path, monkeypatch
+):
+    run, _ = saved
+    there, pulses = [], []
+    monkeypatch.setattr(watchdog, "pulse", lambda: pulses.append(1))
+    engine = run.model.engine
+    monkeypatch.setattr(engine, "barrier", lambda: there.append(checkpoint.latest(tmp_path)))
+    save(run.stages[0], Tracker(tmp_path), PROGRESS)
+    assert there == [checkpoint.latest(tmp_path)]
+    assert there[0] is not None
+    assert len(pulses) >= len(engine.state())
+    # Another process gives its parts, writes nothing, and waits as well.
+    monkeypatch.setattr(engine, "rank", 1)
+    save(run.stages[0], Tracker(tmp_path / "other"), PROGRESS)
+    assert there[1:] == [checkpoint.latest(tmp_path)]
+    assert not (tmp_path / "other").exists()

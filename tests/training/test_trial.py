@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.engine.in_processes import in_processes
 from tests.runs import RECIPES
 from tests.train_here import ONE_UPDATE, recipe
 from zoo.policy.digits import Digits
@@ -85,3 +86,14 @@ def test_another_error_is_not_taken_for_memory(monkeypatch):
     monkeypatch.setattr(Digits, "velocity", broken)
     with pytest.raises(RuntimeError, match="of another kind"):
         tried()
+
+
+def test_what_is_tried_is_as_large_as_what_the_run_makes(memory):
+    """12 images are made 4 at a time; half of them, the prompts of one micro-batch, 3 at a time."""
+    tried(data__group_size=6, engine__micro_batch="{sample: 4, train: 4}", eval="null")
+    assert next(rows for what, rows in memory["seen"] if what == "sample") == 4
+
+
+@pytest.mark.slow
+def test_all_processes_end_a_try_where_one_runs_out_of_memory(tmp_path):
+    in_processes("tests.training.one_lacks_memory:check", 2, tmp_path)

@@ -127,6 +127,8 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
         why = "; ".join([f"{folder} has no checkpoint to go on from", *unsound])
         raise checkpoint.CheckpointError(why)
     progress = run_state.progress_of(start)
+    if progress.unevaluated is not None:
+        return False
     records = {line["epoch"]: line for line in read(folder)}
     end = stop.at_checkpoint(recipe, progress, _numbers(records.get(progress.epoch, {})))
     if end is None:

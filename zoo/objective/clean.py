@@ -45,20 +45,22 @@ class Noised(Point):
 class CleanRows(HeldRows):
     """A row is one image with one draw of noise at one time.
 
-    `place` is the same for a group's images at the same draw. `noise_key` seeds the noise: the
-    row's own key, or its place where a group shares it. `advantage` is 0 for an invalid image,
-    whose rows weigh nothing.
+    `place` is the same for a group's images at the same draw. `noise_key` seeds the noise of a row
+    where that is not its own key: its place, where a group shares it. `advantage` is 0 for an
+    invalid image, whose rows weigh nothing.
     """
 
     clean: Lookup
     advantage: Float[Tensor, " rows"]
     place: Int[Tensor, " rows"]
-    noise_key: Int[Tensor, " rows"]
+    noise_key: Int[Tensor, " rows"] | None
 
     def with_noise(self, draws: Draws, t: Float[Tensor, " rows"] | None = None) -> Noised:
         """The rows at their own times, or at `t`; `draws` are by row."""
         clean, t = self.clean.rows(), self.t if t is None else t
-        noise = replace(draws, keys=self.noise_key).normal(tuple(clean.shape[1:]))
+        if self.noise_key is not None:
+            draws = replace(draws, keys=self.noise_key)
+        noise = draws.normal(tuple(clean.shape[1:]))
         return Noised(noised(clean, noise, t), t, self.cond, clean, noise)
 
     def columns(self) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def clean_rows(
         t=send(t.flatten(), device),
         advantage=send(advantage.nan_to_num().float()[image], device),
         place=place,
-        noise_key=place if share_noise else key,
+        noise_key=place if share_noise else None,
         gate=None if rollout.gate is None else send(rollout.gate.float()[image], device),
     )
 

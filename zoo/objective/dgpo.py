@@ -138,6 +138,9 @@ class DGPO(CleanObjective[DGPORows]):
         self.beta, self.clip_range, self.clip = beta, clip_range, clip
         self.adv_clip, self.prefer_over, self.switch = adv_clip, prefer_over, switch
         self.acts_with = Weights.LIVE
+        if kl.guidance is not None and self._over is not Weights.OLD:
+            # Also where the distance has no weight: it is what images are preferred over.
+            self.guidance = kl.guidance
 
     @property
     def uses(self) -> frozenset[Weights]:
@@ -172,11 +175,14 @@ class DGPO(CleanObjective[DGPORows]):
 
     def loss(self, policy: Policy, rows: DGPORows, draws: Draws) -> Loss:
         """The preference's share of each row, and the distance to the reference."""
-        at = rows.with_noise(draws)
-        before = at.error(at.velocity(policy, Weights.OLD))
+        at, adv = rows.with_noise(draws), self._advantage(rows)
+        clips = self.clip != "none"
+        before = at.error(at.velocity(policy, Weights.OLD)) if clips else None
         live = at.velocity(policy)
-        error, adv = at.error(live), self._advantage(rows)
-        off = clipped(error, before, adv, clip=self.clip_range) & (self.clip != "none")
+        error = at.error(live)
+        off = torch.zeros_like(adv, dtype=torch.bool)
+        if before is not None:
+            off = clipped(error, before, adv, clip=self.clip_range)
         loss = Loss(
             preferred(error, adv, rows.preference.sigmoid(), off),
             {"preference": rows.preference, "clip_fraction": off.float()},

@@ -13,7 +13,7 @@ from zoo import seeds
 from zoo.objective.base import Loss
 from zoo.policy.base import Policy
 from zoo.policy.stand_in import WithVelocity
-from zoo.rollout import Cond, Path, Rollout, take
+from zoo.rollout import Cond, Path, Rollout, Rows, take
 from zoo.seeds import Draws
 from zoo.training.collect import Shard
 from zoo.training.cut import cut
@@ -29,24 +29,38 @@ def try_step(learner: Learner, share: Shard) -> None:
     """
     engine = learner.engine
     scale = engine.loss_scale.state()
-    try_gradient(learner, share)
+    try_gradient(learner, share, unmade_rows(learner, share))
     engine.update(learner.rate.at(0))
     engine.loss_scale.load(scale)  # that of losses in float16 is halved by what is not finite
 
 
-def try_gradient(learner: Learner, share: Shard) -> None:
-    """One micro-batch's gradient, which is NaN.
+def try_lending(learner: Learner, share: Shard) -> None:
+    """A step for what was not tried when the run began, where a loss may be one that none answers.
 
-    The rows are an epoch's, of the real prompts and of latents that no network has made.
+    See `lending`: a stage with other options of its objective, or a run that goes on.
+
+    Raises:
+        UserError: weights wait in the host's memory, and the loss asks for them one by another.
     """
+    if learner.policy.weights.copies_on != "device":
+        try_step(learner, share)
+
+
+def unmade_rows(learner: Learner, share: Shard) -> Rows:
+    """An epoch's, of the real prompts and of latents that no network has made."""
+    groups, rollout = share.groups, _unmade_rollout(share)
+    advantage = (rollout.key % groups.size).double() - (groups.size - 1) / 2
+    drawn = Draws(groups.seed, "rows", groups.epoch, rollout.key)
+    rows: Rows = learner.objective.rows(rollout, advantage, drawn)
+    return rows
+
+
+def try_gradient(learner: Learner, share: Shard, rows: Rows) -> None:
+    """One micro-batch's gradient, which is NaN."""
     engine, policy, objective, groups = (
         learner.engine, learner.policy, learner.objective, share.groups
     )  # fmt: skip
     num_rows = policy.weights.num_rows
-    rollout = _unmade_rollout(share)
-    advantage = (rollout.key % groups.size).double() - (groups.size - 1) / 2
-    drawn = Draws(groups.seed, "rows", groups.epoch, rollout.key)
-    rows = objective.rows(rollout, advantage, drawn)
     parts = cut(
         engine, rows, learner.num_updates,
         num_groups=len(groups.prompts), seed=groups.seed, epoch=groups.epoch,

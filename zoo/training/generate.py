@@ -116,25 +116,27 @@ def generate(
     """Samples and decodes, at most `micro_batch` images at a time, with these weights."""
     size = balanced_batch_size(wanted.largest, micro_batch)
     count = num_micro_batches(wanted.largest, size)
-    for micro in micro_batches(torch.arange(wanted.num), size, count):
-        # From noise to clean latents to pixels; the last rows may be fillers.
-        before = policy.weights.num_rows
-        with torch.no_grad(), policy.weights.using(weights):
-            path = sampler.sample(
-                policy,
-                wanted.prompts_of(micro.index),
-                take(wanted.cond, micro.index),
-                wanted.draws.take(micro.index),
-                keep_path=keep_path,
-            )
-            path = path if keep_means else replace(path, mean=None)
-            images = policy.decode(path.clean)
-        num_evals = (policy.weights.num_rows - before) * micro.num_real // size
-        if micro.num_real < size:
-            path, images = take(path, torch.arange(micro.num_real)), images[: micro.num_real]
+    # A set that waits in the host's memory is on the device for all of them.
+    with policy.weights.module.lend(weights):
+        for micro in micro_batches(torch.arange(wanted.num), size, count):
+            # From noise to clean latents to pixels; the last rows may be fillers.
+            before = policy.weights.num_rows
+            with torch.no_grad(), policy.weights.using(weights):
+                path = sampler.sample(
+                    policy,
+                    wanted.prompts_of(micro.index),
+                    take(wanted.cond, micro.index),
+                    wanted.draws.take(micro.index),
+                    keep_path=keep_path,
+                )
+                path = path if keep_means else replace(path, mean=None)
+                images = policy.decode(path.clean)
+            num_evals = (policy.weights.num_rows - before) * micro.num_real // size
+            if micro.num_real < size:
+                path, images = take(path, torch.arange(micro.num_real)), images[: micro.num_real]
 
-        rows, looks = micro.index[: micro.num_real], look(images, path.clean)
-        yield drop_broken(Batch(path, images, looks, rows, wanted.key[rows], num_evals))
+            rows, looks = micro.index[: micro.num_real], look(images, path.clean)
+            yield drop_broken(Batch(path, images, looks, rows, wanted.key[rows], num_evals))
 
 
 def drop_broken(batch: Batch) -> Batch:

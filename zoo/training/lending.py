@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from zoo.errors import UserError
 from zoo.policy.base import Latents, Policy
 from zoo.policy.stand_in import WithVelocity
 from zoo.rollout import Cond, Weights
@@ -28,8 +29,11 @@ from zoo.rollout import Cond, Weights
 T = TypeVar("T")
 
 TOGETHER = 32
-"""Micro-batches for which a set moves once. What 8 images each of SD3.5 Medium leave is 67 MB a
-set, and its weights are 10 GB; `zoo check` passes over it."""
+"""Micro-batches for which a set moves once, at most."""
+
+KEPT = 256 * 2**20
+"""Bytes of what a set says in them, at most. Of 32 micro-batches of 8 images of SD3.5 Medium it is
+67 MB, and its weights are 10 GB; `zoo check` passes over it. A video's latents are larger."""
 
 
 def with_lent_weights(
@@ -42,17 +46,19 @@ def with_lent_weights(
     """Each micro-batch with the policy that `ask` is to be called with, once.
 
     Raises:
-        RuntimeError: it is `checked`, which waits for the device, and where a set is asked depends
-            on what another has said.
+        UserError: it is `checked`, which waits for the device, and where a set is asked depends on
+            what another has said.
     """
     if policy.weights.copies_on == "device":
         yield from ((policy, batch) for batch in batches)
         return
     coming, networks = iter(batches), policy.weights.module
-    while few := list(islice(coming, TOGETHER)):
-        answers = [_Answers(policy) for _ in few]
+    while True:
         with torch.no_grad(), networks.lend_nothing():
-            sets = dict.fromkeys(which for batch in few for which in _asked(policy, ask, batch))
+            few, sets = _together(policy, ask, coming)
+        if not few:
+            return
+        answers = [_Answers(policy) for _ in few]
         for which in sets:
             with torch.no_grad(), networks.lend(which), networks.lend_nothing():
                 for answer, batch in zip(answers, few, strict=True):
@@ -62,23 +68,30 @@ def with_lent_weights(
                 yield answer.answering(), batch
         differs = [each for answer in answers for each in answer.differs]
         if checked and differs and bool(torch.stack(differs).any()):
-            raise RuntimeError(
+            raise UserError(
                 "where this objective asks its old or reference weights depends on what others of "
                 "them say, which weights in the host's memory cannot be asked; write "
                 "policy.copies_on: device"
             )
 
 
-def _asked(policy: Policy, ask: Callable[[Policy, T], object], batch: T) -> list[Weights]:
-    """The sets other than live that a micro-batch asks; no network is called."""
-    asked: list[Weights] = []
+def _together(
+    policy: Policy, ask: Callable[[Policy, T], object], coming: Iterator[T]
+) -> tuple[list[T], list[Weights]]:
+    """The next micro-batches, and the sets other than live that they ask; no network is called."""
+    few: list[T] = []
+    asked: dict[Weights, int] = defaultdict(int)
 
     def note(x: Latents, t: Tensor, cond: Cond) -> Latents:
-        asked.append(_active(policy))
+        asked[_active(policy)] += x.nbytes
         return torch.zeros_like(x)
 
-    ask(WithVelocity(policy, note), batch)
-    return [which for which in asked if which is not Weights.LIVE]
+    for batch in islice(coming, TOGETHER):
+        few.append(batch)
+        ask(WithVelocity(policy, note), batch)
+        if sum(asked.values()) - asked[Weights.LIVE] >= KEPT:
+            break
+    return few, [which for which in asked if which is not Weights.LIVE]
 
 
 def _active(policy: Policy) -> Weights:

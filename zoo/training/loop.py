@@ -6,21 +6,24 @@ a condition of `stop_when` holds.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.recipe.model import Stage, shown_size
 from zoo.reward.judge import RewardError
+from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run.folder import END, End
 from zoo.run.tracker import Tracker
+from zoo.storage.files import or_nan
 from zoo.training import metrics, stop
 from zoo.training.asking import asking_beside
 from zoo.training.baseline import measure_untrained
 from zoo.training.build import Run, StageRun
-from zoo.training.collect import PolicyError
-from zoo.training.epoch import advantages, collect_epoch, learn_epoch
+from zoo.training.collect import PolicyError, shard_groups
+from zoo.training.epoch import advantages, collect_epoch, groups_of, learn_epoch
+from zoo.training.first_step import try_lending
 from zoo.training.monitor import evaluate_run, record_evaluation
 from zoo.training.state import Progress, save
 
@@ -60,6 +63,10 @@ def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
         # Before any update: the scores to improve on, and probes of what must hold by now.
         if progress.epoch == 0:
             progress = measure_untrained(current, run.of_other_sizes, tracker, interrupt)
+        else:
+            _try_lending(current, progress)
+        if progress.unevaluated is not None:
+            progress, end = _evaluate_late(run, progress, tracker, interrupt)
         while progress.epoch < run.epochs and end is None:
             current = _enter_stage(run, current, progress, tracker)
             watch = metrics.Stopwatch(run.model.engine)
@@ -82,15 +89,10 @@ def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
             progress = metrics.advance(progress, collected, learned, timed)
             record = metrics.epoch(current, progress, collected, learned, timed)
             del collected, advantage  # else paths would be held while the next ones are made
-            end = stop.at_budget(current.recipe.stop_when, progress, run.epochs)
 
-            # Evaluate, where it is due: always the same prompts, from the same noise.
-            if _evaluation_due(current, progress) or end:
-                progress = _evaluate(current, tracker, progress, record)
-                end = end or stop.at_evaluation(current.recipe.stop_when, progress, record)
-
-            # Record: a line of metrics.jsonl, and whatever else the tracker has.
-            tracker.record(record)
+            # Evaluate, where it is due: always the same prompts, from the same noise. Record: a
+            # line of metrics.jsonl, and whatever else the tracker has.
+            progress, end = _close_epoch(current, progress, record, tracker, interrupt)
 
             # Save, where it is due or the last chance; then see whether the run goes on.
             signal, lost = interrupt.agree(), idle == MAX_IDLE_EPOCHS
@@ -104,12 +106,45 @@ def train(run: Run, progress: Progress, tracker: Tracker) -> Trained:
     return Trained(progress, tracker.run_dir, interrupt.left_by, end)
 
 
+def _close_epoch(
+    run: StageRun,
+    progress: Progress,
+    record: metrics.Record,
+    tracker: Tracker,
+    interrupt: Interrupt,
+) -> tuple[Progress, End | None]:
+    """Evaluates what was learned, where that is due, and records the epoch; the run's end if so."""
+    when = run.recipe.stop_when
+    end = stop.at_budget(when, progress, run.stage.run_epochs)
+    if _evaluation_due(run, progress) or end:
+        progress = _evaluate(run, progress, record, tracker, interrupt)
+        end = end or stop.at_evaluation(when, progress, record)
+    tracker.record(record)
+    return progress, end
+
+
+def _evaluate_late(
+    run: Run, progress: Progress, tracker: Tracker, interrupt: Interrupt
+) -> tuple[Progress, End | None]:
+    """Closes an epoch whose evaluation a signal cut off, as it would have been."""
+    ended, kept = run.stage_at(progress.epoch - 1), progress.unevaluated or {}
+    record = {name: or_nan(value) for name, value in kept.items()}
+    progress = replace(progress, unevaluated=None)
+    progress, end = _close_epoch(ended, progress, record, tracker, interrupt)
+    save(ended, tracker, progress)
+    return progress, end
+
+
 def _evaluate(
-    run: StageRun, tracker: Tracker, progress: Progress, record: metrics.Record
+    run: StageRun,
+    progress: Progress,
+    record: metrics.Record,
+    tracker: Tracker,
+    interrupt: Interrupt,
 ) -> Progress:
     """Adds to the epoch's record what an evaluation finds, where the recipe has one."""
     with _save_on_error(run, tracker, progress, record):
-        evaluation = evaluate_run(run, tracker)
+        evaluation = evaluate_run(run, tracker, interrupt)
     if evaluation is None:
         return progress
     record |= evaluation.record
@@ -123,10 +158,14 @@ def _save_on_error(
     """Saves what was done before what fails inside, or is interrupted there; first its `record`.
 
     That takes all processes, so only for an error that all of them have. A model that has broken
-    down is not saved: nothing can go on with it, nor with a checkpoint of it.
+    down is not saved: nothing can go on with it, nor with a checkpoint of it. An epoch that was
+    interrupted is recorded when what is left of it is done.
     """
     try:
         yield
+    except Interrupted:
+        save(run, tracker, progress if record is None else replace(progress, unevaluated=record))
+        raise
     except PolicyError as error:
         if record is not None:
             tracker.record(record)
@@ -134,7 +173,7 @@ def _save_on_error(
             checkpoint.mark_unsound(tracker.run_dir, progress.epoch, str(error))
         raise
     except Exception as error:
-        if run.model.engine.size == 1 or isinstance(error, (Interrupted, RewardError)):
+        if run.model.engine.size == 1 or isinstance(error, RewardError):
             if record is not None:
                 tracker.record(record)
             save(run, tracker, progress)
@@ -147,7 +186,25 @@ def _enter_stage(run: Run, current: StageRun, progress: Progress, tracker: Track
     if following is not current:
         following.objective.load(current.objective.state())
         _say_which(following.stage, tracker)
+        _try_lending(following, progress)
+    if progress.epoch == following.stage.start > 0:
+        _start_sets(run, following)
     return following
+
+
+def _try_lending(run: StageRun, progress: Progress) -> None:
+    try_lending(run.learner, shard_groups(run.collector, groups_of(run, progress.epoch)))
+
+
+def _start_sets(run: Run, stage: StageRun) -> None:
+    """The sets that the stage before did not move, and were left behind, start as live is.
+
+    Not the reference: it is the model as it was until it is moved.
+    """
+    before = run.stages[run.stages.index(stage) - 1]
+    left = stage.objective.moves - before.objective.moves - {Weights.REFERENCE}
+    for which in sorted(left, key=lambda which: which.value):
+        run.model.policy.weights.blend(which, decay=0.0)
 
 
 def _say_which(stage: Stage, tracker: Tracker) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -11,6 +11,7 @@ from pydantic import AliasChoices, AllowInfNan, BaseModel, ConfigDict, Field, St
 from torch import Tensor
 
 from zoo import __version__, registry, seeds
+from zoo.engine import watchdog
 from zoo.errors import one_line
 from zoo.rollout import Weights
 from zoo.run import checkpoint
@@ -55,7 +56,11 @@ class BestSoFar:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. `seconds` are of collecting and learning; evaluation is not counted."""
+    """How far a run is. `seconds` are of collecting and learning; evaluation is not counted.
+
+    `unevaluated` is the record of the last epoch where a signal cut off its evaluation, which is
+    made up for when the run goes on.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _FIELDS_ALONE
 
@@ -67,6 +72,7 @@ class Progress:
     num_invalid: Count = 0
     num_dropped: Count = 0
     watched: BestSoFar = field(default_factory=BestSoFar)
+    unevaluated: Mapping[str, float | None] | None = None
 
 
 _FORMERLY = "wandb_id"
@@ -91,19 +97,38 @@ _STATE = TypeAdapter(_Saved).validate_python
 
 
 def save(run: StageRun, tracker: Tracker, progress: Progress) -> None:
-    """Writes a checkpoint; called by every process, written by the first."""
+    """Writes a checkpoint; called by every process, written by the first, awaited by all."""
     engine = run.model.engine
     tensors = {f"{_OPTIMIZER}{name}": value for name, value in engine.state().items()}
     for which in {Weights.LIVE, *run.model.copies}:
         for name, value in run.model.policy.weights.tensors(which).items():
             tensors[_name(which, name)] = value
-    if engine.rank > 0:
+    tensors = {name: _with_pulse(value) for name, value in tensors.items()}
+    if engine.rank == 0:
+        _write(run, tracker, progress, tensors)
+    else:
         tensor_file.take_part(tensors)
-        return
+    # Nobody leaves before it is written: the launcher soon ends those that stay behind.
+    engine.barrier()
+
+
+def _with_pulse(tensor: Sharded) -> Sharded:
+    """The same; to write many gigabytes is progress, and takes longer than the watchdog waits."""
+
+    def whole() -> Tensor:
+        watchdog.pulse()
+        return tensor.whole()
+
+    return replace(tensor, whole=whole)
+
+
+def _write(
+    run: StageRun, tracker: Tracker, progress: Progress, tensors: Mapping[str, Sharded]
+) -> None:
     state: dict[str, Any] = {
         "progress": asdict(progress),
         "objective": run.objective.state(),
-        "loss_scale": engine.loss_scale.state(),
+        "loss_scale": run.model.engine.loss_scale.state(),
         "tracking_id": tracker.tracking_id,
         "cut": CUT,
         "draws": seeds.VERSION,
