@@ -83,7 +83,8 @@ def host_memory(shape: tuple[int, ...], device: torch.device | str) -> Float[Ten
     For an accelerator it is page-locked: any other `send` copies once more before it goes on.
     """
     # On the CPU, also where a caller has torch make tensors elsewhere.
-    return torch.empty(shape, device=CPU, pin_memory=is_accelerator(torch.device(device)))
+    made = torch.empty(shape, device=CPU)
+    return made.pin_memory() if is_accelerator(torch.device(device)) else made
 
 
 def synchronize(device: torch.device) -> None:
