@@ -102,6 +102,18 @@ def test_a_set_that_the_stage_before_left_behind_starts_as_live_is(resumed):
     assert not any(torch.equal(sampling[k], live) for k, live in weights.parameters().items())
 
 
+@pytest.mark.parametrize(("copies_on", "tries"), [("cpu", 1), ("device", 0)])
+def test_a_stage_tries_whether_its_loss_can_be_answered_by_weights_in_the_hosts_memory(
+    copies_on, tries, monkeypatch
+):
+    tried = []
+    monkeypatch.setattr(loop, "try_step", lambda learner, share: tried.append(learner))
+    stages = "[{epochs: 1}, {epochs: 1}]"
+    run = staged(stages, 2, policy__lora="null", policy__copies_on=copies_on)
+    following = loop._enter_stage(run, run.stages[0], Progress(1), Tracker(Path()))
+    assert tried == [following.learner] * tries
+
+
 def test_a_reference_that_moves_from_the_second_stage_on_is_the_untrained_model_until_then():
     stages = "[{epochs: 1, objective: {ref_update: 0}}, {epochs: 1}]"
     run = staged(stages, 2, "dpo", objective__pairs_per_group=1)

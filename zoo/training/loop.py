@@ -23,7 +23,7 @@ from zoo.training.baseline import measure_untrained
 from zoo.training.build import Run, StageRun
 from zoo.training.collect import PolicyError, shard_groups
 from zoo.training.epoch import advantages, collect_epoch, groups_of, learn_epoch
-from zoo.training.first_step import try_lending
+from zoo.training.first_step import try_step
 from zoo.training.monitor import evaluate_run, record_evaluation
 from zoo.training.state import Progress, save
 
@@ -193,7 +193,13 @@ def _enter_stage(run: Run, current: StageRun, progress: Progress, tracker: Track
 
 
 def _try_lending(run: StageRun, progress: Progress) -> None:
-    try_lending(run.learner, shard_groups(run.collector, groups_of(run, progress.epoch)))
+    """A step of what was not tried when the run began, where sets of weights are lent.
+
+    Raises:
+        UserError: the loss asks them for what `lending` cannot answer.
+    """
+    if run.model.policy.weights.copies_on != "device":
+        try_step(run.learner, shard_groups(run.collector, groups_of(run, progress.epoch)))
 
 
 def _start_sets(run: Run, stage: StageRun) -> None:
