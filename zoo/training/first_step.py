@@ -34,6 +34,15 @@ def try_step(learner: Learner, share: Shard) -> None:
     engine.loss_scale.load(scale)  # that of losses in float16 is halved by what is not finite
 
 
+def unmade_rows(learner: Learner, share: Shard) -> Rows:
+    """An epoch's, of the real prompts and of latents that no network has made."""
+    groups, rollout = share.groups, _unmade_rollout(share)
+    advantage = (rollout.key % groups.size).double() - (groups.size - 1) / 2
+    drawn = Draws(groups.seed, "rows", groups.epoch, rollout.key)
+    rows: Rows = learner.objective.rows(rollout, advantage, drawn)
+    return rows
+
+
 def try_gradient(learner: Learner, share: Shard, rows: Rows) -> None:
     """One micro-batch's gradient, which is NaN."""
     engine, policy, objective, groups = (
