@@ -1,6 +1,7 @@
 """The folder of a run: made once, read again, and what may change when it goes on."""
 
 import json
+import os
 
 import pytest
 
@@ -35,8 +36,19 @@ def test_a_new_folder_has_the_recipe_and_the_environment(made):
 
 def test_where_no_folder_can_be_is_said_with_the_place(made, tmp_path):
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(RecipeError, match=r"-s output_dir=.*: output_dir '.*out' cannot hold .*"):
-        run_folder.create(made)
+    said = r"-s output_dir=.*: output_dir '.*out' cannot hold .*: Not a directory"
+    for refuses in (run_folder.require_place, run_folder.create):
+        with pytest.raises(RecipeError, match=said):
+            refuses(made)
+
+
+def test_a_place_is_looked_at_before_a_folder_is_made(made, tmp_path, monkeypatch):
+    run_folder.require_place(made)
+    assert list(tmp_path.iterdir()) == []
+    # Who may write everywhere, as in a container, is refused nothing.
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(RecipeError, match="cannot hold .*: Permission denied"):
+        run_folder.require_place(made)
 
 
 def test_a_run_that_goes_on_has_not_ended(made):

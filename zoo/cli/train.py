@@ -166,6 +166,7 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
         require_trackers,
     )
     from zoo.plan.reward_fit import require_fitting_rewards
+    from zoo.run.folder import require_place
 
     require_device(recipe)
     for line in refused_prompts(count_prompts_of_stages(recipe)):
@@ -177,6 +178,7 @@ def _require_ready(recipe: Recipe, processes: int, *, resumed: bool) -> None:
     require_fitting_rewards(recipe)
     require_trackers(recipe)
     if not resumed:
+        require_place(recipe)
         require_start(recipe)
 
 

@@ -66,14 +66,11 @@ def create(recipe: Recipe) -> Path:
     Raises:
         RecipeError: there can be no such folder.
     """
-    parent = Path(recipe.output_dir) / recipe.name
+    parent = _parent(recipe)
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RecipeError(
-            f"{recipe.origin(('output_dir',))}: output_dir '{recipe.output_dir}' cannot hold "
-            f"{parent}: {error.strerror}"
-        ) from error
+        raise _no_place(recipe, error.strerror) from error
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     attempt = 0
     while True:
@@ -89,6 +86,31 @@ def create(recipe: Recipe) -> Path:
     files.write(folder / RECIPE, recipe.resolved())
     files.write(folder / ENVIRONMENT, environment(recipe))
     return folder
+
+
+def require_place(recipe: Recipe) -> None:
+    """Refuses a place where `create` can make no folder, before anything is loaded; makes none.
+
+    Raises:
+        RecipeError: a file is in the way, or nothing may be written there.
+    """
+    parent = _parent(recipe)
+    there = next(path for path in (parent, *parent.parents) if os.path.exists(path))
+    if not there.is_dir():
+        raise _no_place(recipe, os.strerror(errno.ENOTDIR))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _no_place(recipe, os.strerror(errno.EACCES))
+
+
+def _parent(recipe: Recipe) -> Path:
+    return Path(recipe.output_dir) / recipe.name
+
+
+def _no_place(recipe: Recipe, why: str) -> RecipeError:
+    return RecipeError(
+        f"{recipe.origin(('output_dir',))}: output_dir '{recipe.output_dir}' cannot hold "
+        f"{_parent(recipe)}: {why}"
+    )
 
 
 def recipe_of(
