@@ -47,7 +47,7 @@ def test_a_place_is_looked_at_before_a_folder_is_made(made, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
     # Who may write everywhere, as in a container, is refused nothing.
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(RecipeError, match="cannot hold .*: Permission denied"):
+    with pytest.raises(RecipeError, match=r"cannot hold .*: Permission denied"):
         run_folder.require_place(made)
 
 
