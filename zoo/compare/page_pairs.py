@@ -38,16 +38,19 @@ def _to_first(comparison: Comparison, run: list[Contender], key: str, label: str
 
 def _matrix(run: list[Contender], key: str, label: str) -> Table:
     """Who is ahead in how many seeds; the head has numbers, for names are long."""
+    most = max(final(each, key).num_finite for each in run)
+
+    def cell(row: Contender, column: Contender) -> str:
+        if row is column:
+            return ""
+        return _ahead(list(differences(row, column, key).values())).removesuffix(f" of {most}")
+
     rows = tuple(
-        (
-            f"{i}. {row.name}",
-            *("" if row is column else _ahead(list(differences(row, column, key).values()))
-              for column in run),
-        )
-        for i, row in enumerate(run, 1)
-    )  # fmt: skip
-    caption = f"In how many seeds the row ends above the column, by {label}. Of two that are equal "
-    caption += "one is ahead in all of five seeds once in 16 by chance, in all of three once in 4."
+        (f"{i}. {row.name}", *(cell(row, column) for column in run)) for i, row in enumerate(run, 1)
+    )
+    caption = f"In how many of {most} seeds the row ends above the column, by {label}. Of two that "
+    caption += "are equal one is ahead in all of five seeds once in 16 by chance, in all of three "
+    caption += "once in 4."
     return Table(caption, ("contender", *(str(i) for i in range(1, len(run) + 1))), rows)
 
 
