@@ -70,7 +70,7 @@ def create(recipe: Recipe) -> Path:
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _no_place(recipe, error.strerror) from error
+        raise _no_place(recipe, error.strerror or str(error)) from error
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     attempt = 0
     while True:
