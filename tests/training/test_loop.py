@@ -177,7 +177,7 @@ def test_an_interrupted_evaluation_is_made_up_for_when_the_run_goes_on(at, tmp_p
     assert trained.end.reason == "epochs"
     assert heard[0][0] == "evaluating"
     whole = train_here(small(**options), tmp_path / "whole")
-    assert without_clocks(metrics(out)) == without_clocks(whole)
+    assert str(without_clocks(metrics(out))) == str(without_clocks(whole))
     ended = [progress_of(checkpoint.latest(path)) for path in (out, tmp_path / "whole")]
     assert ended[0].watched == ended[1].watched
     assert ended[0].unevaluated is None

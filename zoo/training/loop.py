@@ -4,6 +4,7 @@ A recipe's stages change what the loop is given, not what it does. It ends with 
 a condition of `stop_when` holds.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +17,6 @@ from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run.folder import END, End
 from zoo.run.tracker import Tracker
-from zoo.storage.files import or_nan
 from zoo.training import metrics, stop
 from zoo.training.asking import asking_beside
 from zoo.training.baseline import measure_untrained
@@ -128,7 +128,7 @@ def _evaluate_late(
 ) -> tuple[Progress, End | None]:
     """Closes an epoch whose evaluation a signal cut off, as it would have been."""
     ended, kept = run.stage_at(progress.epoch - 1), progress.unevaluated or {}
-    record = {name: or_nan(value) for name, value in kept.items()}
+    record = {name: math.nan if value is None else value for name, value in kept.items()}
     progress = replace(progress, unevaluated=None)
     progress, end = _close_epoch(ended, progress, record, tracker, interrupt)
     save(ended, tracker, progress)

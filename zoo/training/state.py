@@ -72,7 +72,7 @@ class Progress:
     num_invalid: Count = 0
     num_dropped: Count = 0
     watched: BestSoFar = field(default_factory=BestSoFar)
-    unevaluated: Mapping[str, float | None] | None = None
+    unevaluated: Mapping[str, int | float | None] | None = None
 
 
 _FORMERLY = "wandb_id"
