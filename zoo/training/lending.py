@@ -32,8 +32,11 @@ TOGETHER = 32
 """Micro-batches for which a set moves once, at most."""
 
 KEPT = 256 * 2**20
-"""Bytes of what a set says in them, at most. Of 32 micro-batches of 8 images of SD3.5 Medium it is
-67 MB, and its weights are 10 GB; `zoo check` passes over it. A video's latents are larger."""
+"""Bytes of what all sets say in them; with the micro-batch that exceeds it, no more are taken.
+
+Of 32 micro-batches of 8 images of SD3.5 Medium a set says 67 MB, and its weights are 10 GB;
+`zoo check` passes over it. A video's latents are larger.
+"""
 
 
 def with_lent_weights(
