@@ -9,6 +9,7 @@ import torch
 
 from tests.exports import bare, loaded, output, own_output
 from tests.runs import RECIPES, only_run, overrides
+from zoo.cli.export_folder import LIST
 from zoo.cli.export_formats import DiffusersLora
 from zoo.policy.lora_files import DIFFUSERS
 from zoo.policy.weights import Lora
@@ -158,7 +159,7 @@ def test_an_earlier_export_is_replaced_whole(lora_run, zoo_here, tmp_path):
     ):
         ended = zoo_here("export", lora_run, "--out", out, "--format", form)
         assert ended.code == 0, ended.err
-        assert {path.name for path in out.iterdir()} == files
+        assert {path.name for path in out.iterdir()} == files | {LIST}
         assert len({path.stat().st_mode for path in out.iterdir()}) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -172,11 +173,25 @@ def test_what_no_export_wrote_is_not_overwritten(lora_run, zoo_here, mistake, tm
     assert (out / "README.md").read_text() == "mine"
     assert "which no export wrote" in mistake(lora_run, "--out", lora_run)
 
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("notes.txt", "which no export wrote"),
+        ("config.json", "which no export wrote"),
+        ("more/model.safetensors", "which no export wrote"),
+        ("README.md", "which was changed after the export"),
+        (DIFFUSERS, "which was changed after the export"),
+    ],
+)
+def test_what_was_put_into_an_export_stays(name, said, lora_run, zoo_here, mistake, tmp_path):
     exported = tmp_path / "exported"
     zoo_here("export", lora_run, "--out", exported)
-    (exported / "notes.txt").write_text("mine")
-    assert "holds notes.txt" in mistake(lora_run, "--out", exported)
-    assert (exported / "notes.txt").read_text() == "mine"
+    (exported / name).parent.mkdir(exist_ok=True)
+    (exported / name).write_text("mine")
+    line = mistake(lora_run, "--out", exported)
+    assert line == f"--out {exported} holds {name}, {said}; name another folder"
+    assert (exported / name).read_text() == "mine"
     assert (exported / DIFFUSERS).is_file()
 
 

@@ -270,3 +270,19 @@ def test_weights_that_are_broken_or_absurd_are_warned_of_where_they_are_exported
     save_file(tensors | {f"live/{name}": absurd}, folder / "tensors.safetensors")
     (line,) = zoo_here("export", run, *live, "-o", tmp_path / "b").lines
     assert f"are beyond 65504, which is absurd: '{name}'" in line
+
+
+def test_what_only_the_command_line_would_end_has_not_ended(run, zoo_here):
+    # As a kill after two of three epochs leaves it.
+    (run / "end.json").unlink()
+    recipe = json.loads((run / "recipe.json").read_text()) | {"epochs": 3}
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    fewer = zoo_here("train", "--resume", run, "--epochs", 1)
+    assert fewer.code == 2
+    assert f"error: --epochs 1: {run} has 2 epochs already" in fewer.err
+    as_many = zoo_here("train", "--resume", run, "--epochs", 2)
+    assert (as_many.code, f"{run} has its 2 epochs" in as_many.out) == (0, True)
+    spent = zoo_here("train", "--resume", run, "-s", "stop_when.images=1")
+    assert (spent.code, "ended after epoch 2" in spent.out) == (0, True)
+    assert not (run / "end.json").exists()
+    assert json.loads((run / "recipe.json").read_text()) == recipe

@@ -7,6 +7,7 @@ from huggingface_hub.utils import _runtime
 from tests.cli.upload_server import Uploads, taking
 from tests.runs import RECIPES, only_run, overrides
 from zoo.cli import export as export_module
+from zoo.cli.export_folder import LIST
 
 # huggingface_hub 2.4's own, of httpx.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
@@ -59,7 +60,9 @@ def test_what_is_written_is_uploaded(form, library, private, hub, run, zoo_here,
     ended = export(zoo_here, run, out, "--format", form, *(["--private"] if private else []))
     assert ended.code == 0, ended.err
     assert f"pushed to {hub.address}/ann/tuned" in ended.out
-    assert hub.files["ann/tuned"] == {path.name: path.read_bytes() for path in out.iterdir()}
+    assert hub.files["ann/tuned"] == {
+        path.name: path.read_bytes() for path in out.iterdir() if path.name != LIST
+    }
     assert hub.private["ann/tuned"] == private
     assert hub.authorized == {"Bearer hf_mine"}
     card = ModelCard.load(out / "README.md")

@@ -1,5 +1,7 @@
 """`zoo report` on a run of its own and on what is none."""
 
+import json
+
 import pytest
 
 from tests.report.checked_html import Checked
@@ -30,3 +32,29 @@ def test_a_file_that_cannot_be_written_is_a_mistake(zoo_here, tmp_path):
     assert ended.code == 2
     assert "cannot write" in ended.err
     assert "give --out FILE" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [(("report", "."), "page.html"), (("votes", "."), "pairs.parquet"), (("schema",), "s.json")],
+)
+def test_a_file_that_is_there_is_replaced_only_where_that_is_asked_for(
+    command, file, zoo_here, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.json").write_text("{}")
+    (tmp_path / file).write_text("mine")
+    ended = zoo_here(*command, "--out", file)
+    assert (ended.code, ended.lines) == (
+        2, [f"error: --out {file} is there; name another file, or replace it with --overwrite"],
+    )  # fmt: skip
+    assert (tmp_path / file).read_text() == "mine"
+
+
+def test_a_schema_takes_the_place_of_an_earlier_one_where_that_is_asked_for(zoo_here, tmp_path):
+    (tmp_path / "s.json").write_text("old")
+    assert zoo_here("schema", "--out", tmp_path / "s.json", "--overwrite").code == 0
+    assert json.loads((tmp_path / "s.json").read_text())["title"] == "A recipe of zoo"
+    ended = zoo_here("schema", "--out", tmp_path / "s.json" / "x.json")
+    assert ended.code == 2
+    assert "cannot be written: " in ended.err

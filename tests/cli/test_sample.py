@@ -22,7 +22,7 @@ def test_it_writes_a_row_a_prompt(trained, zoo_here, tmp_path):
     for seed in (0, 0, 1):
         ended = zoo_here(
             "sample", trained[0], "-p", "seven", "-p", "the digit two", "-n", 3,
-            "--seed", seed, "--out", out,
+            "--seed", seed, "--out", out, "--overwrite",
         )  # fmt: skip
         assert ended.code == 0, ended.err
         assert "6 images with the ema weights" in ended.out
@@ -128,3 +128,21 @@ def test_a_folder_is_replaced_only_where_asked(zoo_here, tmp_path):
     assert len(lines(out)) == 4
     assert zoo_here("sample", NFT, "-p", "two", "-n", 1, "--out", out, "--overwrite").code == 0
     assert [path.name for path in (out / "images").iterdir()] == ["00000_00.png"]
+
+
+def test_a_picture_is_replaced_only_where_that_is_asked_for(zoo_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = ["sample", NFT, "-p", "seven", "-n", 1, "--steps", 1]
+    (tmp_path / "x.png").write_text("mine")
+    refused = zoo_here(*made, "-o", "x.png")
+    assert (refused.code, refused.lines) == (
+        2, ["error: --out x.png is there; name another file, or replace it with --overwrite"],
+    )  # fmt: skip
+    assert (tmp_path / "x.png").read_text() == "mine"
+    assert zoo_here(*made, "-o", "x.png", "--overwrite").code == 0
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.size == (72, 72)
+    # Without a name the next one that is free.
+    for name in ("samples.png", "samples_2.png", "samples_3.png"):
+        assert f"wrote {name}" in zoo_here(*made).out
+    assert len(list(tmp_path.iterdir())) == 4

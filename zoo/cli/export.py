@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from zoo import __version__
+from zoo.cli.export_folder import CARD, in_place_of, require_free
 from zoo.cli.export_formats import (
     DiffusersLora,
     Export,
@@ -20,7 +21,6 @@ from zoo.cli.export_formats import (
     push_folder,
     require_can_push,
 )
-from zoo.cli.output import CARD, MARK, in_place_of, require_free_for_export
 from zoo.cli.source import checkpoint_folder, parse_weights
 from zoo.errors import UserError, visible
 from zoo.policy import lora_files
@@ -81,7 +81,7 @@ def export(
     if push is not None:
         require_can_push(push)
     chosen = _choose(source, epoch, weights)
-    require_free_for_export(out)
+    require_free(out)
     for line in _doubts(chosen):
         say(f"warning: {line}", err=True)
     exported = _make_export(chosen, form)
@@ -216,7 +216,7 @@ def _card(chosen: _CheckpointWeights, exported: Export, name: str) -> str:
     lines = [f"| {key} | {visible(value)} |" for key, value in rows.items() if value is not None]
     return "\n".join((
         *_front_matter(chosen, exported),
-        f"# {chosen.recipe.name}: {exported.kind}", "", MARK,
+        f"# {chosen.recipe.name}: {exported.kind}", "",
         "| | |", "|---|---|", *lines, "",
         "```python", *exported.loading(name), "```", "",
     ))  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo.cli.export_folder import LIST
 from zoo.errors import UserError
 from zoo.policy import lora_files
 from zoo.policy.base import Policy
@@ -166,8 +167,9 @@ def push_folder(folder: Path, repo: str, *, private: bool) -> str:
                 f"uploaded; {kept}"
             )
         api.upload_folder(
-            repo_id=repo, folder_path=folder, commit_message="Export of diffusion-rl-zoo"
-        )
+            repo_id=repo, folder_path=folder, ignore_patterns=[LIST],
+            commit_message="Export of diffusion-rl-zoo",
+        )  # fmt: skip
     except (OSError, ValueError, RuntimeError, errors.HTTPError) as error:  # type: ignore[attr-defined]
         raise UserError(f"--push {repo}: {why_not_uploaded(error, repo)}; {kept}") from error
     return str(page)

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Best, Checkpoint, Debug, Overrides, Tiny, Weights, out_option
+from zoo.cli.options import (
+    Best,
+    Checkpoint,
+    Debug,
+    Overrides,
+    Overwrite,
+    Tiny,
+    Weights,
+    out_option,
+)
 from zoo.errors import UserError
 
 SourceOf = Annotated[Path, typer.Argument(help="A run folder, or a recipe for the model as it is.")]
@@ -36,9 +45,6 @@ Frames = Annotated[
 Lora = Annotated[
     str | None,
     typer.Option("--lora", help="Of a recipe's model: a PEFT folder, a hub id, diffusers' file."),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what an earlier command wrote to the folder.")
 ]
 
 
@@ -126,9 +132,12 @@ def sample(
     best: Best = False,
     weights: Weights = None,
     out: Annotated[
-        Path,
-        out_option("One picture, x.png (videos: .webp, .gif, .mp4), or a folder, a file an image."),
-    ] = Path("samples.png"),
+        Path | None,
+        out_option(
+            "One picture, x.png (videos: .webp, .gif, .mp4), or a folder, a file an image; "
+            "default: samples.png, or the next that is free."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     overrides: Overrides = None,
     lora: Lora = None,
@@ -136,6 +145,7 @@ def sample(
     debug: Debug = False,
 ) -> None:
     """Make images with a run's checkpoint, or a recipe's model, as its evaluation does."""
+    from zoo.cli.new_file import next_free
     from zoo.cli.report import choose_epoch
     from zoo.cli.sample import sample as sample_images
     from zoo.cli.source import ImageJob, choose_checkpoint, evaluation_overrides
@@ -159,4 +169,5 @@ def sample(
     require_inputs(wanted)
     if prompts is not None:
         wanted += evaluation_prompts(model.recipe)[:limit]
-    sample_images(ImageJob(model, wanted, num, seed, out, overwrite=overwrite, limit=limit))
+    place = next_free(Path("samples.png")) if out is None else out
+    sample_images(ImageJob(model, wanted, num, seed, place, overwrite=overwrite, limit=limit))

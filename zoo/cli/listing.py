@@ -16,9 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from zoo import API_VERSION, __version__, registry
+from zoo.cli.new_file import require_new
 from zoo.errors import UserError, join_lines, suggest
 from zoo.recipe import shipped
 from zoo.registry import BrokenPluginError, Entry
+from zoo.storage.files import write_text, writing
 from zoo.terminal import Terminal, say
 
 _EVERY_RUN = "zoo.recipe.recipe"
@@ -79,16 +81,22 @@ def _full_name(entry: Entry) -> str:
     return f"{entry.package}:{entry.name}"
 
 
-def schema(out: Path | None) -> None:
-    """Prints the schema, or writes it and says what line makes an editor read it."""
+def schema(out: Path | None, *, overwrite: bool) -> None:
+    """Prints the schema, or writes it and says what line makes an editor read it.
+
+    Raises:
+        UserError: the file is there, or cannot be written.
+    """
     from zoo.recipe.json_schema import recipe_schema
 
     text = json.dumps(recipe_schema(), indent=2)
     if out is None:
         say(*text.splitlines())
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(f"{text}\n", encoding="utf-8")
+    require_new(out, overwrite=overwrite)
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, f"{text}\n")
     say(f"wrote {out}; a recipe that starts with this line is checked by it:")
     say(f"# yaml-language-server: $schema={out.resolve().as_uri()}")
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli import image_commands, init_command, report_commands, serving_commands
-from zoo.cli.options import DEBUG, Debug, Overrides, Tiny, out_option
+from zoo.cli.options import DEBUG, Debug, Overrides, Overwrite, Tiny, out_option
 from zoo.cli.streams import outlive_readers
 from zoo.terminal import say
 
@@ -249,12 +249,13 @@ def create(
 @app.command()
 def schema(
     out: Annotated[Path | None, out_option("The JSON file to write; default: print it.")] = None,
+    overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Write a JSON schema of recipes with all that is installed, for editors."""
     from zoo.cli.listing import schema as write_schema
 
-    write_schema(out)
+    write_schema(out, overwrite=overwrite)
 
 
 @app.command(name="new-plugin")

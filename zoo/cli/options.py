@@ -28,6 +28,7 @@ Checkpoint = Annotated[
 Best = Annotated[
     bool, typer.Option("--best", help="The checkpoint with the best held-out score: see zoo best.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")]
 Tiny = Annotated[
     bool,
     typer.Option(TINY, help="Random weights, few small images: to try a recipe anywhere."),

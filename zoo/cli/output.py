@@ -1,4 +1,4 @@
-"""What `--out` names: a folder of images or of an export, which is written whole."""
+"""What `--out` names: a picture, or a folder of images; nothing is replaced unasked."""
 
 import json
 import os
@@ -9,74 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import Tensor
 
+from zoo.cli.new_file import next_free, require_new
 from zoo.errors import UserError, reason
 from zoo.prompt import Prompt
 from zoo.run import moving, pictures
 from zoo.run.moving import Picture
 from zoo.storage.files import or_null, write_text
 from zoo.training.standard_errors import tag_of
-
-CARD = "README.md"
-MARK = "<!-- zoo export -->"
-"""In the card of what an export wrote."""
-
-_WRITTEN = re.compile(
-    r"README\.md|(adapter_config|config|model_index)\.json|.+\.safetensors(\.index\.json)?"
-)
-_OF_A_PART = re.compile(r".+\.(json|safetensors|model)|merges\.txt")
-"""In a pipeline's folders."""
-
-
-def require_free_for_export(out: Path) -> None:
-    """Refuses to overwrite what no export wrote."""
-    if not out.is_dir():
-        if out.exists():
-            raise UserError(f"--out {out} is a file; name a folder")
-        return
-    card = out / CARD
-    ours = card.is_file() and MARK in card.read_text(encoding="utf-8", errors="replace")
-    for path in sorted(out.iterdir()):
-        theirs = path if not ours else _not_written(path)
-        if theirs is not None:
-            raise UserError(
-                f"--out {out} holds {theirs.relative_to(out)}, which no export wrote; name another "
-                "folder"
-            )
-
-
-def _not_written(path: Path) -> Path | None:
-    """What no export wrote, of what is in the folder of one: a file, or one in a part's folder."""
-    if path.is_file():
-        return None if _WRITTEN.fullmatch(path.name) else path
-    if not (path.parent / "model_index.json").is_file():
-        return path
-    inside = sorted(path.iterdir())
-    return next((f for f in inside if not (f.is_file() and _OF_A_PART.fullmatch(f.name))), None)
-
-
-@contextmanager
-def in_place_of(out: Path) -> Iterator[Path]:
-    """A new folder, which takes the place of `out` if all goes well."""
-    final = out.resolve()
-    new, old = (final.with_name(f".{final.name}.{what}-export") for what in ("new", "old"))
-    try:
-        for leftover in (new, old):
-            if leftover.exists():
-                shutil.rmtree(leftover)
-        new.mkdir(parents=True)
-        yield new
-        if final.exists():
-            final.rename(old)
-        new.rename(final)
-        shutil.rmtree(old, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"--out {out} cannot be written: {reason(error)}") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
 
 RESULTS, LINES, GRID, IMAGES = "results.json", "images.jsonl", "grid", "images"
 _OF_ONE = (moving.STILL, moving.FILM, moving.MOVING)
@@ -187,7 +128,9 @@ def require_free(out: Path, *, overwrite: bool) -> None:
     if not os.access(there, os.W_OK) or not (there.is_dir() or there == out):
         why = "Permission denied" if there.is_dir() or there == out else f"{there} is a file"
         raise UserError(f"--out {out} cannot be written: {why}")
-    if not is_picture(out) and _earlier(out) and not overwrite:
+    if is_picture(out):
+        require_new(out, overwrite=overwrite)
+    elif _earlier(out) and not overwrite:
         raise UserError(
             f"--out {out} holds {_earlier(out)[0].relative_to(out)} of an earlier command; "
             "name another folder, or replace it with --overwrite"
@@ -208,7 +151,8 @@ def save_picture(picture: Picture, out: Path) -> Path:
     """One picture, whole or not at all; the file's suffix is of its kind, whatever `out` says."""
     usual = pictures.suffix_of(picture)
     moves = out.suffix.lower() != moving.STILL
-    path = out if moves == (usual == moving.MOVING) else out.with_suffix(usual)
+    # `out` was seen to be free, or may be replaced; a name that was not given may not.
+    path = out if moves == (usual == moving.MOVING) else next_free(out.with_suffix(usual))
     with writing(path):
         pictures.save(picture, path)
     return path

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from zoo.cli.new_file import require_new
 from zoo.errors import UserError
 from zoo.report.run import write_run
 from zoo.run import checkpoint
@@ -79,12 +80,14 @@ def _cell(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else short(value)
 
 
-def report(run_dir: Path, out: Path | None) -> None:
+def report(run_dir: Path, out: Path | None, *, overwrite: bool) -> None:
     """Writes the page, and says where it is, and what of the run it does without.
 
     Raises:
-        UserError: it is no run's folder, or the file cannot be written.
+        UserError: it is no run's folder, or the file is there, or cannot be written.
     """
+    if out is not None:
+        require_new(out, overwrite=overwrite)
     run = read_run(run_dir)
     _warn(run.damaged)
     try:

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Best, Checkpoint, Debug, Overrides, Tiny, Weights, out_option
+from zoo.cli.options import (
+    Best,
+    Checkpoint,
+    Debug,
+    Overrides,
+    Overwrite,
+    Tiny,
+    Weights,
+    out_option,
+)
 
 RunDir = Annotated[Path, typer.Argument(help="A run folder.")]
 AnyRunDir = Annotated[Path, typer.Argument(help="A run folder, also of a run that goes on.")]
@@ -34,11 +43,13 @@ def compare(
     compare_suite(suite, overrides or [], out, tiny=tiny)
 
 
-def report(run_dir: AnyRunDir, out: ReportFile = None, debug: Debug = False) -> None:
+def report(
+    run_dir: AnyRunDir, out: ReportFile = None, overwrite: Overwrite = False, debug: Debug = False
+) -> None:
     """Write a run's page: scores, samples over time, monitor, times; one file, opens anywhere."""
     from zoo.cli.report import report as write_report
 
-    write_report(run_dir, out)
+    write_report(run_dir, out, overwrite=overwrite)
 
 
 def best(
@@ -55,16 +66,20 @@ def best(
     show_best(run_dir, by)
 
 
-def votes(run_dir: AnyRunDir, out: PairsFile = None, debug: Debug = False) -> None:
+def votes(
+    run_dir: AnyRunDir, out: PairsFile = None, overwrite: Overwrite = False, debug: Debug = False
+) -> None:
     """Show who voted on a run's images; write what they prefer as a table of pairs."""
     from zoo.cli.votes import show_votes
 
-    show_votes(run_dir, out)
+    show_votes(run_dir, out, overwrite=overwrite)
 
 
 def export(
     run_dir: RunDir,
-    out: Annotated[Path, out_option("The folder to write; an earlier export goes.")],
+    out: Annotated[
+        Path, out_option("The folder to write; an earlier export there goes, if it is unchanged.")
+    ],
     form: Annotated[str, typer.Option("--format", help="diffusers or peft.")] = "diffusers",
     epoch: Checkpoint = None,
     best: Best = False,

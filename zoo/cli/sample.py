@@ -32,7 +32,7 @@ def sample(job: ImageJob) -> None:
     all prompts start from the same noise.
     """
     out = job.out
-    assert out is not None  # the command has a default
+    assert out is not None  # the command chooses one
     output.require_free(out, overwrite=job.overwrite)
     try:
         made = make(job, out)

@@ -127,18 +127,25 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
         why = "; ".join([f"{folder} has no checkpoint to go on from", *unsound])
         raise checkpoint.CheckpointError(why)
     progress = run_state.progress_of(start)
+    if recipe.epochs < progress.epoch:
+        raise UserError(
+            f"--epochs {recipe.epochs}: {folder} has {progress.epoch} epochs already, and N counts "
+            f"from its start; what it was then: zoo export {folder} --epoch N"
+        )
     if progress.unevaluated is not None:
         return False
     records = {line["epoch"]: line for line in read(folder)}
-    end = stop.at_checkpoint(recipe, progress, _numbers(records.get(progress.epoch, {})))
+    record = _numbers(records.get(progress.epoch, {}))
+    end = stop.at_checkpoint(recipe, progress, record)
     if end is None:
         return False
     if rank():
         return True
-    if run_dir.read_end(folder) is None:
-        # A kill came between the last checkpoint and this.
+    own = stop.at_checkpoint(run_dir.recipe_of(folder), progress, record)
+    if own is not None and run_dir.read_end(folder) is None:
+        # A kill came between the last checkpoint and this. What only -s would end has no end.
         leftovers.remove(folder)
-        json_file.write(folder / run_dir.END, asdict(end))
+        json_file.write(folder / run_dir.END, asdict(own))
     if end.reason == run_dir.EPOCHS:
         say(f"{folder} has its {recipe.epochs} epochs{what_more(recipe)}")
     else:

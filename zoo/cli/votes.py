@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from zoo.cli.new_file import require_new
 from zoo.errors import UserError, one_line
 from zoo.run import votes
 from zoo.run.votes import Merged, Vote
@@ -12,17 +13,19 @@ from zoo.storage.files import replacing, writing
 from zoo.terminal import say
 
 
-def show_votes(run_dir: Path, out: Path | None) -> None:
+def show_votes(run_dir: Path, out: Path | None, *, overwrite: bool) -> None:
     """Says how often who voted; writes the pairs where `out` names a file.
 
     Raises:
-        UserError: nobody voted, or there is no pair to write; the file is no .parquet, or pyarrow
-            is not installed.
+        UserError: nobody voted, or there is no pair to write; the file is no .parquet, or is
+            there, or pyarrow is not installed.
         DamagedFileError: a vote is not what was written.
         WriteError: the file cannot be written.
     """
     if out is not None and out.suffix != ".parquet":
         raise UserError(f"--out {out}: pairs are written as parquet; name a .parquet file")
+    if out is not None:
+        require_new(out, overwrite=overwrite)
     found = votes.read(run_dir)
     if not found:
         raise UserError(
