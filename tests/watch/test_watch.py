@@ -185,8 +185,20 @@ def test_without_control_nothing_can_be_stopped(client):
 def sleeper(runs):
     """A process that holds the lock of a run as zoo train does."""
     folder = runs / "mine" / "2026-01-02"
-    process = subprocess.Popen(["sleep", "60"])
+    descriptor = lock.take(folder)
+    process = subprocess.Popen(["sleep", "60"], pass_fds=[descriptor])
+    os.close(descriptor)
     (folder / lock.LOCK).write_text(f"{process.pid}\n")
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def stranger(runs):
+    """A process that has the number of one that wrote a run, and nothing else of it."""
+    process = subprocess.Popen(["sleep", "60"])
+    (runs / "mine" / "2026-01-02" / lock.LOCK).write_text(f"{process.pid}\n")
     yield process
     process.kill()
     process.wait()
@@ -207,6 +219,42 @@ def test_with_control_a_run_is_asked_to_save_and_end(runs, sleeper):
     )
     assert (done.status_code, done.headers["location"]) == (303, "/run/mine/2026-01-02")
     assert sleeper.wait(10) == -15
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        False,
+        pytest.param(
+            True, marks=pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+        ),
+    ],
+)
+def test_a_stranger_with_the_number_of_a_stopped_run_is_never_signalled(held, runs, stranger):
+    folder = runs / "mine" / "2026-01-02"
+    if held:  # as by a worker that outlived its launcher, or by another machine
+        descriptor = lock.take(folder)
+        (folder / lock.LOCK).write_text(f"{stranger.pid}\n")
+    watching = Watching(Runs(runs), control=True)
+    client = TestClient(application(watching), base_url="http://127.0.0.1")
+    assert "Save and stop this run" not in client.get("/run/mine/2026-01-02").text
+    answer = client.post("/stop", data={"run": "mine/2026-01-02", "token": watching.token})
+    assert (answer.status_code, stranger.poll()) == (404, None)
+    if held:
+        os.close(descriptor)
+
+
+def test_another_users_run_is_not_stopped_in_a_line(runs, sleeper, monkeypatch):
+    def refuse(process, number):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    watching = Watching(Runs(runs), control=True)
+    client = TestClient(application(watching), base_url="http://127.0.0.1")
+    answer = client.post("/stop", data={"run": "mine/2026-01-02", "token": watching.token})
+    assert (answer.status_code, answer.text.count("\n")) == (403, 1)
+    monkeypatch.undo()
+    assert sleeper.poll() is None
 
 
 @pytest.mark.parametrize(

@@ -163,12 +163,8 @@ def _state(folder: Path) -> str:
 
 
 def _is_written(folder: Path) -> bool:
-    """Whether the process that took the run's lock is there."""
-    try:
-        holder = (folder / lock.LOCK).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return False
-    return lock.is_alive(holder)
+    """Whether the process that took the run's lock is there and has it."""
+    return lock.holder(folder) is not None
 
 
 def _seconds(line: Mapping[str, float | None]) -> float:
