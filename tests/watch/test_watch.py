@@ -114,6 +114,45 @@ def test_a_damaged_run_does_not_take_the_others_along(client, runs):
     assert client.get("/run/mine/2026-01-01").status_code == 404
 
 
+@pytest.fixture
+def locked(runs, monkeypatch):
+    """What nobody but root can look into; the tests then run as somebody else."""
+    for path in (runs, *runs.rglob("*")):
+        path.chmod(0o755)
+    folders = write_run(runs / "mine" / "2026-01-03"), runs / "theirs"
+    folders[1].mkdir()
+    (runs / "link").symlink_to(folders[1] / "deeper")
+    for folder in folders:
+        folder.chmod(0)
+    monkeypatch.chdir(runs)  # what is above is root's alone
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    yield
+    if is_root:
+        os.seteuid(0)
+    for folder in folders:
+        folder.chmod(0o755)
+
+
+def test_a_folder_that_cannot_be_read_is_said_and_the_others_are_shown(locked):
+    found = Runs(Path())
+    assert [run.name for run in found.all()] == ["mine/2026-01-02", "mine/2026-01-01"]
+    assert found.named("mine/2026-01-03") is None
+    assert found.unread() == [
+        "link cannot be read: Permission denied",
+        "mine/2026-01-03 cannot be read: Permission denied",
+        "theirs cannot be read: Permission denied",
+    ]
+
+
+def test_the_page_says_what_cannot_be_read(client, runs):
+    before = client.get("/state").text
+    (runs / "mine" / "2026-01-01" / "recipe.json").write_text("[")
+    assert "mine/2026-01-01 cannot be read: " in client.get("/").text
+    assert client.get("/state").text != before
+
+
 def test_names_of_others_are_shown_and_not_run(client, runs):
     write_run(runs / "<b>x" / "2026-01-03", name="<script>alert(1)</script>\x1b")
     page = client.get("/").text

@@ -125,7 +125,7 @@ class _Service:
     def _overview(self, chosen: list[str], metric: str) -> str:
         runs = self._watching.runs
         found, state = runs.all(), runs.state()
-        page = pages.overview(found, chosen, metric, f"zoo watch {runs.root}")
+        page = pages.overview(found, chosen, metric, f"zoo watch {runs.root}", runs.unread())
         return self._page(
             page, state, "/state",
             names=[run.name for run in found], chosen=chosen,
