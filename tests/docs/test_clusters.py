@@ -1,21 +1,25 @@
 """The SLURM script of docs/clusters, on namespaces of this machine in place of nodes.
 
 `srun` and `scontrol` are stand-ins: they start tasks as SLURM does, with its variables, signal
-them all, and give back the highest exit code.
+them all, and give back the highest exit code. What all three scripts go on with, and what the
+container and the cloud's machines install, is seen without nodes: there zoo is a stand-in too.
 """
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.cli.test_two_nodes import nodes  # noqa: F401  (a fixture)
 from tests.runs import RECIPES, ROOT, clean_environment, metrics, overrides, tensors
 
-pytestmark = pytest.mark.slow
-SCRIPT = ROOT / "docs/clusters/zoo.sbatch"
+CLUSTERS = ROOT / "docs/clusters"
+SCRIPT = CLUSTERS / "zoo.sbatch"
 BIN = Path(sys.executable).parent
 
 SRUN = '''#!{python}
@@ -73,6 +77,7 @@ def start(environment, *arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_job_that_is_signalled_queues_itself_and_goes_on_as_if_it_never_was(cluster, tmp_path):
     arguments = [RECIPES["nft"], *_without_place(overrides("nft", tmp_path, epochs=3))]
     first = start({**cluster, "STAND_IN_SIGNAL_AT": "1"}, *arguments)
@@ -92,6 +97,7 @@ def test_a_job_that_is_signalled_queues_itself_and_goes_on_as_if_it_never_was(cl
     assert all(bool((found[name] == expected[name]).all()) for name in expected)
 
 
+@pytest.mark.slow
 def test_a_job_whose_recipe_is_wrong_ends_and_queues_nothing(cluster, tmp_path):
     ended = start(cluster, RECIPES["nft"], "-s", "optim.lr=fast")
     assert ended.returncode == 2
@@ -103,3 +109,114 @@ def _without_place(options):
     """Its runs are where the script says."""
     pairs = zip(options[::2], options[1::2], strict=True)
     return [part for pair in pairs if "output_dir" not in str(pair[1]) for part in pair]
+
+
+def read_yaml(name):
+    return YAML(typ="safe").load((CLUSTERS / name).read_text(encoding="utf-8"))
+
+
+def script(name):
+    """What a machine of the job runs."""
+    if name == "zoo.sbatch":
+        return SCRIPT.read_text(encoding="utf-8")
+    if name == "sky.yaml":
+        return read_yaml(name)["run"]
+    (container,) = read_yaml(name)["spec"]["template"]["spec"]["containers"]
+    return container["args"][0]
+
+
+SAYS_ITS_ARGUMENTS = '#!/bin/sh\nprintf "%s\\n" "$@"\n'
+STARTS_ONE = '#!/bin/sh\nshift\nSLURM_PROCID=0 SLURM_LOCALID=0 exec "$@"\n'
+"""The task of a job that has one."""
+
+
+@pytest.fixture(params=["zoo.sbatch", "job.yaml", "sky.yaml"])
+def told(request, tmp_path):
+    """Runs a script as the job `this`, and gives zoo's arguments; runs are in `tmp_path`/runs."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in (
+        ("zoo", SAYS_ITS_ARGUMENTS), ("srun", STARTS_ONE), ("scontrol", "#!/bin/sh\necho here\n"),
+    ):  # fmt: skip
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    runs = str(tmp_path / "runs")
+    environment = {
+        "PATH": f"{folder}:{os.environ['PATH']}", "ZOO_RUNS": runs, "JOB": "slurm-1",
+        "SKYPILOT_TASK_ID": "slurm-1", "SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "here",
+        "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1",
+    }  # fmt: skip
+    shell = "bash" if request.param == "zoo.sbatch" else "sh"
+    text = script(request.param).replace("/runs/", f"{runs}/")
+
+    def run():
+        return subprocess.run(
+            [shell, "-c", text, "zoo", "nft_sd3_pickscore"], env=environment, text=True,
+            capture_output=True, timeout=60, check=True,
+        ).stdout.split()  # fmt: skip
+
+    return run
+
+
+def save(tmp_path, *names):
+    for name in names:
+        checkpoint = tmp_path / "runs" / name
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "state.json").touch()
+
+
+def test_a_job_starts_a_run_in_its_own_folder_whatever_others_have(told, tmp_path):
+    save(tmp_path, "slurm-2/r/2026/checkpoints/000003", "slurm-11/r/2026/checkpoints/000003")
+    save(tmp_path, "r/2026/checkpoints/000003")
+    arguments = told()
+    assert arguments[:2] == ["train", "nft_sd3_pickscore"]
+    assert f"output_dir={tmp_path}/runs/slurm-1" in arguments
+    assert "engine.processes=auto" in arguments
+
+
+def test_a_job_goes_on_with_its_own_last_run_that_has_a_checkpoint(told, tmp_path):
+    save(tmp_path, *(f"slurm-1/r/2026-01-0{i}/checkpoints/00000{5 - i}" for i in (1, 2)))
+    save(tmp_path, "slurm-2/r/2026-01-03/checkpoints/000009")
+    (tmp_path / "runs/slurm-1/r/2026-01-04").mkdir()
+    assert told() == ["train", "--resume", f"{tmp_path}/runs/slurm-1/r/2026-01-02"]
+
+
+def test_a_half_written_checkpoint_is_none_to_go_on_from(told, tmp_path):
+    save(tmp_path, "slurm-1/r/2026-01-02/checkpoints/.new-000003-77")
+    assert "--resume" not in told()
+    save(tmp_path, "slurm-1/r/2026-01-01/checkpoints/000003")
+    assert told() == ["train", "--resume", f"{tmp_path}/runs/slurm-1/r/2026-01-01"]
+
+
+def test_a_pod_knows_its_job():
+    (container,) = read_yaml("job.yaml")["spec"]["template"]["spec"]["containers"]
+    (job,) = container["env"]
+    assert job["name"] == "JOB"
+    assert job["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.labels['job-name']"
+
+
+def installed(name):
+    """The folders that a machine of the job installs, and what it looks for on an index."""
+    text = (CLUSTERS / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = re.findall(r"pip install (.*)", text)
+    words = line.replace("-c constraints.txt", "").split()
+    words = [word for word in words if not word.startswith("-")]
+    folders = [word for word in words if word == "." or "/" in word]
+    return folders, [word for word in words if word not in folders]
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "sky.yaml"])
+def test_what_is_on_no_index_is_installed_from_its_sources(name):
+    folders, sought = installed(name)
+    assert "." in folders
+    assert sought == []
+    projects = [
+        tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        for folder in folders
+    ]
+    ours = {project["name"] for project in projects}
+    needed = {
+        re.split(r"[^a-z0-9-]", one)[0] for project in projects for one in project["dependencies"]
+    }
+    assert {one for one in needed if one.startswith("zoo-")} <= ours
+    assert name == "Dockerfile" or read_yaml(name)["workdir"] == "."

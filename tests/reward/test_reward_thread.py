@@ -153,3 +153,62 @@ def test_memory_that_sufficed_at_the_next_try_ends_nothing():
     assert verdict.scores["it"].tolist() == [1.0, 1.0]
     assert verdict.retried == {"it": 1}
     judge.close()
+
+
+class Stencil(Reward):
+    """Scores images by the mean that is left when it has blackened them, in place or a copy."""
+
+    def __init__(self, how="in place", error=None):
+        self.how, self.error = how, error
+
+    def score(self, images, prompts):
+        if self.how == "a copy":
+            images = images.clone()
+        if self.how == "a part":
+            images = images[:1]
+        images.mul_(0.0)
+        if self.error is not None:
+            raise self.error
+        return torch.zeros(len(prompts))
+
+
+class Mean(Reward):
+    def score(self, images, prompts):
+        return images.flatten(1).mean(1)
+
+
+def judged(*rewards, images, retries=0):
+    """What a reward says last, beside others."""
+    judge = Judge(
+        [WeightedReward(label, reward) for label, reward in rewards], timeout=30, retries=retries
+    )
+    try:
+        judge.submit(images, PROMPTS, torch.tensor([0, 0]))
+        return judge.finish()
+    finally:
+        judge.close()
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no")])
+@pytest.mark.parametrize("how", ["in place", "a part"])
+def test_a_reward_that_changes_its_images_ends_the_run_and_is_named(how, error):
+    stencil, mean = ("stencil", Stencil(how, error)), ("mean", Mean())
+    said = r"^reward 'stencil' changed the images .*images = images\.clone\(\)"
+    for rewards in ((stencil, mean), (mean, stencil)):
+        with pytest.raises(RewardError, match=said):
+            judged(*rewards, images=torch.ones(2, 3, 2, 2))
+
+
+def test_a_reward_that_changes_a_copy_is_one_like_others():
+    images = torch.ones(2, 3, 2, 2)
+    verdict = judged(("stencil", Stencil("a copy")), ("mean", Mean()), images=images)
+    assert verdict.scores["stencil"].tolist() == [0.0, 0.0]
+    assert verdict.scores["mean"].tolist() == [1.0, 1.0]
+
+
+def test_images_that_were_made_in_inference_mode_are_scored_as_others():
+    with torch.inference_mode():
+        images = torch.ones(2, 3, 2, 2)
+    assert judged(("mean", Mean()), images=images).scores["mean"].tolist() == [1.0, 1.0]
+    with pytest.raises(RewardError, match="'stencil' changed the images"):
+        judged(("stencil", Stencil()), images=images)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from zoo.run import moving, pictures
 from zoo.run.moving import Moving, combine
+from zoo.storage.json_data import DamagedFileError
 
 COLOURS = ("red", "lime", "blue", "white", "black")
 
@@ -60,11 +61,24 @@ def test_a_file_that_has_changed_is_read_anew(tmp_path: Path) -> None:
         np.testing.assert_allclose(means(found), means(flat(*colours)), atol=6)
 
 
-def test_a_file_that_is_cut_short_is_an_os_error(tmp_path: Path) -> None:
-    path = tmp_path / "x.webp"
-    pictures.save(flat(*COLOURS), path)
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(OSError, match="decoder"):
+@pytest.mark.parametrize("name", ["x.webp", "x.png"])
+def test_a_file_that_is_cut_short_anywhere_is_damaged(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    noise = Image.effect_noise((64, 64), 50)
+    pictures.save(flat(*COLOURS) if name == "x.webp" else noise, path)
+    whole = path.read_bytes()
+    for length in (0, 1, 9, 30, 45, len(whole) // 2, len(whole) - 100):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DamagedFileError, match=f"{name} is damaged .*; delete it to do with"):
+            moving.read(path)
+
+
+def test_a_file_with_other_bytes_in_it_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    pictures.save(Image.new("RGB", (64, 64), "red"), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"IDAT", b"ID\x00T"))
+    with pytest.raises(DamagedFileError, match=r"x\.png is damaged"):
         moving.read(path)
 
 

@@ -1,5 +1,7 @@
 """Grids and comparisons, pixel by pixel where it matters."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,25 @@ def test_a_saved_picture_is_the_picture_and_nothing_else_is_left(tmp_path: Path)
         assert found.format == "PNG"
         assert found.tobytes() == sheet.tobytes()
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_picture_is_on_the_disk_before_its_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, fsync, replace = [], os.fsync, Path.replace
+
+    def flushed(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def replaced(self: Path, target: Path) -> Path:
+        done.append("name")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", replaced)
+    pictures.save(pictures.grid(images(1), 1), tmp_path / "a.png")
+    assert done == ["file", "name", "folder"]
 
 
 def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:

@@ -64,6 +64,24 @@ def test_pictures_are_saved_and_from_the_second_on_beside_the_first(tracker, tmp
     }
 
 
+def test_a_broken_picture_before_costs_those_beside_it_and_is_said_once(tmp_path, capsys):
+    with opened(tmp_path) as tracker:
+        tracker.picture(Image.effect_noise((64, 64), 50), 0)
+    first = tmp_path / "images" / "epoch_000000.png"
+    first.write_bytes(first.read_bytes()[:1000])
+    with opened(tmp_path, 4) as again:
+        again.picture(Image.new("RGB", (8, 8), "white"), 5)
+        again.picture(Image.new("RGB", (8, 8), "white"), 6)
+        assert again.picture_of_two("left", (0, "a"), (5, "b")) is None
+        assert again.picture_of_two("left", (5, "a"), (6, "b")) is not None
+    names = {path.name for path in (tmp_path / "images").iterdir()}
+    assert names == {
+        "epoch_000000.png", "epoch_000005.png", "epoch_000006.png", "left_000006.png",
+    }  # fmt: skip
+    shown = "".join(capsys.readouterr().out.split())
+    assert shown.count(f"{first}isdamaged") == 1
+
+
 def test_a_half_line_at_the_end_is_left_out(tmp_path):
     assert read(tmp_path) == []
     (tmp_path / METRICS).write_text('{"epoch": 0}\n{"epoch": 1}\n{"epo')

@@ -114,6 +114,45 @@ def test_a_damaged_run_does_not_take_the_others_along(client, runs):
     assert client.get("/run/mine/2026-01-01").status_code == 404
 
 
+@pytest.fixture
+def locked(runs, monkeypatch):
+    """What nobody but root can look into; the tests then run as somebody else."""
+    for path in (runs, *runs.rglob("*")):
+        path.chmod(0o755)
+    folders = write_run(runs / "mine" / "2026-01-03"), runs / "theirs"
+    folders[1].mkdir()
+    (runs / "link").symlink_to(folders[1] / "deeper")
+    for folder in folders:
+        folder.chmod(0)
+    monkeypatch.chdir(runs)  # what is above is root's alone
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    yield
+    if is_root:
+        os.seteuid(0)
+    for folder in folders:
+        folder.chmod(0o755)
+
+
+def test_a_folder_that_cannot_be_read_is_said_and_the_others_are_shown(locked):
+    found = Runs(Path())
+    assert [run.name for run in found.all()] == ["mine/2026-01-02", "mine/2026-01-01"]
+    assert found.named("mine/2026-01-03") is None
+    assert found.unread() == [
+        "link cannot be read: Permission denied",
+        "mine/2026-01-03 cannot be read: Permission denied",
+        "theirs cannot be read: Permission denied",
+    ]
+
+
+def test_the_page_says_what_cannot_be_read(client, runs):
+    before = client.get("/state").text
+    (runs / "mine" / "2026-01-01" / "recipe.json").write_text("[")
+    assert "mine/2026-01-01 cannot be read: " in client.get("/").text
+    assert client.get("/state").text != before
+
+
 def test_names_of_others_are_shown_and_not_run(client, runs):
     write_run(runs / "<b>x" / "2026-01-03", name="<script>alert(1)</script>\x1b")
     page = client.get("/").text
@@ -185,8 +224,20 @@ def test_without_control_nothing_can_be_stopped(client):
 def sleeper(runs):
     """A process that holds the lock of a run as zoo train does."""
     folder = runs / "mine" / "2026-01-02"
-    process = subprocess.Popen(["sleep", "60"])
+    descriptor = lock.take(folder)
+    process = subprocess.Popen(["sleep", "60"], pass_fds=[descriptor])
+    os.close(descriptor)
     (folder / lock.LOCK).write_text(f"{process.pid}\n")
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def stranger(runs):
+    """A process that has the number of one that wrote a run, and nothing else of it."""
+    process = subprocess.Popen(["sleep", "60"])
+    (runs / "mine" / "2026-01-02" / lock.LOCK).write_text(f"{process.pid}\n")
     yield process
     process.kill()
     process.wait()
@@ -207,6 +258,42 @@ def test_with_control_a_run_is_asked_to_save_and_end(runs, sleeper):
     )
     assert (done.status_code, done.headers["location"]) == (303, "/run/mine/2026-01-02")
     assert sleeper.wait(10) == -15
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        False,
+        pytest.param(
+            True, marks=pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+        ),
+    ],
+)
+def test_a_stranger_with_the_number_of_a_stopped_run_is_never_signalled(held, runs, stranger):
+    folder = runs / "mine" / "2026-01-02"
+    if held:  # as by a worker that outlived its launcher, or by another machine
+        descriptor = lock.take(folder)
+        (folder / lock.LOCK).write_text(f"{stranger.pid}\n")
+    watching = Watching(Runs(runs), control=True)
+    client = TestClient(application(watching), base_url="http://127.0.0.1")
+    assert "Save and stop this run" not in client.get("/run/mine/2026-01-02").text
+    answer = client.post("/stop", data={"run": "mine/2026-01-02", "token": watching.token})
+    assert (answer.status_code, stranger.poll()) == (404, None)
+    if held:
+        os.close(descriptor)
+
+
+def test_another_users_run_is_not_stopped_in_a_line(runs, sleeper, monkeypatch):
+    def refuse(process, number):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    watching = Watching(Runs(runs), control=True)
+    client = TestClient(application(watching), base_url="http://127.0.0.1")
+    answer = client.post("/stop", data={"run": "mine/2026-01-02", "token": watching.token})
+    assert (answer.status_code, answer.text.count("\n")) == (403, 1)
+    monkeypatch.undo()
+    assert sleeper.poll() is None
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,10 @@ class Reward(ABC):
 
     @abstractmethod
     def score(self, images: ImagesOrVideos, prompts: Sequence[Prompt]) -> PerImage | Scores:
-        """A score for each image in [0, 1]."""
+        """A score for each image in [0, 1].
+
+        The images are the run's, and other rewards score them at the same time: change a copy.
+        """
 
     def features(self, images: Images) -> Features:
         """What its network sees in images in [0, 1], for `nearest`; by default there is nothing.

@@ -213,12 +213,31 @@ class RewardThread:
     def _call(self, batch: RewardInput) -> Scores:
         # Gradient mode and the stream are per thread; the numbers are read where they are made.
         with torch.no_grad(), batch.turn.take():
-            result: object = self.weighted.reward.score(batch.images, batch.prompts)
+            result = self._ask(batch)
             value, extras = (
                 (result.value, result.extras) if isinstance(result, Scores) else (result, {})
             )
             numbers = {name: self._numbers(batch, extra) for name, extra in extras.items()}
             return Scores(self._numbers(batch, value), numbers)
+
+    def _ask(self, batch: RewardInput) -> object:
+        """What the reward returns, of whatever kind.
+
+        Raises:
+            RewardError: it changed the images, as far as torch sees that.
+        """
+        # The same memory, whose changes are counted anew: other rewards score it at this time, and
+        # each would else be blamed for what one of them did. Inference tensors have a count too so.
+        images = batch.images.data
+        before = images._version
+        try:
+            return self.weighted.reward.score(images, batch.prompts)
+        finally:
+            if images._version != before:
+                raise RewardError(
+                    f"reward '{self.weighted.label}' changed the images that other rewards score "
+                    "too; it must change a copy: images = images.clone()"
+                )
 
     def _numbers(self, batch: RewardInput, value: object) -> PerImage:
         """The value as float64 on the CPU, if it is one number an image; not finite is NaN."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from zoo.errors import one_line
+from zoo.storage.json_data import DamagedFileError
 
 STILL, MOVING, FILM = ".png", ".webp", ".mp4"
 """The ends of the names of pictures, of those that move, and of single videos where PyAV is."""
@@ -87,9 +91,9 @@ def read(path: Path, *, most: int | None = None) -> Picture:
     Its frames are decoded when they are drawn, and those of a few files are held.
 
     Raises:
-        OSError: it cannot be read.
+        DamagedFileError: it cannot be read; names it.
     """
-    with Image.open(path) as opened:
+    with _opened(path) as opened:
         num, first = getattr(opened, "n_frames", 1), opened.convert("RGB")
         milliseconds = opened.info.get("duration", 1000)
     if num == 1:
@@ -102,11 +106,22 @@ def read(path: Path, *, most: int | None = None) -> Picture:
     )  # fmt: skip
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The file, which is named where it is no whole picture."""
+    try:
+        with Image.open(path) as opened:
+            yield opened
+    # Of broken bytes Pillow makes OSError, SyntaxError, EOFError, struct.error and more.
+    except Exception as error:
+        raise DamagedFileError(path, one_line(error), "delete it to do without") from error
+
+
 @lru_cache(maxsize=12)
 def _decoded(path: Path, changed: int, step: int) -> list[Image.Image]:
     """Every so-manieth frame of a file as it was changed last."""
     frames = []
-    with Image.open(path) as opened:
+    with _opened(path) as opened:
         for i in range(0, getattr(opened, "n_frames", 1), step):
             opened.seek(i)
             frames.append(opened.convert("RGB"))

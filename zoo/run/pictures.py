@@ -2,8 +2,9 @@
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from zoo.run.moving import MOVING, STILL, Moving, Picture, combine, read, write
-from zoo.storage.files import replacing, writing
+from zoo.storage.files import flush, replacing, writing
 
 _SMALLEST_TILE = 64
 GREY = 128
@@ -104,7 +105,9 @@ class Writer:
 
 
 def _save_one(image: UInt8[Tensor, "*frames 3 height width"], path: Path, fps: float) -> None:
-    save(single(image, fps), path)
+    # Of thousands none is waited for until it is on the disk.
+    with writing(path), _replacing(single(image, fps), path):
+        pass
 
 
 def single(image: UInt8[Tensor, "*frames 3 height width"], fps: float) -> Picture:
@@ -207,22 +210,35 @@ def suffix_of(picture: Picture) -> str:
 def save(picture: Picture, path: Path) -> None:
     """Writes a PNG file, or one that moves as its suffix says, whole or not at all.
 
-    Folders are made.
+    Folders are made. It is on the disk before its name is.
 
     Raises:
         WriteError: it cannot be written.
     """
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            if isinstance(picture, Moving):
-                write(picture, temporary, path.suffix.lower())
-            else:
-                picture.save(temporary, format="PNG")
+        with _replacing(picture, path) as temporary:
+            flush(temporary)
+        flush(path.parent)
+
+
+@contextmanager
+def _replacing(picture: Picture, path: Path) -> Iterator[Path]:
+    """The picture in a file beside `path`, which takes its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        if isinstance(picture, Moving):
+            write(picture, temporary, path.suffix.lower())
+        else:
+            picture.save(temporary, format="PNG")
+        yield temporary
 
 
 def side_by_side(first: Path, second: Path, *, titles: tuple[str, str]) -> Picture:
-    """One picture of two files' pictures."""
+    """One picture of two files' pictures.
+
+    Raises:
+        DamagedFileError: one of them cannot be read; names it.
+    """
     return before_after(read(first), read(second), titles=titles)
 
 

@@ -30,7 +30,11 @@ class Sink:
         """One of them is done."""
 
     def picture(self, name: str, picture: Picture, path: Path, epoch: int) -> None:
-        """A picture of an epoch's images, and the file that is to have it."""
+        """A picture of an epoch's images, and the file that is to have it.
+
+        Raises:
+            DamagedFileError: an earlier picture that is to be beside it.
+        """
 
     def evaluation(self, record: EvaluationRecord) -> None:
         """An evaluation's scores, image by image."""

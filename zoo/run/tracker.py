@@ -20,6 +20,7 @@ from zoo.run.moving import Picture
 from zoo.run.sink import Sink, finite
 from zoo.run.tracker_threads import TrackerThreads
 from zoo.storage import files, json_data
+from zoo.storage.json_data import DamagedFileError
 from zoo.tracker.base import TrackedRun
 
 METRICS, LOG = "metrics.jsonl", "run.log"
@@ -98,13 +99,24 @@ class Tracker:
         )
         if not self._sinks or first is None or second is None:
             return None
-        picture = pictures.side_by_side(first, second, titles=(before[1], after[1]))
+        try:
+            picture = pictures.side_by_side(first, second, titles=(before[1], after[1]))
+        except DamagedFileError as error:
+            self._warn_of(error)
+            return None
         path = second.with_name(f"{name}_{after[0]:06}{pictures.suffix_of(picture)}")
         self._show(name, picture, path, after[0])
         return path
 
     def _show(self, name: str, picture: Picture, path: Path, epoch: int) -> None:
-        self._tell(lambda sink: sink.picture(name, picture, path, epoch))
+        for sink in self._sinks:
+            try:
+                sink.picture(name, picture, path, epoch)
+            except DamagedFileError as error:
+                self._warn_of(error)
+
+    def _warn_of(self, broken: DamagedFileError) -> None:
+        self.warn(f"an earlier picture is shown beside no other: {broken}")
 
     def evaluation(self, record: EvaluationRecord) -> None:
         """Saves an evaluation's scores, image by image."""
@@ -176,7 +188,12 @@ class RunFiles(Sink):
             self._log(f"{WARNING}{text}")
 
     def picture(self, name: str, picture: Picture, path: Path, epoch: int) -> None:
-        """A file; an epoch's own also beside the first one, `before_after.png`."""
+        """A file; an epoch's own also beside the first one, `before_after.png`.
+
+        Raises:
+            WriteError: the disk is full, say.
+            DamagedFileError: the first one cannot be read; this one is written.
+        """
         pictures.save(picture, path)
         first = evaluations.find_picture(self._run_dir, 0)
         if epoch and path == evaluations.find_picture(self._run_dir, epoch) and first is not None:

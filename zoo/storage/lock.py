@@ -5,6 +5,7 @@ It is a file's, and who inherits its descriptor holds it too. The file says whic
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 LOCK = ".lock"
@@ -42,12 +43,65 @@ def take(folder: Path, *, wait: bool = False) -> int:
     return descriptor
 
 
+def holder(folder: Path) -> int | None:
+    """The process of this machine that took the folder's lock, while the lock is held.
+
+    None where it has left, whoever has its number by now, and where the file system has no locks.
+    """
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        process = os.pread(descriptor, 100, 0).decode(errors="replace").strip()
+        # In this order: who asks has the lock for a moment where nobody else has.
+        found = is_alive(process) and _has_open(process, descriptor) and _is_held(descriptor)
+        return int(process) if found else None
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
 def is_alive(process: str) -> bool:
     """Whether there is a process of that number, as a lock's file has it."""
     try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, ValueError):
+        number = int(process)
+        # 0 and less would be many processes.
+        if number < 1:
+            return False
+        os.kill(number, 0)
+    except (ProcessLookupError, ValueError, OverflowError):
         return False
     except PermissionError:
         return True
     return True
+
+
+def _has_open(process: str, descriptor: int) -> bool:
+    """Whether a process has that file open, as one of another machine or a later one has not.
+
+    True where nobody tells: of another user's process, or without the /proc of Linux.
+    """
+    wanted, folder = os.fstat(descriptor), f"/proc/{process}/fd"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return True
+    for name in names:
+        # It may have been closed since.
+        with suppress(OSError):
+            if os.path.samestat(os.stat(f"{folder}/{name}"), wanted):
+                return True
+    return False
+
+
+def _is_held(descriptor: int) -> bool:
+    """Whether anybody has the lock of that open file; False where it can have none."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -31,11 +31,21 @@ LATER: dict[str, Callable[[RunRecord], Section]] = {
 """Sections of a run that are sent once the first ones are seen, by their anchor."""
 
 
-def overview(runs: Sequence[Watched], chosen: Sequence[str], metric: str, source: str) -> Page:
-    """A line a run, and the metric of the chosen ones in one figure; of the newest by default."""
+def overview(
+    runs: Sequence[Watched],
+    chosen: Sequence[str],
+    metric: str,
+    source: str,
+    unread: Sequence[str] = (),
+) -> Page:
+    """A line a run, and the metric of the chosen ones in one figure; of the newest by default.
+
+    `unread` are lines on those that are not among the runs.
+    """
     head = ("run", "", "epoch", "reward", "held out", "warnings", "left")
     rows = tuple(tuple(_cells(run)) for run in runs)
     blocks: list[Block] = [Table("", head, rows) if rows else missing("No run is there yet.")]
+    blocks += [Note(line, WARNING) for line in unread]
     shown = [run for run in runs if run.name in chosen] or list(runs[:_OVERLAID])
     drawn = figure(
         [

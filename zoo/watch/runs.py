@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from zoo.errors import UserError
+from zoo.errors import UserError, join_lines
 from zoo.run.evaluations import paths
 from zoo.run.folder import END, RECIPE
 from zoo.run.record import RunRecord, read_run
@@ -71,12 +71,25 @@ class Runs:
         self._read: dict[Path, Watched] = {}
 
     def all(self) -> list[Watched]:
-        """The newest first; what is damaged is left out."""
+        """The newest first; what is damaged or locked is left out: see `unread`."""
         found = [self._watched(folder) for folder in self._folders()]
         known = [each for each in found if each is not None]
         return sorted(
             known, key=lambda each: (each.going_on, each.record.folder.name), reverse=True
         )
+
+    def unread(self) -> list[str]:
+        """A line for each folder that cannot be read."""
+        failed: dict[Path, Exception] = {}
+        for folder in list(_below(self.root, _DEPTH, failed)):
+            try:
+                self._as_it_is(folder)
+            except (UserError, OSError) as error:
+                failed[folder] = error
+        return [
+            f"{_name(folder, self.root) or folder} cannot be read: {_why(error)}"
+            for folder, error in sorted(failed.items())
+        ]
 
     def named(self, name: str) -> Watched | None:
         """The run of that name, if there is one."""
@@ -91,21 +104,27 @@ class Runs:
 
     def state(self, name: str | None = None) -> str:
         """Of one run or of all: another text where anything has changed."""
-        folders = [f for f in self._folders() if name in (None, _name(f, self.root))]
-        return _digest("".join(map(_state, folders)))
+        failed: dict[Path, Exception] = {}
+        found = sorted(_below(self.root, _DEPTH, failed))
+        folders = [f for f in found if name in (None, _name(f, self.root))]
+        locked = [] if name else sorted(map(str, failed))
+        return _digest("".join([*map(_state, folders), *locked]))
 
     def _folders(self) -> Iterator[Path]:
-        yield from sorted(_below(self.root, _DEPTH))
+        yield from sorted(_below(self.root, _DEPTH, {}))
 
     def _watched(self, folder: Path) -> Watched | None:
+        try:
+            return self._as_it_is(folder)
+        except (UserError, OSError):
+            return None
+
+    def _as_it_is(self, folder: Path) -> Watched:
         state = _state(folder)
         known = self._read.get(folder)
         if known is None or known.state != state:
-            try:
-                record = read_run(folder)
-            except (UserError, OSError):
-                return None
-            known = Watched(_name(folder, self.root), thinned(record), _is_written(folder), state)
+            record = thinned(read_run(folder))
+            known = Watched(_name(folder, self.root), record, _is_written(folder), state)
             self._read[folder] = known
         return known
 
@@ -130,19 +149,37 @@ def _is_evaluated(line: Mapping[str, float | None]) -> bool:
     return any(key.startswith("eval/") for key in line)
 
 
-def _below(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / RECIPE).is_file():
-        yield folder
-        return
-    if depth == 0:
-        return
+def _below(folder: Path, depth: int, failed: dict[Path, Exception]) -> Iterator[Path]:
+    """The folders of runs; `failed` gets those that nobody here can look into."""
     try:
-        inside = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
-    except OSError:
+        is_run = (folder / RECIPE).is_file()
+        inside = [] if is_run or depth == 0 else _inside(folder)
+    except FileNotFoundError:
+        return  # it has gone since
+    except OSError as error:
+        failed[folder] = error
         return
+    if is_run:
+        yield folder
     for each in inside:
-        if not each.name.startswith("."):
-            yield from _below(each, depth - 1)
+        yield from _below(each, depth - 1, failed)
+
+
+def _inside(folder: Path) -> list[Path]:
+    found = [Path(entry.path) for entry in os.scandir(folder) if _is_folder(entry)]
+    return [each for each in found if not each.name.startswith(".")]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """True of a link that leads where nobody here can look: who follows it says why."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return True
+
+
+def _why(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or join_lines(error)
 
 
 def _name(folder: Path, root: Path) -> str:
@@ -163,12 +200,8 @@ def _state(folder: Path) -> str:
 
 
 def _is_written(folder: Path) -> bool:
-    """Whether the process that took the run's lock is there."""
-    try:
-        holder = (folder / lock.LOCK).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return False
-    return lock.is_alive(holder)
+    """Whether the process that took the run's lock is there and has it."""
+    return lock.holder(folder) is not None
 
 
 def _seconds(line: Mapping[str, float | None]) -> float:

@@ -103,9 +103,11 @@ class _Service:
         if not hmac.compare_digest(values.get("token", "").encode(), self._watching.token.encode()):
             return _text("the page is of an earlier start: load it again", 403)
         found = self._watching.runs.named(_unquoted(values.get("run", "")))
-        if found is None or not found.going_on:
-            return _text("no such run is going on", 404)
-        _interrupt(found)
+        try:
+            if found is None or not _interrupt(found):
+                return _text("no such run is going on", 404)
+        except PermissionError:
+            return _text("the run is another user's, who alone can stop it", 403)
         return RedirectResponse(f"/run/{quote(found.name)}", status_code=303)
 
     async def _answer(self, make: Any, *arguments: object) -> "Response":
@@ -123,7 +125,7 @@ class _Service:
     def _overview(self, chosen: list[str], metric: str) -> str:
         runs = self._watching.runs
         found, state = runs.all(), runs.state()
-        page = pages.overview(found, chosen, metric, f"zoo watch {runs.root}")
+        page = pages.overview(found, chosen, metric, f"zoo watch {runs.root}", runs.unread())
         return self._page(
             page, state, "/state",
             names=[run.name for run in found], chosen=chosen,
@@ -159,10 +161,20 @@ class _Service:
         return html.html(page, "watch.html", state=state, at=at, **(defaults | more))
 
 
-def _interrupt(run: Watched) -> None:
-    holder = (run.record.folder / lock.LOCK).read_text(encoding="utf-8").strip()
-    if lock.is_alive(holder):
-        os.kill(int(holder), signal.SIGTERM)
+def _interrupt(run: Watched) -> bool:
+    """Whether a process writes the run, which is asked to leave; a number alone may be another's.
+
+    Raises:
+        PermissionError: it is another user's.
+    """
+    process = lock.holder(run.record.folder)
+    if process is None:
+        return False
+    try:
+        os.kill(process, signal.SIGTERM)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _unquoted(text: str) -> str:
