@@ -227,7 +227,7 @@ class RewardThread:
             RewardError: it changed the images, as far as torch sees that.
         """
         # The same memory, whose changes are counted anew: other rewards score it at this time, and
-        # each would else be blamed for what one of them did. Inference tensors have a count too so.
+        # each would else be blamed for what one of them did. Inference tensors have one, too.
         images = batch.images.data
         before = images._version
         try:
