@@ -178,9 +178,12 @@ def ranking(run_dir: Path, by: str | None = None) -> Ranking:
 
     Raises:
         UserError: it is no run's folder, has no evaluations, or none that scores `by`.
+        DamagedFileError: it has none, since its metrics are damaged; names the line.
     """
     record = read_run(run_dir)
     if not record.evaluated:
+        # Where the metrics were left out, the reason is why there are none.
+        tracking.read(run_dir)
         raise UserError(
             f"{run_dir} has no evaluations, which say what is best; use --epoch, or give the "
             "recipe eval: {}"
