@@ -94,12 +94,8 @@ def require_place(recipe: Recipe) -> None:
     Raises:
         RecipeError: a file is in the way, or nothing may be written there.
     """
-    parent = _parent(recipe)
-    there = next(path for path in (parent, *parent.parents) if os.path.exists(path))
-    if not there.is_dir():
-        raise _no_place(recipe, os.strerror(errno.ENOTDIR))
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise _no_place(recipe, os.strerror(errno.EACCES))
+    if why := files.why_unwritable(_parent(recipe)):
+        raise _no_place(recipe, why)
 
 
 def _parent(recipe: Recipe) -> Path:
@@ -109,7 +105,7 @@ def _parent(recipe: Recipe) -> Path:
 def _no_place(recipe: Recipe, why: str) -> RecipeError:
     return RecipeError(
         f"{recipe.origin(('output_dir',))}: output_dir '{recipe.output_dir}' cannot hold "
-        f"{_parent(recipe)}: {why}"
+        f"{_parent(recipe)}: {why}; name another folder: -s output_dir=DIR"
     )
 
 

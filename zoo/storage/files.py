@@ -1,5 +1,6 @@
 """Files that are written whole or not at all; what can be made again; the fingerprint of code."""
 
+import errno
 import hashlib
 import inspect
 import json
@@ -43,6 +44,17 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise WriteError(path, error) from error
+
+
+def why_unwritable(folder: Path) -> str:
+    """Why nothing can be written in a folder, there or yet to be made; empty where it can be.
+
+    Looks at what is there, and makes nothing.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    if not there.is_dir():
+        return os.strerror(errno.ENOTDIR)
+    return "" if os.access(there, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
 
 
 class ReadError(UserError, OSError):
