@@ -138,6 +138,26 @@ def _why_refused(reward: RewardEntry, prompt: Prompt) -> str:
     return ""
 
 
+def require_usable(recipe: Recipe, prompts: Sequence[Prompt]) -> None:
+    """Asks the rewards of evaluations whether there are prompts that they can use.
+
+    Where they cannot use some an evaluation counts their images as invalid.
+
+    Raises:
+        PromptError: one can use none of those that it is to score images of.
+    """
+    own = recipe.eval.rewards if recipe.eval else ()
+    for reward in own or recipe.rewards:
+        asked = [prompt for prompt in prompts if prompt.asks(reward.label)]
+        why = [_why_refused(reward, prompt) for prompt in asked]
+        if why and all(why):
+            place = recipe.origin(("eval", "rewards") if own else ("rewards",))
+            raise PromptError(
+                f"{place}: the reward '{reward.label}' can use none of the {len(why):,} prompts: "
+                f"{why[0]}; name other rewards or other prompts"
+            )
+
+
 def evaluation_prompts(recipe: Recipe) -> list[Prompt]:
     """The prompts to evaluate with: those to train on where there are no others.
 
