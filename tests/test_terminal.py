@@ -1,6 +1,7 @@
 """The terminal shows what is printed."""
 
 import io
+import os
 import sys
 
 import pytest
@@ -44,12 +45,23 @@ def wide_table():
     return table
 
 
-@pytest.mark.parametrize("columns", [None, "80"])
+@pytest.mark.parametrize("columns", [None, "", "0", "80"])
 def test_a_pipe_cuts_no_cell_and_a_narrow_terminal_does(columns, monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.delenv("COLUMNS", raising=False)
-    if columns:
+    if columns is not None:
         monkeypatch.setenv("COLUMNS", columns)
     Terminal().print(wide_table())
-    assert ("z" * 300 in out.getvalue()) == (columns is None)
+    assert ("z" * 300 in out.getvalue()) == (columns != "80")
+
+
+def test_a_terminal_that_does_not_know_its_width_is_asked(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("COLUMNS", "0")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(os, "get_terminal_size", lambda descriptor: os.terminal_size((70, 20)))
+    terminal = Terminal()
+    assert terminal.is_terminal
+    assert terminal.width == 70

@@ -1,6 +1,7 @@
 """The terminal: what is printed is shown and not run."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -27,13 +28,18 @@ class Terminal(Console):
     """A console for text of others: no markup, no emoji by name, no highlights."""
 
     def __init__(self, *, soft_wrap: bool = False) -> None:
-        """As wide as the terminal, or as COLUMNS says; a pipe and a file cut nothing.
+        """As wide as the terminal, or as COLUMNS says, if not 0; a pipe and a file cut nothing.
 
         `soft_wrap` leaves long lines to the terminal.
         """
         super().__init__(soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
-        if not self.is_terminal and "COLUMNS" not in os.environ:
+        is_said = os.environ.get("COLUMNS") not in (None, "", "0")
+        if not self.is_terminal and not is_said:
             self.width = _UNLIMITED
+        elif self.width == 0:
+            # What a terminal sets that does not know its size: shutil asks the system, as rich
+            # does without COLUMNS.
+            self.width = shutil.get_terminal_size().columns
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A text to print, or a table's cell, which is as wide as what is shown."""

@@ -28,6 +28,7 @@ MISTAKES = {
     ("--rewards", "[{name: digit"): "--rewards [{name: digit: this is not YAML",
     ("--rewards", "digit,digit"): "--rewards digit,digit: 2 rewards in eval.rewards are called",
     ("--rewards", "[{name: digit, x: 1}]"): "unknown key 'eval.rewards.0.x'",
+    ("--rewards", "scenes"): "--rewards scenes: the reward 'scenes' can use none of the 7 prompts",
     ("--prompts", "no.txt"): "--prompts no.txt: data.eval: prompt file 'no.txt' does not exist",
     ("--prompts", "builtin:genval/test"): "did you mean 'geneval/test'",
     ("--processes", "many"): "--processes many: write a whole number of 1 or more, or auto",
@@ -73,3 +74,12 @@ def test_another_launcher_must_start_as_many_processes_as_asked_for(quick, zoo_h
     assert ended.code == 2
     assert "--processes 2: the launcher started 1" in ended.err
     assert zoo_here("eval", NFT, *quick).code == 0
+
+
+def test_a_reward_that_can_use_some_prompts_scores_those(zoo_here, tmp_path):
+    path = tmp_path / "some.jsonl"
+    path.write_text('{"prompt": "the digit one", "digit": 1}\n{"prompt": "the digit two"}\n')
+    ended = zoo_here("eval", NFT, "--prompts", path, "--steps", 1, "-n", 1, "--rewards", "digit")
+    assert ended.code == 0, ended.err
+    (row,) = [row.split() for row in ended.out.splitlines() if row.startswith("digit ")]
+    assert row[-2:] == ["2", "1"]

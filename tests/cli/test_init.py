@@ -1,5 +1,6 @@
 """`zoo init`: the recipe that it writes, what it asks, and what it refuses."""
 
+import errno
 from collections import defaultdict
 
 import pytest
@@ -23,6 +24,7 @@ from zoo.plan.footprint import NoEstimateError
 from zoo.plan.layout import Layout
 from zoo.plan.settings import Settings
 from zoo.recipe.recipe import load_recipe, recipe_from
+from zoo.storage.files import WriteError
 
 SD3 = Wish("sd3", "nft", ("pickscore",), 1, 80.0, 24.0, full=False)
 
@@ -158,6 +160,32 @@ def test_what_is_wrong_is_one_line(zoo_here, folder, words, said):
     assert said in line
     assert [path.name for path in folder.iterdir()] == ["there.yaml"]
     assert (folder / "there.yaml").read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_asked(
+    zoo_here, folder, dry_runs, monkeypatch
+):
+    (folder / "file").touch()
+    ended = zoo_here("init", "file/mine.yaml", "--model", "sd3")
+    assert (ended.code, ended.out, dry_runs) == (2, "", [])
+    assert ended.lines == [
+        "error: file/mine.yaml cannot be written: Not a directory; name another: zoo init "
+        "OTHER.yaml"
+    ]
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    ended = zoo_here("init", "mine.yaml", "--model", "sd3")
+    assert (ended.code, ended.out, dry_runs) == (2, "", [])
+    assert "mine.yaml cannot be written: Permission denied" in ended.err
+
+
+def test_a_full_disk_is_one_line(zoo_here, folder, dry_runs, monkeypatch):
+    def full(path, *given, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command.Path, "mkdir", full)
+        with pytest.raises(WriteError, match=r"x/mine\.yaml cannot be written: No space left"):
+            command._write(folder / "x" / "mine.yaml", "")
 
 
 def answer_at_a_terminal(monkeypatch, answers):

@@ -50,3 +50,13 @@ def test_a_folder_that_is_no_model_is_refused_in_a_line(zoo_here, tmp_path):
     done = zoo_here("describe", str(tmp_path))
     assert done.code == 2
     assert len(done.err.strip().splitlines()) == 1
+
+
+def test_no_option_is_named_that_the_command_has_not(zoo_here, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for words in (("describe", "no/model"), ("check", "--pipeline", "no/model")):
+        done = zoo_here(*words)
+        assert done.code == 2
+        (line,) = done.lines
+        assert "the model 'no/model' is no folder here and cannot be had from the Hub" in line
+        assert "--tiny" not in line

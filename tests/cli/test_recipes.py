@@ -1,5 +1,6 @@
 """`zoo recipes`, `zoo recipes copy` and `zoo --version`."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,19 @@ def test_the_version_has_its_plugins(zoo_here):
     assert first.startswith(f"zoo {zoo.__version__}")
     assert any(line.startswith("zoo-example 0.1") for line in others)
     assert not any(line.startswith("diffusion-rl-zoo") for line in others)
+
+
+def test_a_copy_that_cannot_be_written_is_said_in_a_line(zoo_here, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "mine.yaml"
+    ended = zoo_here("recipes", "copy", "nft_digits", "--out", out)
+    said = f"error: {out} cannot be written: Not a directory; name another with --out"
+    assert (ended.code, ended.lines) == (2, [said])
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    ended = zoo_here("recipes", "copy", "nft_digits", "--out", tmp_path / "mine.yaml")
+    said = f"error: {tmp_path / 'mine.yaml'} cannot be written: No space left on device"
+    assert (ended.code, ended.lines) == (2, [said])

@@ -7,8 +7,11 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from tests.forbidden import forbid
 from zoo.data.prompts import load
 from zoo.prompt import PromptError
+
+__all__ = ["forbid"]
 
 
 @pytest.fixture
@@ -274,3 +277,11 @@ def test_a_column_and_a_file_may_have_any_name(file):
         load(source)
     source = file("a.csv", "what & why?,x\nhello,1\n")
     assert texts(f"{source}?column=what %26 why?") == ["hello"]
+
+
+def test_a_folder_that_may_not_be_listed_is_named(file, tmp_path, forbid):
+    file("p/train.txt", "a cat")
+    forbid(tmp_path / "p")
+    with pytest.raises(PromptError) as error:
+        load(f"{tmp_path / 'p'}?split=train")
+    assert str(error.value) == f"prompts '{tmp_path / 'p'}' cannot be read: Permission denied"

@@ -254,6 +254,20 @@ def test_a_checkpoint_of_another_model_is_one_clear_line(tmp_path: Path) -> None
         Digits(CPU, checkpoint=tmp_path / "shape")
 
 
+def test_what_is_no_checkpoint_is_refused_before_a_model_is_made(tmp_path: Path) -> None:
+    Digits.check_start({"checkpoint": None})
+    Digits.check_start({"checkpoint": SHIPPED})
+    (tmp_path / "text").write_text("hello")
+    save_file({"weight": torch.zeros(2)}, tmp_path / "other")
+    for name, said in (
+        ("none", "no such digits checkpoint"),
+        ("text", "cannot be read as safetensors"),
+        ("other", "is not a checkpoint of the digits model"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Digits.check_start({"checkpoint": tmp_path / name})
+
+
 @pytest.mark.parametrize(("half", "most"), [("bfloat16", 0.1), ("float16", 0.01)])
 def test_a_network_in_half_precision_says_nearly_the_same_in_float32(half, most) -> None:
     prompts = [Prompt("a photo of the digit three")]

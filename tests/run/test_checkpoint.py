@@ -15,10 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.forbidden import forbid
 from zoo.errors import UserError
 from zoo.run import checkpoint
 from zoo.run.checkpoint import CheckpointError
+from zoo.storage.files import ReadError
 from zoo.storage.tensor_file import Sharded, local
+
+__all__ = ["forbid"]
 
 WRITER = """
 import sys
@@ -303,3 +307,28 @@ def test_one_that_is_not_finite_is_passed_over_and_said_and_loses_no_sound_one(
     checkpoint.mark_unsound(tmp_path, 9, "is not there")
     assert checkpoint.latest(tmp_path) is None
     assert checkpoint.passed_over(tmp_path)[0].endswith("passed over: its images are noise")
+
+
+@pytest.mark.parametrize("name", ["state.json", "tensors.safetensors"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(name, forbid, tmp_path) -> None:
+    save(tmp_path, 1)
+    path = save(tmp_path, 2) / name
+    forbid(path)
+    with pytest.raises(ReadError) as error:
+        checkpoint.load(path.parent)
+    assert str(error.value) == f"{path} cannot be read: Permission denied"
+
+
+def test_an_earlier_checkpoint_that_may_not_be_read_is_not_advised(forbid, tmp_path) -> None:
+    forbid(save(tmp_path, 1) / "state.json")
+    damaged = save(tmp_path, 2)
+    (damaged / "state.json").write_text("{")
+    with pytest.raises(CheckpointError, match="there is none that is whole"):
+        checkpoint.load(damaged)
+
+
+def test_a_folder_that_may_not_be_listed_is_named(forbid, tmp_path) -> None:
+    save(tmp_path, 1)
+    forbid(tmp_path / "checkpoints")
+    with pytest.raises(ReadError, match=r"checkpoints cannot be read: Permission denied"):
+        checkpoint.epochs(tmp_path)

@@ -2,10 +2,14 @@
 
 import pytest
 
+from tests.forbidden import forbid
 from tests.report.run_folder import run_folder
 from zoo.errors import UserError
 from zoo.run.record import ranking, read_run
+from zoo.storage.files import ReadError
 from zoo.storage.json_data import DamagedFileError
+
+__all__ = ["forbid"]
 
 OPTIONAL = ("probes.json", "end.json", "metrics.jsonl", "evaluations/000002.json")
 TEXTS = ("[1]", '{"epoch": "x"}', "{", "\x00" * 9, "null")
@@ -31,6 +35,26 @@ def test_a_damaged_file_that_is_not_needed_is_left_out_and_said(name, text, fold
     assert "is damaged (" in line
     assert line in run.warnings
     assert len(run.evaluations) == (3 if name.startswith("evaluations") else 4)
+
+
+@pytest.mark.parametrize("name", [*OPTIONAL, "environment.json", "run.log"])
+def test_what_may_not_be_read_is_left_out_and_said(name, folder, forbid):
+    (folder / "run.log").touch()
+    forbid(folder / name)
+    run = read_run(folder)
+    assert run.damaged == (f"left out: {folder / name} cannot be read: Permission denied",)
+
+
+def test_damaged_metrics_are_why_there_are_no_evaluations(folder, forbid):
+    path = folder / "metrics.jsonl"
+    path.write_text(path.read_text().replace("{", "", 1))
+    with pytest.raises(
+        DamagedFileError, match=r"metrics\.jsonl:1 is damaged \(.*; delete that line"
+    ):
+        ranking(folder)
+    forbid(path)
+    with pytest.raises(ReadError, match=r"metrics\.jsonl cannot be read: Permission denied"):
+        ranking(folder)
 
 
 def test_a_whole_run_has_nothing_damaged(folder):

@@ -6,8 +6,13 @@ from dataclasses import dataclass
 import pytest
 from pydantic import TypeAdapter
 
+from tests.forbidden import forbid
+from zoo.errors import UserError
 from zoo.storage import files, json_data
+from zoo.storage.files import ReadError
 from zoo.storage.json_data import DamagedFileError, OrNan
+
+__all__ = ["forbid"]
 
 
 @dataclass(frozen=True)
@@ -48,3 +53,14 @@ def test_what_is_something_else_is_said_in_a_line_with_its_key(text, why, tmp_pa
     assert said.startswith(f"{path} is damaged ({why}"), said
     assert said.endswith("); delete it to do without")
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("read", [json_data.read, json_data.read_lines])
+def test_what_may_not_be_read_is_named_with_the_reason(read, forbid, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("{}")
+    forbid(path)
+    with pytest.raises(ReadError) as error:
+        read(path, KIND, fix="delete it")
+    assert str(error.value) == f"{path} cannot be read: Permission denied"
+    assert issubclass(ReadError, UserError)

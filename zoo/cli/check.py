@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from zoo.cli.check_cost import print_cost
+from zoo.cli.check_cost import find_cost, print_cost
 from zoo.cli.errors import exit_code, lines
 from zoo.cli.options import DEBUG
 from zoo.errors import UserError
@@ -32,6 +32,7 @@ from zoo.plan.reward_fit import require_fitting_rewards
 from zoo.recipe.model import Size, shown_size
 from zoo.recipe.recipe import Recipe, load_recipe
 from zoo.recipe.sections import StopWhen
+from zoo.run.folder import require_place
 from zoo.terminal import Terminal, say
 
 
@@ -65,6 +66,9 @@ def _print(path: Path, recipe: Recipe) -> None:
     require_rewards(recipe)
     require_trackers(recipe)
     require_local_start(recipe)
+    require_place(recipe)
+    # What the network refuses it refuses here: nothing is ok before.
+    cost = find_cost(recipe, processes)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")
     table.add_column()
@@ -83,7 +87,7 @@ def _print(path: Path, recipe: Recipe) -> None:
     console.print(table)
     for line in (*refused_prompts(prompts), *prompt_lengths(recipe).warnings):
         console.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
-    print_cost(console, recipe, processes)
+    print_cost(console, recipe, processes, cost)
 
 
 def _fitted(recipe: Recipe, processes: int) -> tuple[Recipe, str]:

@@ -28,12 +28,24 @@ benchmarks/throughput.py measures it; small micro-batches and what waits for the
 """
 
 
-def print_cost(console: Terminal, recipe: Recipe, processes: int) -> None:
-    """Prints the estimates for this recipe on so many processes, or why there are none."""
+def find_cost(recipe: Recipe, processes: int) -> list[Footprint] | NoEstimateError:
+    """What the stages of a recipe come to on so many processes, or why that is not known.
+
+    Raises:
+        RecipeError: the network has not what an option names.
+    """
     try:
-        of_stages = footprints(recipe, processes)
+        return footprints(recipe, processes)
     except NoEstimateError as error:
-        console.print(f"no estimate of memory and time: {error}")
+        return error
+
+
+def print_cost(
+    console: Terminal, recipe: Recipe, processes: int, of_stages: list[Footprint] | NoEstimateError
+) -> None:
+    """Prints the estimates that were found for this recipe, or why there are none."""
+    if isinstance(of_stages, NoEstimateError):
+        console.print(f"no estimate of memory and time: {of_stages}")
         return
     console.print(f"trained: {of_stages[0].trains}", markup=False)
     cuda = runs_on_accelerator(recipe)

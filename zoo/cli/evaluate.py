@@ -18,6 +18,7 @@ from zoo.cli.source import ImageJob, load_model, say_cut
 from zoo.engine.interrupt import Interrupt, Interrupted
 from zoo.engine.rendezvous import is_worker, rank
 from zoo.errors import UserError
+from zoo.plan.preflight import require_usable
 from zoo.reward.judge import Judge, RewardError
 from zoo.run.console import count_on_bar
 from zoo.run.evaluations import Made
@@ -102,7 +103,9 @@ def evaluate(job: ImageJob) -> None:
 
     Raises:
         RewardError: a reward could not score one image; what there is is printed and written.
+        PromptError: a reward can use none of the prompts; nothing is loaded.
     """
+    require_usable(job.source.recipe, job.prompts)
     if job.out is not None and not rank():
         output.require_free(job.out, overwrite=job.overwrite)
     processes = _num_processes(job.processes, len(job.prompts))

@@ -33,6 +33,7 @@ from zoo.plan.settings import Fit, Machine, Settings, find_fit
 from zoo.policy.published import published, write_shapes
 from zoo.recipe.recipe import load_recipe, recipe_from
 from zoo.recipe.sections import MicroBatchSizes
+from zoo.storage.files import why_unwritable, writing
 from zoo.terminal import say
 
 T = TypeVar("T", str, int, float)
@@ -48,6 +49,9 @@ Those of an A100 and of an RTX 3090, about: where there is a GPU here it is meas
 
 _CAUTIOUS = Settings(2, 1, True, Layout(None))
 """Where there is no estimate."""
+
+
+_ANOTHER = "name another: zoo init OTHER.yaml"
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def init(file: Path | None, given: Given) -> None:
     """Writes the recipe, which is checked, and says what to type next.
 
     Raises:
-        UserError: there is such a file; a name is none; or nothing fits.
+        UserError: there is such a file, or can be none; a name is none; or nothing fits.
     """
     if file is not None:
         _require_free(file)
@@ -89,7 +93,9 @@ def init(file: Path | None, given: Given) -> None:
 
 def _require_free(file: Path) -> None:
     if os.path.lexists(file):
-        raise UserError(f"{file}: there is a file already; name another: zoo init OTHER.yaml")
+        raise UserError(f"{file}: there is a file already; {_ANOTHER}")
+    if why := why_unwritable(file.parent):
+        raise UserError(f"{file} cannot be written: {why}; {_ANOTHER}")
 
 
 def _wish(model: str, base: str, given: Given) -> Wish:
@@ -227,9 +233,10 @@ def _with_time(
 
 def _write(file: Path, text: str) -> None:
     """The file, once `zoo check` would take it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("x", encoding="utf-8") as opened:
-        opened.write(text)
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
     try:
         recipe = load_recipe(file)
         count_prompts_of_stages(recipe)

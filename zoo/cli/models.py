@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from zoo import devices
-from zoo.errors import UserError
+from zoo.errors import TRY_TINY, UserError, join_lines
 from zoo.policy.base import EXACT
 from zoo.policy.pipeline.policy import Diffusers
 from zoo.policy.pipeline.trial import try_pipeline
@@ -39,7 +39,12 @@ def try_model(model: str, recipes: Sequence[Path], overrides: Sequence[str]) -> 
 
 
 def _load(model: str, overrides: Sequence[str], device: torch.device) -> Diffusers:
-    built = single_policy("diffusers", {"pretrained": model}, overrides).build({"device": device})
+    policy = single_policy("diffusers", {"pretrained": model}, overrides)
+    try:
+        built = policy.build({"device": device})
+    except UserError as error:
+        # There is no recipe that could be tried without the model.
+        raise UserError(join_lines(error).replace(TRY_TINY, "")) from error
     assert isinstance(built, Diffusers)
     return built
 

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import typer
 from rich.table import Table
 
-from zoo import devices
+from zoo import devices, registry
+from zoo.recipe import shipped
 from zoo.recipe.recipe import Recipe, load_recipe, single_reward
 from zoo.recipe.sections import RewardEntry, Scoring
 from zoo.reward.known_answers import KnownAnswerScore, score_known_answers
@@ -42,7 +44,7 @@ def _choose_rewards(
     what: str, overrides: list[str]
 ) -> tuple[Sequence[tuple[RewardEntry, Recipe | None]], torch.device]:
     """Each reward with the recipe that it is of, if it is of one; and where to build it."""
-    if not what.endswith((".yaml", ".yml")) and not os.path.isfile(what):
+    if not _is_recipe(what):
         device = devices.default_device()
         return [(single_reward(what, overrides), None)], device
     recipe = load_recipe(what, overrides)
@@ -52,6 +54,14 @@ def _choose_rewards(
         for entry in (*stage.recipe.rewards, *evaluated):
             entries.setdefault((entry.label, entry.made_from), (entry, stage.recipe))
     return list(entries.values()), device_of(recipe)
+
+
+def _is_recipe(what: str) -> bool:
+    """Whether it names a recipe: what is also a reward's name is that one."""
+    if what.endswith((".yaml", ".yml")) or os.path.isfile(what):
+        return True
+    is_reward = any(entry.name == what for entry in registry.entries("rewards"))
+    return not is_reward and os.path.isfile(shipped.locate(Path(what)))
 
 
 def _summarize(answers: Sequence[KnownAnswerScore]) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from zoo import seeds
 from zoo.data import builtin, files, hub, pairs, source, splits, url
+from zoo.errors import reason
 from zoo.prompt import Prompt, PromptError
 
 
@@ -51,9 +52,12 @@ def folder(
     """All prompts of a split, from the files of a folder that are called after it; or its pairs.
 
     Raises:
-        PromptError: there are none, or more than one file could be meant.
+        PromptError: there are none, more than one file could be meant, or it cannot be read.
     """
-    names = [each.name for each in path.iterdir() if each.is_file()]
+    try:
+        names = [each.name for each in path.iterdir() if each.is_file()]
+    except OSError as error:
+        raise PromptError(f"prompts '{shown}' cannot be read: {reason(error)}") from None
     if split is None and reading == files.AS_USUAL and pairs.are_in(names):
         return pairs.load(path, names, shown)
     chosen = splits.choose(names, shown, split)

@@ -1,6 +1,7 @@
 """What can be known to fail before anything is paid for."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from zoo import devices
@@ -137,6 +138,26 @@ def _why_refused(reward: RewardEntry, prompt: Prompt) -> str:
     return ""
 
 
+def require_usable(recipe: Recipe, prompts: Sequence[Prompt]) -> None:
+    """Asks the rewards of evaluations whether there are prompts that they can use.
+
+    Where they cannot use some an evaluation counts their images as invalid.
+
+    Raises:
+        PromptError: one can use none of those that it is to score images of.
+    """
+    own = recipe.eval.rewards if recipe.eval else ()
+    for reward in own or recipe.rewards:
+        asked = [prompt for prompt in prompts if prompt.asks(reward.label)]
+        why = [_why_refused(reward, prompt) for prompt in asked]
+        if why and all(why):
+            place = recipe.origin(("eval", "rewards") if own else ("rewards",))
+            raise PromptError(
+                f"{place}: the reward '{reward.label}' can use none of the {len(why):,} prompts: "
+                f"{why[0]}; name other rewards or other prompts"
+            )
+
+
 def evaluation_prompts(recipe: Recipe) -> list[Prompt]:
     """The prompts to evaluate with: those to train on where there are no others.
 
@@ -268,10 +289,14 @@ def require_local_start(recipe: Recipe) -> None:
     """As `require_start` and its layers too, of a file that is here; loads and fetches nothing.
 
     Raises:
-        RecipeError: the recipe cannot start from it.
+        RecipeError: the recipe cannot start from it; or it is not here, nor a place on the Hub.
     """
     lora = lora_of(recipe)
-    if lora is None or lora.start is None or not lora_files.is_local(lora.start):
+    if lora is None or lora.start is None:
+        return
+    if not lora_files.is_local(lora.start):
+        with _names_start(recipe):
+            lora_files.require_hub_place(lora.start)
         return
     file = _require_start(recipe, lora, lora.start)
     try:
@@ -281,16 +306,20 @@ def require_local_start(recipe: Recipe) -> None:
     except Exception:
         # A policy need not work on shapes alone, and its model need not be here yet.
         return
-    try:
+    with _names_start(recipe):
         lora_files.require_fit(file, policy.weights)
-    except lora_files.LoraError as error:
-        raise RecipeError(f"{start_place(recipe)}: {error}") from error
 
 
 def _require_start(recipe: Recipe, lora: Lora, source: str) -> lora_files.LoraFile:
-    try:
+    with _names_start(recipe):
         file = lora_files.open_lora(source)
         lora_files.require_rank(file, lora)
+        return file
+
+
+@contextmanager
+def _names_start(recipe: Recipe) -> Iterator[None]:
+    try:
+        yield
     except lora_files.LoraError as error:
         raise RecipeError(f"{start_place(recipe)}: {error}") from error
-    return file

@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from zoo.data.digits import CAPTIONS, SIZE, WORDS, grey
 from zoo.devices import send
+from zoo.errors import reason
 from zoo.policy.base import Makes, Policy
 from zoo.policy.lora import ATTENTION
 from zoo.policy.pretrained import Dtype, Precision
@@ -26,6 +28,7 @@ from zoo.policy.waiting import network_device
 from zoo.policy.weights import CopiesOn, Lora, WeightSets
 from zoo.prompt import Prompt, PromptError
 from zoo.rollout import Cond, Lookup, rows_of
+from zoo.storage.tensor_file import TensorFile
 
 _CAPTION_WORDS = sorted(
     {word for caption in CAPTIONS for word in caption.replace("{}", "").split()}
@@ -126,6 +129,18 @@ class Digits(Policy):
         )
 
     @classmethod
+    def check_start(cls, options: Mapping[str, Any]) -> None:
+        """Looks for the checkpoint, and for its tensors in the file's header.
+
+        Raises:
+            ValueError: there is none, it cannot be read, or is of another model.
+        """
+        if options["checkpoint"] is not None:
+            with torch.device("meta"):
+                modules = nn.ModuleDict({"network": new_network(), "text_encoder": TextEncoder()})
+            _open(Path(options["checkpoint"]), modules)
+
+    @classmethod
     def makes(cls, options: Mapping[str, Any]) -> Makes | None:
         """Single images."""
         return "images"
@@ -201,29 +216,33 @@ class Digits(Policy):
 
 
 def _load(modules: nn.Module, checkpoint: Path | None) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    file = _open(_SHIPPED if checkpoint is None else checkpoint, modules)
+    modules.load_state_dict({name: file[name] for name in file})
 
-    path = _SHIPPED if checkpoint is None else checkpoint
+
+def _open(path: Path, modules: nn.Module) -> TensorFile:
+    """A checkpoint whose header says that it is one of these modules."""
     if not os.path.isfile(path):
         raise ValueError(f"no such digits checkpoint: {path} ({_FIX})")
     try:
-        tensors = load_file(path)
+        file = TensorFile(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as safetensors: {error} ({_FIX})") from error
-    _match(path, tensors, modules.state_dict())
-    modules.load_state_dict(tensors)
+        raise ValueError(
+            f"{path} cannot be read as safetensors: {reason(error)} ({_FIX})"
+        ) from error
+    _match(path, file, modules.state_dict())
+    return file
 
 
 _SHIPPED = Path(str(files("zoo") / "assets" / "digits.safetensors"))
 _FIX = "make one with: python -m benchmarks.make_digits --out DIR"
 
 
-def _match(path: Path, tensors: dict[str, Tensor], wanted: dict[str, Any]) -> None:
+def _match(path: Path, file: TensorFile, wanted: Mapping[str, Tensor]) -> None:
     wrong = sorted(
         name
-        for name in tensors.keys() | wanted.keys()
-        if name not in tensors or name not in wanted or tensors[name].shape != wanted[name].shape
+        for name in {*file, *wanted}
+        if name not in file or name not in wanted or file.shape(name) != wanted[name].shape
     )
     if wrong:
         raise ValueError(

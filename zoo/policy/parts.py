@@ -28,10 +28,10 @@ def require_files(files: Pretrained, *, without: Collection[str]) -> None:
         ValueError: one is missing, or cut short; with its name.
     """
     if not is_here(files):
-        if os.path.isabs(files.source) or files.source.startswith("."):
+        if os.path.isabs(files.source) or files.source.startswith(".") or "/" not in files.source:
             raise ValueError(
                 f"the model '{files.source}' is no folder here; name one in diffusers' layout, a "
-                "hub id or a .safetensors file"
+                "hub id (OWNER/NAME) or a .safetensors file"
             )
         return
     if files.variant is not None and not list(Path(files.source).glob(f"*/*.{files.variant}*")):

@@ -235,7 +235,7 @@ class Pretrained:
     def _refusal(self, part: str, error: Exception) -> ValueError:
         # A folder has no reason but its own files.
         local = os.path.isdir(self.source)
-        if local and part == _INDEX and (Path(self.source) / "config.json").is_file():
+        if local and part == _INDEX and os.path.isfile(Path(self.source) / "config.json"):
             return ValueError(
                 f"the model '{self.source}' is a network alone, without its pipeline's other "
                 "parts; if a run was exported there, do it again: zoo export RUN_DIR --out DIR"

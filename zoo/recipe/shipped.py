@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.errors import UserError, suggest
+from zoo.storage.files import why_unwritable, writing
 
 _PACKAGE = Path(__file__).parent.parent
 _FOLDERS = ("recipes", "benchmarks")
@@ -88,7 +89,8 @@ def copy(name: str, to: Path | None = None) -> Path:
     """Writes a recipe to be edited, NAME.yaml where no path is given; what it extends stays.
 
     Raises:
-        UserError: no recipe or suite has that name, or there is a file already.
+        UserError: no recipe or suite has that name, there is a file already, or it cannot be
+            written.
     """
     found = locate(Path(name))
     if not os.path.isfile(found):
@@ -97,6 +99,9 @@ def copy(name: str, to: Path | None = None) -> Path:
     to = to / found.name if to.is_dir() else to
     if os.path.lexists(to):
         raise UserError(f"{to}: there is a file already; name another with --out")
-    to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_bytes(found.read_bytes())
+    if why := why_unwritable(to.parent):
+        raise UserError(f"{to} cannot be written: {why}; name another with --out")
+    with writing(to):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_bytes(found.read_bytes())
     return to

@@ -22,7 +22,7 @@ from torch import Tensor
 from zoo.errors import join_lines
 from zoo.run import checkpoint_state
 from zoo.run.checkpoint_state import CheckpointError, DamageError, StateFile
-from zoo.storage.files import flush, write_text, writing
+from zoo.storage.files import ReadError, flush, reading, write_text, writing
 from zoo.storage.tensor_file import Sharded, TensorFile, Written, checksum, is_finite, write
 
 __all__ = ["Checkpoint", "CheckpointError", "epochs", "latest", "load", "save"]
@@ -133,7 +133,8 @@ def mark_unsound(run_dir: Path, epoch: int, why: str) -> None:
 def why_unsound(folder: Path) -> str | None:
     """Why a checkpoint is passed over, if it is."""
     path = folder / _UNSOUND
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    with reading(path):
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def latest(run_dir: Path) -> Path | None:
@@ -179,6 +180,7 @@ def load(folder: Path, validate: Callable[[Any], object] = dict) -> Checkpoint:
     Raises:
         CheckpointError: it is missing, cut short, damaged, of another format, or of another epoch
             or other tensors than its state says; names what is wrong, and the one before it.
+        ReadError: nobody may read it here, say.
     """
     try:
         return _load(folder, validate)
@@ -203,7 +205,7 @@ def _is_usable(folder: Path) -> bool:
     try:
         found = _load(folder, dict)
         return all(is_finite(found.tensors[name]) for name in found.tensors)
-    except (DamageError, CheckpointError):
+    except (DamageError, CheckpointError, ReadError):
         return False
 
 
@@ -211,8 +213,7 @@ def _load(folder: Path, validate: Callable[[Any], object]) -> Checkpoint:
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such checkpoint folder")
     for name in (_TENSORS, _STATE):
-        if not (folder / name).is_file():
-            raise DamageError(f"{folder}: {name} is missing")
+        _require_file(folder, name)
     state = checkpoint_state.read(folder / _STATE, validate)
     if state.epoch != epoch_of(folder):
         raise DamageError(
@@ -224,6 +225,15 @@ def _load(folder: Path, validate: Callable[[Any], object]) -> Checkpoint:
     except (SafetensorError, OSError, ValueError, struct.error) as error:
         raise DamageError(f"{folder / _TENSORS} is damaged ({join_lines(error)})") from error
     return Checkpoint(state.epoch, tensors, state.state)
+
+
+def _require_file(folder: Path, name: str) -> None:
+    """Tells a file that may not be read from one that is damaged, which safetensors does not."""
+    path = folder / name
+    with reading(path):
+        if not path.is_file():
+            raise DamageError(f"{folder}: {name} is missing")
+        path.open("rb").close()
 
 
 class _Tensors(TensorFile):
@@ -263,8 +273,10 @@ class _Tensors(TensorFile):
 def _whole(folder: Path) -> list[Path]:
     """The whole checkpoints, by epoch; a replaced one counts where its successor is missing."""
     found: dict[int, Path] = {}
+    with reading(folder):
+        inside = list(folder.iterdir()) if folder.is_dir() else []
     # A successor before what it replaces.
-    for path in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else ():
+    for path in sorted(inside, reverse=True):
         if (_WHOLE.fullmatch(path.name) or _REPLACED.fullmatch(path.name)) and path.is_dir():
             found.setdefault(epoch_of(path), path)
     return [found[epoch] for epoch in sorted(found)]

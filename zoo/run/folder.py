@@ -23,7 +23,7 @@ from zoo.recipe.load import Override, Overrides
 from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
 from zoo.recipe.renamed import TRACKING
 from zoo.storage import files, json_data
-from zoo.storage.files import WriteError, fingerprint, writing
+from zoo.storage.files import WriteError, fingerprint, reading, writing
 
 RECIPE, ENVIRONMENT, PROBES, END = "recipe.json", "environment.json", "probes.json", "end.json"
 """Also what is installed; what was measured before the first update; why the run has ended."""
@@ -94,12 +94,8 @@ def require_place(recipe: Recipe) -> None:
     Raises:
         RecipeError: a file is in the way, or nothing may be written there.
     """
-    parent = _parent(recipe)
-    there = next(path for path in (parent, *parent.parents) if os.path.exists(path))
-    if not there.is_dir():
-        raise _no_place(recipe, os.strerror(errno.ENOTDIR))
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise _no_place(recipe, os.strerror(errno.EACCES))
+    if why := files.why_unwritable(_parent(recipe)):
+        raise _no_place(recipe, why)
 
 
 def _parent(recipe: Recipe) -> Path:
@@ -109,7 +105,7 @@ def _parent(recipe: Recipe) -> Path:
 def _no_place(recipe: Recipe, why: str) -> RecipeError:
     return RecipeError(
         f"{recipe.origin(('output_dir',))}: output_dir '{recipe.output_dir}' cannot hold "
-        f"{_parent(recipe)}: {why}"
+        f"{_parent(recipe)}: {why}; name another folder: -s output_dir=DIR"
     )
 
 
@@ -211,7 +207,9 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 def _recipe_path(folder: Path) -> Path:
     path = folder / RECIPE
-    if not path.is_file():
+    with reading(path):
+        is_there = path.is_file()
+    if not is_there:
         raise UserError(f"{folder} is not a run folder: it has no {RECIPE}")
     return path
 

@@ -16,7 +16,7 @@ from zoo.run.checkpoint import CheckpointError
 from zoo.run.evaluations import EvaluationRecord
 from zoo.run.folder import End
 from zoo.storage import json_data
-from zoo.storage.files import or_nan
+from zoo.storage.files import ReadError, or_nan, reading
 from zoo.storage.json_data import DamagedFileError, OrNan
 
 T = TypeVar("T")
@@ -76,16 +76,16 @@ def read_run(folder: Path) -> RunRecord:
     """Everything but the checkpoints. What a kill has cut short is left out, and what is damaged.
 
     Raises:
-        UserError: it is not a run's folder, or its recipe is damaged.
+        UserError: it is not a run's folder, or its recipe is damaged or cannot be read.
     """
     recipe = run_dir.read_resolved_recipe(folder)
-    reader, log = _Reader(), folder / tracking.LOG
+    reader = _Reader()
     environment = reader.read(run_dir.read_environment, folder) or {}
     metrics = reader.read(tracking.read, folder) or []
     found = [reader.read(evaluations.read_file, path) for path in evaluations.paths(folder)]
     probes = reader.read(_probes, folder) or ()
     end = reader.read(run_dir.read_end, folder)
-    logged = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    logged = reader.read(_log, folder / tracking.LOG) or ""
     return RunRecord(
         folder,
         recipe,
@@ -108,7 +108,7 @@ class _Reader:
     def read(self, read: Callable[[Path], T], path: Path) -> T | None:
         try:
             return read(path)
-        except DamagedFileError as error:
+        except (DamagedFileError, ReadError) as error:
             self.damaged.append(f"left out: {error}")
             return None
 
@@ -116,6 +116,11 @@ class _Reader:
 def _probes(folder: Path) -> tuple[ProbeRecord, ...]:
     path = folder / run_dir.PROBES
     return json_data.read(path, _PROBES) if path.is_file() else ()
+
+
+def _log(path: Path) -> str:
+    with reading(path):
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _warnings(log: str) -> Iterator[str]:
@@ -173,9 +178,12 @@ def ranking(run_dir: Path, by: str | None = None) -> Ranking:
 
     Raises:
         UserError: it is no run's folder, has no evaluations, or none that scores `by`.
+        DamagedFileError: it has none, since its metrics are damaged; names the line.
     """
     record = read_run(run_dir)
     if not record.evaluated:
+        # Where the metrics were left out, the reason is why there are none.
+        tracking.read(run_dir)
         raise UserError(
             f"{run_dir} has no evaluations, which say what is best; use --epoch, or give the "
             "recipe eval: {}"

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all; what can be made again; the fingerprint of code."""
 
+import errno
 import hashlib
 import inspect
 import json
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from zoo.errors import UserError
+from zoo.errors import UserError, reason
 
 _SET_A_CACHE = "export XDG_CACHE_HOME=DIR, a folder that can be written"
 _TEMPORARY = re.compile(r"\.(?P<name>.+)-\d+-\d+")
@@ -43,6 +44,42 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise WriteError(path, error) from error
+
+
+def why_unwritable(folder: Path) -> str:
+    """Why nothing can be written in a folder, there or yet to be made; empty where it can be.
+
+    Looks at what is there, and makes nothing.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    if not there.is_dir():
+        return os.strerror(errno.ENOTDIR)
+    return "" if os.access(there, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+
+
+class ReadError(UserError, OSError):
+    """What cannot be read, since it is somebody else's, say: names it and says why."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(error.errno, reason(error), str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename} cannot be read: {self.strerror}"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Names the path where something inside cannot be read.
+
+    Raises:
+        ReadError: in place of an OSError.
+    """
+    try:
+        yield
+    except ReadError:
+        raise
+    except OSError as error:
+        raise ReadError(path, error) from error
 
 
 @contextmanager

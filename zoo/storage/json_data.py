@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 from pydantic import BeforeValidator, ValidationError
 
 from zoo.errors import UserError
+from zoo.storage.files import reading
 
 T = TypeVar("T")
 
@@ -29,8 +30,11 @@ def read(path: Path, kind: Callable[..., T], *, fix: str = "delete it to do with
 
     Raises:
         DamagedFileError: it is not; ends with the fix.
+        ReadError: nobody may read it here, say.
     """
-    return parse(path.read_bytes(), kind, path, fix=fix)
+    with reading(path):
+        text = path.read_bytes()
+    return parse(text, kind, path, fix=fix)
 
 
 def parse(text: bytes, kind: Callable[..., T], shown: Path | str, *, fix: str) -> T:
@@ -48,8 +52,10 @@ def read_lines(path: Path, kind: Callable[..., T], *, fix: str) -> list[T]:
 
     Raises:
         DamagedFileError: another line is not what it must be; names it.
+        ReadError: nobody may read it here, say.
     """
-    written = path.read_bytes().split(b"\n") if path.is_file() else []
+    with reading(path):
+        written = path.read_bytes().split(b"\n") if path.is_file() else []
     lines = []
     for number, line in enumerate(written, 1):
         try:

@@ -124,7 +124,10 @@ class TensorFile:
 
         Raises:
             SafetensorError: the file is damaged or cut short.
+            OSError: it cannot be read.
         """
+        # Of a file that may not be read safetensors says that it is not there.
+        path.open("rb").close()
         opened: Any = safe_open
         self._file = opened(path, framework="pt")
         self._names: frozenset[str] = frozenset(self._file.keys())

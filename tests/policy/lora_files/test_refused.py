@@ -7,10 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.forbidden import forbid
 from tests.loras import FOUR, LORA, adapted, by_peft, refusal, started, values
 from zoo.policy import lora_files
 from zoo.policy.lora_files import PEFT, PEFT_CONFIG
 from zoo.policy.weights import Lora
+
+__all__ = ["forbid"]
 
 
 def test_the_configuration_is_looked_at_before_the_tensors(tmp_path):
@@ -133,3 +136,8 @@ def test_places_without_a_lora_are_refused_with_what_they_have(tmp_path):
     (tmp_path / "recipe.json").touch()
     assert f"is a run folder; write its weights first: zoo export {tmp_path}" in refusal(tmp_path)
     assert "is no file or folder here, and no OWNER/NAME" in refusal(tmp_path / "none")
+
+
+def test_a_folder_that_may_not_be_listed_is_refused(tmp_path, forbid):
+    forbid(tmp_path)
+    assert refusal(tmp_path) == f"'{tmp_path}' cannot be read: Permission denied"

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.errors import UserError
+from zoo.errors import UserError, reason
 from zoo.storage.hub import Request, raising
 
 DIFFUSERS = "pytorch_lora_weights.safetensors"
@@ -44,6 +44,20 @@ def is_local(source: str) -> bool:
     return os.path.exists(source)
 
 
+def require_hub_place(source: str) -> re.Match[str]:
+    """The parts of a place on the Hub, of a source that is not here; asks nobody.
+
+    Raises:
+        LoraError: it is none.
+    """
+    found = _ON_THE_HUB.fullmatch(source)
+    if found is None:
+        raise LoraError(
+            f"'{source}' is no file or folder here, and no OWNER/NAME on the Hub; name one"
+        )
+    return found
+
+
 def find(source: str) -> Files:
     """The files of a LoRA; those on the Hub are fetched into its cache.
 
@@ -57,20 +71,25 @@ def find(source: str) -> Files:
     if os.path.isfile(path):
         return _file(path.parent, path.name, source)
     if os.path.isdir(path):
-        if (path / "recipe.json").is_file():
-            raise LoraError(
-                f"'{source}' is a run folder; write its weights first: "
-                f"zoo export {source} --format peft --out DIR, and name DIR"
-            )
-        have = [name for name in _CANDIDATES if (path / name).is_file()]
-        seen = sorted(each.name for each in path.iterdir())
-        return _file(path, _chosen(have, seen, source), source)
-    on_the_hub = _ON_THE_HUB.fullmatch(source)
-    if on_the_hub is None:
-        raise LoraError(f"'{source}' is no file or folder here, and no OWNER/NAME on the Hub")
+        try:
+            return _in_folder(path, source)
+        except OSError as error:
+            raise LoraError(f"'{source}' cannot be read: {reason(error)}") from error
+    on_the_hub = require_hub_place(source)
     return _fetch(
         source, on_the_hub["repo"], on_the_hub["inside"].strip("/"), on_the_hub["revision"]
     )
+
+
+def _in_folder(path: Path, source: str) -> Files:
+    if (path / "recipe.json").is_file():
+        raise LoraError(
+            f"'{source}' is a run folder; write its weights first: "
+            f"zoo export {source} --format peft --out DIR, and name DIR"
+        )
+    have = [name for name in _CANDIDATES if (path / name).is_file()]
+    seen = sorted(each.name for each in path.iterdir())
+    return _file(path, _chosen(have, seen, source), source)
 
 
 def _file(folder: Path, name: str, source: str) -> Files:
