@@ -1,7 +1,6 @@
 """What `--out` names: a picture, or a folder of images; nothing is replaced unasked."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from zoo.errors import UserError, reason
 from zoo.prompt import Prompt
 from zoo.run import moving, pictures
 from zoo.run.moving import Picture
-from zoo.storage.files import or_null, write_text
+from zoo.storage.files import or_null, why_unwritable, write_text
 from zoo.training.standard_errors import tag_of
 
 RESULTS, LINES, GRID, IMAGES = "results.json", "images.jsonl", "grid", "images"
@@ -124,9 +123,7 @@ def require_free(out: Path, *, overwrite: bool) -> None:
     if out.is_dir() == is_picture(out) and out.exists():
         what = "a folder" if out.is_dir() else "a file"
         raise UserError(f"--out {out} is {what}; name a .png file or a folder")
-    there = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not os.access(there, os.W_OK) or not (there.is_dir() or there == out):
-        why = "Permission denied" if there.is_dir() or there == out else f"{there} is a file"
+    if why := why_unwritable(out.parent if is_picture(out) else out):
         raise UserError(f"--out {out} cannot be written: {why}")
     if is_picture(out):
         require_new(out, overwrite=overwrite)
