@@ -9,8 +9,10 @@ import torch
 
 from tests.exports import bare, loaded, output, own_output
 from tests.runs import RECIPES, only_run, overrides
+from zoo.cli import export as export_module
 from zoo.cli.export_folder import LIST
 from zoo.cli.export_formats import DiffusersLora
+from zoo.errors import UserError
 from zoo.policy.lora_files import DIFFUSERS
 from zoo.policy.weights import Lora
 from zoo.run import folder as run_dir
@@ -193,6 +195,50 @@ def test_what_was_put_into_an_export_stays(name, said, lora_run, zoo_here, mista
     assert line == f"--out {exported} holds {name}, {said}; name another folder"
     assert (exported / name).read_text() == "mine"
     assert (exported / DIFFUSERS).is_file()
+
+
+def test_a_link_and_an_empty_folder_in_an_export_stay(lora_run, zoo_here, mistake, tmp_path):
+    exported, others = tmp_path / "exported", tmp_path / "others"
+    zoo_here("export", lora_run, "--out", exported)
+    others.mkdir()
+    for name, make in (
+        ("samples", lambda path: path.symlink_to(others)),
+        ("empty", lambda path: path.mkdir()),
+    ):
+        make(exported / name)
+        assert f"holds {name}, which no export wrote" in mistake(lora_run, "--out", exported)
+        assert (exported / name).is_dir()
+        (exported / name).unlink() if name == "samples" else (exported / name).rmdir()
+    assert zoo_here("export", lora_run, "--out", exported).code == 0
+
+
+def test_an_export_whose_list_is_gone_or_damaged_stays(lora_run, zoo_here, mistake, tmp_path):
+    exported = tmp_path / "exported"
+    zoo_here("export", lora_run, "--out", exported)
+    (exported / LIST).write_text("{")
+    assert mistake(lora_run, "--out", exported).endswith("; name another folder")
+    (exported / LIST).unlink()
+    assert "holds README.md, which no export wrote" in mistake(lora_run, "--out", exported)
+    # As versions wrote it that had no list.
+    card = exported / "README.md"
+    card.write_text(f"<!-- zoo export -->\n{card.read_text()}")
+    line = mistake(lora_run, "--out", exported)
+    assert "which an earlier version exported, without saying what it wrote" in line
+
+
+def test_what_comes_to_the_folder_while_an_export_is_made_stays(lora_run, monkeypatch, tmp_path):
+    out = tmp_path / "out"
+
+    def interrupted(chosen, exported, name):
+        out.mkdir()
+        (out / "mine.txt").write_text("mine")
+        return "card"
+
+    monkeypatch.setattr("zoo.cli.export._card", interrupted)
+    with pytest.raises(UserError, match=r"holds mine\.txt"):
+        export_module.export(lora_run, out, "diffusers", None, None, None, private=False)
+    assert (out / "mine.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_failed_export_leaves_the_earlier_one(lora_run, zoo_here, mistake, tmp_path, monkeypatch):

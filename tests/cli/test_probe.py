@@ -17,6 +17,8 @@ def test_what_is_a_reward_s_name_too_is_the_reward(zoo_here):
 
 
 def test_a_name_of_neither_is_refused(zoo_here):
-    ended = zoo_here("probe", "nft_digit")
-    assert ended.code == 2
-    assert "unknown reward 'nft_digit'" in ended.err
+    # The second is a suite.
+    for name in ("nft_digit", "scenes_far"):
+        ended = zoo_here("probe", name)
+        assert ended.code == 2
+        assert f"unknown reward '{name}'" in ended.err

@@ -9,6 +9,7 @@ from PIL import Image
 
 from zoo.run import moving, pictures
 from zoo.run.moving import Moving, combine
+from zoo.storage.files import ReadError
 from zoo.storage.json_data import DamagedFileError
 
 COLOURS = ("red", "lime", "blue", "white", "black")
@@ -71,6 +72,12 @@ def test_a_file_that_is_cut_short_anywhere_is_damaged(name: str, tmp_path: Path)
         path.write_bytes(whole[:length])
         with pytest.raises(DamagedFileError, match=f"{name} is damaged .*; delete it to do with"):
             moving.read(path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "x.png").mkdir()
+    with pytest.raises(ReadError, match=r"x\.png cannot be read: Is a directory"):
+        moving.read(tmp_path / "x.png")
 
 
 def test_a_file_with_other_bytes_in_it_is_damaged(tmp_path: Path) -> None:

@@ -70,6 +70,22 @@ def test_a_process_without_the_file_is_no_holder_of_a_lock_that_others_hold(tmp_
         other.kill()
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux's /proc")
+def test_who_asks_is_not_taken_for_the_holder(tmp_path):
+    # As in another container, whose process has the number of this one.
+    descriptor = lock.take(tmp_path)
+    other = subprocess.Popen(
+        [sys.executable, "-c", WAITS], pass_fds=[descriptor],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with other:
+        assert other.stdout.readline() == b"here\n"
+        os.close(descriptor)
+        assert (tmp_path / lock.LOCK).read_text() == f"{os.getpid()}\n"
+        assert lock.holder(tmp_path) is None
+        other.kill()
+
+
 def test_without_locks_there_is_no_holder(tmp_path, monkeypatch):
     def flock(descriptor, operation):
         raise OSError(errno.ENOLCK, "no locks")

@@ -16,7 +16,7 @@ from zoo.cli.output import ImageFolder
 from zoo.cli.processes import join_processes, launch_workers
 from zoo.cli.source import ImageJob, load_model, say_cut
 from zoo.engine.interrupt import Interrupt, Interrupted
-from zoo.engine.rendezvous import is_worker, rank
+from zoo.engine.rendezvous import is_worker
 from zoo.errors import UserError
 from zoo.plan.preflight import require_usable
 from zoo.reward.judge import Judge, RewardError
@@ -106,7 +106,7 @@ def evaluate(job: ImageJob) -> None:
         PromptError: a reward can use none of the prompts; nothing is loaded.
     """
     require_usable(job.source.recipe, job.prompts)
-    if job.out is not None and not rank():
+    if job.out is not None:
         output.require_free(job.out, overwrite=job.overwrite)
     processes = _num_processes(job.processes, len(job.prompts))
     if processes > 1 and not is_worker():
@@ -198,7 +198,7 @@ def _write(
         return
     picture = result.picture(job.source.evaluation.fps)
     if folder is None:
-        say(f"wrote {output.save_picture(picture, job.out)}")
+        say(f"wrote {output.save_picture(picture, job.out, overwrite=job.overwrite)}")
         return
     folder.write(job.prompts, result.scores, picture, _results(job, result, made, size))
     say(f"wrote {job.out}", *output.video_hint(picture))

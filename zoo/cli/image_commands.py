@@ -48,6 +48,9 @@ Lora = Annotated[
 ]
 
 
+_SAMPLES = Path("samples.png")
+
+
 def evaluate(
     source: SourceOf,
     prompts: Prompts = None,
@@ -169,5 +172,5 @@ def sample(
     require_inputs(wanted)
     if prompts is not None:
         wanted += evaluation_prompts(model.recipe)[:limit]
-    place = next_free(Path("samples.png")) if out is None else out
+    place = out or (_SAMPLES if overwrite else next_free(_SAMPLES))
     sample_images(ImageJob(model, wanted, num, seed, place, overwrite=overwrite, limit=limit))

@@ -144,12 +144,16 @@ def remove_earlier(out: Path) -> None:
             shutil.rmtree(leftover)
 
 
-def save_picture(picture: Picture, out: Path) -> Path:
-    """One picture, whole or not at all; the file's suffix is of its kind, whatever `out` says."""
+def save_picture(picture: Picture, out: Path, *, overwrite: bool) -> Path:
+    """One picture, whole or not at all; the file's suffix is of its kind, whatever `out` says.
+
+    What has come there meanwhile stays, unless `overwrite`: then it is the next name that is free.
+    """
     usual = pictures.suffix_of(picture)
     moves = out.suffix.lower() != moving.STILL
-    # `out` was seen to be free, or may be replaced; a name that was not given may not.
-    path = out if moves == (usual == moving.MOVING) else next_free(out.with_suffix(usual))
+    path = out if moves == (usual == moving.MOVING) else out.with_suffix(usual)
+    if not overwrite or path != out:
+        path = next_free(path)
     with writing(path):
         pictures.save(picture, path)
     return path

@@ -61,7 +61,8 @@ def _is_recipe(what: str) -> bool:
     if what.endswith((".yaml", ".yml")) or os.path.isfile(what):
         return True
     is_reward = any(entry.name == what for entry in registry.entries("rewards"))
-    return not is_reward and os.path.isfile(shipped.locate(Path(what)))
+    place = shipped.locate(Path(what))
+    return not is_reward and place.parent == shipped.folder() and place.is_file()
 
 
 def _summarize(answers: Sequence[KnownAnswerScore]) -> str:

@@ -109,7 +109,7 @@ def make(job: ImageJob, out: Path) -> Made:
         tiles = _sheet(shown, torch.cat(images), torch.cat(places))
         picture = pictures.sheet(tiles, num, source.evaluation.fps)
         if folder is None:
-            out = output.save_picture(picture, out)
+            out = output.save_picture(picture, out, overwrite=job.overwrite)
         else:
             folder.finish()
             folder.write(job.prompts, {}, picture)

@@ -130,7 +130,7 @@ def _has_ended(folder: Path, recipe: Recipe) -> bool:
     if recipe.epochs < progress.epoch:
         raise UserError(
             f"--epochs {recipe.epochs}: {folder} has {progress.epoch} epochs already, and N counts "
-            f"from its start; what it was then: zoo export {folder} --epoch N"
+            "from its start; write more, or look at an earlier one: zoo eval RUN_DIR --epoch N"
         )
     if progress.unevaluated is not None:
         return False

@@ -14,6 +14,7 @@ from zoo.run import moving
 from zoo.run.moving import Moving, Picture
 from zoo.run.pictures import GAP
 from zoo.run.record import EvaluationRecord
+from zoo.storage.files import ReadError
 from zoo.storage.json_data import DamagedFileError
 
 WIDEST = 1200
@@ -31,7 +32,7 @@ def read(path: Path) -> Picture | None:
     """A file's picture, of one that moves few frames; None where it cannot be read."""
     try:
         return moving.read(path, most=_MOST_FRAMES)
-    except DamagedFileError:
+    except (DamagedFileError, ReadError):
         return None
 
 

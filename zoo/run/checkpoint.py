@@ -22,7 +22,7 @@ from torch import Tensor
 from zoo.errors import join_lines
 from zoo.run import checkpoint_state
 from zoo.run.checkpoint_state import CheckpointError, DamageError, StateFile
-from zoo.storage.files import ReadError, flush, reading, write_text, writing
+from zoo.storage.files import ReadError, flush, is_file, reading, write_text, writing
 from zoo.storage.tensor_file import Sharded, TensorFile, Written, checksum, is_finite, write
 
 __all__ = ["Checkpoint", "CheckpointError", "epochs", "latest", "load", "save"]
@@ -230,9 +230,9 @@ def _load(folder: Path, validate: Callable[[Any], object]) -> Checkpoint:
 def _require_file(folder: Path, name: str) -> None:
     """Tells a file that may not be read from one that is damaged, which safetensors does not."""
     path = folder / name
+    if not is_file(path):
+        raise DamageError(f"{folder}: {name} is missing")
     with reading(path):
-        if not path.is_file():
-            raise DamageError(f"{folder}: {name} is missing")
         path.open("rb").close()
 
 

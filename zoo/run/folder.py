@@ -23,7 +23,7 @@ from zoo.recipe.load import Override, Overrides
 from zoo.recipe.recipe import Recipe, RecipeError, load_recipe, load_stage
 from zoo.recipe.renamed import TRACKING
 from zoo.storage import files, json_data
-from zoo.storage.files import WriteError, fingerprint, reading, writing
+from zoo.storage.files import WriteError, fingerprint, writing
 
 RECIPE, ENVIRONMENT, PROBES, END = "recipe.json", "environment.json", "probes.json", "end.json"
 """Also what is installed; what was measured before the first update; why the run has ended."""
@@ -207,9 +207,7 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 def _recipe_path(folder: Path) -> Path:
     path = folder / RECIPE
-    with reading(path):
-        is_there = path.is_file()
-    if not is_there:
+    if not files.is_file(path):
         raise UserError(f"{folder} is not a run folder: it has no {RECIPE}")
     return path
 

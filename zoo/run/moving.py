@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from zoo.errors import one_line
+from zoo.storage.files import ReadError, reading
 from zoo.storage.json_data import DamagedFileError
 
 STILL, MOVING, FILM = ".png", ".webp", ".mp4"
@@ -91,7 +92,8 @@ def read(path: Path, *, most: int | None = None) -> Picture:
     Its frames are decoded when they are drawn, and those of a few files are held.
 
     Raises:
-        DamagedFileError: it cannot be read; names it.
+        DamagedFileError: it is no whole picture; names it.
+        ReadError: nobody may read it here, say.
     """
     with _opened(path) as opened:
         num, first = getattr(opened, "n_frames", 1), opened.convert("RGB")
@@ -108,12 +110,18 @@ def read(path: Path, *, most: int | None = None) -> Picture:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The file, which is named where it is no whole picture."""
+    """The file, which is named where it may not be read, or is no whole picture."""
+    with reading(path):
+        file = path.open("rb")
     try:
-        with Image.open(path) as opened:
+        with file, Image.open(file) as opened:
             yield opened
+    except MemoryError:
+        raise
     # Of broken bytes Pillow makes OSError, SyntaxError, EOFError, struct.error and more.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise ReadError(path, error) from error
         raise DamagedFileError(path, one_line(error), "delete it to do without") from error
 
 

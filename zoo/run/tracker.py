@@ -20,6 +20,7 @@ from zoo.run.moving import Picture
 from zoo.run.sink import Sink, finite
 from zoo.run.tracker_threads import TrackerThreads
 from zoo.storage import files, json_data
+from zoo.storage.files import ReadError
 from zoo.storage.json_data import DamagedFileError
 from zoo.tracker.base import TrackedRun
 
@@ -101,7 +102,7 @@ class Tracker:
             return None
         try:
             picture = pictures.side_by_side(first, second, titles=(before[1], after[1]))
-        except DamagedFileError as error:
+        except (DamagedFileError, ReadError) as error:
             self._warn_of(error)
             return None
         path = second.with_name(f"{name}_{after[0]:06}{pictures.suffix_of(picture)}")
@@ -112,10 +113,10 @@ class Tracker:
         for sink in self._sinks:
             try:
                 sink.picture(name, picture, path, epoch)
-            except DamagedFileError as error:
+            except (DamagedFileError, ReadError) as error:
                 self._warn_of(error)
 
-    def _warn_of(self, broken: DamagedFileError) -> None:
+    def _warn_of(self, broken: DamagedFileError | ReadError) -> None:
         self.warn(f"an earlier picture is shown beside no other: {broken}")
 
     def evaluation(self, record: EvaluationRecord) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -80,6 +81,19 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise ReadError(path, error) from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is there, where that can be known.
+
+    Raises:
+        ReadError: nobody may look there, of which pathlib's question says no from Python 3.14 on.
+    """
+    with reading(path):
+        try:
+            return stat.S_ISREG(path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
 
 @contextmanager

@@ -84,11 +84,14 @@ def _has_open(process: str, descriptor: int) -> bool:
     True where nobody tells: of another user's process, or without the /proc of Linux.
     """
     wanted, folder = os.fstat(descriptor), f"/proc/{process}/fd"
+    asking = str(descriptor) if int(process) == os.getpid() else None
     try:
         names = os.listdir(folder)
     except OSError:
         return True
     for name in names:
+        if name == asking:
+            continue
         # It may have been closed since.
         with suppress(OSError):
             if os.path.samestat(os.stat(f"{folder}/{name}"), wanted):

@@ -167,7 +167,8 @@ def _below(folder: Path, depth: int, failed: dict[Path, Exception]) -> Iterator[
 
 def _inside(folder: Path) -> list[Path]:
     found = [Path(entry.path) for entry in os.scandir(folder) if _is_folder(entry)]
-    return [each for each in found if not each.name.startswith(".")]
+    # A disk's own lost+found is root's.
+    return [e for e in found if not e.name.startswith(".") and e.name != "lost+found"]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -168,7 +168,8 @@ def _interrupt(run: Watched) -> bool:
         PermissionError: it is another user's.
     """
     process = lock.holder(run.record.folder)
-    if process is None:
+    # A run in another container may have this process's number.
+    if process in (None, os.getpid()):
         return False
     try:
         os.kill(process, signal.SIGTERM)
