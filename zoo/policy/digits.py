@@ -135,10 +135,12 @@ class Digits(Policy):
         Raises:
             ValueError: there is none, it cannot be read, or is of another model.
         """
-        if options["checkpoint"] is not None:
+        # A policy made from this one need not have the option.
+        checkpoint = options.get("checkpoint")
+        if checkpoint is not None:
             with torch.device("meta"):
                 modules = nn.ModuleDict({"network": new_network(), "text_encoder": TextEncoder()})
-            _open(Path(options["checkpoint"]), modules)
+            _open(Path(checkpoint), modules)
 
     @classmethod
     def makes(cls, options: Mapping[str, Any]) -> Makes | None:
