@@ -73,7 +73,9 @@ def test_a_run_goes_on_with_what_it_found(run, zoo_here, monkeypatch):
     assert kept(run) == {asked: contract}
 
 
-def test_its_images_are_made_by_what_it_found(run, zoo_here, monkeypatch):
+def test_its_images_are_made_by_what_it_found(run, zoo_here, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
     def learn(seam):
         raise AssertionError("it is known")
 
