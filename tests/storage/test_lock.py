@@ -5,6 +5,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,6 +13,20 @@ from zoo.storage import lock
 from zoo.storage.lock import LockedError
 
 WAITS = "import sys; print('here', flush=True); sys.stdin.read()"
+
+
+@contextmanager
+def inherited(descriptor):
+    """The lock is another process's alone, which is killed in the end."""
+    heir = subprocess.Popen(
+        [sys.executable, "-c", WAITS], pass_fds=[descriptor],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with heir:
+        assert heir.stdout.readline() == b"here\n"
+        os.close(descriptor)
+        yield
+        heir.kill()
 
 
 def test_a_lock_is_taken_once_and_says_by_whom(tmp_path):
@@ -25,16 +40,8 @@ def test_a_lock_is_taken_once_and_says_by_whom(tmp_path):
 
 def test_who_inherits_a_lock_holds_it_until_it_is_killed(tmp_path):
     descriptor = lock.take(tmp_path)
-    heir = subprocess.Popen(
-        [sys.executable, "-c", WAITS], pass_fds=[descriptor],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    with heir:
-        assert heir.stdout.readline() == b"here\n"
-        os.close(descriptor)
-        with pytest.raises(LockedError):
-            lock.take(tmp_path)
-        heir.kill()
+    with inherited(descriptor), pytest.raises(LockedError):
+        lock.take(tmp_path)
     os.close(lock.take(tmp_path))
 
 
@@ -74,16 +81,9 @@ def test_a_process_without_the_file_is_no_holder_of_a_lock_that_others_hold(tmp_
 def test_who_asks_is_not_taken_for_the_holder(tmp_path):
     # As in another container, whose process has the number of this one.
     descriptor = lock.take(tmp_path)
-    other = subprocess.Popen(
-        [sys.executable, "-c", WAITS], pass_fds=[descriptor],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    with other:
-        assert other.stdout.readline() == b"here\n"
-        os.close(descriptor)
+    with inherited(descriptor):
         assert (tmp_path / lock.LOCK).read_text() == f"{os.getpid()}\n"
         assert lock.holder(tmp_path) is None
-        other.kill()
 
 
 def test_without_locks_there_is_no_holder(tmp_path, monkeypatch):
