@@ -50,6 +50,8 @@ def test_an_evaluation_says_what_is_held_out_and_what_is_trained(tmp_path):
             assert line[f"monitor_std/{measure}"] > 0
             assert line[f"collected/{measure}"] > 0
         assert len(evaluation.shown_prompts) == 10
+        assert evaluation.kinds.text == tuple(range(10))
+        assert evaluation.kinds.tag == (None,) * 10
         assert evaluation.shown_rows == 2
     assert lines[0]["monitor/drift"] == 0
     assert lines[1]["monitor/drift"] > 0

@@ -42,6 +42,21 @@ class Made:
 
 
 @dataclass(frozen=True)
+class PromptKinds:
+    """Of each prompt in turn: the first prompt with its text, and its tag where it has one."""
+
+    text: tuple[int, ...]
+    tag: tuple[str | None, ...]
+
+    def __post_init__(self) -> None:
+        """Both are of the same prompts."""
+        if len(self.text) != len(self.tag):
+            raise ValueError(
+                f"{len(self.text)} texts are of other prompts than {len(self.tag)} tags"
+            )
+
+
+@dataclass(frozen=True)
 class EvaluationRecord:
     """One evaluation's images, in the order of their keys: i of prompt p is p * per_prompt + i.
 
@@ -49,8 +64,8 @@ class EvaluationRecord:
     recorded besides, NaN where an image could not be scored. The evaluation's picture has a column
     for each of the `shown_prompts` and `shown_rows` rows, all tiles of one size with gaps of
     `pictures.GAP` pixels; none where it was deleted. `inputs` is a picture of as many columns, of
-    what its images were made from, where prompts come with images. `made` is not known of what an
-    earlier version wrote.
+    what its images were made from, where prompts come with images. `made` and `kinds` are not known
+    of what an earlier version wrote.
     """
 
     epoch: int
@@ -62,6 +77,7 @@ class EvaluationRecord:
     picture: Path | None = None
     inputs: Path | None = None
     made: Made | None = None
+    kinds: PromptKinds | None = None
 
 
 def write(run_dir: Path, record: EvaluationRecord) -> None:
@@ -76,6 +92,7 @@ def write(run_dir: Path, record: EvaluationRecord) -> None:
         "shown_prompts": list(record.shown_prompts),
         "shown_rows": record.shown_rows,
         "made": None if record.made is None else asdict(record.made),
+        "kinds": None if record.kinds is None else asdict(record.kinds),
     }
     files.write(path, data, indent=None)
 
@@ -90,11 +107,15 @@ class _File(BaseModel):
     shown_prompts: tuple[str, ...]
     shown_rows: Annotated[int, Ge(0)]
     made: Made | None = None
+    kinds: PromptKinds | None = None
 
     @model_validator(mode="after")
     def _as_many_scores(self) -> "_File":
-        if len({len(values) for values in self.scores.values()}) > 1:
+        numbers = {len(values) for values in self.scores.values()}
+        if len(numbers) > 1:
             raise ValueError("its scores are of different numbers of images")
+        if self.kinds is not None and numbers - {len(self.kinds.text) * self.images_per_prompt}:
+            raise ValueError("its scores are of other prompts than its kinds")
         return self
 
 
@@ -177,6 +198,7 @@ def read_file(path: Path) -> EvaluationRecord:
         find_picture(run_dir, found.epoch),
         inputs if inputs.is_file() else None,
         found.made,
+        found.kinds,
     )
 
 

@@ -19,7 +19,7 @@ from zoo.prompt import Prompt
 from zoo.recipe.sections import RewardEntry
 from zoo.run import evaluations, pictures
 from zoo.run.console import short
-from zoo.run.evaluations import EvaluationRecord, Made
+from zoo.run.evaluations import EvaluationRecord, Made, PromptKinds
 from zoo.run.record import COMPARED_SINCE
 from zoo.run.tracker import Tracker, read
 from zoo.storage.json_data import DamagedFileError
@@ -31,7 +31,7 @@ from zoo.training.components import evaluated_rewards
 from zoo.training.evaluate import EvaluationResult, evaluate
 from zoo.training.made import made_by
 from zoo.training.reward_hacking import Change, find_parting
-from zoo.training.standard_errors import Estimate, clusters, estimate
+from zoo.training.standard_errors import Estimate, clusters, estimate, tags_of
 from zoo.training.state import BestSoFar, Progress
 
 
@@ -47,12 +47,17 @@ class RunEvaluation:
     result: EvaluationResult
     record: dict[str, float]
     rewards: dict[str, bool]
-    shown_prompts: tuple[Prompt, ...]
+    prompts: tuple[Prompt, ...]
     images_per_prompt: int
     score: Estimate
     compared_since: int
     fps: float
     made: Made
+
+    @property
+    def shown_prompts(self) -> tuple[Prompt, ...]:
+        """Those whose images are in its picture."""
+        return self.prompts[: self.result.columns]
 
     def file(self, epoch: int) -> EvaluationRecord:
         """What is kept of it."""
@@ -62,6 +67,9 @@ class RunEvaluation:
             tuple(prompt.text for prompt in self.shown_prompts),
             len(self.result.shown) // self.result.columns,
             made=self.made,
+            kinds=PromptKinds(
+                tuple(clusters(self.prompts).tolist()), tuple(tags_of(self.prompts))
+            ),
         )  # fmt: skip
 
 
@@ -110,7 +118,7 @@ def evaluate_run(
     }
     return RunEvaluation(
         result, record, {entry.label: entry.label in trained for entry in entries},
-        tuple(prompts[: result.columns]),
+        tuple(prompts),
         options.images_per_prompt, next(iter(sums.values())), stage.compared_since,
         options.fps,
         made_by(

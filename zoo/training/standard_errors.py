@@ -120,12 +120,16 @@ def tag_of(prompt: Prompt) -> str | None:
     return None if tag is None else str(tag)
 
 
+def tags_of(prompts: Sequence[Prompt]) -> list[str | None]:
+    """The kind of each prompt; of none where there are more than 50, which are names."""
+    named = [tag_of(prompt) for prompt in prompts]
+    return [None] * len(named) if len({*named} - {None}) > _MOST_TAGS else named
+
+
 def _tags(prompts: Sequence[Prompt]) -> dict[str, Tensor]:
     """Which prompts have each tag, in the order of their first."""
-    named = [tag_of(prompt) for prompt in prompts]
+    named = tags_of(prompts)
     distinct = [tag for tag in dict.fromkeys(named) if tag is not None]
-    if len(distinct) > _MOST_TAGS:
-        return {}
     return {tag: torch.tensor([each == tag for each in named]) for tag in distinct}
 
 
