@@ -6,8 +6,14 @@ is no part of the difference.
 
 from collections.abc import Iterator
 
-from zoo.compare.results import Comparison, Contender, differences, final
-from zoo.compare.statistics import LEVEL, mean
+from zoo.compare.results import (
+    Comparison,
+    Contender,
+    difference_over_prompts,
+    differences,
+    final,
+)
+from zoo.compare.statistics import LEVEL, Interval, mean
 from zoo.report.page import Table, number
 
 
@@ -26,14 +32,21 @@ def pairs(comparison: Comparison) -> Iterator[Table]:
 
 def _to_first(comparison: Comparison, run: list[Contender], key: str, label: str) -> Table:
     first = comparison.contenders[0] if comparison.contenders[0] in run else run[0]
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    others: list[Interval] = []
     for each in run:
         if each is not first:
             found = list(differences(each, first, key).values())
             rows.append((each.name, _difference(found), _ahead(found)))
+            others.append(difference_over_prompts(each, first, label))
+    head = ["contender", f"above {first.name} by", "seeds ahead"]
     caption = f"{label} at the last evaluation less that of {first.name} with the same seed: the "
-    caption += f"mean over seeds with its {LEVEL:.0%} bootstrap interval, and how many are above 0."
-    return Table(caption, ("contender", f"above {first.name} by", "seeds ahead"), tuple(rows))
+    caption += f"mean over seeds with its {LEVEL:.0%} bootstrap interval, and how many are above 0"
+    if any(other.num for other in others):
+        caption += "; and the interval over seeds and prompts at once"
+        head.insert(2, "over prompts too")
+        rows = [(*row[:2], _ends(other), row[2]) for row, other in zip(rows, others, strict=True)]
+    return Table(f"{caption}.", tuple(head), tuple(rows))
 
 
 def _matrix(run: list[Contender], key: str, label: str) -> Table:
@@ -58,7 +71,13 @@ def _difference(found: list[float]) -> str:
     if len(found) < 2:
         return "n/a"
     interval = mean(found)
-    return f"{_signed(interval.value)} [{_signed(interval.low)}, {_signed(interval.high)}]"
+    return f"{_signed(interval.value)} {_ends(interval)}"
+
+
+def _ends(interval: Interval) -> str:
+    if interval.num == 0:
+        return "n/a"
+    return f"[{_signed(interval.low)}, {_signed(interval.high)}]"
 
 
 def _signed(value: float) -> str:

@@ -8,12 +8,14 @@ from zoo.compare.page_plots import who_trains
 from zoo.compare.results import (
     AXES,
     Comparison,
+    Contender,
     at_cost,
     cost,
     cost_ratio,
     equal_cost,
     final,
     final_keys,
+    final_over_prompts,
 )
 from zoo.compare.statistics import LEVEL, Interval
 from zoo.recipe.sections import ScoreTarget
@@ -36,8 +38,8 @@ _INTERVAL = (
 def verdict(comparison: Comparison) -> Section:
     """The last scores, and the cost of each target beside the first contender's."""
     blocks: list[Block] = [
-        Note(_INTERVAL), _finals(comparison), *pairs(comparison), *_at_equal(comparison),
-        *_by_tag(comparison),
+        Note(_INTERVAL), _finals(comparison), *_over_prompts(comparison), *pairs(comparison),
+        *_at_equal(comparison), *_by_tag(comparison),
     ]  # fmt: skip
     for target in comparison.targets:
         blocks += [
@@ -90,6 +92,21 @@ def _finals(comparison: Comparison) -> Table:
     return Table("Scores at the last evaluation, on the held-out prompts.", head, rows)
 
 
+def _over_prompts(comparison: Comparison) -> Iterator[Table]:
+    """The same scores, by other prompts as well; nothing of runs that do not say of which."""
+    of = comparison.labels
+    found = {
+        each.name: [final_over_prompts(each, label) for label in of]
+        for each in comparison.contenders
+    }
+    if not any(interval.num for row in found.values() for interval in row):
+        return
+    rows = tuple((name, *map(_mean, row)) for name, row in found.items())
+    caption = "The same, with intervals over seeds and prompts at once: how far other prompts of "
+    caption += "the same kinds could have moved them, too."
+    yield Table(caption, ("contender", *of), rows)
+
+
 def _at_equal(comparison: Comparison) -> Iterator[Table]:
     """The first label's scores where all have spent the same: of time, of forwards, of images."""
     for label in comparison.labels[:1]:
@@ -119,12 +136,22 @@ def _by_tag(comparison: Comparison) -> Iterator[Table]:
         # What a reward says besides is no kind of prompts, though it is written like one.
         tags = [tag for tag in tags if f"{head}{tag}/{MEAN_OF_TAGS}" not in recorded]
         of = (*tags, MEAN_OF_TAGS)
+        parts = {
+            each.name: [final_over_prompts(each, f"{label}/{tag}") for tag in of]
+            for each in comparison.contenders
+        }
+        known = all(interval.num for row in parts.values() for interval in row)
         rows = tuple(
-            (each.name, *(_mean(final(each, f"{head}{tag}")) for tag in of))
+            (each.name, *(map(_mean, parts[each.name]) if known else _by_seed(each, head, of)))
             for each in comparison.contenders
         )
-        caption = f"{label} ({_short(comparison, label)}) by kind of prompt, and their mean."
+        caption = f"{label} ({_short(comparison, label)}) by kind of prompt, and their mean"
+        caption += f"; intervals over seeds{' and prompts' if known else ''}."
         yield Table(caption, ("contender", *of), rows)
+
+
+def _by_seed(contender: Contender, head: str, tags: tuple[str, ...]) -> Iterator[str]:
+    return (_mean(final(contender, f"{head}{tag}")) for tag in tags)
 
 
 def _short(comparison: Comparison, label: str) -> str:

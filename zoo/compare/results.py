@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from zoo.compare import statistics
+from zoo.compare import over_prompts, statistics
 from zoo.compare.statistics import Band, Interval, band, crossing, value_at
 from zoo.recipe.sections import ScoreTarget
 from zoo.run.record import RunRecord
@@ -93,6 +93,18 @@ def final(contender: Contender, key: str) -> Interval:
     return statistics.mean(list(finals(contender, key).values()))
 
 
+def final_over_prompts(contender: Contender, label: str) -> Interval:
+    """The mean over seeds of a label's last score, with its interval over seeds and prompts."""
+    return over_prompts.final_over_prompts(list(contender.runs.values()), label)
+
+
+def difference_over_prompts(contender: Contender, other: Contender, label: str) -> Interval:
+    """How far it ends above another by the seeds that both have, over seeds and prompts."""
+    both = [seed for seed in contender.runs if seed in other.runs]
+    pairs = [(contender.runs[seed], other.runs[seed]) for seed in both]
+    return over_prompts.difference_over_prompts(pairs, label)
+
+
 def differences(contender: Contender, other: Contender, key: str) -> dict[int, float]:
     """How far a metric ends above another contender's, by each seed that both have."""
     mine, theirs = finals(contender, key), finals(other, key)
@@ -167,6 +179,9 @@ def _contender(comparison: Comparison, contender: Contender) -> dict[str, Any]:
         "written": dict(contender.written),
         "trained": [label for label in comparison.labels if contender.trains(label)],
         "final": {key: asdict(final(contender, key)) for key in keys},
+        "final_over_prompts": {
+            label: asdict(final_over_prompts(contender, label)) for label in comparison.labels
+        },
         "at_equal": {label: _at_equal(comparison, contender, label) for label in comparison.labels},
         "targets": [_target(comparison, contender, target) for target in comparison.targets],
         "runs": {str(seed): _run(run, keys) for seed, run in sorted(contender.runs.items())},

@@ -60,7 +60,10 @@ def band(curves: Sequence[Points]) -> Band:
 LEVEL = 0.95
 """The share of resamples inside an interval."""
 
-_MOST_COUNTED, _NUM_DRAWN = 7, 10_000
+_MOST_COUNTED = 7
+
+NUM_DRAWN = 10_000
+"""Resamples where they are not counted one by one."""
 
 Distribution = list[tuple[float, float]]
 """Values with their probabilities."""
@@ -140,9 +143,9 @@ def _resample(values: Sequence[float], statistic: _Statistic) -> Distribution:
 def _samples(values: Sequence[float]) -> Sequence[tuple[Sequence[float], float]]:
     num = len(values)
     if num > _MOST_COUNTED:
-        drawn = Draws(0, "bootstrap", 0, torch.arange(_NUM_DRAWN)).uniform((num,))
+        drawn = Draws(0, "bootstrap", 0, torch.arange(NUM_DRAWN)).uniform((num,))
         places = (drawn * num).long().clamp(max=num - 1).tolist()
-        return [([values[i] for i in row], 1 / _NUM_DRAWN) for row in places]
+        return [([values[i] for i in row], 1 / NUM_DRAWN) for row in places]
     whole = []
     for row in combinations_with_replacement(range(num), num):
         # Of a multiset with counts c there are n! / (c_1! ... c_n!) orders, of n^n in all.
