@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.objective.base import Loss, Probe
-from zoo.objective.clean import CleanObjective, CleanRows, Noised, clean_rows, needs_no_gradient
+from zoo.objective.clean import CleanObjective, CleanRows, Noised, needs_no_gradient
 from zoo.objective.kl import KL, square_distance
 from zoo.objective.old import OldSchedule
 from zoo.objective.ppo import clipped_loss
@@ -132,7 +132,7 @@ class AWM(CleanObjective[CleanRows]):
 
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> CleanRows:
         """Each image at `trained_steps` times."""
-        return clean_rows(rollout, advantage, self.times.choose(rollout, self.trained_steps, draws))
+        return self.at_its_times(rollout, advantage, draws)
 
     def loss(self, policy: Policy, rows: CleanRows, draws: Draws) -> Loss:
         """The surrogate, and the distances to the reference and to the average."""

@@ -85,6 +85,21 @@ class CleanObjective(HeldObjective[R]):
         """Old, which follows live."""
         return frozenset({Weights.OLD})
 
+    def at_its_times(
+        self,
+        rollout: Rollout,
+        advantage: Float[Tensor, " images"],
+        draws: Draws,
+        *,
+        by_group: bool = False,
+        share_noise: bool = False,
+    ) -> CleanRows:
+        """Each image at `trained_steps` times; see `clean_rows`."""
+        t = self.times.choose(rollout, self.trained_steps, draws)
+        rows = clean_rows(rollout, advantage, t, by_group=by_group, share_noise=share_noise)
+        often = self.times.weights(rollout, self.trained_steps)
+        return replace(rows, weight=rows.weight * often.repeat(len(t)))
+
     def after_epoch(self, weights: WeightSets, step: int) -> None:
         """Old moves towards live, where there is one."""
         if Weights.OLD in self.moves:

@@ -26,7 +26,7 @@ from torch import Tensor
 from zoo.devices import send
 from zoo.flow import over_latent
 from zoo.objective.base import Gather, Loss, Probe
-from zoo.objective.clean import CleanObjective, CleanRows, Noised, clean_rows, sum_by
+from zoo.objective.clean import CleanObjective, CleanRows, Noised, sum_by
 from zoo.objective.kl import KL, square_distance
 from zoo.objective.old import OldSchedule
 from zoo.objective.times import Times
@@ -210,15 +210,14 @@ class CRD(CleanObjective[CRDRows]):
 
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> CRDRows:
         """Each image at `trained_steps` times."""
-        t = self.times.choose(rollout, self.trained_steps, draws)
-        rows = clean_rows(rollout, advantage, t, by_group=True)
+        rows = self.at_its_times(rollout, advantage, draws, by_group=True)
         good = (advantage.clamp(-self.adv_clip, self.adv_clip) / self.adv_clip / 2 + 0.5).clamp(
             0, 1
         )
         share = self._shares(good, rollout.group)
         of_group = sum_by(rollout.group, share * good.nan_to_num()[:, None])
         target = good.nan_to_num()[:, None] - of_group
-        image = torch.arange(len(good)).repeat_interleave(t.shape[1])
+        image = torch.arange(len(good)).repeat_interleave(len(rows.key) // len(good))
         like, at = rows.advantage, send(target[image].float(), rows.advantage.device)
         return CRDRows(
             **rows.columns(),

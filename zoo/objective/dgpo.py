@@ -21,7 +21,6 @@ from zoo.objective.clean import (
     CleanObjective,
     CleanRows,
     Noised,
-    clean_rows,
     needs_no_gradient,
     sum_by,
 )
@@ -153,13 +152,14 @@ class DGPO(CleanObjective[DGPORows]):
 
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> DGPORows:
         """Each image at the epoch's times, with the noises of its group."""
-        t = self.times.choose(rollout, self.trained_steps, draws)
-        rows = clean_rows(rollout, advantage, t, by_group=True, share_noise=True)
+        rows = self.at_its_times(rollout, advantage, draws, by_group=True, share_noise=True)
         size = sum_by(rollout.group, torch.ones(len(rollout.key)))
         return DGPORows(
             **rows.columns(),
             preference=torch.zeros_like(rows.advantage),
-            group_size=send(size.repeat_interleave(t.shape[1]), rows.advantage.device),
+            group_size=send(
+                size.repeat_interleave(len(rows.key) // len(size)), rows.advantage.device
+            ),
         )
 
     def measure(self, policy: Policy, rows: DGPORows, draws: Draws) -> PerRow:

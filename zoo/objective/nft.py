@@ -165,7 +165,7 @@ class NFT(CleanObjective[NFTRows]):
         return NFTRows(
             key=(rollout.key[:, None] * trained + torch.arange(trained)).flatten(),
             unit=rollout.key[image],
-            weight=valid.float()[image],
+            weight=valid.float()[image] * self.times.weights(rollout, trained).repeat(len(t)),
             clean=Lookup(rollout.path.clean, send(image, device)),
             cond=take(rollout.cond, image),
             t=send(t.flatten(), device),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zoo.flow import over_latent
 from zoo.objective.base import Loss, Probe
-from zoo.objective.clean import CleanObjective, CleanRows, clean_rows, needs_no_gradient
+from zoo.objective.clean import CleanObjective, CleanRows, needs_no_gradient
 from zoo.objective.kl import KL, square_distance, starts_at_reference
 from zoo.objective.old import OldSchedule
 from zoo.objective.times import Times
@@ -81,7 +81,7 @@ class RAM(CleanObjective[CleanRows]):
 
     def rows(self, rollout: Rollout, advantage: Float[Tensor, " rows"], draws: Draws) -> CleanRows:
         """Each image at `trained_steps` times."""
-        return clean_rows(rollout, advantage, self.times.choose(rollout, self.trained_steps, draws))
+        return self.at_its_times(rollout, advantage, draws)
 
     def loss(self, policy: Policy, rows: CleanRows, draws: Draws) -> Loss:
         """The regression of each row."""

@@ -27,12 +27,20 @@ class Times:
 
     `part` is the share of them, rounded up, of which the first `skip` are left out. `draw` choice
     takes any of them for each image, strata one of each of as many stretches, shared the same for
-    all images of an epoch.
+    all images of an epoch. With `early` above 1 the strata are shorter the earlier they are, the
+    k-th of n ending at (k / n)^early of the times, and a time counts by its stratum's length: early
+    ones are trained at more often, and the loss stays that of all (importance sampling).
     """
 
     part: Annotated[float, Gt(0), Le(1)] = 1.0
     skip: Annotated[int, Ge(0)] = 0
     draw: Literal["choice", "strata", "shared"] = "choice"
+    early: Annotated[float, Ge(1)] = 1.0
+
+    def __post_init__(self) -> None:
+        """Only strata can be of different lengths."""
+        if self.early != 1 and self.draw != "strata":
+            raise ValueError(f"early {self.early:g} needs draw: strata, not {self.draw}")
 
     def num(self, rollout: Rollout) -> int:
         """How many they are; at least 1, so that `choose` refuses where there is none."""
@@ -58,13 +66,31 @@ class Times:
             )
         return grid[index[self._places(len(index), wanted, draws)]]
 
+    def weights(self, rollout: Rollout, count: int | None) -> Float[Tensor, " count"]:
+        """How much each of the times of `choose` counts, in its order: 1 on average."""
+        num = self.num(rollout)
+        wanted = num if count is None else count
+        if self.early == 1:
+            return torch.ones(wanted)
+        return self._edges(num, wanted).diff() * wanted / num
+
+    def _edges(self, num: int, count: int) -> Int[Tensor, " _"]:
+        """Where the strata begin, and the last one ends; each has a time at least."""
+        if self.early == 1:
+            return torch.arange(count + 1) * num // count
+        edges = [0]
+        for k in range(1, count + 1):
+            wanted = round((k / count) ** self.early * num)
+            edges.append(min(max(wanted, edges[-1] + 1), num - (count - k)))
+        return torch.tensor(edges)
+
     def _places(self, num: int, count: int, draws: Draws) -> Int[Tensor, "images count"]:
         if self.draw == "choice":
             return draws.permutation(num)[:, :count].cpu()
         if self.draw == "shared":
             order = seeds.order(num, seed=draws.seed, purpose="times", epoch=draws.epoch)
             return order[:count].expand(len(draws.keys), count)
-        edges = torch.arange(count + 1) * num // count
+        edges = self._edges(num, count)
         place = draws.at("strata").uniform((count,)).cpu() * (edges[1:] - edges[:-1])
         return edges[:-1] + place.long()
 
