@@ -26,6 +26,7 @@ CPU = torch.device("cpu")
                 zero_checks.nothing_switches_to_training,
                 zero_checks.layers_of_half_precision_multiply_by_the_updated_values,
                 zero_checks.half_precision_layers_may_follow_any_set_by_any_other,
+                zero_checks.another_set_may_answer_before_the_backward,
             ),
         ),
         (

@@ -293,6 +293,25 @@ def half_precision_layers_may_follow_any_set_by_any_other() -> None:
         assert run.engine.update(1e-3) > 0
 
 
+def another_set_may_answer_before_the_backward() -> None:
+    """As where a distance to the reference is asked for last: its layers are let go of."""
+    for options in ("{}", PIECES):
+        run = built(3, LORA, **{"policy.dtype": "bfloat16", "engine.deepspeed": options})
+        for _step in range(4):  # of collecting, until DeepSpeed has a trace that it follows
+            with torch.no_grad(), run.policy.weights.using(Weights.OLD):
+                velocity_loss(run)
+        norms = []
+        for between in (Weights.REFERENCE, Weights.OLD, None):
+            loss = velocity_loss(run)
+            if between is not None:
+                with torch.no_grad(), run.policy.weights.using(between):
+                    velocity_loss(run)
+            run.engine.backward(loss)
+            norms.append(run.engine.update(0.0))
+        assert norms[0] > 0
+        assert norms == [norms[0]] * 3, options
+
+
 def _updates(run: Model, lr: float = 1e-2) -> list[float]:
     """The loss before each of three updates, and the norms of their gradients."""
     found = []

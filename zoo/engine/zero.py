@@ -65,7 +65,7 @@ class ZeroEngine(Engine):
             warnings.simplefilter("ignore")
             if self._stage == 3:
                 _cut(deepspeed, weights.module, config, device)
-                _register_masters(deepspeed, weights.module)
+                _register_read(deepspeed, weights.module)
             self._engine: Any = deepspeed.initialize(
                 model=weights.module, optimizer=self._adam, config=config
             )[0]
@@ -222,9 +222,14 @@ def _cut(
     module.to(device)  # What is no parameter; of these nothing is left to move.
 
 
-def _register_masters(deepspeed: Any, module: nn.Module) -> None:
-    """Tells DeepSpeed which parameters LoRA layers read of others, before it traces a forward."""
+def _register_read(deepspeed: Any, module: nn.Module) -> None:
+    """Tells DeepSpeed which parameters LoRA layers read of others, before it traces a forward.
+
+    It finds those itself that are not there when they are read; a base that still is, as one has
+    just been called for the reference, it would let go of before the backward.
+    """
     layers = [layer for layer in module.modules() if isinstance(layer, HalfLinear)]
     for layer in layers:
-        for master in (p for adapter in layer.lora_A for p in layer.masters(adapter)):
-            deepspeed.zero.register_external_parameter(layer, master)
+        masters = (p for adapter in layer.lora_A for p in layer.masters(adapter))
+        for read in (*masters, *layer.base_layer.parameters(recurse=False)):
+            deepspeed.zero.register_external_parameter(layer, read)
