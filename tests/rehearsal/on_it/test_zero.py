@@ -22,6 +22,8 @@ CASES = {
     "2": {"engine__zero_stage": 2},
     "2, the optimizer on the host": {"engine__zero_stage": 2, "engine__offload": "optimizer"},
     "3": {"engine__zero_stage": 3},
+    "3, the optimizer on the host": {"engine__zero_stage": 3, "engine__offload": "optimizer"},
+    "3, the parameters on the host": {"engine__zero_stage": 3, "engine__offload": "parameters"},
 }
 
 
