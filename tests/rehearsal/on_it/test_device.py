@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from tests.rehearsal.on_it.both import made
+from tests.runs import RECIPES
 from zoo import devices
 from zoo.seeds import Draws, order
+from zoo.training.own_device import use_device
 
 
 def here(*values):
@@ -51,6 +54,21 @@ def test_it_is_found_and_named():
     assert devices.num_accelerators() == 1
     assert devices.accelerator_names() == ["a pretend accelerator"]
     assert devices.most_memory() == 0
+
+
+@pytest.fixture
+def exact():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize(("device", "precision"), [("auto", "high"), ("cpu", "highest")])
+@pytest.mark.usefixtures("exact")
+def test_a_run_on_it_has_fast_products_of_float32_and_one_on_the_cpu_has_not(device, precision):
+    use_device(made(RECIPES["nft"], device))
+    assert torch.get_float32_matmul_precision() == precision
 
 
 COUNTED = {
