@@ -1,5 +1,6 @@
 """The devices of this machine, by what torch calls its accelerator; what is there while used."""
 
+from zoo.devices.host_pieces import shared_host_bytes, shared_host_memory
 from zoo.devices.side_stream import Turn
 from zoo.devices.torch_device import (
     CPU,
@@ -41,6 +42,8 @@ __all__ = [
     "out_of_memory",
     "release_memory",
     "send",
+    "shared_host_bytes",
+    "shared_host_memory",
     "synchronize",
     "timer",
     "whole_memory",
