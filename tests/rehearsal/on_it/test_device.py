@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+import zoo.training.build
 from tests.rehearsal.device import is_page_locked
+from tests.rehearsal.on_it.both import SHORT, made
+from tests.runs import RECIPES
 from zoo import devices
 from zoo.policy.weights import WeightSets
 from zoo.rollout import Weights
@@ -107,3 +110,17 @@ def test_copies_on_the_host_are_page_locked_and_share_few_pieces():
     # Written once the device has read them, whatever lies beside them.
     sets.blend(Weights.OLD, decay=0.5)
     assert torch.equal(there.cpu(), network(here(*[1.0] * 16)).detach().cpu())
+
+
+def test_its_memory_grows_before_a_run_makes_anything_there(monkeypatch):
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    told = []
+    monkeypatch.setattr(torch._C, "_accelerator_setAllocatorSettings", told.append, raising=False)
+
+    def first(device):
+        raise LookupError(f"{device}: {told}")
+
+    monkeypatch.setattr(zoo.training.build, "Shared", first)
+    with pytest.raises(LookupError, match=r"sim:0: \['expandable_segments:True'\]"):
+        zoo.training.build.build(made(RECIPES["nft"], "auto", **SHORT))
