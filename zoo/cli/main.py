@@ -125,7 +125,8 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="policies, samplers, solvers, rewards, objectives or trackers; none: all."
+            help="policies, samplers, solvers, rewards, objectives, trackers or recipes; "
+            "none: all but recipes."
         ),
     ] = None,
     verbose: Annotated[
