@@ -1,5 +1,6 @@
 """LoRA's layer over a base in half precision: its arithmetic against PEFT's, what it follows."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,19 @@ def test_values_are_cast_once_an_update(monkeypatch) -> None:
     output(weights)
     output(weights, Weights.OLD)
     assert cast == ["default"] * len(half_layers(weights))
+
+
+def test_what_has_waited_elsewhere_is_cast_anew_for_the_engine_that_takes_it() -> None:
+    weights = allocated(HALF)
+    assert devices_of_casts(weights) == {"cpu"}
+    weights.module.to(META)
+    weights.attach(weights.module, lambda tensors, written: nullcontext())
+    # Before any forward of a set: a pipeline that is checked calls the network itself.
+    assert devices_of_casts(weights) == {"meta"}
+
+
+def devices_of_casts(weights: WeightSets) -> set[str]:
+    return {cast.device.type for layer in half_layers(weights) for cast in layer.casts or ()}
 
 
 def test_without_adapters_it_is_the_base() -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from deepspeed import ops
 from deepspeed.accelerator import real_accelerator
 from deepspeed.accelerator.cpu_accelerator import CPU_Accelerator
 from deepspeed.runtime.zero.partition_parameters import Init
@@ -63,6 +64,8 @@ class Accelerator(CPU_Accelerator):
 def use(monkeypatch: Any) -> None:
     """From here on DeepSpeed finds it."""
     monkeypatch.setattr(real_accelerator, "ds_accelerator", Accelerator())
+    # It would compile an operation of the CPU's, for minutes.
+    monkeypatch.setitem(ops.__compatible_ops__, "deepspeed_shm_comm", False)
     cut = Init._convert_to_zero_parameters
 
     def moved(self: Init, parameters: Iterable[nn.Parameter]) -> None:

@@ -30,9 +30,12 @@ class Casts:
         """An engine keeps parameters in pieces, whole inside `opened`; only `forget` counts now.
 
         What a piece's version and address are differs between processes, which must all open
-        parameters or none.
+        parameters or none. The network may have waited in the host's memory until now, and what was
+        cast there is of no use: it is cast anew, as the layers may be called before a `refresh`.
         """
         self._opened = opened
+        self._made.clear()
+        self.refresh()
 
     def choose(self, adapter: str | None) -> None:
         """Has the layers compute with the values that this adapter has now; None: as PEFT does."""

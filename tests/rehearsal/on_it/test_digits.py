@@ -1,4 +1,7 @@
-"""Every objective on the digits: the device gives the CPU's numbers, and is not waited for."""
+"""Every objective on the digits, and what else their recipes and the scenes' have.
+
+The device gives the CPU's numbers, and is not waited for.
+"""
 
 import pytest
 
@@ -66,3 +69,34 @@ def test_a_case_has_the_same_numbers(case, algorithm, tmp_path):
     if case.startswith("a window") and algorithm == "nft":
         pytest.skip("a window is for objectives on paths")
     rehearse(RECIPES[algorithm], tmp_path, **{**SHORT, **CASES[case]})
+
+
+def without(options, *names):
+    return {name: value for name, value in options.items() if name not in names}
+
+
+STORED = {**without(COMMON, "sampler__steps"), "data__group_size": 2}
+OTHERS = {
+    "stored images, and what was preferred": (
+        "dpo_digits_offline", {**STORED, "objective__draws_per_pair": 3},
+    ),
+    "stored images, and a reward that looks at them": (
+        "sft_digits_offline", {**STORED, "objective__draws_per_image": 3},
+    ),
+    "stages": (
+        "nft_digits_stages",
+        {**without(SHORT, "epochs", "eval__every"), "eval__images_per_prompt": 2},
+    ),
+    "the scenes": ("nft_scenes", COMMON),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", OTHERS)
+def test_another_recipe_has_the_same_numbers(case, tmp_path, traffic):
+    recipe, changes = OTHERS[case]
+    # Stages have an epoch each where the recipe is tiny.
+    tiny = case == "stages"
+    rehearse(ROOT / "recipes" / f"{recipe}.yaml", tmp_path, tiny=tiny, **changes)
+    assert traffic.at("training") == {}
+    assert traffic.waits("sampling") <= traffic.calls["sampling"]

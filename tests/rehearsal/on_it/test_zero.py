@@ -3,13 +3,15 @@
 import pytest
 import torch.distributed as dist
 
+from benchmarks.acceptance_parts import correctness
+from benchmarks.acceptance_parts.part import Report, Setting
 from tests.rehearsal import deepspeed
 from tests.rehearsal.device import NAME
 from tests.rehearsal.on_it.both import SHORT, made, require_used
 from tests.runs import RECIPES, ROOT, without_clocks
 from tests.train_here import train_here
 from zoo.devices import CPU
-from zoo.engine import zero
+from zoo.engine import rendezvous, zero
 from zoo.engine.rendezvous import join, leave
 from zoo.policy.weights import WeightSets
 from zoo.training.build import build
@@ -22,6 +24,8 @@ CASES = {
     "2": {"engine__zero_stage": 2},
     "2, the optimizer on the host": {"engine__zero_stage": 2, "engine__offload": "optimizer"},
     "3": {"engine__zero_stage": 3},
+    "3, the optimizer on the host": {"engine__zero_stage": 3, "engine__offload": "optimizer"},
+    "3, the parameters on the host": {"engine__zero_stage": 3, "engine__offload": "parameters"},
 }
 
 
@@ -45,6 +49,18 @@ def test_a_stage_has_the_same_numbers(case, tmp_path, monkeypatch, traffic):
     found = train_here(made(RECIPES["nft"], "auto", **changes), tmp_path / "sim")
     assert without_clocks(found) == without_clocks(expected)
     require_used()
+
+
+@pytest.mark.usefixtures("alone")
+def test_stages_of_lora_over_bfloat16_learn_as_none_does(tmp_path, monkeypatch):
+    deepspeed.use(monkeypatch)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setattr(rendezvous, "leave", lambda: None)  # others here are in the group as well
+    setting = Setting(tmp_path, True, "auto")
+    correctness.make_model(setting, Report("model", setting))
+    report = Report("zero", setting)
+    correctness.compare_zero(setting, report)
+    assert list(report.result.numbers.values()) == [0.0] * 3
 
 
 @pytest.mark.usefixtures("alone")
