@@ -1,6 +1,6 @@
 """All parts, the most telling first: what is cut off by the end of the time is the rest."""
 
-from benchmarks.acceptance_parts import correctness, speed, waits
+from benchmarks.acceptance_parts import correctness, on_policy, speed, waits
 from benchmarks.acceptance_parts.part import Part
 
 MODEL = ("model",)
@@ -12,6 +12,7 @@ PARTS = (
     Part("plain", "throughput over micro-batches", speed.run_plain, 120, MODEL),
     Part("waits", "waits, and how busy the device is", waits.find_waits, 90, MODEL),
     Part("probes", "all objectives' probes in bfloat16", correctness.probe_objectives, 180, MODEL),
+    Part("ratios", "Flow-GRPO with guidance before an update", on_policy.compare_ratios, 60, MODEL),
     Part("kernels", "attention and layouts of memory", speed.compare_kernels, 60, MODEL),
     Part("rewards", "rewards beside the sampling", speed.overlap_rewards, 90, MODEL),
     Part("zero", "ZeRO 1, 2, 3 of one process", correctness.compare_zero, 120, MODEL),

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from benchmarks.acceptance import PAGE, PARTS, RESULTS, Acceptance
-from benchmarks.acceptance_parts import correctness, speed, waits
+from benchmarks.acceptance_parts import correctness, on_policy, speed, waits
 from benchmarks.acceptance_parts.part import Part, Report, Setting, file_of, read
 from benchmarks.acceptance_parts.runs import OBJECTIVES, recipe
+from tests.objective.test_recompute_old import RoundingByRows
 from zoo.plan.geometry import plan
 from zoo.registry import entries
 
@@ -146,6 +147,7 @@ def test_the_device_against_the_cpu(tmp_path):
     [
         (correctness.compare_scenes, 5),
         (correctness.probe_objectives, len(OBJECTIVES)),
+        (on_policy.compare_ratios, 3),
         (correctness.repeat_exactly, 2),
         (speed.compare_memory, 3),
         (speed.run_plain, 1),
@@ -159,6 +161,19 @@ def test_a_part_runs_on_the_cpu(small, run, verdicts):
     assert len(found.verdicts) == verdicts
     wrong = [v for v in found.verdicts if v.good is False]
     assert wrong == []
+
+
+@pytest.mark.slow
+def test_rounding_by_the_number_of_rows_clips_what_is_not_asked_again(small):
+    with RoundingByRows():
+        found = ran(on_policy.compare_ratios, small)
+    usual, again = found.numbers.values()
+    assert usual["clipped"] > 0.5
+    assert usual["off 1"] > 1e-4
+    assert (again["clipped"], again["off 1"]) == (0, 0)
+    # Live's branches go one by one, and the reference's together.
+    assert 0 < again["KL"] < 1e-2
+    assert [verdict.good for verdict in found.verdicts] == [True] * 3
 
 
 @pytest.mark.slow

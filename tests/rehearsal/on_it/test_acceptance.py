@@ -7,7 +7,7 @@
 
 import pytest
 
-from benchmarks.acceptance_parts import correctness, speed, waits
+from benchmarks.acceptance_parts import correctness, on_policy, speed, waits
 from benchmarks.acceptance_parts.part import Report, Setting
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def setting(tmp_path_factory):
     [
         correctness.compare_digits, correctness.compare_scenes, correctness.probe_objectives,
         speed.compare_memory, speed.run_plain, speed.overlap_rewards, speed.compare_kernels,
-        waits.find_waits,
+        waits.find_waits, on_policy.compare_ratios,
     ],
 )  # fmt: skip
 def test_a_part_runs(run, setting):
