@@ -21,6 +21,7 @@ class Weights(Enum):
     `LIVE` is trained, `OLD` collects the images where it differs from live (DiffusionNFT),
     `REFERENCE` is the model as pre-trained unless an objective moves it (online DPO), `EMA`
     averages live for evaluation, `SAMPLING` collects where that is neither live nor old (CRD).
+    `BASE` is the model as pre-trained where that is no reference: nothing moves it.
     """
 
     LIVE = "live"
@@ -28,6 +29,7 @@ class Weights(Enum):
     REFERENCE = "reference"
     EMA = "ema"
     SAMPLING = "sampling"
+    BASE = "base"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from benchmarks.acceptance_parts.every import PARTS
 from benchmarks.acceptance_parts.part import Report, Setting
+from zoo import devices
 
 
 def main() -> None:
@@ -17,6 +18,7 @@ def main() -> None:
     chosen = parser.parse_args()
     part = next(part for part in PARTS if part.name == chosen.part)
     setting = Setting(chosen.out, chosen.small, chosen.device)
+    devices.let_memory_grow(setting.torch_device)
     report = Report(part.name, setting)
     part.run(setting, report)
     report.end()

@@ -1,11 +1,15 @@
 """What the counts of benchmarks/counts.py are, on operations that one can count by hand."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from torch import nn
 
-from benchmarks.counts import Counts, counts, kept, table
+from benchmarks.counts import Batch, Counts, counts, kept, lora_counts, table
 from zoo.plan.live_bytes import META, LiveBytes
+from zoo.policy import rms_norm
+from zoo.policy.lora import Lora
 
 X = torch.empty(4, 6, device=META)
 Y = torch.empty(6, 5, device=META)
@@ -73,3 +77,19 @@ def test_the_table_says_how_much_more_than_the_first_row():
     assert heading.split() == ["GB", "moved", "kernels", "TFLOP", "GB", "kept"]
     assert base.split() == ["base", "2.0", "(1.000)", "10", "(1.00)", "1.00", "(1.000)", "-"]
     assert lora.split() == ["LoRA", "3.0", "(1.500)", "12", "(1.20)", "1.00", "(1.000)", "1.00"]
+
+
+@pytest.mark.slow
+def test_lora_on_sd3_costs_little_more_than_its_base():
+    """By the norms that diffusers spells out, as the base was counted first; and by fused ones."""
+    batch, lora = Batch(images=8, resolution=512, text_tokens=205), Lora(rank=32, alpha=64)
+    with patch.object(rms_norm, "fuse_norms", lambda network: None):
+        found = lora_counts(batch, lora)
+    base, adapted = found["base, forward"], found["LoRA, forward"]
+    assert adapted.bytes <= 1.10 * base.bytes
+    assert adapted.kernels <= 1.25 * base.kernels
+    assert found["LoRA, forward with gradients"].kept <= 16.25e9
+    fused = lora_counts(batch, lora)
+    for name in ("LoRA, forward", "LoRA, backward"):
+        assert fused[name].bytes <= base.bytes
+    assert fused["LoRA, forward with gradients"].kept <= 12.25e9

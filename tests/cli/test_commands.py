@@ -95,7 +95,8 @@ def test_describe_shows_every_component(name, zoo_here):
 def test_help_and_list_import_no_torch():
     code = (
         "import sys\nfrom zoo.cli import main\n"
-        "for words in (['--help'], ['train', '--help'], ['list'], ['list', 'rewards']):\n"
+        "for words in (['--help'], ['train', '--help'], ['list'], ['list', 'rewards'],\n"
+        "              ['list', 'recipes']):\n"
         "    sys.argv = ['zoo', *words]\n    assert main._run() == 0, words\n"
         "heavy = {'torch', 'numpy', 'diffusers', 'transformers', 'wandb', 'sklearn'}\n"
         "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"

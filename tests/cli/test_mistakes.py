@@ -356,6 +356,7 @@ def test_unknown_names_are_said_with_the_nearest(mistake):
     assert "nothing named 'nothing'" in mistake("describe", "nothing")
     assert "allowed: policies, samplers, solvers" in mistake("list", "nothing")
     assert "did you mean 'rewards'?" in mistake("list", "reward")
+    assert "did you mean 'recipes'?" in mistake("list", "recipe")
 
 
 def test_a_mistake_of_the_command_line_is_code_2_without_a_traceback(zoo_here):

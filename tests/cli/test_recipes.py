@@ -1,4 +1,4 @@
-"""`zoo recipes`, `zoo recipes copy` and `zoo --version`."""
+"""`zoo recipes` or `zoo list recipes`, `zoo recipes copy` and `zoo --version`."""
 
 import errno
 from pathlib import Path
@@ -24,6 +24,14 @@ def test_each_recipe_is_listed_under_what_was_verified(zoo_here, monkeypatch):
     assert "the published run" in line
     assert "stable-diffusion-3.5-medium (gated), zoo-geneval" in line
     assert heads[1] < lines.index(line) < heads[2]
+
+
+def test_they_are_a_kind_of_zoo_list(zoo_here):
+    assert zoo_here("list", "recipes") == zoo_here("recipes")
+    assert "trackers or recipes" in " ".join(zoo_here("list", "--help").out.split())
+    ended = zoo_here("list", "recipes", "--verbose")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: --verbose imports components")
 
 
 def test_one_is_copied_and_checked_by_its_path(zoo_here, tmp_path, monkeypatch):

@@ -1,17 +1,24 @@
 """What is on the device in which phase: encoders come to encode, rewards may rest."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from tests.runs import RECIPES
 from tests.train_here import recipe
+from zoo import devices
+from zoo.devices import host_pieces
 from zoo.plan.footprint import footprint
 from zoo.plan.layout import Layout, MemoryParts, layouts
+from zoo.plan.live_bytes import num_bytes
 from zoo.plan.memory import estimate
 from zoo.plan.reward_bytes import RewardBytes, reward_bytes
+from zoo.policy import weight_copies
 from zoo.reward.base import NetworkBytes
 from zoo.reward.digits import Digit, DigitJudge
+from zoo.rollout import Weights
+from zoo.training.build import build
 
 GB = 10**9
 REWARDS = RewardBytes(stay=1 * GB, trained=2 * GB, evaluated=4 * GB, resting=5 * GB, on_host=7 * GB)
@@ -66,6 +73,29 @@ def test_a_network_that_is_to_be_cut_waits_on_the_host(found):
     assert cut.network < whole.network / 2
     # Where the device's memory is the host's it is the same.
     assert estimate(found, Layout(3), 8).phases["loading"].network == whole.network
+
+
+@pytest.mark.slow
+def test_copies_on_the_host_take_the_pieces_that_are_asked_for(monkeypatch):
+    options = {"policy": "{name: digits, lora: null, copies_on: cpu}", "sampler__steps": 2}
+    of = footprint(recipe(RECIPES["nft"], **options), 1)
+    asked = []
+
+    def counted(shape, device):
+        asked.append(4 * math.prod(shape))
+        return devices.host_memory(shape, device)
+
+    monkeypatch.setattr(host_pieces, "host_memory", counted)
+    monkeypatch.setattr(weight_copies, "is_accelerator", lambda device: True)
+    built = build(recipe(RECIPES["nft"], **options))
+    on_host = built.model.policy.weights.parameters(Weights.OLD)
+    assert sum(asked) > 2 * sum(p.numel() * p.itemsize for p in on_host.values())
+    phases = estimate(of, Layout(None), 1, cuda=True).phases
+    away = of.encoders + of.rewards.on_host
+    assert phases["collecting"].host - away - of.rewards.resting == sum(asked)
+    assert {parts.copies for parts in phases.values()} == {0}
+    # On the CPU they are of their own size.
+    assert estimate(of, Layout(None), 1).phases["collecting"].copies == num_bytes(of.copies)
 
 
 @pytest.mark.slow

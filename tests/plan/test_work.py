@@ -81,7 +81,7 @@ def test_a_policy_that_needs_numbers_costs_the_speed_and_not_the_run(monkeypatch
 
 
 def test_on_an_accelerator_it_is_a_part_of_what_products_reach(monkeypatch, capsys):
-    monkeypatch.setattr(planned_work, "device_of", lambda recipe: torch.device("cuda", 0))
+    monkeypatch.setattr(planned_work, "use_device", lambda recipe: torch.device("cuda", 0))
     monkeypatch.setattr(planned_work, "_reachable", lambda device, dtype: 2e14)
     made = recipe(RECIPES["nft"])
     (work,) = train_said.works_of(made, [plan(made, 1)])

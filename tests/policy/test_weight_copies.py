@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from tests.policy.test_weights import MOVED, allocate, network, output, some_input, train
+from zoo.devices import host_memory, host_pieces, shared_host_bytes
 from zoo.policy import weight_copies as networks
 from zoo.policy.weights import Lora, WeightSets
 from zoo.rollout import Weights
@@ -30,7 +31,22 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> list[Weights]:
     return seen
 
 
-def test_every_set_has_the_values_of_copies_on_the_device() -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Live is taken to be on an accelerator: bytes of the host's memory that copies ask for."""
+    found: list[int] = []
+
+    def counted(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+        made = host_memory(shape, device)
+        found.append(made.untyped_storage().nbytes())
+        return made
+
+    monkeypatch.setattr(networks, "is_accelerator", lambda device: True)
+    monkeypatch.setattr(host_pieces, "host_memory", counted)
+    return found
+
+
+def require_values_of_copies_on_the_device() -> None:
     sets, others = on_host(*MOVED), allocate(None, *MOVED)
     for each in (sets, others):
         train(each)
@@ -38,12 +54,24 @@ def test_every_set_has_the_values_of_copies_on_the_device() -> None:
         each.blend(Weights.EMA, decay=0.0)
         train(each)
         each.blend(Weights.EMA, decay=0.9)
-    for which in Weights:
+    for which in (Weights.LIVE, *MOVED):
         assert torch.equal(output(sets, which), output(others, which))
     names = list(sets.parameters())
     values = {name: torch.full_like(p, 0.5) for name, p in sets.parameters().items()}
     sets.assign(Weights.OLD, values)
     assert all(bool((sets.tensors(Weights.OLD)[name].whole() == 0.5).all()) for name in names)
+
+
+def test_every_set_has_the_values_of_copies_on_the_device() -> None:
+    require_values_of_copies_on_the_device()
+
+
+def test_beside_an_accelerator_too_in_pieces_that_parameters_share(asked: list[int]) -> None:
+    require_values_of_copies_on_the_device()
+    live = list(network().parameters())
+    sets = len(MOVED)
+    assert sum(asked) == sets * shared_host_bytes(live)
+    assert len(asked) < sets * len(live)
 
 
 def test_a_set_moves_once_for_each_block_and_live_never(moves: list[Weights]) -> None:
@@ -78,7 +106,9 @@ def test_what_is_written_into_a_set_in_use_is_used() -> None:
 def test_forwards_are_on_lives_device(monkeypatch: pytest.MonkeyPatch) -> None:
     # The meta device stands for another than the host's.
     monkeypatch.setattr(
-        networks, "_on_host", lambda p: nn.Parameter(torch.zeros(p.shape), requires_grad=False)
+        networks,
+        "_on_host",
+        lambda own: [nn.Parameter(torch.zeros(p.shape), requires_grad=False) for p in own],
     )
     sets = WeightSets(nn.Linear(4, 4, device="meta"), None, copies_on="cpu")
     sets.allocate([Weights.OLD], seed=0)

@@ -9,11 +9,17 @@ import pytest
 from tests.engine.many_runs import run_all
 from tests.runs import ROOT, metrics
 from tests.train_here import train_here
+from zoo.compare.suite import load_suite
 from zoo.plan.geometry import plan
+from zoo.recipe.component import components
 from zoo.recipe.recipe import load_recipe, recipe_from
+from zoo.reward.digits import DigitJudge
+from zoo.reward.scenes.judge import ScenesJudge
 from zoo.sampler.base import StoredImages
 
 PATHS = sorted((ROOT / "recipes").rglob("*.yaml"))
+SUITES = sorted((ROOT / "benchmarks").glob("*.yaml"))
+JUDGES = (DigitJudge, ScenesJudge)
 EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 load = cache(load_recipe)
 """As it ships: nothing changes what was read."""
@@ -92,8 +98,38 @@ def test_what_is_trained_is_evaluated(path):
 @EACH
 def test_no_recipe_trains_on_a_judge(path):
     for stage in load(path).timeline:
-        trained = {each.name for each in stage.recipe.rewards if each.weight}
-        assert not {"digit_judge", "scenes_judge"} & trained
+        assert judges_of(stage.recipe) == []
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_no_suite_trains_on_a_judge(path):
+    suite = load_suite(path)
+    for contender in suite.suite.contenders:
+        for stage in suite.recipe(contender).timeline:
+            assert judges_of(stage.recipe) == [], contender
+
+
+def judges_of(recipe):
+    """Where a judge is among what is trained on; not where it says at weight 0 what is gated."""
+    gate = recipe.advantage.gate
+    labels = gate.rewards if gate else ()
+    gating = {("rewards", i) for i, entry in enumerate(recipe.rewards)
+              if entry.weight == 0 and entry.label in labels}  # fmt: skip
+    judges = [loc for loc, component in components(recipe) if issubclass(component.cls, JUDGES)]
+    return [loc for loc in judges if loc[0] == "rewards" and loc not in gating]
+
+
+@pytest.mark.parametrize(
+    ("reward", "found"),
+    [
+        ("{name: digit}", []),
+        ("{name: digit_judge}", [("rewards", 0)]),
+        ("{name: nearest, by: {name: digit_judge}}", [("rewards", 0, "by")]),
+    ],
+)
+def test_a_judge_is_found(reward, found):
+    path = ROOT / "recipes" / "nft_digits.yaml"
+    assert judges_of(load_recipe(path, [f"rewards=[{reward}, {{name: digit, label: x}}]"])) == found
 
 
 # What they are made of, others are too.

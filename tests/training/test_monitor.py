@@ -8,6 +8,7 @@ import pytest
 from tests.runs import RECIPES
 from tests.train_here import recipe, train_here
 from zoo.recipe.errors import RecipeError
+from zoo.rollout import Weights
 from zoo.run import checkpoint
 from zoo.run.record import ranking, read_run
 from zoo.training.build import build
@@ -199,11 +200,32 @@ def test_what_is_watched_goes_on_from_a_checkpoint(tmp_path):
     assert math.isnan(Progress().watched.best)
 
 
-def test_a_drift_that_cannot_be_measured_is_refused_as_a_condition():
-    options = {"policy__lora": "null", "stop_when": "{drift: 0.5}"}
-    build(recipe(RECIPES["nft"], **SHORT, **options, objective__kl_weight=0))  # keeps a copy for it
-    with pytest.raises(RecipeError, match=r"-s stop_when=.*: stop_when.drift is from the base"):
-        build(recipe(RECIPES["dpo"], **SHORT, **options))
+@pytest.mark.fast_cases(1)
+@pytest.mark.parametrize(
+    ("objective", "changes", "kept"),
+    [
+        # Its reference moves.
+        ("dpo", {"eval__drift": "true", "objective__pairs_per_group": 1}, True),
+        ("nft", {"stop_when": "{drift: 9}", "objective__kl_weight": 0}, True),
+        ("nft", {"eval__drift": "true"}, False),  # its reference is the base
+        ("nft", {"eval__drift": "true", "policy__lora": "{rank: 4, alpha: 8}"}, False),
+    ],
+)
+def test_a_run_that_is_asked_for_its_drift_has_it(objective, changes, kept, tmp_path):
+    own = {**SHORT, "policy__lora": "null", "optim__lr": 1e-3, "epochs": 2, "seed": 3, **changes}
+    made = recipe(RECIPES[objective], **own)
+    run = build(made)
+    assert run.model.policy.weights.has(Weights.BASE) == kept
+    assert Weights.BASE not in run.model.copies  # no checkpoint has it
+    drifts = [line["monitor/drift"] for line in train_here(made, tmp_path)]
+    assert drifts[0] == 0
+    assert 0 < drifts[1] < drifts[2]
+
+
+@pytest.mark.slow
+def test_full_fine_tuning_keeps_no_base_that_it_is_not_asked_for(tmp_path):
+    lines = train(tmp_path / "run", policy__lora="null", objective__kl_weight=0, epochs=1)
+    assert all("monitor/drift" not in line for line in lines)
 
 
 @pytest.mark.slow

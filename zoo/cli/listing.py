@@ -24,6 +24,7 @@ from zoo.storage.files import write_text, writing
 from zoo.terminal import Terminal, say
 
 _EVERY_RUN = "zoo.recipe.recipe"
+_RECIPES = "recipes"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,19 @@ def schema(out: Path | None, *, overwrite: bool) -> None:
 
 
 def list_installed(kind: str | None, *, verbose: bool) -> None:
-    """A table of what is registered, by kind; from metadata alone unless `verbose`."""
+    """A table of what is registered, by kind; from metadata alone unless `verbose`.
+
+    Raises:
+        UserError: there is no such kind, or recipes are to be imported.
+    """
+    if kind == _RECIPES and verbose:
+        raise UserError("--verbose imports components, and recipes are none: zoo list recipes")
+    if kind == _RECIPES:
+        _list_recipes()
+        return
+    if kind is not None and kind not in registry.KINDS:
+        allowed = suggest(kind, (*registry.KINDS, _RECIPES), "allowed")
+        raise UserError(f"unknown kind '{kind}'{allowed}")
     entries = [
         entry for one in ((kind,) if kind else registry.KINDS) for entry in registry.entries(one)
     ]

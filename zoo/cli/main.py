@@ -125,7 +125,8 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="policies, samplers, solvers, rewards, objectives or trackers; none: all."
+            help="policies, samplers, solvers, rewards, objectives, trackers or recipes; "
+            "none: all but recipes."
         ),
     ] = None,
     verbose: Annotated[
@@ -281,9 +282,6 @@ def run() -> None:
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
-    # Micro-batches of several shapes take turns: fixed segments of memory would be left unused.
-    if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
-        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     code = _run()
     if "torch.distributed.distributed_c10d" in sys.modules:
         # The threads of torch's process store sometimes abort the interpreter's shutdown (2.13),

@@ -31,6 +31,7 @@ def try_model(model: str, recipes: Sequence[Path], overrides: Sequence[str]) -> 
     if recipes:
         raise UserError("name recipes or --pipeline MODEL, not both")
     device = devices.default_device()
+    devices.let_memory_grow(device)
     policy = _load(model, overrides, device)
     trial = try_pipeline(policy, prompts_for(policy))
     _print(trial.cells())

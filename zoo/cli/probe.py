@@ -24,6 +24,7 @@ def probe(what: str, overrides: list[str]) -> None:
         RecipeError: the recipe, the reward's name or an option is wrong.
     """
     entries, device = _choose_rewards(what, overrides)
+    devices.let_memory_grow(device)
     table = Table(box=None, pad_edge=False)
     for heading in ("reward", "known answers", "says"):
         table.add_column(heading)

@@ -27,6 +27,7 @@ def serve(
     listening = listen(host, port)
     try:
         device = devices.default_device()
+        devices.let_memory_grow(device)
         entry = single_reward(name, overrides)
         reward = entry.build({"device": device})
         require_known_answers(reward, entry.label, device, Scoring().timeout)

@@ -51,7 +51,7 @@ def parse_weights(name: str | None) -> Weights | None:
     Raises:
         UserError: there is no such set.
     """
-    allowed = [which.value for which in Weights]
+    allowed = [which.value for which in Weights if which is not Weights.BASE]
     if name is not None and name not in allowed:
         raise UserError(f"--weights {name}: allowed are {', '.join(allowed)}")
     return Weights(name) if name else None

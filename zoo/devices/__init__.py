@@ -1,5 +1,6 @@
 """The devices of this machine, by what torch calls its accelerator; what is there while used."""
 
+from zoo.devices.host_pieces import shared_host_bytes, shared_host_memory
 from zoo.devices.side_stream import Turn
 from zoo.devices.torch_device import (
     CPU,
@@ -13,6 +14,7 @@ from zoo.devices.torch_device import (
     generators_in_use,
     host_memory,
     is_accelerator,
+    let_memory_grow,
     most_memory,
     num_accelerators,
     out_of_memory,
@@ -36,11 +38,14 @@ __all__ = [
     "generators_in_use",
     "host_memory",
     "is_accelerator",
+    "let_memory_grow",
     "most_memory",
     "num_accelerators",
     "out_of_memory",
     "release_memory",
     "send",
+    "shared_host_bytes",
+    "shared_host_memory",
     "synchronize",
     "timer",
     "whole_memory",

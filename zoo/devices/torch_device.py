@@ -4,6 +4,7 @@ ROCm says that it is cuda. What differs between them, torch's module of the devi
 """
 
 import gc
+import os
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +21,11 @@ CPU = torch.device("cpu")
 
 _LACKING = frozenset({"mps"})
 """Accelerators without float64, in which statistics are summed."""
+
+_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+"""Where a user tells torch how to keep an accelerator's memory."""
+
+_GROWING = "expandable_segments:True"
 
 
 def accelerator() -> torch.device | None:
@@ -65,6 +71,25 @@ def chosen(device: torch.device) -> AbstractContextManager[Any]:
         return nullcontext()
     context: AbstractContextManager[Any] = _of(device).device(device)
     return context
+
+
+def let_memory_grow(device: torch.device) -> None:
+    """Torch keeps an accelerator's memory in segments that grow, unless the user told it how.
+
+    Micro-batches of several shapes take turns: fixed segments of memory would be left unused. What
+    is there already stays as it is, so this comes before the first tensor there.
+    """
+    said = {os.environ[name] for name in _ALLOCATOR if name in os.environ}
+    if not is_accelerator(device) or said - {_GROWING}:
+        return
+    tell = getattr(torch._C, "_accelerator_setAllocatorSettings", None)
+    if tell is None:
+        # Before 2.10 torch reads its variable with the first tensor there, and not the newer name.
+        os.environ["PYTORCH_CUDA_ALLOC_CONF"] = _GROWING
+    else:
+        # For processes that this one starts; here torch may have read its environment by now.
+        os.environ["PYTORCH_ALLOC_CONF"] = _GROWING
+        tell(_GROWING)
 
 
 def send(value: Tensor, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:

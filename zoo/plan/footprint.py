@@ -30,7 +30,7 @@ from zoo.recipe.model import Recipe
 from zoo.rollout import Rows, Weights, take
 from zoo.sampler.base import StoredImages
 from zoo.seeds import Draws
-from zoo.training.components import copies, keeps_reference
+from zoo.training.components import allocate
 from zoo.training.float8 import quantize_weights
 from zoo.training.policy_sizes import PolicySizes
 
@@ -134,7 +134,7 @@ def _dry_run(recipe: Recipe, planned: Plan, run: Recipe, live: LiveBytes) -> Foo
     sizes = PolicySizes(recipe, META)
     policy, weights = sizes.first, sizes.first.weights
     with META:
-        weights.allocate(copies(run), seed=recipe.seed, reference=keeps_reference(run))
+        allocate(run, weights)
     quantized = quantize_weights(run, policy)
     if recipe.engine.gradient_checkpointing:
         checkpoint_gradients(weights.network)

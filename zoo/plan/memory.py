@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from zoo.devices import shared_host_bytes
 from zoo.engine.zero_options import ZeroOptions, configuration
 from zoo.plan.footprint import Footprint
 from zoo.plan.layout import Layout, MemoryEstimate, MemoryParts, Stage
@@ -57,7 +58,7 @@ def estimate(
     return MemoryEstimate(
         layout,
         {
-            name: _offload(replace(phases[name], runtime=runtime), layout, cuda, of.copies_on_host)
+            name: _offload(replace(phases[name], runtime=runtime), layout, cuda, of)
             for name in _ORDER
             if name in phases
         },
@@ -249,12 +250,13 @@ def _beside(s: _Sizes, phase: str, parts: MemoryParts) -> MemoryParts:
     return replace(parts, encoders=encoding, rewards=stay, host=parts.host + away)
 
 
-def _offload(parts: MemoryParts, layout: Layout, cuda: bool, copies_on_host: bool) -> MemoryParts:
+def _offload(parts: MemoryParts, layout: Layout, cuda: bool, of: Footprint) -> MemoryParts:
     """With what lies in the host's memory counted there, where that is another."""
     if not cuda:
         return parts
-    if copies_on_host:
-        return replace(parts, copies=0, host=parts.host + parts.copies)
+    if of.copies_on_host:
+        sets = len(of.copies) // len(of.trained)
+        return replace(parts, copies=0, host=parts.host + sets * shared_host_bytes(of.trained))
     if layout.offload == "none":
         return parts
     host, parts = parts.host + parts.optimizer, replace(parts, optimizer=0)

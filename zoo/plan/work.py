@@ -19,7 +19,7 @@ from zoo.plan.known_values import known_values
 from zoo.plan.live_bytes import META, LiveBytes
 from zoo.prompt import Prompt
 from zoo.recipe.model import Recipe
-from zoo.training.own_device import device_of
+from zoo.training.own_device import use_device
 from zoo.training.work import Work
 
 
@@ -40,7 +40,7 @@ def works(recipe: Recipe, plans: Sequence[Plan]) -> list[Work]:
         NoEstimateError: the policy cannot be run on shapes alone.
     """
     row, rate = row_of(recipe), None
-    device = device_of(recipe)
+    device = use_device(recipe)
     if devices.is_accelerator(device):
         rate = _reachable(device, row.dtype)
         devices.release_memory()

@@ -20,6 +20,7 @@ _NAMES = {
     Weights.REFERENCE: "reference",
     Weights.EMA: "ema",
     Weights.SAMPLING: "sampling",
+    Weights.BASE: "base",
 }
 """What PEFT calls each set's adapter."""
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from zoo.devices import is_accelerator
+from zoo.devices import is_accelerator, shared_host_memory
 from zoo.rollout import Weights
 
 CopiesOn = Literal["device", "cpu"]
@@ -35,7 +35,8 @@ class Networks(nn.Module):
         for which in sets:
             if which is not Weights.LIVE:
                 # Given to deepcopy, so that the device never holds a whole copy besides.
-                on_host = {id(p): _on_host(p) for p in live.parameters()} if self._on_host else {}
+                parameters = list(live.parameters()) if self._on_host else []
+                on_host = dict(zip(map(id, parameters), _on_host(parameters), strict=True))
                 self.sets[which.value] = deepcopy(live, on_host).requires_grad_(False)
         return {which: dict(self.of(which).named_parameters()) for which in sets}
 
@@ -86,13 +87,14 @@ class Networks(nn.Module):
         }
 
 
-def _on_host(parameter: nn.Parameter) -> nn.Parameter:
-    value = parameter.detach()
-    if value.is_meta:
-        # A dry run of shapes: there is nothing to move.
-        return nn.Parameter(value.clone(), requires_grad=False)
-    host = value.to("cpu", copy=True)
-    # Page-locked memory moves without the host waiting for it.
-    return nn.Parameter(
-        host.pin_memory() if is_accelerator(value.device) else host, requires_grad=False
-    )
+def _on_host(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """Copies there; of a dry run of shapes, where there is nothing to move, in no memory at all."""
+    values = [p.detach() for p in parameters]
+    there = next((value.device for value in values if is_accelerator(value.device)), None)
+    if there is None:
+        copied = [v.clone() if v.is_meta else v.to("cpu", copy=True) for v in values]
+    else:
+        # Page-locked memory moves without the host waiting for it.
+        pieces = shared_host_memory(values, there)
+        copied = [piece.copy_(value) for piece, value in zip(pieces, values, strict=True)]
+    return [nn.Parameter(value, requires_grad=False) for value in copied]

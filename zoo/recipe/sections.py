@@ -260,7 +260,8 @@ class EvalOptions(Strict):
     Rewards that are not trained on are held out: their sum, with their weights, says which
     checkpoint is best. `fps` is how fast videos are shown, in frames a second: 16 is Wan's own.
     `resolution` and `frames` are those of the policy, which images that are trained on have; here
-    of others, for policies that can be asked for them.
+    of others, for policies that can be asked for them. With `drift` full fine-tuning keeps a copy
+    of the base model where its objective needs none, to say how far it has gone from it.
     """
 
     every: Count = 10
@@ -271,6 +272,7 @@ class EvalOptions(Strict):
     resolution: Count | tuple[Count, Count] | None = None
     frames: Count | None = None
     fps: Annotated[float, Gt(0), Le(1000)] = 16.0
+    drift: bool = False
     rewards: Rewards = ()
 
     @property

@@ -17,9 +17,11 @@ _PACKAGE = Path(__file__).parent.parent
 _FOLDERS = ("recipes", "benchmarks")
 
 LEVELS = {
-    "learned here": "curves of several seeds, which come with zoo, show that it learns",
-    "as published": "hyper-parameters are those of its source; never run at full size",
-    "trained tiny": "trained on tiny random weights or for a few epochs",
+    "learned here": "curves of several seeds, in the repository's `benchmarks/results`, show that "
+    "it learns",
+    "as published": "hyper-parameters were checked against its source's; never run at full size",
+    "trained tiny": "the tests, of some only `make test-slow`, train it for a few epochs at a tiny "
+    "size: it runs",
 }
 """What was verified of a recipe."""
 

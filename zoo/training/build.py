@@ -4,8 +4,8 @@ Rewards come before the model, those of all stages: one that cannot start should
 weights load.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,9 +33,9 @@ from zoo.training.components import (
     Components,
     EvaluationComponents,
     Shared,
+    allocate,
     compared_since,
     copies,
-    keeps_reference,
     require_fitting_rewards,
 )
 from zoo.training.drift import base_of
@@ -45,7 +45,7 @@ from zoo.training.learn import Learner
 from zoo.training.learning_rate import rate_of
 from zoo.training.own_device import use_device
 from zoo.training.policy_sizes import PolicySizes
-from zoo.training.requirements import require_drift, require_even_forwards, require_guidance
+from zoo.training.requirements import require_even_forwards, require_guidance
 from zoo.training.stored import EncodedImages, ImageCache
 from zoo.training.work import Work
 
@@ -180,8 +180,8 @@ def build(recipe: Recipe, make_engine: MakeEngine = engine, *, resumed: bool = F
         require_guidance(stage.recipe, policy)
     require_even_forwards(recipe, policy)
     moved = copies(recipe)
-    _allocate(recipe, policy.weights, moved, reference=keeps_reference(recipe))
-    require_drift(recipe, policy.weights, moved)
+    with _misfits_of(recipe):
+        allocate(recipe, policy.weights)
     if not resumed:
         _start(recipe, policy.weights, moved)
     quantize_weights(recipe, policy)
@@ -202,11 +202,11 @@ def _at_size(model: "Model", policy: Policy) -> "Model":
     return model if policy is model.policy else replace(model, policy=policy)
 
 
-def _allocate(
-    recipe: Recipe, weights: WeightSets, copies: frozenset[Weights], *, reference: bool
-) -> None:
+@contextmanager
+def _misfits_of(recipe: Recipe) -> Iterator[None]:
+    """What does not suit the model is said of the recipe's line."""
     try:
-        weights.allocate(copies, seed=recipe.seed, reference=reference)
+        yield
     except MisfitError as error:
         raise recipe.misfit(error) from error
 
@@ -269,7 +269,9 @@ def image_model(recipe: Recipe, which: Weights, *, trained: bool = False) -> Mod
     device, recipe = use_device(recipe), recipe.for_images()
     policy = recipe.build(recipe.policy, {"device": device})
     wanted = frozenset({which}) & copies(recipe)
-    _allocate(recipe, policy.weights, wanted, reference=which is Weights.REFERENCE)
+    with _misfits_of(recipe):
+        reference = which is Weights.REFERENCE
+        policy.weights.allocate(wanted, seed=recipe.seed, reference=reference)
     if not trained:
         _start(recipe, policy.weights, wanted)
     _tune(recipe, policy)

@@ -15,6 +15,7 @@ from zoo.data import prompts as prompt_sources
 from zoo.data.mixture import Mixture, load
 from zoo.objective.base import Objective
 from zoo.policy.base import Policy
+from zoo.policy.weights import WeightSets
 from zoo.prompt import Prompt
 from zoo.recipe.errors import Loc, RecipeError
 from zoo.recipe.model import Recipe
@@ -176,11 +177,22 @@ def copies(recipe: Recipe) -> frozenset[Weights]:
     return frozenset(ema.union(*moved))
 
 
-def keeps_reference(recipe: Recipe) -> bool:
-    """Whether full fine-tuning needs a copy of the model as it was: to learn, or to stop by."""
-    if recipe.stop_when is not None and recipe.stop_when.drift is not None:
-        return True
-    return any(
-        Weights.REFERENCE in sampler_and_objective(stage.recipe)[1].uses
-        for stage in recipe.timeline
-    )
+def allocate(recipe: Recipe, weights: WeightSets) -> None:
+    """Gives a policy the sets of weights of a run: those that it writes, and what it looks back to.
+
+    Raises:
+        MisfitError: the network has no layers for LoRA.
+    """
+    uses = [sampler_and_objective(stage.recipe)[1].uses for stage in recipe.timeline]
+    moved, reference = copies(recipe), any(Weights.REFERENCE in used for used in uses)
+    base = set()
+    if weights.lora is None and asks_for_drift(recipe):
+        # A reference that stays what it was is the base; one that moves is none.
+        base = set() if reference and Weights.REFERENCE not in moved else {Weights.BASE}
+    weights.allocate(moved | base, seed=recipe.seed, reference=reference)
+
+
+def asks_for_drift(recipe: Recipe) -> bool:
+    """Whether a run must say how far it has gone from the base: it stops by it, or was told to."""
+    told = any(stage.recipe.eval and stage.recipe.eval.drift for stage in recipe.timeline)
+    return told or (recipe.stop_when is not None and recipe.stop_when.drift is not None)

@@ -25,6 +25,8 @@ def base_of(weights: WeightSets, moved: frozenset[Weights]) -> Base | None:
     """
     if weights.lora is not None:
         return weights.bare
+    if weights.has(Weights.BASE):
+        return lambda: weights.using(Weights.BASE)
     if Weights.REFERENCE in moved or not weights.has(Weights.REFERENCE):
         return None
     return lambda: weights.using(Weights.REFERENCE)

@@ -33,15 +33,16 @@ def device_of(recipe: Recipe) -> torch.device:
 def use_device(recipe: Recipe) -> torch.device:
     """This process's device, which code that names none finds from now on.
 
-    On an accelerator products of float32, of LoRA and of training all, are made by its fast units
-    (TF32 on CUDA): their rounding is finer than that of a bfloat16 base. Those of the CPU are left
-    alone.
+    Asked for before anything is made there: an accelerator's memory grows (`let_memory_grow`), and
+    products of float32, of LoRA and of training all, are made by its fast units (TF32 on CUDA):
+    their rounding is finer than that of a bfloat16 base. Those of the CPU are left alone.
 
     Raises:
         ValueError: the recipe wants CUDA where there is none.
     """
     device = device_of(recipe)
     devices.choose(device)
+    devices.let_memory_grow(device)
     if devices.is_accelerator(device):
         torch.set_float32_matmul_precision("high")
     return device

@@ -1,12 +1,9 @@
 """Whether a model fits what its recipe asks of it, seen once it is loaded and before it is used."""
 
 from zoo.policy.base import Policy
-from zoo.policy.weights import WeightSets
 from zoo.recipe.errors import RecipeError
 from zoo.recipe.model import Recipe
-from zoo.rollout import Weights
 from zoo.sampler.base import StoredImages
-from zoo.training.drift import base_of
 
 
 def require_guidance(recipe: Recipe, policy: Policy) -> None:
@@ -39,20 +36,4 @@ def require_even_forwards(recipe: Recipe, policy: Policy) -> None:
             f"{recipe.origin(('engine', 'zero_stage'))}: engine.zero_stage is 3, where all "
             "processes must make as many forwards, and this model makes one for each expert or "
             "input image of a micro-batch; write engine.zero_stage: 2"
-        )
-
-
-def require_drift(recipe: Recipe, weights: WeightSets, moved: frozenset[Weights]) -> None:
-    """A run that stops by its drift needs the base model.
-
-    Raises:
-        RecipeError: there is none.
-    """
-    if recipe.stop_when is None or recipe.stop_when.drift is None:
-        return
-    if base_of(weights, moved) is None:
-        raise RecipeError(
-            f"{recipe.origin(('stop_when', 'drift'))}: stop_when.drift is from the base model, of "
-            f"which full fine-tuning keeps nothing where the objective '{recipe.objective.name}' "
-            "moves the reference; leave it out, or train LoRA"
         )

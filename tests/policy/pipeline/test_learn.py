@@ -112,7 +112,11 @@ def verified(cls):
 
 
 def test_what_was_found_is_what_the_own_loop_does():
-    assert verified(toy.Toy) == {"guidance 1": 0, "guidance 4": 0}
+    found = verified(toy.Toy)
+    assert found.keys() == {"guidance 1", "guidance 4"}
+    assert found["guidance 1"] == 0
+    # Its loop doubles the batch, and float32 rounds products of more rows otherwise.
+    assert found["guidance 4"] < 1e-5
 
 
 def test_a_loop_that_does_otherwise_than_its_step_alone_is_refused():

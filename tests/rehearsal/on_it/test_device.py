@@ -3,9 +3,13 @@
 import pytest
 import torch
 
-from tests.rehearsal.on_it.both import made
+import zoo.training.build
+from tests.rehearsal.device import is_page_locked
+from tests.rehearsal.on_it.both import SHORT, made
 from tests.runs import RECIPES
 from zoo import devices
+from zoo.policy.weights import WeightSets
+from zoo.rollout import Weights
 from zoo.seeds import Draws, order
 from zoo.training.own_device import use_device
 
@@ -107,3 +111,32 @@ def test_values_and_gradients_are_the_cpus():
     expected = torch.autograd.grad(layer(x).sum(), layer.parameters())
     found = torch.autograd.grad(layer.to("sim")(x.to("sim")).sum(), layer.parameters())
     assert all(torch.equal(a.cpu(), b) for a, b in zip(found, expected, strict=True))
+
+
+def test_copies_on_the_host_are_page_locked_and_share_few_pieces():
+    network = torch.nn.Sequential(*[torch.nn.Linear(16, 16, device="sim") for _ in range(20)])
+    sets = WeightSets(network, None, copies_on="cpu")
+    sets.allocate([Weights.OLD], seed=0, reference=False)
+    old, live = sets.parameters(Weights.OLD), sets.parameters()
+    assert all(is_page_locked(p) for p in old.values())
+    assert len({p.untyped_storage().data_ptr() for p in old.values()}) < 6
+    assert all(torch.equal(p, live[name].cpu()) for name, p in old.items())
+    with sets.using(Weights.OLD), torch.no_grad():
+        there = sets(here(*[1.0] * 16))
+    # Written once the device has read them, whatever lies beside them.
+    sets.blend(Weights.OLD, decay=0.5)
+    assert torch.equal(there.cpu(), network(here(*[1.0] * 16)).detach().cpu())
+
+
+def test_its_memory_grows_before_a_run_makes_anything_there(monkeypatch):
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    told = []
+    monkeypatch.setattr(torch._C, "_accelerator_setAllocatorSettings", told.append, raising=False)
+
+    def first(device):
+        raise LookupError(f"{device}: {told}")
+
+    monkeypatch.setattr(zoo.training.build, "Shared", first)
+    with pytest.raises(LookupError, match=r"sim:0: \['expandable_segments:True'\]"):
+        zoo.training.build.build(made(RECIPES["nft"], "auto", **SHORT))
