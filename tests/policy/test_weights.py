@@ -54,18 +54,18 @@ def require_still(sets: WeightSets, which: Weights) -> None:
 def test_every_set_equals_the_bare_network_after_allocate(
     lora: Lora | None, which: Weights
 ) -> None:
-    sets = allocate(lora, *MOVED)
+    sets = allocate(lora, *MOVED, Weights.BASE)
     with torch.no_grad():
         assert torch.equal(output(sets, which), network()(some_input()))
 
 
 @BOTH
 def test_training_moves_live_and_no_other_set(lora: Lora | None) -> None:
-    sets = allocate(lora, *MOVED)
+    sets = allocate(lora, *MOVED, Weights.BASE)
     bare = output(sets, Weights.LIVE)
     train(sets)
     assert (output(sets, Weights.LIVE) - bare).abs().max() > 0.01
-    for which in MOVED:
+    for which in (*MOVED, Weights.BASE):
         assert torch.equal(output(sets, which), bare)
 
 
