@@ -1,12 +1,15 @@
 """Times of which the early ones are trained at more often, and count for less."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from zoo.errors import MisfitError
 from zoo.objective.awm import AWM
+from zoo.objective.crd import CRD
+from zoo.objective.dgpo import DGPO
 from zoo.objective.nft import NFT
 from zoo.objective.times import Times
 from zoo.recipe.errors import RecipeError
@@ -68,6 +71,18 @@ def test_a_row_counts_as_its_time_does_and_one_of_an_invalid_image_not(objective
     assert weights[3].tolist() == [0, 0]
     assert weights[IMAGES != 3].unique(dim=0).tolist() == [pytest.approx([0.4, 1.6])]
     assert (rows.t.reshape(-1, 2)[:, 0] >= 9).all()
+
+
+@pytest.mark.parametrize("objective", [NFT, AWM, CRD, DGPO])
+def test_a_process_without_images_has_no_rows(objective):
+    none = torch.arange(0)
+    empty = replace(
+        rollout(10), key=none, group=none, path=Path(torch.zeros(0, 3), 0), cond=Cond({"i": none})
+    )
+    rows = objective(trained_steps=2).rows(
+        empty, torch.zeros(0).double(), Draws(0, "rows", 0, none)
+    )
+    assert len(rows.key) == len(rows.weight) == len(rows.t) == 0
 
 
 def test_more_strata_than_times_are_refused():

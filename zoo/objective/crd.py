@@ -217,7 +217,7 @@ class CRD(CleanObjective[CRDRows]):
         share = self._shares(good, rollout.group)
         of_group = sum_by(rollout.group, share * good.nan_to_num()[:, None])
         target = good.nan_to_num()[:, None] - of_group
-        image = torch.arange(len(good)).repeat_interleave(len(rows.key) // len(good))
+        image = torch.arange(len(good)).repeat_interleave(len(rows.key) // max(1, len(good)))
         like, at = rows.advantage, send(target[image].float(), rows.advantage.device)
         return CRDRows(
             **rows.columns(),

@@ -154,12 +154,11 @@ class DGPO(CleanObjective[DGPORows]):
         """Each image at the epoch's times, with the noises of its group."""
         rows = self.at_its_times(rollout, advantage, draws, by_group=True, share_noise=True)
         size = sum_by(rollout.group, torch.ones(len(rollout.key)))
+        count = len(rows.key) // max(1, len(size))  # a process may have no images
         return DGPORows(
             **rows.columns(),
             preference=torch.zeros_like(rows.advantage),
-            group_size=send(
-                size.repeat_interleave(len(rows.key) // len(size)), rows.advantage.device
-            ),
+            group_size=send(size.repeat_interleave(count), rows.advantage.device),
         )
 
     def measure(self, policy: Policy, rows: DGPORows, draws: Draws) -> PerRow:
