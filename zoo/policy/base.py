@@ -96,6 +96,7 @@ class Policy(ABC):
 
         Raises:
             ValueError: the model cannot make images of this size.
+            NotImplementedError: it names sizes and makes images of one.
         """
         raise NotImplementedError(f"{type(self).__name__} makes images of one size")
 
