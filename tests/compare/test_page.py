@@ -6,8 +6,10 @@ import pytest
 from tests.report.checked_html import Checked
 from tests.report.run_folder import metrics, run_folder, write_metrics
 from zoo.compare.page import write_comparison
+from zoo.compare.page_plots import scores
 from zoo.compare.results import Comparison, Contender, FailedRun
 from zoo.recipe.sections import ScoreTarget
+from zoo.report.page import Figures
 from zoo.run.record import read_run
 
 SEEDS = (0, 1, 2)
@@ -107,6 +109,13 @@ def test_markdown_says_the_same_with_its_pictures_as_files(written):
     assert "<script>" not in told
     assert "<b>" not in told
     assert text.count("## ") == page(written).tags.count("section")
+
+
+@pytest.mark.parametrize(("num", "panels"), [(7, 1), (8, 8)])
+def test_of_many_contenders_each_has_a_panel_of_its_own(folders, num, panels):
+    some = [Contender(f"c{i}", {}, runs(folders, "fast", (i % 3,))) for i in range(num)]
+    figures = next(b for b in scores(comparison(*some)).blocks if isinstance(b, Figures))
+    assert {len(figure.content.figure.axes) for figure in figures.figures} == {panels}
 
 
 def test_nothing_is_fetched_and_nothing_runs(written):

@@ -7,7 +7,8 @@ from zoo.compare.results import AXES, Comparison, over_seeds
 from zoo.report.curves import slug
 from zoo.report.monitors import MONITORS
 from zoo.report.page import Block, Figure, Figures, Note, Section, missing
-from zoo.report.plots import Drawing, Series, lines
+from zoo.report.panels import panels
+from zoo.report.plots import COLOURS, Drawing, Series, lines
 
 _LABELS: Mapping[str, str] = {
     "seconds": "seconds of collecting and learning",
@@ -15,6 +16,9 @@ _LABELS: Mapping[str, str] = {
     "images": "training images",
     "steps": "optimizer steps",
 }
+
+_MOST_TOGETHER = len(COLOURS)
+"""Lines in one figure; of more each has a panel of its own."""
 
 
 def scores(comparison: Comparison) -> Section:
@@ -96,14 +100,14 @@ def _figure(
     y_range: tuple[float, float] | None = None,
     targets: Sequence[float] = (),
 ) -> Figure:
-    content: Drawing = lines(
-        drawn,
-        x_label=_LABELS[axis],
-        y_label=y_label,
-        y_range=y_range,
-        marks=targets,
-        large=True,
+    labels = {"x_label": _LABELS[axis], "y_label": y_label}
+    content: Drawing = (
+        lines(drawn, **labels, y_range=y_range, marks=targets, large=True)
+        if len(drawn) <= _MOST_TOGETHER
+        else panels(drawn, **labels, y_range=y_range, marks=targets)
     )
+    if len(drawn) > _MOST_TOGETHER:
+        caption += " Grey: the others."
     ends = (f"{line.name} ends at {_last(line.y):.3g}" for line in drawn)
     return Figure(name, caption, f"{y_label} against {_LABELS[axis]}: {'; '.join(ends)}", content)
 

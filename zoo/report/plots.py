@@ -15,21 +15,21 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
-_GREY = "#666666"
+GREY = "#666666"
 _MOST_MARKED = 30
 """Points of a line that have a marker each; of a longer line ten have."""
 
-_SETTINGS = {
+SETTINGS = {
     "svg.hashsalt": "zoo",
     "svg.fonttype": "path",  # a reader's fonts may be wider than those the layout was made with
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
+    "axes.edgecolor": GREY,
     "axes.linewidth": 0.8,
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
     "xtick.labelcolor": "#222222",
     "ytick.labelcolor": "#222222",
     "axes.grid": True,
@@ -45,7 +45,7 @@ _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 _ROW = 0.18
 """Inches that a legend's row is high."""
 
-_SMALL, _LARGE = (3.5, 2.35), (4.2, 2.8)
+_SMALL, LARGE = (3.5, 2.35), (4.2, 2.8)
 
 
 @dataclass(frozen=True)
@@ -87,19 +87,19 @@ class Drawing:
         return self._save(format="svg", metadata=_NO_METADATA)
 
     def png(self) -> bytes:
-        """The same at twice its size on the page, in 64 colours."""
+        """The same at twice its size on the page, in 128 colours."""
         from PIL import Image
 
         out = io.BytesIO()
         drawn = Image.open(io.BytesIO(self._save(format="png", dpi=200)))
-        drawn.convert("RGB").quantize(64).save(out, "PNG", optimize=True)
+        drawn.convert("RGB").quantize(128).save(out, "PNG", optimize=True)
         return out.getvalue()
 
     def _save(self, **options: Any) -> bytes:
         import matplotlib
 
         out = io.BytesIO()
-        with matplotlib.rc_context(_SETTINGS):
+        with matplotlib.rc_context(SETTINGS):
             self.figure.savefig(out, **options)
         return out.getvalue()
 
@@ -128,27 +128,9 @@ def lines(
     """
     if not any(line.num_drawn for line in series):
         raise ValueError(f"nothing to draw for {y_label}: give a series with a finite point")
-    figure, axes = _figure(x_label, y_label, _LARGE if large else _SMALL)
-    for mark in marks:
-        axes.axhline(mark, color=_GREY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
-    drawn = []
-    for line in series:
-        colour = COLOURS[line.style % len(COLOURS)]
-        if line.low:
-            # Where a band is of one point, it has no width: an error bar shows it.
-            finite = sum(map(math.isfinite, line.low))
-            if finite == 1:
-                axes.vlines(line.x, line.low, line.high, color=colour, alpha=0.5, linewidth=2.5)
-            axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
-        [artist] = axes.plot(
-            line.x,
-            line.y,
-            color=colour,
-            linestyle=_DASHES[line.style % len(_DASHES)],
-            marker=_MARKERS[line.style % len(_MARKERS)],
-            markevery=1 if len(line.x) <= _MOST_MARKED else math.ceil(len(line.x) / 10),
-        )
-        drawn.append((line.name, artist))
+    figure, axes = _figure(x_label, y_label, LARGE if large else _SMALL)
+    draw_marks(axes, marks)
+    drawn = [(line.name, draw(axes, line)) for line in series]
     if y_range is not None:
         axes.set_ylim(*y_range)
     _finish(figure, axes, drawn)
@@ -187,6 +169,44 @@ def histograms(values: Sequence[tuple[str, Sequence[float]]], *, x_label: str) -
     return Drawing(figure)
 
 
+def draw(axes: Any, line: Series) -> Any:
+    """Draws a line in its style, and its band; returns what a legend shows of it."""
+    colour = COLOURS[line.style % len(COLOURS)]
+    if line.low:
+        # Where a band is of one point, it has no width: an error bar shows it.
+        finite = sum(map(math.isfinite, line.low))
+        if finite == 1:
+            axes.vlines(line.x, line.low, line.high, color=colour, alpha=0.5, linewidth=2.5)
+        axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0)
+    [artist] = axes.plot(
+        line.x,
+        line.y,
+        color=colour,
+        linestyle=_DASHES[line.style % len(_DASHES)],
+        marker=_MARKERS[line.style % len(_MARKERS)],
+        markevery=1 if len(line.x) <= _MOST_MARKED else math.ceil(len(line.x) / 10),
+    )
+    return artist
+
+
+def draw_marks(axes: Any, heights: Sequence[float]) -> None:
+    """Dotted lines across."""
+    for height in heights:
+        axes.axhline(height, color=GREY, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
+
+
+def set_ticks(axes: Any, most: tuple[int, int]) -> None:
+    """At most so many of x and of y, as `tick` writes them; whole numbers of epochs."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    integer = axes.get_xlabel().partition(" ")[0] in ("epoch", "epochs")
+    axes.xaxis.set_major_locator(MaxNLocator(most[0], integer=integer))
+    axes.yaxis.set_major_locator(MaxNLocator(most[1]))
+    for axis in (axes.xaxis, axes.yaxis):
+        largest = max(map(abs, axis.get_view_interval()))
+        axis.set_major_formatter(FuncFormatter(lambda value, _, most=largest: tick(value, most)))
+
+
 def tick(value: float, largest: float) -> str:
     """A tick of an axis that goes so far: at most six digits, thousands as 10k, millions as 2M."""
     sizes = ((1e9, "G"), (1e7, "M"), (1e4, "k"))
@@ -200,7 +220,7 @@ def _figure(x_label: str, y_label: str, inches: tuple[float, float]) -> tuple[An
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=inches, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
@@ -212,14 +232,8 @@ def _figure(x_label: str, y_label: str, inches: tuple[float, float]) -> tuple[An
 
 def _finish(figure: Any, axes: Any, drawn: Sequence[tuple[str, Any]]) -> None:
     import matplotlib
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    integer = axes.get_xlabel().partition(" ")[0] in ("epoch", "epochs")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=integer))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    for axis in (axes.xaxis, axes.yaxis):
-        largest = max(map(abs, axis.get_view_interval()))
-        axis.set_major_formatter(FuncFormatter(lambda value, _, most=largest: tick(value, most)))
+    set_ticks(axes, (6, 5))
     shown = [(name, artist) for name, artist in drawn if name]
     if not shown:
         return
@@ -229,7 +243,7 @@ def _finish(figure: Any, axes: Any, drawn: Sequence[tuple[str, Any]]) -> None:
     # The axes keep their height: rows of the legend come on top.
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + _ROW * (math.ceil(len(shown) / columns) - 1))
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         legend = figure.legend(
             [artist for _, artist in shown],
             names,
