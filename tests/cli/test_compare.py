@@ -64,6 +64,18 @@ def test_a_comparison_says_what_it_does_and_writes_the_report(whole):
     assert "collecting and learning" in (out / "logs" / "nft_0.log").read_text()
 
 
+@pytest.mark.slow
+def test_two_runs_at_once_have_the_numbers_of_one_after_the_other(whole, tmp_path):
+    suite, out, _ = whole
+    done = zoo("compare", suite, "--out", tmp_path, "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "2 runs at once: their seconds are of a machine that they share"
+    assert lines[1:3] == ["1/2 nft, seed 0: starts", "2/2 flow_grpo, seed 0: starts"]
+    assert numbers(tmp_path) == numbers(out)
+    assert f"zoo compare {suite} --out {tmp_path} --jobs 2" in (tmp_path / "report.md").read_text()
+
+
 # What is reused is in tests/compare/test_runner.py.
 @pytest.mark.slow
 def test_a_second_start_reuses_all_and_a_new_seed_runs_only_that(whole):
@@ -116,6 +128,22 @@ def test_a_stopped_comparison_reports_what_there_is_and_goes_on(number, start, t
     assert lines[-1] == "stopped; go on with the same command"
     assert "interrupted after epoch" in (out / "report.md").read_text()
     assert "saved after epoch" in (out / "logs" / "nft_0.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_signal_is_passed_on_to_all_that_go_on(start, tmp_path):
+    suite = write(tmp_path, budget="{epochs: 400}", seeds="[0, 1]")
+    out = tmp_path / "out"
+    process = start("compare", suite, "--out", out, "--jobs", "3")
+    begun = ("nft_0", "flow_grpo_0", "nft_1")
+    wait_until(lambda: all(recorded(out, run, 4) for run in begun), process)
+    process.send_signal(signal.SIGTERM)
+    said, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, said + err
+    assert "stopping: the runs save and leave; again to leave at once" in said
+    assert said.count("interrupted") == 3
+    assert all("saved after epoch" in (out / "logs" / f"{run}.log").read_text() for run in begun)
+    assert not (out / "logs" / "flow_grpo_1.log").exists()
 
 
 # It is passed on as the first is, which the fast suite sends.

@@ -48,20 +48,43 @@ def suite_runner(path, out, say, overrides=()):
 
 
 class Recorder(ProcessRunner):
-    """Makes the folder of a run that ended, at once; or what `outcomes` has for its name."""
+    """Makes the folder of a run that ended, or what `outcomes` has for its name; its process ends
+    at the first look, or at that of `looks`.
+    """
 
-    def __init__(self, outcomes=None):
+    def __init__(self, outcomes=None, looks=None):
         super().__init__()
-        self.started = []
-        self.outcomes = outcomes or {}
+        self.started, self.places = [], {}
+        self.outcomes, self.looks = outcomes or {}, looks or {}
+        self.at_once = self.most_at_once = 0
 
-    def run(self, arguments, log):
+    def start(self, arguments, log, environment):
         recipe = load_recipe(recipe_path(arguments), begun=True)
         self.started.append((recipe.name, arguments[1] == "--resume"))
+        self.places[recipe.name] = environment
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
         with log.open("a") as file:
             file.write(f"{recipe.name} starts\n")
-        outcome = self.outcomes.get(recipe.name, ended)
-        return outcome(self, recipe, log)
+
+        def end():
+            self.at_once -= 1
+            return self.outcomes.get(recipe.name, ended)(self, recipe, log)
+
+        return Looked(end, self.looks.get(recipe.name, 1))
+
+
+class Looked:
+    """A process that ends at the look of a number, as `end` does."""
+
+    def __init__(self, end, looks):
+        self.end, self.looks, self.code = end, looks, None
+
+    def poll(self):
+        self.looks -= 1
+        if self.looks == 0:
+            self.code = self.end()
+        return self.code
 
 
 def recipe_path(arguments):

@@ -26,10 +26,10 @@ def start(tmp_path):
     """Runs a suite with a recorder; gives the runner and what it said."""
     path = write(tmp_path)
 
-    def run(recorder, *overrides, suite=path):
+    def run(recorder, *overrides, suite=path, places=({},)):
         said = []
         runner = suite_runner(suite, tmp_path / "out", said.append, overrides)
-        runner.run_all(recorder)
+        runner.run_all(recorder, places)
         return runner, said
 
     return run
@@ -169,6 +169,32 @@ def test_an_interrupted_run_ends_the_suite_and_is_resumed(start):
     _, said = start(again)
     assert again.started == [("flow_grpo_0", True), ("nft_1", False), ("flow_grpo_1", False)]
     assert "2/4 flow_grpo, seed 0: goes on from epoch 1" in said
+
+
+@pytest.mark.slow
+def test_as_many_runs_as_places_go_on_at_once_and_the_next_takes_the_first_that_is_left(start):
+    # nft_0 ends at the seventh look, flow_grpo_0 at the second, all others at the first.
+    recorder = Recorder(looks={"nft_0": 7, "flow_grpo_0": 2})
+    runner, said = start(recorder, places=({"GPU": "0"}, {"GPU": "1"}))
+    assert recorder.most_at_once == 2
+    assert recorder.places == {
+        "nft_0": {"GPU": "0"}, "flow_grpo_0": {"GPU": "1"},
+        "nft_1": {"GPU": "1"}, "flow_grpo_1": {"GPU": "1"},
+    }  # fmt: skip
+    ends = [line for line in said if "2 epochs" in line]
+    assert [line[:3] for line in ends] == ["2/4", "3/4", "4/4", "1/4"]
+    assert all(len(each.runs) == 2 for each in runner.comparison("").contenders)
+
+
+@pytest.mark.slow
+def test_a_signal_ends_all_that_go_on_and_starts_none(start):
+    recorder = Recorder({"nft_0": interrupted, "flow_grpo_0": interrupted}, {"nft_0": 3})
+    runner, said = start(recorder, places=({}, {}))
+    assert names(recorder) == ["nft_0", "flow_grpo_0"]
+    assert [line for line in said if line.endswith("interrupted")] == [
+        "2/4 flow_grpo, seed 0: interrupted", "1/4 nft, seed 0: interrupted"
+    ]  # fmt: skip
+    assert not runner.failed
 
 
 @pytest.mark.slow

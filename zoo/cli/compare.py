@@ -9,6 +9,7 @@ from rich.table import Table
 
 from zoo.compare import lock
 from zoo.compare.page import write_comparison
+from zoo.compare.places import places
 from zoo.compare.planned_runs import budget_of, plan_runs
 from zoo.compare.process import Children
 from zoo.compare.results import AXES, Comparison, final
@@ -34,21 +35,27 @@ from zoo.run.console import short
 from zoo.terminal import Terminal, say
 
 
-def compare(path: Path, overrides: list[str], out: Path | None, *, tiny: bool) -> None:
+def compare(
+    path: Path, overrides: list[str], out: Path | None, *, tiny: bool, jobs: int = 1
+) -> None:
     """Runs what is not made yet, writes the report of what there is, prints the result.
 
     Raises:
         RecipeError: a mistake, found before anything runs.
+        UserError: `jobs` runs at once would not have a device each.
         Exit: 1 where a run failed, 128 and the signal's number where it was stopped.
     """
     written = load_suite(path, overrides)
     folder = out or Path("comparisons") / f"{written.suite.name}{'_tiny' if tiny else ''}"
     planned = plan_runs(written, folder, _examine, tiny=tiny)
+    where = places(jobs, max(_num_devices(run.recipe) for run in planned))
+    if jobs > 1:
+        say(f"{jobs} runs at once: their seconds are of a machine that they share")
     with lock.hold(folder, say) as descriptor:
         children = Children(descriptor, say)
         with children.listen():
             runner = SuiteRunner(written, planned, budget_of(written, tiny=tiny), folder, say)
-            runner.run_all(children)
+            runner.run_all(children, where)
             _report(runner.comparison(f"zoo {shlex.join(sys.argv[1:])}"), folder)
     if children.asked:
         say("stopped; go on with the same command")
@@ -64,6 +71,13 @@ def _report(comparison: Comparison, folder: Path) -> None:
     except OSError as error:
         raise UserError(f"cannot write the report in {folder}: {error.strerror}") from error
     _show(comparison, report)
+
+
+def _num_devices(recipe: Recipe) -> int:
+    """How many accelerators it needs at least: `auto` processes are as many as it is shown."""
+    if recipe.engine.device == "cpu":
+        return 0
+    return 1 if recipe.engine.processes == "auto" else recipe.engine.processes
 
 
 def _examine(recipe: Recipe) -> Plan:

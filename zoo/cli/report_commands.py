@@ -31,6 +31,12 @@ def compare(
     ],
     overrides: Overrides = None,
     out: Annotated[Path | None, out_option("The folder; default: comparisons/NAME.")] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "-j", "--jobs", min=1, help="Runs at once, each on GPUs of its own where there are any."
+        ),
+    ] = 1,
     tiny: Tiny = False,
     debug: Debug = False,
 ) -> None:
@@ -40,7 +46,7 @@ def compare(
     """
     from zoo.cli.compare import compare as compare_suite
 
-    compare_suite(suite, overrides or [], out, tiny=tiny)
+    compare_suite(suite, overrides or [], out, tiny=tiny, jobs=jobs)
 
 
 def report(

@@ -2,7 +2,8 @@
 
 When this process is killed the system sends the run SIGTERM (Linux alone does), and not SIGKILL:
 the run saves and leaves, and where it is a launcher it takes its workers with it, which are in
-sessions of their own. Until then it holds the comparison's lock.
+sessions of their own. Until then it holds the comparison's lock. The system takes the end of the
+thread that started a run for that of this process: so no run is started from another thread.
 """
 
 import ctypes
@@ -12,18 +13,27 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Protocol, runtime_checkable
 
 from zoo.engine.stop_signals import catch_stopping
 
 _PR_SET_PDEATHSIG = 1
 
 
+@runtime_checkable
+class Process(Protocol):
+    """A process that has been started."""
+
+    def poll(self) -> int | None:
+        """Its exit code, less than 0 for a signal; None while it goes on."""
+
+
 class ProcessRunner(ABC):
-    """Starts `zoo` in other processes, one after another."""
+    """Starts `zoo` in other processes."""
 
     def __init__(self) -> None:
         """Nothing has been asked yet."""
@@ -31,8 +41,8 @@ class ProcessRunner(ABC):
         """The signals to stop so far."""
 
     @abstractmethod
-    def run(self, arguments: Sequence[str], log: Path) -> int:
-        """The exit code, less than 0 for a signal; what it says is appended to the log."""
+    def start(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> Process:
+        """What it says is appended to the log; `environment` is beside that of here."""
 
 
 class Children(ProcessRunner):
@@ -42,44 +52,52 @@ class Children(ProcessRunner):
         """`lock` is a descriptor that each inherits."""
         super().__init__()
         self._lock, self._say = lock, say
-        self._process: subprocess.Popen[bytes] | None = None
+        self._started: list[subprocess.Popen[bytes]] = []
 
     @contextmanager
     def listen(self) -> Iterator[None]:
-        """Inside, signals to stop are for the run: it saves and leaves, at the second at once.
+        """Inside, signals to stop are for the runs: they save and leave, at the second at once.
 
-        A run that is left at the end is stopped, and waited for.
+        Runs that are left at the end are stopped, and waited for.
         """
         with catch_stopping(self._pass_on):
             try:
                 yield
             finally:
-                if self._process is not None and self._process.poll() is None:
-                    self._process.terminate()
-                    self._process.wait()
+                left = self._left()
+                for process in left:
+                    process.terminate()
+                for process in left:
+                    process.wait()
 
-    def run(self, arguments: Sequence[str], log: Path) -> int:
-        """One run, to its end."""
+    def start(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> Process:
+        """A run, by itself from here on: `listen` passes signals on to it."""
         with log.open("ab") as output:
             when = time.strftime("%Y-%m-%d %H:%M:%S")
             output.write(f"== {when}: zoo {' '.join(arguments)}\n".encode())
             output.flush()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "zoo", *arguments],
+            process = subprocess.Popen(
+                [sys.executable, "-m", "zoo", *arguments], env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 start_new_session=True, pass_fds=(self._lock,), preexec_fn=_die_with(os.getpid()),
             )  # fmt: skip
+        self._started = [*self._left(), process]
         if self.asked:
             # It came between the last look and the start.
-            self._process.send_signal(self.asked[-1])
-        return self._process.wait()
+            process.send_signal(self.asked[-1])
+        return process
+
+    def _left(self) -> list[subprocess.Popen[bytes]]:
+        return [process for process in self._started if process.poll() is None]
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self.asked.append(number)
+        left = self._left()
         if len(self.asked) == 1:
-            self._say("stopping: the run saves and leaves; again to leave at once")
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+            who = "the runs save and leave" if len(left) > 1 else "the run saves and leaves"
+            self._say(f"stopping: {who}; again to leave at once")
+        for process in left:
+            process.send_signal(number)
 
 
 def _die_with(parent: int) -> Callable[[], None] | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from zoo.compare import reuse
 from zoo.compare.planned_runs import PlannedRun
-from zoo.compare.process import ProcessRunner, last_error
+from zoo.compare.process import Process, ProcessRunner, last_error
 from zoo.compare.results import Comparison, Contender, FailedRun
 from zoo.compare.suite import Budget, LoadedSuite
 from zoo.errors import UserError, suggest
@@ -21,6 +21,23 @@ from zoo.storage import files
 
 RUNS, RECIPES, LOGS, SUITE = "runs", "recipes", "logs", "suite.json"
 """In a comparison's folder."""
+
+_LOOK = 0.05
+"""Seconds between two looks at whether a run has ended."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run that has been started, and what it began with."""
+
+    planned: PlannedRun
+    head: str
+    begun: reuse.EarlierRun | None
+    process: Process
+    log: Path
+    log_bytes: int
+    place: Mapping[str, str]
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -35,12 +52,18 @@ class SuiteRunner:
     failed: dict[str, FailedRun] = field(default_factory=dict)
     took: dict[str, list[float]] = field(default_factory=dict)
 
-    def run_all(self, runner: ProcessRunner) -> None:
-        """Makes all runs that are not made yet; ends early when a signal asks for it."""
+    def run_all(self, runner: ProcessRunner, places: Sequence[Mapping[str, str]] = ({},)) -> None:
+        """Makes all runs that are not made yet; ends early when a signal asks for it.
+
+        As many at once as there are `places`: the environment of each, which names its devices.
+        """
         self._write()
+        free, started = list(places), list[Started]()
         for index, planned in enumerate(self.planned):
+            if not free:
+                free += self._wait_for_one(started, runner)
             if runner.asked:
-                return
+                break
             head = f"{index + 1}/{len(self.planned)} {planned.contender}, seed {planned.seed}:"
             reusable = self._find(planned)
             for other in reusable.others:
@@ -50,10 +73,9 @@ class SuiteRunner:
                 self.say(f"{head} reused, {describe_run(run)}")
                 self._require_targets(planned, run)
                 continue
-            self._make(planned, reusable.best, head, runner)
-            left = self._left(index + 1)
-            if left and not runner.asked:
-                self.say(f"about {_duration(left)} left")
+            started.append(self._start(planned, reusable.best, head, runner, free.pop(0)))
+        while started:
+            self._wait_for_one(started, runner)
 
     def comparison(self, command: str) -> Comparison:
         """What there is now: only runs that came to their end are runs of it."""
@@ -79,10 +101,15 @@ class SuiteRunner:
             command,
         )  # fmt: skip
 
-    def _make(
-        self, planned: PlannedRun, begun: reuse.EarlierRun | None, head: str, runner: ProcessRunner
-    ) -> None:
-        """Runs it, or goes on with it; a failure is kept, and loses no other."""
+    def _start(
+        self,
+        planned: PlannedRun,
+        begun: reuse.EarlierRun | None,
+        head: str,
+        runner: ProcessRunner,
+        place: Mapping[str, str],
+    ) -> Started:
+        """Starts it, or goes on with what is there of it."""
         log = self.out / LOGS / f"{planned.name}.log"
         arguments = ["train", str(self.out / RECIPES / f"{planned.name}.json")]
         if begun is not None:
@@ -90,20 +117,40 @@ class SuiteRunner:
             self.say(f"{head} goes on from epoch {begun.epoch}")
         else:
             self.say(f"{head} starts")
-        start, began = log.stat().st_size if log.is_file() else 0, time.monotonic()
-        code = runner.run(arguments, log)
+        size = log.stat().st_size if log.is_file() else 0
+        return Started(planned, head, begun, runner.start(arguments, log, place), log, size, place)
+
+    def _wait_for_one(
+        self, started: list[Started], runner: ProcessRunner
+    ) -> list[Mapping[str, str]]:
+        """Takes out those that have ended, one at least, and says so; the places they leave."""
+        while not (ended := [run for run in started if run.process.poll() is not None]):
+            time.sleep(_LOOK)
+        for run in ended:
+            started.remove(run)
+            self._say_end(run, runner)
+        left = self._left() / (len(started) + len(ended))
+        if left and not runner.asked:
+            self.say(f"about {_duration(left)} left")
+        return [run.place for run in ended]
+
+    def _say_end(self, started: Started, runner: ProcessRunner) -> None:
+        """What came of it; a failure is kept, and loses no other."""
+        planned, head = started.planned, started.head
         left = self._find(planned).best
         if left is not None and left.has_ended:
-            if begun is None:
-                self.took.setdefault(planned.contender, []).append(time.monotonic() - began)
-            resumed = "" if begun is None else f", resumed from epoch {begun.epoch}"
+            resumed = f", resumed from epoch {started.begun.epoch}" if started.begun else ""
+            if started.begun is None:
+                took = time.monotonic() - started.at
+                self.took.setdefault(planned.contender, []).append(took)
             run = read_run(left.folder)
             self.say(f"{head} {describe_run(run)}{resumed}")
             self._require_targets(planned, run)
         elif not runner.asked:
-            why = last_error(log, start, code) if code else _NO_END
+            code = started.process.poll()
+            why = last_error(started.log, started.log_bytes, code) if code else _NO_END
             self.failed[planned.name] = self._failure(planned, why)
-            self.say(f"{head} failed, {why} ({log})")
+            self.say(f"{head} failed, {why} ({started.log})")
         else:
             self.say(f"{head} interrupted")
 
@@ -131,15 +178,15 @@ class SuiteRunner:
     def _failure(self, planned: PlannedRun, why: str) -> FailedRun:
         return FailedRun(planned.seed, why, f"{LOGS}/{planned.name}.log")
 
-    def _left(self, done: int) -> float:
-        """Seconds that the runs to come may take, from those that were run here; 0: not known."""
+    def _left(self) -> float:
+        """Seconds of runs that are to come yet, from those that were run here; 0: not known."""
         every = [seconds for times in self.took.values() for seconds in times]
         if not every:
             return 0.0
         total = 0.0
-        for planned in self.planned[done:]:
+        for planned in self.planned:
             earlier = self._find(planned).best
-            if earlier is None or not earlier.has_ended:
+            if planned.name not in self.failed and (earlier is None or not earlier.has_ended):
                 total += statistics.fmean(self.took.get(planned.contender, every))
         return total
 
