@@ -12,6 +12,7 @@ from zoo.report.plots import (
     Series,
     draw,
     draw_marks,
+    require_points,
     set_ticks,
 )
 
@@ -32,22 +33,13 @@ def panels(
 ) -> Drawing:
     """A panel for each line, three in a row, with its name above and the same axes for all.
 
-    Args:
-        series: At least one with a point.
-        x_label: With its unit.
-        y_label: With its unit.
-        y_range: The y axis' ends, where several figures are to share them.
-        marks: Heights of dotted lines across: targets.
-
-    Raises:
-        ValueError: there is no point to draw.
+    Arguments and errors are those of `plots.lines`, which draws few in one figure.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if not any(line.num_drawn for line in series):
-        raise ValueError(f"nothing to draw for {y_label}: give a series with a finite point")
+    require_points(series, y_label)
     rows = math.ceil(len(series) / _COLUMNS)
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(LARGE[0], _ROW * rows + _AXIS), layout="constrained")

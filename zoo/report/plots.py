@@ -126,8 +126,7 @@ def lines(
     Raises:
         ValueError: there is no point to draw.
     """
-    if not any(line.num_drawn for line in series):
-        raise ValueError(f"nothing to draw for {y_label}: give a series with a finite point")
+    require_points(series, y_label)
     figure, axes = _figure(x_label, y_label, LARGE if large else _SMALL)
     draw_marks(axes, marks)
     drawn = [(line.name, draw(axes, line)) for line in series]
@@ -167,6 +166,12 @@ def histograms(values: Sequence[tuple[str, Sequence[float]]], *, x_label: str) -
         drawn.append((name, outline))
     _finish(figure, axes, drawn)
     return Drawing(figure)
+
+
+def require_points(series: Sequence[Series], y_label: str) -> None:
+    """Refuses, as a ValueError, what would be an empty figure."""
+    if not any(line.num_drawn for line in series):
+        raise ValueError(f"nothing to draw for {y_label}: give a series with a finite point")
 
 
 def draw(axes: Any, line: Series) -> Any:
